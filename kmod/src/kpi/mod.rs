@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The KPI border: every contact between the engine and the kernel it runs
+//! in. Two implementations: `freebsd` (C shim behind it) and `hosted` (a
+//! machine built in user space).
+//!
+//! Methods are named after what they call. Memory crosses by copy, one page
+//! or one table entry at a time: the engine never holds a reference into live
+//! memory, and nothing can be read twice by accident.
+//!
+//! An implementation stands for *one request of one caller*: `priv_check`,
+//! descriptors and signals are the caller's.
+
+#[cfg(not(any(feature = "hosted", test)))]
+pub mod freebsd;
+#[cfg(feature = "hosted")]
+pub mod hosted;
+
+use crate::error::Result;
+use core::ops::DerefMut;
+use memdev::addr::{Paddr, Page, Vaddr};
+use memdev::arch::Machine;
+use memdev::kerneldump::Compression;
+
+/// What the running kernel is, as far as a minidump is concerned. Constant
+/// while a dump runs, except `kva_end`.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The machine.
+    pub machine: Machine,
+    /// Version of the minidump header that this kernel's own dumps have.
+    pub minidump_version: u32,
+    /// arm64 version 3: the header's flags; 0 for 4 KB pages.
+    pub minidump_flags: u32,
+    /// The root of the kernel's page tables (a table of level
+    /// `root_level`). C: `KPML4phys`, `kernel_pmap->pm_l0_paddr`.
+    pub root: Paddr,
+    /// Level of the root table, leaf tables being level 0: 3 on amd64 (also
+    /// under LA57, where the kernel's half hangs off KPML4phys) and on arm64.
+    pub root_level: u32,
+    /// First address of the kernel map. C: `VM_MIN_KERNEL_ADDRESS`.
+    pub kernbase: Vaddr,
+    /// First address behind what the walk covers. C: amd64
+    /// `MAX(KERNBASE + nkpt * NBPDR, kernel_vm_end)`, arm64 `kernel_vm_end`.
+    pub kva_end: Vaddr,
+    /// Physical address at `dmapbase`. C: arm64 `DMAP_MIN_PHYSADDR`.
+    pub dmapphys: u64,
+    /// C: `DMAP_MIN_ADDRESS`.
+    pub dmapbase: Vaddr,
+    /// C: `DMAP_MAX_ADDRESS`.
+    pub dmapend: Vaddr,
+    /// Bits in the page bitset. C: `vm_page_dump_pages`, or (12.x)
+    /// `vm_page_dump_size * NBBY`.
+    pub bitset_bits: u64,
+    /// Bytes of the message buffer's text. C: `msgbufp->msg_size`.
+    pub msgbuf_bytes: u32,
+    /// `sizeof(dump_avail)`; 0 where the minidump version has no such
+    /// section.
+    pub dump_avail_bytes: u32,
+}
+
+/// One compressor stream. C: `struct compressor`, compressor(9).
+pub trait Compressor {
+    /// Compresses `src` into one complete gzip member or zstd frame (with its
+    /// checksum) in `dst` and returns its length. The stream is then as new.
+    ///
+    /// C: `compressor_write`, `compressor_flush`, `compressor_reset`. May
+    /// sleep in 12.x and later only for memory it already has: it allocates
+    /// nothing.
+    ///
+    /// # Errors
+    /// `E2BIG` where `dst` is too small; the compressor's own errno.
+    fn compress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<usize>;
+}
+
+/// Room that one chunk of `len` bytes may need when it does not compress.
+#[must_use]
+pub const fn compress_bound(len: usize) -> usize {
+    len + len / 128 + 4096
+}
+
+/// The kernel, as one request of one caller sees it.
+///
+/// Unless a method says otherwise it does not sleep, needs no lock and cannot
+/// fail.
+pub trait Kpi {
+    /// A file the caller passed, with a reference. C: `struct file *`.
+    type File;
+    /// Zeroed memory of 64-bit words, freed on drop, not in the dump.
+    type Words: DerefMut<Target = [u64]>;
+    /// Zeroed, page-aligned memory, freed on drop, not in the dump.
+    type Pages: DerefMut<Target = [Page]>;
+    /// One compressor stream, freed on drop.
+    type Compressor: Compressor;
+    /// A held range lock. C: the cookie of `vn_rangelock_wlock`.
+    type RangeLock;
+
+    // -- the caller
+
+    /// C: `priv_check(td, PRIV_KMEM_READ)`. 13.2 and later grant it to
+    /// everyone.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    fn priv_check_kmem_read(&self) -> Result<()>;
+
+    /// Whether the caller may really read all of the kernel's memory: not
+    /// jailed, and root or what `PRIV_KMEM_WRITE` is granted to.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    fn priv_check_root(&self) -> Result<()>;
+
+    /// Whether a signal is waiting for the caller. C: `sig_intr`, or
+    /// `SIGPENDING` before it existed.
+    ///
+    /// # Errors
+    /// `EINTR`.
+    fn sig_intr(&self) -> Result<()>;
+
+    /// The caller's process, for the status request. C: `p_pid`.
+    fn pid(&self) -> i32;
+
+    // -- the file
+
+    /// The caller's descriptor as a vnode, with `CAP_WRITE`; takes a
+    /// reference. C: `getvnode(td, fd, &cap_write_rights, &fp)`.
+    ///
+    /// # Errors
+    /// `EBADF` no such descriptor (or `O_PATH`), `ENOTCAPABLE`, `EINVAL` not
+    /// a vnode.
+    fn getvnode(&self, fd: i32) -> Result<Self::File>;
+
+    /// Gives the reference back. May sleep. C: `fdrop`.
+    fn fdrop(&self, file: Self::File);
+
+    /// Whether it was opened for writing. C: `fp->f_flag & FWRITE`.
+    fn file_is_writable(&self, file: &Self::File) -> bool;
+
+    /// Whether it is a regular file. C: `vp->v_type == VREG`.
+    fn vnode_is_regular(&self, file: &Self::File) -> bool;
+
+    /// Locks the whole file against other writers and truncation. Sleeps.
+    /// C: `vn_rangelock_wlock(vp, 0, OFF_MAX)`.
+    fn rangelock_wlock(&self, file: &Self::File) -> Self::RangeLock;
+
+    /// C: `vn_rangelock_unlock`.
+    fn rangelock_unlock(&self, file: &Self::File, lock: Self::RangeLock);
+
+    /// Empties the file, under the range lock and with `vn_start_write` and
+    /// the vnode lock around it. Sleeps. C: `VOP_SETATTR` with va_size 0 (what
+    /// `vn_truncate_locked` does).
+    ///
+    /// # Errors
+    /// The file system's; `EINTR` while the file system is suspended.
+    fn vn_truncate(&self, file: &Self::File) -> Result<()>;
+
+    /// Writes all of `data` at `offset` with the caller's credential, under
+    /// the range lock. Sleeps; takes `vn_start_write` and the vnode lock for
+    /// this write alone, so that a suspension of the file system and other
+    /// users of the vnode wait for one block, not for a whole dump.
+    /// C: `vn_rdwr(UIO_WRITE, IO_RANGELOCKED | IO_UNIT)`.
+    ///
+    /// # Errors
+    /// The file system's (`ENOSPC`, `EFBIG`, `EDQUOT`, `EROFS`, `EIO` ...);
+    /// a short write is `EIO`.
+    fn vn_write(
+        &self,
+        file: &Self::File,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<()>;
+
+    // -- one dump at a time
+
+    /// Takes the livedump lock if it is free. C: `sx_try_xlock`.
+    fn livedump_try_xlock(&self) -> bool;
+
+    /// Takes the livedump lock; sleeps until it is free. C: `sx_xlock_sig`.
+    ///
+    /// # Errors
+    /// `EINTR` when a signal ends the wait; the lock is not held then.
+    fn livedump_xlock_sig(&self) -> Result<()>;
+
+    /// C: `sx_xunlock`.
+    fn livedump_xunlock(&self);
+
+    // -- livedumper events
+
+    /// Asks the handlers. May sleep. C: `EVENTHANDLER_INVOKE(livedumper_start,
+    /// &error)`; nothing where the kernel has no such event.
+    ///
+    /// # Errors
+    /// A handler's veto.
+    fn livedumper_start(&self) -> Result<()>;
+
+    /// Before each block: what is about to be written, and where. May sleep.
+    /// C: `EVENTHANDLER_INVOKE(livedumper_dump, virtual, offset, length,
+    /// &error)`; `None` is the end of the dump (NULL, 0, 0).
+    ///
+    /// # Errors
+    /// A handler's veto.
+    fn livedumper_dump(&self, block: Option<(&[u8], u64)>) -> Result<()>;
+
+    /// May sleep. C: `EVENTHANDLER_INVOKE(livedumper_finish)`.
+    fn livedumper_finish(&self);
+
+    /// Saves this thread's context where debuggers look (`dumppcb`,
+    /// `dumptid`). C: `dump_savectx`.
+    fn dump_savectx(&self);
+
+    // -- memory
+
+    /// Zeroed words. May sleep; only before the first byte is out.
+    /// C: `malloc(M_WAITOK | M_ZERO | M_NODUMP)`.
+    ///
+    /// # Errors
+    /// `ENOMEM` for a size that cannot be had.
+    fn malloc_words(&self, words: usize) -> Result<Self::Words>;
+
+    /// Zeroed pages. May sleep; only before the first byte is out.
+    ///
+    /// # Errors
+    /// `ENOMEM` for a size that cannot be had.
+    fn malloc_pages(&self, pages: usize) -> Result<Self::Pages>;
+
+    /// What the running kernel is.
+    fn target(&self) -> Target;
+
+    /// Copies the ranges of dump_avail, up to the pair whose end is 0 or as
+    /// many as fit, and returns how many. C: `dump_avail[]`.
+    fn dump_avail(&self, ranges: &mut [(u64, u64)]) -> usize;
+
+    /// Copies the page bitset, every word of it, each read once.
+    /// C: `vm_page_dump`.
+    fn copy_bitset(&self, words: &mut [u64]);
+
+    /// Copies the message buffer's text, under its lock. `text` is
+    /// `msgbuf_bytes` long. C: `msgbufp->msg_ptr`.
+    fn copy_msgbuf(&self, text: &mut [u8]);
+
+    /// Loads one entry of the page table at `table` (a table in the direct
+    /// map; `index` is below 512). C: `atomic_load_64` through
+    /// `PHYS_TO_DMAP`.
+    fn load_entry(&self, table: Paddr, index: u64) -> u64;
+
+    /// Whether `pa` may be read through the direct map. C: `PHYS_IN_DMAP`.
+    fn phys_in_dmap(&self, pa: Paddr) -> bool;
+
+    /// Whether a page belongs in a dump: PG_NODUMP clear, or, where there is
+    /// no vm_page, within dump_avail. C: `vm_phys_is_dumpable`.
+    fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool;
+
+    /// Copies one page, once, through the direct map.
+    ///
+    /// # Errors
+    /// `EFAULT` where there is no such memory; `page` is then zero. Does not
+    /// happen for a page that `phys_in_dmap` and `vm_phys_is_dumpable`.
+    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()>;
+
+    /// Lets others run; the walk of a large machine takes seconds.
+    /// C: `maybe_yield`.
+    fn maybe_yield(&self);
+
+    // -- compression
+
+    /// Whether the kernel has this compressor. C: `compressor_avail`.
+    fn compressor_avail(&self, format: Compression) -> bool;
+
+    /// A stream for chunks of at most `chunk` bytes. `level` 0 is the codec's
+    /// own default. May sleep; only before the first byte is out.
+    /// C: `compressor_init`.
+    ///
+    /// # Errors
+    /// `EINVAL` when the codec refuses.
+    fn compressor_init(
+        &self,
+        format: Compression,
+        chunk: usize,
+        level: i32,
+    ) -> Result<Self::Compressor>;
+
+    // -- for the headers
+
+    /// Unix seconds. C: `time_second`.
+    fn time_second(&self) -> i64;
+
+    /// Nanoseconds since some fixed moment. C: `nanouptime`.
+    fn nanouptime(&self) -> u64;
+
+    /// Copies prison0's host name and returns its length. Takes a lock.
+    /// C: `getcredhostname`.
+    fn hostname(&self, out: &mut [u8]) -> usize;
+
+    /// Copies the kernel's `version` and returns its length.
+    fn version(&self, out: &mut [u8]) -> usize;
+}

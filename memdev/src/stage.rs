@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! How far a dump got. The stock request answers with an errno alone; ours
+//! also tell the stage, so that a tool can say *what* ran out of space.
+
+/// A stage of one dump, in the order they are passed through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Stage {
+    /// No dump is running.
+    #[default]
+    Idle = 0,
+    /// Request, privilege, descriptor and compressor are being checked.
+    Check = 1,
+    /// Waiting for another dump, the range lock, or a handler's consent.
+    Lock = 2,
+    /// Emptying the file.
+    Truncate = 3,
+    /// Walking the kernel's page tables.
+    Scan = 4,
+    /// Sizes, and the memory the dump needs.
+    Plan = 5,
+    /// Writing the minidump header.
+    Header = 6,
+    /// Writing the message buffer.
+    Msgbuf = 7,
+    /// Writing dump_avail.
+    DumpAvail = 8,
+    /// Writing the page bitset.
+    Bitmap = 9,
+    /// Writing the page tables of the kernel map.
+    Pmap = 10,
+    /// Writing the data pages.
+    Pages = 11,
+    /// Flushing, and writing the kernel dump header.
+    Finish = 12,
+    /// Complete.
+    Done = 13,
+}
+
+impl Stage {
+    const ALL: [Stage; 14] = [
+        Stage::Idle,
+        Stage::Check,
+        Stage::Lock,
+        Stage::Truncate,
+        Stage::Scan,
+        Stage::Plan,
+        Stage::Header,
+        Stage::Msgbuf,
+        Stage::DumpAvail,
+        Stage::Bitmap,
+        Stage::Pmap,
+        Stage::Pages,
+        Stage::Finish,
+        Stage::Done,
+    ];
+
+    /// The stage a number stands for; `None` for one a newer kernel made.
+    #[must_use]
+    pub fn from_u32(n: u32) -> Option<Stage> {
+        Self::ALL.get(n as usize).copied()
+    }
+
+    /// What was being done, for messages: "writing page bitset".
+    #[must_use]
+    pub fn doing(self) -> &'static str {
+        match self {
+            Stage::Idle => "idle",
+            Stage::Check => "checking the request",
+            Stage::Lock => "waiting for the dump locks",
+            Stage::Truncate => "truncating the file",
+            Stage::Scan => "walking the kernel map",
+            Stage::Plan => "planning the dump",
+            Stage::Header => "writing minidump header",
+            Stage::Msgbuf => "writing message buffer",
+            Stage::DumpAvail => "writing dump_avail",
+            Stage::Bitmap => "writing page bitset",
+            Stage::Pmap => "writing page tables",
+            Stage::Pages => "writing data pages",
+            Stage::Finish => "writing kernel dump header",
+            Stage::Done => "done",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_has_its_number() {
+        for (n, s) in Stage::ALL.into_iter().enumerate() {
+            assert_eq!(s as usize, n);
+            assert_eq!(Stage::from_u32(n as u32), Some(s));
+        }
+        assert_eq!(Stage::from_u32(14), None);
+    }
+}
