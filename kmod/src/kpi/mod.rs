@@ -10,7 +10,7 @@
 //! An implementation stands for *one request of one caller*: `priv_check`,
 //! descriptors and signals are the caller's.
 
-#[cfg(not(any(feature = "hosted", test)))]
+#[cfg(all(target_os = "none", not(any(feature = "hosted", test))))]
 pub mod freebsd;
 #[cfg(feature = "hosted")]
 pub mod hosted;

@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The KPI over a machine built in user space.
