@@ -13,12 +13,12 @@ pub enum Stage {
     Check = 1,
     /// Waiting for another dump, the range lock, or a handler's consent.
     Lock = 2,
-    /// Emptying the file.
-    Truncate = 3,
     /// Walking the kernel's page tables.
-    Scan = 4,
+    Scan = 3,
     /// Sizes, and the memory the dump needs.
-    Plan = 5,
+    Plan = 4,
+    /// Emptying the file.
+    Truncate = 5,
     /// Writing the minidump header.
     Header = 6,
     /// Writing the message buffer.
@@ -42,9 +42,9 @@ impl Stage {
         Stage::Idle,
         Stage::Check,
         Stage::Lock,
-        Stage::Truncate,
         Stage::Scan,
         Stage::Plan,
+        Stage::Truncate,
         Stage::Header,
         Stage::Msgbuf,
         Stage::DumpAvail,
@@ -68,9 +68,9 @@ impl Stage {
             Stage::Idle => "idle",
             Stage::Check => "checking the request",
             Stage::Lock => "waiting for the dump locks",
-            Stage::Truncate => "truncating the file",
             Stage::Scan => "walking the kernel map",
             Stage::Plan => "planning the dump",
+            Stage::Truncate => "truncating the file",
             Stage::Header => "writing minidump header",
             Stage::Msgbuf => "writing message buffer",
             Stage::DumpAvail => "writing dump_avail",

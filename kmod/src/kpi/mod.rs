@@ -130,8 +130,8 @@ pub trait Kpi {
     /// a vnode.
     fn getvnode(&self, fd: i32) -> Result<Self::File>;
 
-    /// Gives the reference back. May sleep. C: `fdrop`.
-    fn fdrop(&self, file: Self::File);
+    /// Gives the reference back, once. May sleep. C: `fdrop`.
+    fn fdrop(&self, file: &Self::File);
 
     /// Whether it was opened for writing. C: `fp->f_flag & FWRITE`.
     fn file_is_writable(&self, file: &Self::File) -> bool;
@@ -143,8 +143,8 @@ pub trait Kpi {
     /// C: `vn_rangelock_wlock(vp, 0, OFF_MAX)`.
     fn rangelock_wlock(&self, file: &Self::File) -> Self::RangeLock;
 
-    /// C: `vn_rangelock_unlock`.
-    fn rangelock_unlock(&self, file: &Self::File, lock: Self::RangeLock);
+    /// Gives the lock back, once. C: `vn_rangelock_unlock`.
+    fn rangelock_unlock(&self, file: &Self::File, lock: &Self::RangeLock);
 
     /// Empties the file, under the range lock and with `vn_start_write` and
     /// the vnode lock around it. Sleeps. C: `VOP_SETATTR` with va_size 0 (what
