@@ -1,1 +1,18 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Live kernel minidumps for FreeBSD: taken, checked and read.
+//!
+//! The tool `livedump` is this library behind a command line. A live dump is
+//! not a point-in-time snapshot: the machine runs on while its memory is
+//! copied, and everything here is written with that in mind.
+//!
+//! ```text
+//!  args -> cmd/*  one file per command
+//!           |  device    where a dump comes from: /dev/mem, a hosted machine
+//!           |  crashdir  where it goes: savecore's directory
+//!           |  vmcore    a dump as a file: open, check, read
+//!           '- report    what is said about it, as text and as JSON
+//! ```
 
+pub mod args;
+pub mod cmd;
+pub mod error;

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The command line, and savecore(8)'s letters for it: `livedump -L` is
+//! `livedump capture`.
+
+use crate::cmd;
+use clap::{Parser, Subcommand};
+use std::ffi::{OsStr, OsString};
+
+/// Live kernel minidumps for FreeBSD: capture, check and read them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "livedump",
+    version,
+    about,
+    after_help = "livedump -L [-fvzZ] [-m maxdumps] [directory] is \
+                  livedump capture, for those used to savecore(8)."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take a live dump and leave livecore.N and info.N in a directory
+    Capture(cmd::capture::Args),
+}
+
+impl Cli {
+    /// Parses a command line, program name first.
+    ///
+    /// # Errors
+    /// A usage error, or the text that --help and --version ask for.
+    pub fn parse_from_args(
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, clap::Error> {
+        Self::try_parse_from(savecore_letters(args.into_iter().collect()))
+    }
+}
+
+/// Turns `-L` among the leading clusters of savecore's letters into the
+/// command `capture`. Leaves every other command line alone.
+fn savecore_letters(args: Vec<OsString>) -> Vec<OsString> {
+    let mut kept: Vec<OsString> = args.iter().take(1).cloned().collect();
+    kept.push("capture".into());
+    let mut live = false;
+    let mut rest = args.iter().skip(1).peekable();
+    while let Some(letters) = rest.peek().and_then(|a| cluster(a)) {
+        rest.next();
+        // As getopt(3): what stands behind m is its value.
+        let (flags, value) = match letters.split_once('m') {
+            Some((flags, value)) => (flags, Some(value)),
+            None => (letters, None),
+        };
+        live |= flags.contains('L');
+        let flags = flags.replace('L', "");
+        if !flags.is_empty() {
+            kept.push(format!("-{flags}").into());
+        }
+        match value {
+            Some("") => {
+                kept.push("-m".into());
+                kept.extend(rest.next().cloned());
+            }
+            Some(value) => kept.push(format!("-m{value}").into()),
+            None => {}
+        }
+    }
+    if !live {
+        return args;
+    }
+    kept.extend(rest.cloned());
+    kept
+}
+
+/// The letters of `-fvL`; `None` when it is anything else.
+fn cluster(arg: &OsStr) -> Option<&str> {
+    let letters = arg.to_str()?.strip_prefix('-')?;
+    let flags = letters.split_once('m').map_or(letters, |(flags, _)| flags);
+    let ours =
+        !letters.is_empty() && flags.chars().all(|c| "LfvzZ".contains(c));
+    ours.then_some(letters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(line: &str) -> String {
+        let args = line.split(' ').map(OsString::from).collect();
+        let out = savecore_letters(args);
+        out.iter().map(|a| a.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn savecores_letters_become_the_command_capture() {
+        for (line, want) in [
+            ("livedump -L", "livedump capture"),
+            ("livedump -L -vZ dir", "livedump capture -vZ dir"),
+            ("livedump -fLz dir", "livedump capture -fz dir"),
+            ("livedump -f -L dir", "livedump capture -f dir"),
+            ("livedump -Lm 3 dir", "livedump capture -m 3 dir"),
+            ("livedump -m 3 -L dir", "livedump capture -m 3 dir"),
+            ("livedump -Lm3 -v", "livedump capture -m3 -v"),
+            ("livedump -L --json", "livedump capture --json"),
+        ] {
+            assert_eq!(rewritten(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn other_command_lines_stay_as_they_are() {
+        for line in [
+            "livedump",
+            "livedump capture -L",
+            "livedump -v capture",
+            "livedump -V",
+            "livedump --help",
+            "livedump -- -L",
+            "livedump - -L",
+        ] {
+            assert_eq!(rewritten(line), line);
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

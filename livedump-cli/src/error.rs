@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The tool's errors, joined; how they are said and what they exit with.
+//!
+//! A message says what was being done; its cause stands in `source()` and is
+//! printed behind it, once, by [`Error::report`].
+
+use crate::cmd;
+use std::error::Error as StdError;
+use std::io;
+use std::process::ExitCode;
+
+/// What a command that ran has to say to the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, and nothing wrong: exit status 0.
+    Sound,
+    /// Ran, and found something wrong: exit status 1.
+    Found,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Sound => Self::SUCCESS,
+            Outcome::Found => Self::from(1),
+        }
+    }
+}
+
+/// Why a command could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `livedump capture`.
+    #[error(transparent)]
+    Capture(#[from] cmd::capture::Error),
+    /// Data that could not be written to standard output.
+    #[error("writing to standard output")]
+    Output(#[from] io::Error),
+}
+
+impl Error {
+    /// The exit status: 2, but 0 when only the reader of a pipe has gone.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        if self.is_broken_pipe() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(2)
+        }
+    }
+
+    /// Prints the chain on standard error, in one line.
+    pub fn report(&self) {
+        if !self.is_broken_pipe() {
+            eprintln!("livedump: {}", chain(self));
+        }
+    }
+
+    fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// An error and its causes, from the outside in: "a: b: c".
+#[must_use]
+pub fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_names_every_cause_once() {
+        let e = Error::Output(io::Error::other("disk on fire"));
+        assert_eq!(chain(&e), "writing to standard output: disk on fire");
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_failure() {
+        let e = Error::Output(io::ErrorKind::BrokenPipe.into());
+        assert!(e.is_broken_pipe());
+    }
+}
