@@ -1,7 +1,32 @@
 // SPDX-License-Identifier: BSD-2-Clause
+//! The live dump engine: what `livedump.ko` does, over whatever kernel
+//! [`kpi::Kpi`] stands for.
+//!
+//! 1. [`livedump`] takes a request apart: privilege, flags, descriptor,
+//!    compressor; then one dump at a time, and the file's range lock.
+//! 2. [`minidump`] *scans*: private copies of the page bitset and the message
+//!    buffer, then the kernel's page tables, which add what they map.
+//! 3. It *plans*: bits of pages that do not belong in a dump go, the rest is
+//!    counted, and every size is known. An estimate ends here.
+//! 4. The file is emptied, and what was planned is *emitted* in file order:
+//!    from here on bits, counts and tables are the private copies; only page
+//!    contents are still read from the live machine, once each.
+//! 5. [`dumper`] takes pages, compresses chunks of them, gathers whole blocks
+//!    and writes them; last of all the kernel dump header.
+//!
+//! Imports run one way: `entry -> livedump -> minidump -> dumper -> kpi`.
+//! No allocation but through the KPI, and none once the first byte is out; no
+//! panic; locks are guards.
+
 #![no_std]
 #[cfg(any(feature = "hosted", test))]
 extern crate std;
 
+pub mod dumper;
+#[cfg(all(target_os = "none", not(any(feature = "hosted", test))))]
+pub mod entry;
 pub mod error;
 pub mod kpi;
+pub mod livedump;
+pub mod minidump;
+pub mod progress;

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! When a dump may be taken: the three requests, their checks in order, and
+//! the locks. C: `livedump_start`, kern_vnodedumper.c.
+//!
+//! Order of checks; the first that fails answers:
+//!
+//! | check | errno |
+//! |---|---|
+//! | request known, argument of its size | `ENOTTY` |
+//! | `PRIV_KMEM_READ`; ours: really root, not jailed | `EPERM` |
+//! | version, flags, padding, level, workers | `EINVAL`, `EOPNOTSUPP` |
+//! | descriptor is a vnode, with `CAP_WRITE` | `EBADF`, `ENOTCAPABLE`, `EINVAL` |
+//! | opened for writing | `EBADF` |
+//! | a regular file | `EINVAL` |
+//! | compressor known, and in the kernel | `EINVAL` |
+//! | no other dump | `EBUSY` (or the wait's `EINTR`) |
+//! | livedumper_start handlers agree | theirs |
+//!
+//! Locks, in this order and released in reverse on every path: the livedump
+//! lock, the range lock over the whole file; below them, for one block at a
+//! time, `vn_start_write` and the vnode lock. The stock facility holds the
+//! vnode lock throughout, so that even stat(2) of the file waits for the whole
+//! dump; the range lock alone keeps other writers and truncation out.
+
+use crate::dumper::Output;
+use crate::error::{Errno, Result, Stage};
+use crate::kpi::Kpi;
+use crate::minidump::{self, Planned};
+use crate::progress::Progress;
+use memdev::ioctl::{
+    FLAG_ALL, FLAG_ESTIMATE, FLAG_WAIT, MEM_KERNELDUMP, MEM_MINIDUMP,
+    MEM_MINIDUMP_STATUS, MINIDUMP_ARG_VERSION, MemLivedumpArg, MemMinidumpArg,
+    NO_FD,
+};
+use memdev::kerneldump::Compression;
+
+/// More compressing threads than this are refused.
+pub const MAX_WORKERS: u32 = 64;
+
+const FLAGS_HERE: u32 = FLAG_ESTIMATE | FLAG_WAIT;
+
+/// The facility: one for each kernel.
+#[derive(Debug, Default)]
+pub struct Livedump {
+    progress: Progress,
+}
+
+/// What a request asks for, whichever request it was.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    fd: i32,
+    compression: u8,
+    level: i32,
+    wait: bool,
+}
+
+/// What a dump came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcome {
+    planned: Planned,
+    zero_pages: u64,
+    dumplength: u64,
+}
+
+impl Livedump {
+    /// No dump has been taken.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { progress: Progress::new() }
+    }
+
+    /// Counters, for sysctls and the status request.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Serves one ioctl(2) of one caller. `data` is the argument as copied
+    /// in, and is what will be copied out when the answer is good.
+    ///
+    /// # Errors
+    /// As the table above has it, then whatever writing the dump met. On any
+    /// error no lock is held, no reference kept, and the file, if it was
+    /// touched at all, is empty again as far as the file system let us.
+    pub fn request<K: Kpi>(
+        &self,
+        kpi: &K,
+        request: u32,
+        data: &mut [u8],
+    ) -> Result<()> {
+        match request {
+            MEM_KERNELDUMP => {
+                let data = <&mut [u8; 32]>::try_from(data)
+                    .map_err(|_| Errno::ENOTTY)?;
+                self.kerneldump(kpi, &MemLivedumpArg::decode(data))
+            }
+            MEM_MINIDUMP => {
+                let data = <&mut [u8; 128]>::try_from(data)
+                    .map_err(|_| Errno::ENOTTY)?;
+                let mut arg = MemMinidumpArg::decode(data);
+                self.minidump(kpi, &mut arg)?;
+                arg.encode(data);
+                Ok(())
+            }
+            MEM_MINIDUMP_STATUS => {
+                let data = <&mut [u8; 128]>::try_from(data)
+                    .map_err(|_| Errno::ENOTTY)?;
+                kpi.priv_check_kmem_read()?;
+                kpi.priv_check_root()?;
+                self.progress.status(kpi.nanouptime()).encode(data);
+                Ok(())
+            }
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+
+    /// The stock request. C: `MEM_KERNELDUMP`.
+    fn kerneldump<K: Kpi>(
+        &self,
+        kpi: &K,
+        arg: &MemLivedumpArg,
+    ) -> Result<()> {
+        kpi.priv_check_kmem_read()?;
+        if arg.flags != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let job = Job {
+            fd: arg.fd,
+            compression: arg.compression,
+            level: 0,
+            wait: false,
+        };
+        self.livedump_start(kpi, &job, &mut Outcome::default())
+    }
+
+    /// Our request.
+    fn minidump<K: Kpi>(
+        &self,
+        kpi: &K,
+        arg: &mut MemMinidumpArg,
+    ) -> Result<()> {
+        kpi.priv_check_kmem_read()?;
+        kpi.priv_check_root()?;
+        let started = kpi.nanouptime();
+        check_arg(arg)?;
+        let job = Job {
+            fd: arg.fd,
+            compression: arg.compression,
+            level: i32::from(arg.level),
+            wait: arg.flags & FLAG_WAIT != 0,
+        };
+        let mut out = Outcome::default();
+        if arg.flags & FLAG_ESTIMATE != 0 {
+            self.estimate(kpi, &job, &mut out)?;
+        } else {
+            self.livedump_start(kpi, &job, &mut out)?;
+            arg.stage = Stage::Done as u32;
+        }
+        arg.minidump_version = out.planned.version;
+        arg.pages = out.planned.pages;
+        arg.zero_pages = out.zero_pages;
+        arg.changed_pages = 0;
+        arg.dumplength = out.dumplength;
+        arg.dumpextent = out.planned.dumpsize;
+        arg.elapsed_ns = kpi.nanouptime().saturating_sub(started);
+        arg.quiesced_ns = 0;
+        Ok(())
+    }
+
+    /// Scan and plan, nothing else.
+    fn estimate<K: Kpi>(
+        &self,
+        kpi: &K,
+        job: &Job,
+        out: &mut Outcome,
+    ) -> Result<()> {
+        if job.fd != NO_FD {
+            return Err(Errno::EINVAL);
+        }
+        compressor(kpi, job.compression)?;
+        let _lock = LivedumpLock::acquire(kpi, job.wait)?;
+        let running = Running::begin(kpi, &self.progress);
+        let result = minidump::estimate(kpi, &self.progress);
+        if let Ok(planned) = &result {
+            out.planned = *planned;
+        }
+        running.end(result.map(|_| ()))
+    }
+
+    /// C: `livedump_start`.
+    fn livedump_start<K: Kpi>(
+        &self,
+        kpi: &K,
+        job: &Job,
+        out: &mut Outcome,
+    ) -> Result<()> {
+        let file = FileRef::get(kpi, job.fd)?;
+        if !kpi.file_is_writable(&file.file) {
+            return Err(Errno::EBADF);
+        }
+        if !kpi.vnode_is_regular(&file.file) {
+            return Err(Errno::EINVAL);
+        }
+        let format = compressor(kpi, job.compression)?;
+        let _lock = LivedumpLock::acquire(kpi, job.wait)?;
+        let running = Running::begin(kpi, &self.progress);
+        let _range = RangeLock::acquire(kpi, &file.file);
+        let output = Output { file: &file.file, format, level: job.level };
+        let result = self.dump(kpi, &output, out);
+        running.end(result)
+    }
+
+    /// Between the locks. livedumper_finish answers every livedumper_start
+    /// that agreed.
+    fn dump<K: Kpi>(
+        &self,
+        kpi: &K,
+        output: &Output<'_, K>,
+        out: &mut Outcome,
+    ) -> Result<()> {
+        kpi.livedumper_start()?;
+        kpi.dump_savectx();
+        let result = minidump::minidumpsys(kpi, output, &self.progress);
+        kpi.livedumper_finish();
+        let written = result?;
+        out.planned = written.planned;
+        out.zero_pages = written.zero_pages;
+        out.dumplength = written.dumplength;
+        Ok(())
+    }
+}
+
+fn check_arg(arg: &MemMinidumpArg) -> Result<()> {
+    if arg.version != MINIDUMP_ARG_VERSION
+        || arg.flags & !FLAG_ALL != 0
+        || !arg.padding_is_zero()
+        || arg.workers > MAX_WORKERS
+        || !level_is_known(arg.compression, arg.level)
+    {
+        return Err(Errno::EINVAL);
+    }
+    if arg.flags & !FLAGS_HERE != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    Ok(())
+}
+
+/// Levels of zlib and of zstd (those without huge windows). A codec that is
+/// unknown is not a matter of its level, and is answered later.
+fn level_is_known(compression: u8, level: i16) -> bool {
+    match Compression::from_u8(compression) {
+        Some(Compression::None) => level == 0,
+        Some(Compression::Gzip) => (0..=9).contains(&level),
+        Some(Compression::Zstd) => (0..=19).contains(&level),
+        None => true,
+    }
+}
+
+fn compressor<K: Kpi>(kpi: &K, number: u8) -> Result<Compression> {
+    let format = Compression::from_u8(number).ok_or(Errno::EINVAL)?;
+    if format != Compression::None && !kpi.compressor_avail(format) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(format)
+}
+
+/// A reference to the caller's file.
+struct FileRef<'k, K: Kpi> {
+    kpi: &'k K,
+    file: K::File,
+}
+
+impl<'k, K: Kpi> FileRef<'k, K> {
+    fn get(kpi: &'k K, fd: i32) -> Result<Self> {
+        Ok(Self { kpi, file: kpi.getvnode(fd)? })
+    }
+}
+
+impl<K: Kpi> Drop for FileRef<'_, K> {
+    fn drop(&mut self) {
+        self.kpi.fdrop(&self.file);
+    }
+}
+
+/// The livedump lock.
+struct LivedumpLock<'k, K: Kpi> {
+    kpi: &'k K,
+}
+
+impl<'k, K: Kpi> LivedumpLock<'k, K> {
+    fn acquire(kpi: &'k K, wait: bool) -> Result<Self> {
+        if wait {
+            kpi.livedump_xlock_sig()?;
+        } else if !kpi.livedump_try_xlock() {
+            return Err(Errno::EBUSY);
+        }
+        Ok(Self { kpi })
+    }
+}
+
+impl<K: Kpi> Drop for LivedumpLock<'_, K> {
+    fn drop(&mut self) {
+        self.kpi.livedump_xunlock();
+    }
+}
+
+/// The range lock over the whole file.
+struct RangeLock<'k, K: Kpi> {
+    kpi: &'k K,
+    file: &'k K::File,
+    lock: K::RangeLock,
+}
+
+impl<'k, K: Kpi> RangeLock<'k, K> {
+    fn acquire(kpi: &'k K, file: &'k K::File) -> Self {
+        Self { kpi, file, lock: kpi.rangelock_wlock(file) }
+    }
+}
+
+impl<K: Kpi> Drop for RangeLock<'_, K> {
+    fn drop(&mut self) {
+        self.kpi.rangelock_unlock(self.file, &self.lock);
+    }
+}
+
+/// The dump in progress, as the status request shows it. Begun and ended
+/// under the livedump lock.
+struct Running<'p> {
+    progress: &'p Progress,
+}
+
+impl<'p> Running<'p> {
+    fn begin<K: Kpi>(kpi: &K, progress: &'p Progress) -> Self {
+        progress.begin(kpi.pid(), kpi.time_second(), kpi.nanouptime());
+        Self { progress }
+    }
+
+    fn end(self, result: Result<()>) -> Result<()> {
+        self.progress.end(&result);
+        result
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What goes into a dump. C: `minidumpsys`, `cpu_minidumpsys`,
+//! minidump_machdep.c.
+//!
+//! Before the first byte is out, everything that other parts of the file
+//! depend on is copied: bitset, message buffer, dump_avail, and the upper
+//! page tables. From then on the live kernel can only change what pages
+//! contain, never how many there are or which.
+
+mod directory;
+mod emit;
+mod plan;
+mod scan;
+mod snapshot;
+
+pub use plan::Planned;
+
+use crate::dumper::{Dumper, Output};
+use crate::error::{Result, Stage};
+use crate::kpi::Kpi;
+use crate::progress::Progress;
+use snapshot::{MAX_RANGES, Snapshot};
+
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// As planned.
+    pub planned: Planned,
+    /// Data pages that hold only zeros.
+    pub zero_pages: u64,
+    /// Bytes of the dump in the file.
+    pub dumplength: u64,
+}
+
+/// Scan and plan, nothing else.
+///
+/// # Errors
+/// `ENOMEM`, `EINTR`; `EINTEGRITY` where the kernel contradicts itself;
+/// `ENOSPC` where its map grew faster than it could be walked.
+pub fn estimate<K: Kpi>(kpi: &K, progress: &Progress) -> Result<Planned> {
+    let mut ranges = [(0, 0); MAX_RANGES];
+    let target = kpi.target();
+    Ok(Snapshot::take(kpi, &target, &mut ranges, progress)?.planned)
+}
+
+/// Scan, plan, emit.
+///
+/// # Errors
+/// As [`estimate`], and whatever writing met; the file is then empty again,
+/// as far as the file system let us.
+pub fn minidumpsys<K: Kpi>(
+    kpi: &K,
+    output: &Output<'_, K>,
+    progress: &Progress,
+) -> Result<Written> {
+    let mut ranges = [(0, 0); MAX_RANGES];
+    let target = kpi.target();
+    let snapshot = Snapshot::take(kpi, &target, &mut ranges, progress)?;
+    let planned = snapshot.planned;
+    // The last allocations, then the first thing that cannot be undone.
+    let mut dumper = Dumper::new(kpi, output, planned.dumpsize, progress)?;
+    progress.stage(Stage::Truncate);
+    kpi.vn_truncate(output.file)?;
+    let result = emit::emit(kpi, &snapshot, &mut dumper, progress)
+        .and_then(|()| dumper.dump_finish(&target));
+    match result {
+        Ok(dumplength) => Ok(Written {
+            planned,
+            zero_pages: dumper.zero_pages(),
+            dumplength,
+        }),
+        Err(e) => {
+            // Half a dump must not be taken for one. What went wrong first
+            // is what the caller needs to know.
+            let _ = kpi.vn_truncate(output.file);
+            Err(e)
+        }
+    }
+}

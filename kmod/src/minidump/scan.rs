@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The walk: what the kernel's page tables map is added to the private
+//! bitset. Each entry is loaded once, since it may change between two looks.
+
+use super::directory::{Directory, Full};
+use crate::error::{Errno, Result};
+use crate::kpi::{Kpi, Target};
+use memdev::addr::{PAGE_SIZE, Paddr};
+use memdev::arch::{ENTRIES, Entry, Machine, span};
+use memdev::bitset::Bitset;
+use memdev::dump_avail::DumpAvail;
+
+/// Why a walk ended early.
+pub(super) enum ScanError {
+    /// The map grew: begin again with more memory.
+    MapGrown,
+    /// It cannot go on.
+    Failed(Errno),
+}
+
+impl From<Errno> for ScanError {
+    fn from(e: Errno) -> Self {
+        Self::Failed(e)
+    }
+}
+
+impl From<Full> for ScanError {
+    fn from(_: Full) -> Self {
+        Self::MapGrown
+    }
+}
+
+/// Walks everything below `directory`, filling its copies.
+pub(super) fn scan<K: Kpi>(
+    kpi: &K,
+    target: &Target,
+    avail: DumpAvail<'_>,
+    set: Bitset<&mut [u64]>,
+    directory: &mut Directory<K>,
+) -> core::result::Result<(), ScanError> {
+    let level = target.machine.pmap_level(target.minidump_version);
+    let mut scan = Scan { kpi, machine: target.machine, avail, set };
+    let pages = usize::try_from(directory.pmap_pages()).unwrap_or(0);
+    for i in 0..pages {
+        match directory.entry(i) {
+            Entry::Invalid => continue,
+            Entry::Mapped(pa) => scan.block(pa, level + 1)?,
+            Entry::Table(pa) if !kpi.phys_in_dmap(pa) => continue,
+            Entry::Table(pa) => {
+                let copy = directory.copy_of(i)?;
+                scan.table(pa, level, copy)?;
+            }
+        }
+        kpi.sig_intr()?;
+        kpi.maybe_yield();
+    }
+    Ok(())
+}
+
+struct Scan<'a, K: Kpi> {
+    kpi: &'a K,
+    machine: Machine,
+    avail: DumpAvail<'a>,
+    set: Bitset<&'a mut [u64]>,
+}
+
+impl<K: Kpi> Scan<'_, K> {
+    /// A table of `level`; its entries also go to `copy`, where one is kept.
+    fn table(
+        &mut self,
+        table: Paddr,
+        level: u32,
+        mut copy: Option<&mut [u64]>,
+    ) -> Result<()> {
+        for index in 0..ENTRIES {
+            let raw = self.kpi.load_entry(table, index);
+            if let Some(copy) = &mut copy
+                && let Some(slot) = copy.get_mut(index as usize)
+            {
+                *slot = raw;
+            }
+            match self.machine.decode(level, raw) {
+                Entry::Invalid => {}
+                Entry::Mapped(pa) if level == 0 => self.page(pa),
+                Entry::Mapped(pa) => self.block(pa, level)?,
+                // amd64: leaf tables are ordinary pages of the dump.
+                Entry::Table(pa) => {
+                    self.page(pa);
+                    if self.kpi.phys_in_dmap(pa) {
+                        self.table(pa, level - 1, None)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, pa: Paddr, level: u32) -> Result<()> {
+        let pages = span(level) / PAGE_SIZE as u64;
+        for i in 0..pages {
+            self.page(Paddr(pa.0 + i * PAGE_SIZE as u64));
+        }
+        self.kpi.sig_intr()
+    }
+
+    /// A page in no range of dump_avail (device memory) has no bit.
+    /// C: `vm_page_dump_add`, where `PHYS_IN_DMAP && vm_phys_is_dumpable`.
+    fn page(&mut self, pa: Paddr) {
+        if let Some(bit) = self.avail.bit_of(pa)
+            && !self.set.test(bit)
+            && self.kpi.phys_in_dmap(pa)
+            && self.kpi.vm_phys_is_dumpable(pa)
+        {
+            self.set.set(bit);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the status request reads while a dump runs: counters that one thread
+//! writes and any number read, without a lock. A reader may see one counter a
+//! moment older than another; each by itself only grows during a dump.
+
+use crate::error::{Errno, Result, Stage};
+use core::sync::atomic::{
+    AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed,
+};
+use memdev::ioctl::{MINIDUMP_ARG_VERSION, MemMinidumpStatus};
+
+/// Counters of the dump in progress, and how the last one ended.
+#[derive(Debug, Default)]
+pub struct Progress {
+    stage: AtomicU32,
+    pages_done: AtomicU64,
+    pages_total: AtomicU64,
+    bytes_out: AtomicU64,
+    dumpextent: AtomicU64,
+    start_sec: AtomicI64,
+    start_ns: AtomicU64,
+    started: AtomicU64,
+    completed: AtomicU64,
+    pid: AtomicI32,
+    last_stage: AtomicU32,
+    last_error: AtomicI32,
+    last_pid: AtomicI32,
+}
+
+impl Progress {
+    /// Nothing has run.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            stage: AtomicU32::new(Stage::Idle as u32),
+            pages_done: AtomicU64::new(0),
+            pages_total: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            dumpextent: AtomicU64::new(0),
+            start_sec: AtomicI64::new(0),
+            start_ns: AtomicU64::new(0),
+            started: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
+            pid: AtomicI32::new(0),
+            last_stage: AtomicU32::new(Stage::Idle as u32),
+            last_error: AtomicI32::new(0),
+            last_pid: AtomicI32::new(0),
+        }
+    }
+
+    /// A dump has the livedump lock.
+    pub(crate) fn begin(&self, pid: i32, now_sec: i64, now_ns: u64) {
+        self.pages_done.store(0, Relaxed);
+        self.pages_total.store(0, Relaxed);
+        self.bytes_out.store(0, Relaxed);
+        self.dumpextent.store(0, Relaxed);
+        self.start_sec.store(now_sec, Relaxed);
+        self.start_ns.store(now_ns, Relaxed);
+        self.started.fetch_add(1, Relaxed);
+        self.pid.store(pid, Relaxed);
+        self.stage(Stage::Lock);
+    }
+
+    /// The dump that began has ended.
+    pub(crate) fn end(&self, result: &Result<()>) {
+        let stage = self.stage.load(Relaxed);
+        self.last_stage.store(stage, Relaxed);
+        self.last_pid.store(self.pid.load(Relaxed), Relaxed);
+        self.last_error.store(
+            match result {
+                Ok(()) => 0,
+                Err(Errno(n)) => *n,
+            },
+            Relaxed,
+        );
+        if result.is_ok() {
+            self.completed.fetch_add(1, Relaxed);
+        }
+        self.pid.store(0, Relaxed);
+        self.stage(Stage::Idle);
+    }
+
+    pub(crate) fn stage(&self, stage: Stage) {
+        self.stage.store(stage as u32, Relaxed);
+    }
+
+    pub(crate) fn planned(&self, pages: u64, dumpextent: u64) {
+        self.pages_total.store(pages, Relaxed);
+        self.dumpextent.store(dumpextent, Relaxed);
+    }
+
+    pub(crate) fn page_done(&self) {
+        // One writer: no read-modify-write is needed.
+        let n = self.pages_done.load(Relaxed);
+        self.pages_done.store(n + 1, Relaxed);
+    }
+
+    pub(crate) fn bytes_out(&self, bytes: u64) {
+        self.bytes_out.store(bytes, Relaxed);
+    }
+
+    /// Where the dump in progress, or the one that just ended, stands.
+    #[must_use]
+    pub fn current_stage(&self) -> Stage {
+        Stage::from_u32(self.stage.load(Relaxed)).unwrap_or_default()
+    }
+
+    /// The status request's answer. While no dump runs, the counters are those
+    /// of the last one.
+    #[must_use]
+    pub fn status(&self, now_ns: u64) -> MemMinidumpStatus {
+        let pid = self.pid.load(Relaxed);
+        let start_ns = self.start_ns.load(Relaxed);
+        MemMinidumpStatus {
+            version: MINIDUMP_ARG_VERSION,
+            stage: self.stage.load(Relaxed),
+            pages_done: self.pages_done.load(Relaxed),
+            pages_total: self.pages_total.load(Relaxed),
+            bytes_out: self.bytes_out.load(Relaxed),
+            dumpextent: self.dumpextent.load(Relaxed),
+            start_sec: self.start_sec.load(Relaxed),
+            elapsed_ns: match pid {
+                0 => 0,
+                _ => now_ns.saturating_sub(start_ns),
+            },
+            started: self.started.load(Relaxed),
+            completed: self.completed.load(Relaxed),
+            last_stage: self.last_stage.load(Relaxed),
+            last_error: self.last_error.load(Relaxed),
+            pid,
+            last_pid: self.last_pid.load(Relaxed),
+            ..MemMinidumpStatus::default()
+        }
+    }
+}
