@@ -121,8 +121,9 @@ impl<W: AsRef<[u64]> + AsMut<[u64]>> Bitset<W> {
     pub fn clear_padding(&mut self) {
         for i in (self.bits / WORD_BITS)..self.words.as_ref().len() as u64 {
             let mask = self.mask(i);
-            if let Some(w) =
-                usize::try_from(i).ok().and_then(|i| self.words.as_mut().get_mut(i))
+            if let Some(w) = usize::try_from(i)
+                .ok()
+                .and_then(|i| self.words.as_mut().get_mut(i))
             {
                 *w &= mask;
             }
@@ -202,8 +203,7 @@ impl<R: AsRef<[u64]>> Rank<R> {
             return None;
         }
         let block = bit / RANK_BLOCK_BITS;
-        let base =
-            *self.totals.as_ref().get(usize::try_from(block).ok()?)?;
+        let base = *self.totals.as_ref().get(usize::try_from(block).ok()?)?;
         let last = bit / WORD_BITS;
         let whole: u64 = (block * RANK_BLOCK_WORDS..last)
             .map(|i| u64::from(set.word(i).count_ones()))
@@ -291,11 +291,8 @@ mod tests {
     fn rank_and_select_agree_with_counting() {
         for bits in [1, 64, 4096, 4097, 50_000] {
             let (set, model) = both(bits);
-            let rank = Rank::build(
-                vec![0; rank_entries(bits) as usize],
-                &set,
-            )
-            .unwrap();
+            let rank = Rank::build(vec![0; rank_entries(bits) as usize], &set)
+                .unwrap();
             let mut n = 0;
             for b in 0..bits {
                 if model[b as usize] {

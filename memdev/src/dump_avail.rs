@@ -39,10 +39,9 @@ pub enum DumpAvailError {
 impl core::fmt::Display for DumpAvailError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Range { index, start, end } => write!(
-                f,
-                "dump_avail range {index} is [{start:#x}, {end:#x})"
-            ),
+            Self::Range { index, start, end } => {
+                write!(f, "dump_avail range {index} is [{start:#x}, {end:#x})")
+            }
             Self::Order { index } => {
                 write!(f, "dump_avail range {index} is out of order")
             }
@@ -202,7 +201,10 @@ mod tests {
     fn the_section_ends_at_a_pair_whose_end_is_zero() {
         let mut page = [0xff; PAGE_SIZE];
         encode(&REAL, &mut page);
-        assert_eq!(page[..16], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0, 9, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            page[..16],
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0, 9, 0, 0, 0, 0, 0]
+        );
         assert!(page[32..].iter().all(|&b| b == 0));
         let mut out = [(0, 0); 8];
         assert_eq!(decode(&page, &mut out), 2);

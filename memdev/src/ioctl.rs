@@ -49,11 +49,8 @@ pub const FLAG_REGISTERS: u32 = 1 << 3;
 /// Hash pages as they are copied and look again at the end.
 pub const FLAG_STABILITY: u32 = 1 << 4;
 /// Every flag that has a meaning.
-pub const FLAG_ALL: u32 = FLAG_ESTIMATE
-    | FLAG_WAIT
-    | FLAG_QUIESCE
-    | FLAG_REGISTERS
-    | FLAG_STABILITY;
+pub const FLAG_ALL: u32 =
+    FLAG_ESTIMATE | FLAG_WAIT | FLAG_QUIESCE | FLAG_REGISTERS | FLAG_STABILITY;
 
 /// C: `struct mem_livedump_arg`, <sys/memrange.h>; 32 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -333,7 +333,10 @@ mod tests {
         put(&mut b, 316, b"page fault");
         let h = KernelDumpHeader::decode(&b).unwrap();
         assert_eq!((h.version, h.blocksize, h.dumpextent), (1, 512, 77));
-        assert_eq!((h.hostname, h.panicstring), (&b"old"[..], &b"page fault"[..]));
+        assert_eq!(
+            (h.hostname, h.panicstring),
+            (&b"old"[..], &b"page fault"[..])
+        );
         assert_eq!(h.versionstring, b"FreeBSD 9\n");
 
         b[35] = 2;
@@ -351,10 +354,7 @@ mod tests {
         assert_eq!(KernelDumpHeader::decode(&b), Err(HeaderError::Magic));
         sample().encode(&mut b);
         b[35] = 3;
-        assert_eq!(
-            KernelDumpHeader::decode(&b),
-            Err(HeaderError::Version(3))
-        );
+        assert_eq!(KernelDumpHeader::decode(&b), Err(HeaderError::Version(3)));
         b[35] = 4;
         b[495] = 9;
         assert_eq!(
@@ -369,9 +369,6 @@ mod tests {
         sample().encode(&mut b);
         clear(&mut b);
         assert!(parity_ok(&b));
-        assert_eq!(
-            KernelDumpHeader::decode(&b).unwrap().magic,
-            Magic::Cleared
-        );
+        assert_eq!(KernelDumpHeader::decode(&b).unwrap().magic, Magic::Cleared);
     }
 }

@@ -214,7 +214,7 @@ impl MinidumpHeader {
             return Err(MinidumpError::PageSize(self.flags));
         }
         let whole = |field, found: u32| {
-            if found as usize % PAGE_SIZE == 0 {
+            if (found as usize).is_multiple_of(PAGE_SIZE) {
                 Ok(())
             } else {
                 Err(MinidumpError::Section { field, found })
@@ -225,7 +225,10 @@ impl MinidumpHeader {
         whole("dumpavailsize", self.dumpavailsize)?;
         if self.has_dump_avail() && self.dumpavailsize == 0 {
             let found = self.dumpavailsize;
-            return Err(MinidumpError::Section { field: "dumpavailsize", found });
+            return Err(MinidumpError::Section {
+                field: "dumpavailsize",
+                found,
+            });
         }
         if self.dmapend < self.dmapbase {
             return Err(MinidumpError::Addresses {
@@ -349,7 +352,10 @@ mod tests {
     #[test]
     fn what_is_not_a_minidump_is_named() {
         let mut b = [0; PAGE_SIZE];
-        assert_eq!(MinidumpHeader::decode(&head(&b)), Err(MinidumpError::Magic));
+        assert_eq!(
+            MinidumpHeader::decode(&head(&b)),
+            Err(MinidumpError::Magic)
+        );
         AMD64.encode(&mut b);
         put(&mut b, 0, b"minidump FreeBSD/riscv\0\0");
         assert!(matches!(

@@ -120,10 +120,7 @@ mod tests {
             encode_header(2),
             Some([0x5e, 0x2a, 0x4d, 0x18, 25, 0, 0, 0])
         );
-        assert_eq!(
-            encode_footer(2),
-            [2, 0, 0, 0, 0, 0xb1, 0xea, 0x92, 0x8f]
-        );
+        assert_eq!(encode_footer(2), [2, 0, 0, 0, 0, 0xb1, 0xea, 0x92, 0x8f]);
         let f = decode_footer(&encode_footer(2)).unwrap();
         assert_eq!((f.frames, f.table_size()), (2, 33));
     }

@@ -77,7 +77,7 @@ fn keep_dumpable<K: Kpi>(
             set.clear(bit);
         }
         seen += 1;
-        if seen % PAGES_BETWEEN_CHECKS == 0 {
+        if seen.is_multiple_of(PAGES_BETWEEN_CHECKS) {
             kpi.sig_intr()?;
             kpi.maybe_yield();
         }

@@ -52,7 +52,10 @@ mod tests {
             Entry::Mapped(Paddr(0x420_0000))
         );
         assert_eq!(decode(1, 0x1003), Entry::Table(Paddr(0x1000)));
-        assert_eq!(decode(0, 0x8000_0000_0000_50e3), Entry::Mapped(Paddr(0x5000)));
+        assert_eq!(
+            decode(0, 0x8000_0000_0000_50e3),
+            Entry::Mapped(Paddr(0x5000))
+        );
         assert_eq!(decode(2, 0xc000_01e3), Entry::Mapped(Paddr(0xc000_0000)));
         assert_eq!(decode(3, 0x20e3), Entry::Table(Paddr(0x2000)));
         assert_eq!(decode(0, 0x5000), Entry::Invalid);
