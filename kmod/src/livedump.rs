@@ -51,6 +51,7 @@ struct Job {
     fd: i32,
     compression: u8,
     level: i32,
+    workers: u32,
     wait: bool,
 }
 
@@ -128,6 +129,7 @@ impl Livedump {
             fd: arg.fd,
             compression: arg.compression,
             level: 0,
+            workers: 0,
             wait: false,
         };
         self.livedump_start(kpi, &job, &mut Outcome::default())
@@ -147,6 +149,7 @@ impl Livedump {
             fd: arg.fd,
             compression: arg.compression,
             level: i32::from(arg.level),
+            workers: arg.workers,
             wait: arg.flags & FLAG_WAIT != 0,
         };
         let mut out = Outcome::default();
@@ -205,7 +208,12 @@ impl Livedump {
         let _lock = LivedumpLock::acquire(kpi, job.wait)?;
         let running = Running::begin(kpi, &self.progress);
         let _range = RangeLock::acquire(kpi, &file.file);
-        let output = Output { file: &file.file, format, level: job.level };
+        let output = Output {
+            file: &file.file,
+            format,
+            level: job.level,
+            workers: job.workers,
+        };
         let result = self.dump(kpi, &output, out);
         running.end(result)
     }

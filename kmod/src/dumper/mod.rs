@@ -4,26 +4,27 @@
 //!
 //! ```text
 //!  append_page --> chunk (128 KB ..) --+----------------------> vnode
-//!                                      '--> compress --> block --> vnode
+//!                                      '--> pack ----> block --> vnode
 //! ```
 //! A page is copied from the machine straight into the chunk; an uncompressed
 //! chunk is written from there. A compressed chunk is one gzip member or one
 //! zstd frame, so that a reader can seek; a table of the frames ends a zstd
-//! stream.
+//! stream. Chunks are packed by several threads and written in order by one.
 
 mod block;
 mod chunk;
+mod pack;
 mod seek;
 mod vnode;
 
 use crate::error::{Errno, Result, Stage};
-use crate::kpi::{Compressor, Kpi, Target, compress_bound};
+use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
 use block::BlockWriter;
 use chunk::Chunk;
-use memdev::addr::{PAGE_SIZE, Page};
+use memdev::addr::Page;
 use memdev::kerneldump::Compression;
-use seek::SeekTable;
+use pack::{Packer, Queue};
 
 /// Where to, and how packed.
 pub struct Output<'a, K: Kpi> {
@@ -33,6 +34,53 @@ pub struct Output<'a, K: Kpi> {
     pub format: Compression,
     /// Compression level; 0 is the codec's default.
     pub level: i32,
+    /// Compressing threads, the caller's among them; 0 is as many as CPUs, up
+    /// to a limit.
+    pub workers: u32,
+}
+
+/// Takes all the memory that writing `dumpextent` bytes needs, starts the
+/// compressing threads, and lets `body` write the dump. The threads are gone
+/// when this returns, whatever `body` answered. C: `dumper_create`.
+///
+/// # Errors
+/// `ENOMEM`, the compressor's, and `body`'s.
+pub fn run<K: Kpi, R>(
+    kpi: &K,
+    output: &Output<'_, K>,
+    dumpextent: u64,
+    progress: &Progress,
+    body: impl FnOnce(&mut Dumper<'_, K>) -> Result<R>,
+) -> Result<R> {
+    let pages = chunk::pages_for(dumpextent);
+    let chunk = Chunk::new(kpi, pages)?;
+    let block = BlockWriter::new(kpi, output.file, progress)?;
+    let mut dumper = Dumper {
+        kpi,
+        output,
+        progress,
+        dumpextent,
+        chunk,
+        packer: None,
+        block,
+        zero_pages: 0,
+    };
+    if output.format == Compression::None {
+        return body(&mut dumper);
+    }
+    let workers = pack::workers(kpi, output);
+    let queue = Queue::new(kpi, output, workers, pages)?;
+    dumper.packer =
+        Some(Packer::new(kpi, &queue, output, dumpextent, pages)?);
+    let mut body = Some(body);
+    let mut result = Err(Errno::EINTEGRITY);
+    kpi.with_workers(workers - 1, &|| queue.work(), &mut || {
+        if let Some(body) = body.take() {
+            result = body(&mut dumper);
+        }
+        queue.close();
+    });
+    result
 }
 
 /// A dump being written. C: `struct dumperinfo`.
@@ -43,48 +91,12 @@ pub struct Dumper<'a, K: Kpi> {
     progress: &'a Progress,
     dumpextent: u64,
     chunk: Chunk<K>,
-    packed: Option<Packed<K>>,
+    packer: Option<Packer<'a, K>>,
     block: BlockWriter<'a, K>,
     zero_pages: u64,
 }
 
-/// What a compressed dump needs besides.
-struct Packed<K: Kpi> {
-    stream: K::Compressor,
-    /// One chunk, compressed.
-    frame: K::Pages,
-    table: SeekTable<K>,
-}
-
-impl<'a, K: Kpi> Dumper<'a, K> {
-    /// Takes all the memory that writing `dumpextent` bytes needs. Nothing is
-    /// written yet. C: `dumper_create`.
-    ///
-    /// # Errors
-    /// `ENOMEM`, and the compressor's.
-    pub fn new(
-        kpi: &'a K,
-        output: &'a Output<'a, K>,
-        dumpextent: u64,
-        progress: &'a Progress,
-    ) -> Result<Self> {
-        let pages = chunk::pages_for(dumpextent);
-        let packed = match output.format {
-            Compression::None => None,
-            _ => Some(Packed::new(kpi, output, dumpextent, pages)?),
-        };
-        Ok(Self {
-            kpi,
-            output,
-            progress,
-            dumpextent,
-            chunk: Chunk::new(kpi, pages)?,
-            packed,
-            block: BlockWriter::new(kpi, output.file, progress)?,
-            zero_pages: 0,
-        })
-    }
-
+impl<K: Kpi> Dumper<'_, K> {
     /// Data pages so far that hold only zeros.
     pub fn zero_pages(&self) -> u64 {
         self.zero_pages
@@ -111,12 +123,14 @@ impl<'a, K: Kpi> Dumper<'a, K> {
     /// One chunk out: between two of them a signal ends the dump.
     fn flush_chunk(&mut self) -> Result<()> {
         self.kpi.sig_intr()?;
-        match &mut self.packed {
-            None => self.chunk.write_runs(&mut self.block)?,
-            Some(packed) => packed.flush(&self.chunk, &mut self.block)?,
+        match &mut self.packer {
+            None => {
+                self.chunk.write_runs(&mut self.block)?;
+                self.chunk.reset();
+                Ok(())
+            }
+            Some(packer) => packer.submit(&mut self.chunk, &mut self.block),
         }
-        self.chunk.reset();
-        Ok(())
     }
 
     /// What is left, the seek table, padding, and the kernel dump header.
@@ -129,11 +143,11 @@ impl<'a, K: Kpi> Dumper<'a, K> {
             self.flush_chunk()?;
         }
         self.progress.stage(Stage::Finish);
-        if let Some(packed) = &self.packed {
-            packed.table.write(&mut self.block)?;
+        if let Some(packer) = &mut self.packer {
+            packer.finish(&mut self.block)?;
         }
         let dumplength = self.block.finish()?;
-        if self.packed.is_none() && dumplength != self.dumpextent {
+        if self.packer.is_none() && dumplength != self.dumpextent {
             return Err(Errno::EINTEGRITY);
         }
         let sizes = vnode::Sizes { dumplength, dumpextent: self.dumpextent };
@@ -142,35 +156,5 @@ impl<'a, K: Kpi> Dumper<'a, K> {
         self.kpi.livedumper_dump(None)?;
         self.progress.stage(Stage::Done);
         Ok(dumplength)
-    }
-}
-
-impl<K: Kpi> Packed<K> {
-    fn new(
-        kpi: &K,
-        output: &Output<'_, K>,
-        dumpextent: u64,
-        pages: usize,
-    ) -> Result<Self> {
-        let bytes = pages * PAGE_SIZE;
-        let bound = compress_bound(bytes).div_ceil(PAGE_SIZE);
-        let Output { format, level, .. } = *output;
-        Ok(Self {
-            stream: kpi.compressor_init(format, bytes, level)?,
-            frame: kpi.malloc_pages(bound)?,
-            table: SeekTable::new(kpi, format, dumpextent, bytes)?,
-        })
-    }
-
-    fn flush(
-        &mut self,
-        chunk: &Chunk<K>,
-        block: &mut BlockWriter<'_, K>,
-    ) -> Result<()> {
-        let frame = self.frame.as_flattened_mut();
-        let len = self.stream.compress(chunk.bytes(), frame)?;
-        let frame = frame.get(..len).ok_or(Errno::E2BIG)?;
-        self.table.add(len, chunk.bytes().len())?;
-        block.append(frame)
     }
 }

@@ -78,6 +78,25 @@ pub const fn compress_bound(len: usize) -> usize {
     len + len / 128 + 4096
 }
 
+/// A value that the threads of one dump share. C: `struct mtx` and
+/// `struct cv`.
+pub trait Monitor<T> {
+    /// The value, while the lock is held.
+    type Guard<'a>: DerefMut<Target = T>
+    where
+        Self: 'a;
+
+    /// C: `mtx_lock`.
+    fn lock(&self) -> Self::Guard<'_>;
+
+    /// Gives the lock up until [`Monitor::notify`], and takes it again. May
+    /// also return early. C: `cv_wait`.
+    fn wait<'a>(&'a self, guard: Self::Guard<'a>) -> Self::Guard<'a>;
+
+    /// Wakes every waiter. C: `cv_broadcast`.
+    fn notify(&self);
+}
+
 /// The kernel, as one request of one caller sees it.
 ///
 /// Unless a method says otherwise it does not sleep, needs no lock and cannot
@@ -88,9 +107,13 @@ pub trait Kpi {
     /// Zeroed memory of 64-bit words, freed on drop, not in the dump.
     type Words: DerefMut<Target = [u64]>;
     /// Zeroed, page-aligned memory, freed on drop, not in the dump.
-    type Pages: DerefMut<Target = [Page]>;
+    type Pages: DerefMut<Target = [Page]> + Send;
+    /// Values on the heap, dropped and freed on drop, not in the dump.
+    type Array<T: Send>: DerefMut<Target = [T]> + Send;
+    /// A lock around a value, destroyed on drop.
+    type Monitor<T: Send>: Monitor<T> + Sync;
     /// One compressor stream, freed on drop.
-    type Compressor: Compressor;
+    type Compressor: Compressor + Send;
     /// A held range lock. C: the cookie of `vn_rangelock_wlock`.
     type RangeLock;
 
@@ -222,6 +245,38 @@ pub trait Kpi {
     /// # Errors
     /// `ENOMEM` for a size that cannot be had.
     fn malloc_pages(&self, pages: usize) -> Result<Self::Pages>;
+
+    /// `len` values that `make` gives. May sleep; only before the first byte
+    /// is out.
+    ///
+    /// # Errors
+    /// `ENOMEM`, and `make`'s.
+    fn malloc_array<T: Send>(
+        &self,
+        len: usize,
+        make: impl FnMut(usize) -> Result<T>,
+    ) -> Result<Self::Array<T>>;
+
+    /// A lock around `value`. May sleep; only before the first byte is out.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    fn monitor<T: Send>(&self, value: T) -> Result<Self::Monitor<T>>;
+
+    // -- threads
+
+    /// CPUs that run threads. C: `mp_ncpus`.
+    fn ncpus(&self) -> usize;
+
+    /// Runs `body` here while up to `threads` other threads run `worker`
+    /// once; returns when all of them have returned. Fewer threads, or none,
+    /// is no error: `body` runs in any case. May sleep. C: `kthread_add`.
+    fn with_workers(
+        &self,
+        threads: usize,
+        worker: &(dyn Fn() + Sync),
+        body: &mut dyn FnMut(),
+    );
 
     /// What the running kernel is.
     fn target(&self) -> Target;

@@ -15,7 +15,7 @@ mod snapshot;
 
 pub use plan::Planned;
 
-use crate::dumper::{Dumper, Output};
+use crate::dumper::{self, Output};
 use crate::error::{Result, Stage};
 use crate::kpi::Kpi;
 use crate::progress::Progress;
@@ -57,23 +57,20 @@ pub fn minidumpsys<K: Kpi>(
     let target = kpi.target();
     let snapshot = Snapshot::take(kpi, &target, &mut ranges, progress)?;
     let planned = snapshot.planned;
-    // The last allocations, then the first thing that cannot be undone.
-    let mut dumper = Dumper::new(kpi, output, planned.dumpsize, progress)?;
-    progress.stage(Stage::Truncate);
-    kpi.vn_truncate(output.file)?;
-    let result = emit::emit(kpi, &snapshot, &mut dumper, progress)
-        .and_then(|()| dumper.dump_finish(&target));
-    match result {
-        Ok(dumplength) => Ok(Written {
-            planned,
-            zero_pages: dumper.zero_pages(),
-            dumplength,
-        }),
-        Err(e) => {
+    let target = &target;
+    // Everything is allocated when the closure runs; then comes the first
+    // thing that cannot be undone.
+    dumper::run(kpi, output, planned.dumpsize, progress, |dumper| {
+        progress.stage(Stage::Truncate);
+        kpi.vn_truncate(output.file)?;
+        let result = emit::emit(kpi, &snapshot, dumper, progress)
+            .and_then(|()| dumper.dump_finish(target));
+        let dumplength = result.inspect_err(|_| {
             // Half a dump must not be taken for one. What went wrong first
             // is what the caller needs to know.
             let _ = kpi.vn_truncate(output.file);
-            Err(e)
-        }
-    }
+        })?;
+        let zero_pages = dumper.zero_pages();
+        Ok(Written { planned, zero_pages, dumplength })
+    })
 }

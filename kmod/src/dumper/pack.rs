@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Compression, by several threads, in order. Only this fans out: it alone is
+//! bound by the CPU.
+//!
+//! A ring of slots. The walking thread puts a full chunk into the next slot
+//! and takes an empty one out of it; when that slot's chunk is still being
+//! worked on, the ring is full, and the walking thread compresses one itself
+//! or waits. A slot that is done is written before it is used again, so the
+//! order of slots is the order of the file. Memory is the ring: threads x 3
+//! slots of one chunk and one compressed chunk, and one stream a thread.
+
+use super::block::BlockWriter;
+use super::chunk::Chunk;
+use super::seek::SeekTable;
+use super::Output;
+use crate::error::{Errno, Result};
+use crate::kpi::{Compressor, Kpi, Monitor, compress_bound};
+use memdev::addr::PAGE_SIZE;
+
+/// Compressing threads when the caller does not say.
+const DEFAULT_WORKERS: usize = 16;
+/// Slots for each thread: one in work, one waiting, one being written.
+const SLOTS_PER_WORKER: usize = 3;
+
+/// Threads that compress, the walking one among them.
+pub(super) fn workers<K: Kpi>(kpi: &K, output: &Output<'_, K>) -> usize {
+    match output.workers {
+        0 => kpi.ncpus().clamp(1, DEFAULT_WORKERS),
+        n => n as usize,
+    }
+}
+
+/// A chunk, and room for what it compresses to.
+struct Slot<K: Kpi> {
+    chunk: Chunk<K>,
+    frame: K::Pages,
+    packed: Result<usize>,
+}
+
+/// Where a slot is.
+enum Cell<K: Kpi> {
+    Empty(Slot<K>),
+    Ready(Slot<K>),
+    /// With a thread.
+    Out,
+    Done(Slot<K>),
+}
+
+struct Ring<K: Kpi> {
+    cells: K::Array<Cell<K>>,
+    streams: K::Array<Option<K::Compressor>>,
+    /// Chunks put in so far; the next goes to `put % cells`.
+    put: usize,
+    /// Chunks taken to be compressed so far.
+    taken: usize,
+    closed: bool,
+}
+
+/// The ring, and who waits for it.
+pub(super) struct Queue<K: Kpi> {
+    ring: K::Monitor<Ring<K>>,
+}
+
+impl<K: Kpi> Queue<K> {
+    pub(super) fn new(
+        kpi: &K,
+        output: &Output<'_, K>,
+        workers: usize,
+        pages: usize,
+    ) -> Result<Self> {
+        let bytes = pages * PAGE_SIZE;
+        let frame_pages = compress_bound(bytes).div_ceil(PAGE_SIZE);
+        let streams = kpi.malloc_array(workers, |_| {
+            kpi.compressor_init(output.format, bytes, output.level).map(Some)
+        })?;
+        let cells = kpi.malloc_array(workers * SLOTS_PER_WORKER, |_| {
+            Ok(Cell::Empty(Slot {
+                chunk: Chunk::new(kpi, pages)?,
+                frame: kpi.malloc_pages(frame_pages)?,
+                packed: Ok(0),
+            }))
+        })?;
+        let ring = Ring { cells, streams, put: 0, taken: 0, closed: false };
+        Ok(Self { ring: kpi.monitor(ring)? })
+    }
+
+    /// What a compressing thread does, until the queue is closed.
+    pub(super) fn work(&self) {
+        let mut ring = self.ring.lock();
+        let Some(mut stream) = ring.stream() else { return };
+        while !ring.closed {
+            match ring.take() {
+                Some(job) => {
+                    drop(ring);
+                    let job = job.pack(&mut stream);
+                    ring = self.ring.lock();
+                    ring.done(job);
+                    self.ring.notify();
+                }
+                None => ring = self.ring.wait(ring),
+            }
+        }
+        ring.give_back(stream);
+    }
+
+    /// Sends the compressing threads home; what is in the ring stays.
+    pub(super) fn close(&self) {
+        self.ring.lock().closed = true;
+        self.ring.notify();
+    }
+}
+
+/// A slot taken out to be compressed.
+struct Job<K: Kpi> {
+    at: usize,
+    slot: Slot<K>,
+}
+
+impl<K: Kpi> Job<K> {
+    fn pack(mut self, stream: &mut K::Compressor) -> Self {
+        let frame = self.slot.frame.as_flattened_mut();
+        self.slot.packed = stream.compress(self.slot.chunk.bytes(), frame);
+        self
+    }
+}
+
+impl<K: Kpi> Ring<K> {
+    fn stream(&mut self) -> Option<K::Compressor> {
+        self.streams.iter_mut().find_map(Option::take)
+    }
+
+    /// So that it is freed by the thread that allocated it.
+    fn give_back(&mut self, stream: K::Compressor) {
+        if let Some(slot) = self.streams.iter_mut().find(|s| s.is_none()) {
+            *slot = Some(stream);
+        }
+    }
+
+    /// The oldest chunk that nobody works on.
+    fn take(&mut self) -> Option<Job<K>> {
+        let at = self.taken % self.cells.len();
+        let cell = self.cells.get_mut(at)?;
+        match core::mem::replace(cell, Cell::Out) {
+            Cell::Ready(slot) => {
+                self.taken += 1;
+                Some(Job { at, slot })
+            }
+            other => {
+                *cell = other;
+                None
+            }
+        }
+    }
+
+    fn done(&mut self, job: Job<K>) {
+        if let Some(cell) = self.cells.get_mut(job.at) {
+            *cell = Cell::Done(job.slot);
+        }
+    }
+
+    /// The slot of cell `at`, when it is with no thread.
+    fn settled(&mut self, at: usize) -> Option<Settled<K>> {
+        let cell = self.cells.get_mut(at)?;
+        match core::mem::replace(cell, Cell::Out) {
+            Cell::Empty(slot) => Some(Settled { slot, unwritten: false }),
+            Cell::Done(slot) => Some(Settled { slot, unwritten: true }),
+            other => {
+                *cell = other;
+                None
+            }
+        }
+    }
+}
+
+struct Settled<K: Kpi> {
+    slot: Slot<K>,
+    unwritten: bool,
+}
+
+/// The walking thread's side.
+pub(super) struct Packer<'a, K: Kpi> {
+    queue: &'a Queue<K>,
+    stream: K::Compressor,
+    table: SeekTable<K>,
+}
+
+impl<'a, K: Kpi> Packer<'a, K> {
+    pub(super) fn new(
+        kpi: &K,
+        queue: &'a Queue<K>,
+        output: &Output<'_, K>,
+        dumpextent: u64,
+        pages: usize,
+    ) -> Result<Self> {
+        let bytes = pages * PAGE_SIZE;
+        let stream = queue.ring.lock().stream().ok_or(Errno::EINTEGRITY)?;
+        let table = SeekTable::new(kpi, output.format, dumpextent, bytes)?;
+        Ok(Self { queue, stream, table })
+    }
+
+    /// Puts `chunk` into the ring and leaves an empty one in its place.
+    pub(super) fn submit(
+        &mut self,
+        chunk: &mut Chunk<K>,
+        block: &mut BlockWriter<'_, K>,
+    ) -> Result<()> {
+        let monitor = &self.queue.ring;
+        let at = {
+            let ring = monitor.lock();
+            ring.put % ring.cells.len()
+        };
+        let mut slot = self.settle(at, block)?;
+        slot.chunk.reset();
+        core::mem::swap(&mut slot.chunk, chunk);
+        let mut ring = monitor.lock();
+        ring.put += 1;
+        if let Some(cell) = ring.cells.get_mut(at) {
+            *cell = Cell::Ready(slot);
+        }
+        drop(ring);
+        monitor.notify();
+        Ok(())
+    }
+
+    /// Writes all that is still in the ring, then the seek table.
+    pub(super) fn finish(
+        &mut self,
+        block: &mut BlockWriter<'_, K>,
+    ) -> Result<()> {
+        let (put, cells) = {
+            let ring = self.queue.ring.lock();
+            (ring.put, ring.cells.len())
+        };
+        for nth in 0..cells {
+            let at = (put + nth) % cells;
+            let slot = self.settle(at, block)?;
+            let mut ring = self.queue.ring.lock();
+            if let Some(cell) = ring.cells.get_mut(at) {
+                *cell = Cell::Empty(slot);
+            }
+        }
+        self.table.write(block)
+    }
+
+    /// Takes the slot of cell `at` when its chunk, if it has one, is
+    /// compressed and written. Compresses while it waits.
+    fn settle(
+        &mut self,
+        at: usize,
+        block: &mut BlockWriter<'_, K>,
+    ) -> Result<Slot<K>> {
+        let monitor = &self.queue.ring;
+        let mut ring = monitor.lock();
+        let settled = loop {
+            if let Some(settled) = ring.settled(at) {
+                break settled;
+            }
+            match ring.take() {
+                Some(job) => {
+                    drop(ring);
+                    let job = job.pack(&mut self.stream);
+                    ring = monitor.lock();
+                    ring.done(job);
+                }
+                None => ring = monitor.wait(ring),
+            }
+        };
+        drop(ring);
+        let Settled { slot, unwritten } = settled;
+        if unwritten {
+            let frame = slot.frame.as_flattened().get(..slot.packed?);
+            let frame = frame.ok_or(Errno::E2BIG)?;
+            self.table.add(frame.len(), slot.chunk.bytes().len())?;
+            block.append(frame)?;
+        }
+        Ok(slot)
+    }
+}
