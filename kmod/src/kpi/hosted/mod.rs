@@ -3,3 +3,4 @@
 
 pub mod machine;
 pub mod phys;
+pub mod threads;
