@@ -16,3 +16,4 @@
 pub mod args;
 pub mod cmd;
 pub mod error;
+pub mod vmcore;

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What a file is, by its content: names lie, and `livecore.0.gz` may be
+//! plain.
+//!
+//! ```text
+//!  the last 512 bytes: kerneldumpheader?  raw, dumplength says where it ends
+//!  first bytes: "minidump"                plain
+//!               1f 8b                     gzip members
+//!               28 b5 2f fd               zstd frames; seek table at the end?
+//! ```
+
+use super::pages::Pages;
+use super::source::{Codec, Plain, Seekable, Sequential, Source, SourceError};
+use super::{FileFacts, Vmcore};
+use memdev::addr::round_page;
+use memdev::kerneldump::{
+    self, Compression, HeaderError, KernelDumpHeader, Magic, parity_ok,
+};
+use memdev::minidump::{self, MinidumpError, MinidumpHeader};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+const TRAILER: u64 = kerneldump::HEADER_SIZE as u64;
+
+/// Why a file cannot be opened as a dump.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The system said no.
+    #[error("opening {path}")]
+    Io {
+        /// As it was named.
+        path: String,
+        /// What it said.
+        source: io::Error,
+    },
+    /// A pipe, a directory, a device: it has no offsets to read at.
+    #[error("{path} is not a regular file")]
+    NotRegular {
+        /// As it was named.
+        path: String,
+    },
+    /// Something else than a minidump, and what it looks like.
+    #[error("{path} is not a minidump: {what}")]
+    Foreign {
+        /// As it was named.
+        path: String,
+        /// What it looks like.
+        what: &'static str,
+    },
+    /// Encrypted with the key of dumpon(8).
+    #[error("{path} is encrypted: use decryptcore(8) first")]
+    Encrypted {
+        /// As it was named.
+        path: String,
+    },
+    /// Too short for a header.
+    #[error("{path} ends after {len} bytes, before its minidump header does")]
+    Short {
+        /// As it was named.
+        path: String,
+        /// Unpacked bytes.
+        len: u64,
+    },
+    /// Its minidump header is wrong.
+    #[error("reading {path}")]
+    Header {
+        /// As it was named.
+        path: String,
+        /// What is wrong with it.
+        source: MinidumpError,
+    },
+    /// It cannot be read or unpacked.
+    #[error("reading {path}")]
+    Source {
+        /// As it was named.
+        path: String,
+        /// Why.
+        source: SourceError,
+    },
+}
+
+/// The kernel dump header at the end of a raw dump.
+#[derive(Clone, Debug)]
+pub struct Trailer {
+    bytes: Box<[u8; kerneldump::HEADER_SIZE]>,
+    /// Where it stands in the file.
+    pub offset: u64,
+}
+
+impl Trailer {
+    /// Its fields.
+    ///
+    /// # Errors
+    /// A version that is not known, for one.
+    pub fn decode(&self) -> Result<KernelDumpHeader<'_>, HeaderError> {
+        KernelDumpHeader::decode(&self.bytes)
+    }
+
+    /// Whether its parity holds.
+    #[must_use]
+    pub fn parity_ok(&self) -> bool {
+        parity_ok(&self.bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; kerneldump::HEADER_SIZE] {
+        &self.bytes
+    }
+
+    /// What stands at `offset`, where that starts like a header.
+    fn read(file: &Plain, offset: u64) -> Result<Option<Self>, SourceError> {
+        let mut bytes = Box::new([0; kerneldump::HEADER_SIZE]);
+        let got = file.read_at(offset, bytes.as_mut_slice())?;
+        let none = got < bytes.len()
+            || KernelDumpHeader::decode(&bytes) == Err(HeaderError::Magic);
+        Ok((!none).then_some(Self { bytes, offset }))
+    }
+}
+
+pub(super) fn open(path: &Path) -> Result<Vmcore, OpenError> {
+    let name = path.display().to_string();
+    let io = |source| OpenError::Io { path: name.clone(), source };
+    // Before opening: a FIFO would wait for its writer.
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        return Err(OpenError::NotRegular { path: name });
+    }
+    let file = File::open(path).map_err(io)?;
+    let meta = file.metadata().map_err(io)?;
+    let facts = FileFacts {
+        path: path.to_path_buf(),
+        len: meta.len(),
+        allocated: meta.blocks().saturating_mul(512),
+    };
+    Opening { name, file: Arc::new(file), facts, notes: Vec::new() }.open()
+}
+
+struct Opening {
+    name: String,
+    file: Arc<File>,
+    facts: FileFacts,
+    notes: Vec<String>,
+}
+
+impl Opening {
+    fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    fn failed(&self, source: SourceError) -> OpenError {
+        OpenError::Source { path: self.name.clone(), source }
+    }
+
+    fn foreign(&self, what: &'static str) -> OpenError {
+        OpenError::Foreign { path: self.name.clone(), what }
+    }
+
+    fn open(mut self) -> Result<Vmcore, OpenError> {
+        let len = self.facts.len;
+        let whole = Plain::new(Arc::clone(&self.file), len);
+        let at = len.saturating_sub(TRAILER);
+        let mut trailer =
+            Trailer::read(&whole, at).map_err(|e| self.failed(e))?;
+        let end = match &trailer {
+            Some(t) => self.dump_end(t)?,
+            None => len,
+        };
+        let mut head = [0; minidump::HEADER_SIZE];
+        let got = whole
+            .read_at(0, &mut head)
+            .map_err(|e| self.failed(e))?
+            .min(usize::try_from(end).unwrap_or(usize::MAX));
+        let head = head.get(..got).unwrap_or_default();
+        let compression = self.probe(head)?;
+        let mut source = self.source(compression, end)?;
+        let header = self.header(source.as_ref())?;
+        let pages = Pages::new(source.as_ref(), &header);
+        if let Err(e) = &pages {
+            self.note(crate::error::chain(e));
+        }
+        let size =
+            pages.as_ref().ok().and_then(|p| header.dumpsize(p.count_set()));
+        if trailer.is_none() && compression == Compression::None {
+            trailer = self.early_trailer(&whole, size)?;
+            if let (Some(_), Some(size)) = (&trailer, size) {
+                source = Box::new(Plain::new(Arc::clone(&self.file), size));
+            }
+        }
+        self.compare(source.known_len(), size);
+        Ok(Vmcore {
+            layout: header.layout(),
+            file: self.facts,
+            compression,
+            trailer,
+            header,
+            source,
+            pages,
+            notes: self.notes,
+            translations: super::Translations::default(),
+        })
+    }
+
+    /// Where the data before a trailing header end.
+    fn dump_end(&mut self, trailer: &Trailer) -> Result<u64, OpenError> {
+        let before = trailer.offset;
+        let h = match trailer.decode() {
+            Ok(h) => h,
+            Err(e) => {
+                self.note(format!("the kernel dump header: {e}"));
+                return Ok(before);
+            }
+        };
+        if h.magic == Magic::Text {
+            return Err(self.foreign("a textdump(4)"));
+        }
+        if h.dumpkeysize != 0 {
+            let path = self.name.clone();
+            return Err(OpenError::Encrypted { path });
+        }
+        let length = h.dumplength;
+        if !trailer.parity_ok() {
+            self.note("the kernel dump header has a parity error");
+        }
+        if length > before {
+            self.note(format!(
+                "the kernel dump header has a dumplength of {length}, but \
+                 only {before} bytes are before it"
+            ));
+        }
+        Ok(length.min(before))
+    }
+
+    /// Plain, gzip or zstd.
+    fn probe(&self, head: &[u8]) -> Result<Compression, OpenError> {
+        if head.starts_with(b"minidump") {
+            return Ok(Compression::None);
+        }
+        if head.starts_with(&[0x1f, 0x8b]) {
+            return Ok(Compression::Gzip);
+        }
+        if super::source::is_zstd(head) {
+            return Ok(Compression::Zstd);
+        }
+        if head.len() < minidump::HEADER_SIZE {
+            let len = head.len() as u64;
+            return Err(OpenError::Short { path: self.name.clone(), len });
+        }
+        Err(self.foreign(looks_like(head)))
+    }
+
+    fn source(
+        &mut self,
+        compression: Compression,
+        end: u64,
+    ) -> Result<Box<dyn Source>, OpenError> {
+        let file = Arc::clone(&self.file);
+        let codec = match compression {
+            Compression::None => return Ok(Box::new(Plain::new(file, end))),
+            Compression::Gzip => Codec::Gzip,
+            Compression::Zstd => Codec::Zstd,
+        };
+        let why = if codec == Codec::Zstd {
+            let open = Seekable::open(Arc::clone(&file), end);
+            match open.map_err(|e| self.failed(e))? {
+                Ok(source) => return Ok(Box::new(source)),
+                Err(why) => why,
+            }
+        } else {
+            "gzip has no index"
+        };
+        self.note(format!("unpacking from the start as far as needed: {why}"));
+        Ok(Box::new(Sequential::new(codec, file, end)))
+    }
+
+    fn header(&self, source: &dyn Source) -> Result<MinidumpHeader, OpenError> {
+        let mut head = [0; minidump::HEADER_SIZE];
+        let got = source.read_at(0, &mut head).map_err(|e| self.failed(e))?;
+        let path = || self.name.clone();
+        let start = head.get(..got).unwrap_or_default();
+        if start.starts_with(&[0x1f, 0x8b]) || super::source::is_zstd(start) {
+            return Err(self.foreign("it is compressed twice"));
+        }
+        if got < head.len() {
+            let len = got as u64;
+            return Err(OpenError::Short { path: path(), len });
+        }
+        MinidumpHeader::decode(&head).map_err(|source| match source {
+            MinidumpError::Magic => self.foreign(looks_like(start)),
+            source => OpenError::Header { path: path(), source },
+        })
+    }
+
+    /// A dump into a longer file leaves that file's tail behind its header
+    /// where nobody truncates: stock kernels do not.
+    fn early_trailer(
+        &mut self,
+        whole: &Plain,
+        size: Option<u64>,
+    ) -> Result<Option<Trailer>, OpenError> {
+        let Some(at) = size.and_then(round_page) else { return Ok(None) };
+        let found = Trailer::read(whole, at).map_err(|e| self.failed(e))?;
+        if found.is_some() {
+            let behind =
+                self.facts.len.saturating_sub(at).saturating_sub(TRAILER);
+            self.note(format!(
+                "{behind} bytes stand behind the kernel dump header: the \
+                 rest of an older, longer file"
+            ));
+        }
+        Ok(found)
+    }
+
+    fn compare(&mut self, len: Option<u64>, size: Option<u64>) {
+        if let (Some(len), Some(size)) = (len, size) {
+            if len < size {
+                self.note(format!(
+                    "truncated: {len} of {size} bytes are there"
+                ));
+            } else if len > size {
+                let behind = len.saturating_sub(size);
+                self.note(format!("{behind} bytes behind the last page"));
+            }
+        }
+        let f = &self.facts;
+        if f.is_sparse() {
+            let (a, l) = (f.allocated, f.len);
+            self.note(format!(
+                "sparse: {a} of {l} bytes are on disk, holes read as zeros"
+            ));
+        }
+    }
+}
+
+/// A guess at what else a file may be, for the message.
+fn looks_like(head: &[u8]) -> &'static str {
+    let known: [(&[u8], &str); 11] = [
+        (b"\x7fELF", "an ELF file (a kernel, or a full dump)"),
+        (b"FreeBSD Kernel Dump", "a bare kernel dump header"),
+        (b"FreeBSD Text Dump", "a textdump(4)"),
+        (b"Cleared Kernel Dump", "a dump that was saved and cleared"),
+        (b"BZh", "it is compressed with bzip2"),
+        (b"\xfd7zXZ", "it is compressed with xz"),
+        (b"\x04\x22\x4d\x18", "it is compressed with lz4"),
+        (b"KDUMP   ", "a kdump-compressed dump"),
+        (b"makedumpfile", "a flattened kdump-compressed dump"),
+        (b"EMiL", "a LiME image"),
+        (b"AVML", "an AVML image"),
+    ];
+    known
+        .iter()
+        .find(|(magic, _)| head.starts_with(magic))
+        .map_or("it starts with no magic that is known", |(_, what)| what)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A dump's bytes, wherever they are: a plain file, zstd frames with a seek
+//! table, or a compressed stream that has to be unpacked from its start.
+//!
+//! Readers above ask for a range of the *unpacked* dump and get it or learn
+//! why not. Positional reads serve all of it: a mapping would save nothing
+//! worth having and would turn a file that shrinks into a SIGBUS.
+
+mod cache;
+mod plain;
+mod range;
+mod seekable;
+mod sequential;
+mod spool;
+mod unit;
+
+pub use plain::Plain;
+pub use seekable::Seekable;
+pub use sequential::Sequential;
+pub use unit::Codec;
+pub(crate) use unit::is_zstd;
+
+use std::io;
+
+/// The largest frame or member that is unpacked in memory; larger ones go
+/// through a temporary file.
+pub const MAX_UNIT: usize = 8 << 20;
+
+/// Why bytes could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The system said no.
+    #[error("reading the file at offset {offset:#x}")]
+    Io {
+        /// In the file.
+        offset: u64,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Compressed data that does not unpack.
+    #[error("unpacking the {unit} at offset {offset:#x} of the file")]
+    Unpack {
+        /// "zstd frame" or "gzip member".
+        unit: &'static str,
+        /// Where it starts in the file.
+        offset: u64,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A frame that unpacks to another size than the seek table has.
+    #[error(
+        "the zstd frame at offset {offset:#x} unpacks to {found} bytes, \
+         its seek table says {expected}"
+    )]
+    FrameSize {
+        /// Where it starts in the file.
+        offset: u64,
+        /// What the table says.
+        expected: u64,
+        /// What came out.
+        found: u64,
+    },
+    /// The temporary file.
+    #[error("keeping unpacked data in a temporary file in {directory}")]
+    Spool {
+        /// Where.
+        directory: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+/// What a look at all of a source's stored bytes found.
+#[derive(Debug, Default)]
+pub struct Check {
+    /// Frames or members; 0 for a plain file.
+    pub units: u64,
+    /// Of these, those with a checksum.
+    pub checked: u64,
+    /// Bytes they unpack to.
+    pub bytes: u64,
+    /// What is wrong, the first few.
+    pub bad: Vec<SourceError>,
+    /// How many are wrong.
+    pub bad_units: u64,
+}
+
+/// How many errors a [`Check`] keeps.
+pub(crate) const MAX_BAD: usize = 8;
+
+impl Check {
+    pub(crate) fn add_bad(&mut self, e: SourceError) {
+        self.bad_units = self.bad_units.saturating_add(1);
+        if self.bad.len() < MAX_BAD {
+            self.bad.push(e);
+        }
+    }
+}
+
+/// Random access to the unpacked bytes of a dump.
+pub trait Source: Send + Sync + std::fmt::Debug {
+    /// How many there are, where that is known without unpacking them.
+    fn known_len(&self) -> Option<u64>;
+
+    /// Reads at `at`; fewer bytes than `buf` has only at the end.
+    ///
+    /// # Errors
+    /// Why they cannot be had.
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<usize, SourceError>;
+
+    /// The first offset at or behind `at` that is not in a hole of the file.
+    fn next_data(&self, at: u64) -> u64 {
+        at
+    }
+
+    /// Reads everything once and holds it against its checksums, with up to
+    /// `threads` threads.
+    ///
+    /// # Errors
+    /// Why it could not be done; what is wrong with the data is in the
+    /// [`Check`].
+    fn check(&self, threads: usize) -> Result<Check, SourceError>;
+}
+
+/// What a thread came to; its panic, if that is what it came to.
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    match thread.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}

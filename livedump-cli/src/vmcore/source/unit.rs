@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! One zstd frame or gzip member at a time.
+
+use super::SourceError;
+use super::range::Range;
+use flate2::bufread::GzDecoder;
+use std::fs::File;
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use zstd::stream::read::Decoder as ZstdDecoder;
+
+/// What a stream is compressed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl Codec {
+    /// What its independent parts are called.
+    #[must_use]
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip member",
+            Self::Zstd => "zstd frame",
+        }
+    }
+
+    fn starts_with_magic(self, b: &[u8]) -> bool {
+        match self {
+            Self::Gzip => b.starts_with(&[0x1f, 0x8b]),
+            Self::Zstd => is_zstd(b),
+        }
+    }
+}
+
+/// A frame's magic, or that of one that is skipped.
+pub(crate) fn is_zstd(b: &[u8]) -> bool {
+    matches!(
+        b,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]
+    )
+}
+
+enum Decoder {
+    Gzip(Box<GzDecoder<Range>>),
+    Zstd(Box<ZstdDecoder<'static, Range>>),
+}
+
+/// What comes next out of a stream of units.
+pub(super) enum Step {
+    /// So many bytes were put into the buffer.
+    Bytes(usize),
+    /// A unit ended whole; the next one would start at this offset.
+    UnitEnd(u64),
+    /// There are no more.
+    End,
+}
+
+/// Unpacks the units of a part of a file, one behind the other.
+pub(super) struct Units {
+    codec: Codec,
+    /// The stream between two units.
+    idle: Option<Range>,
+    decoder: Option<Decoder>,
+    /// Where the unit being unpacked starts.
+    start: u64,
+    /// Whether that unit, if zstd, has a checksum.
+    checksum: bool,
+}
+
+impl std::fmt::Debug for Units {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Units")
+            .field("codec", &self.codec)
+            .field("start", &self.start)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Units {
+    pub(super) fn new(
+        codec: Codec,
+        file: Arc<File>,
+        at: u64,
+        end: u64,
+    ) -> Self {
+        Self {
+            codec,
+            idle: Some(Range::new(file, at, end)),
+            decoder: None,
+            start: at,
+            checksum: false,
+        }
+    }
+
+    /// Whether the unit being unpacked carries a checksum.
+    pub(super) fn has_checksum(&self) -> bool {
+        self.checksum
+    }
+
+    /// The next bytes, or what else there is.
+    pub(super) fn step(&mut self, buf: &mut [u8]) -> Result<Step, SourceError> {
+        if self.decoder.is_none() && !self.begin()? {
+            return Ok(Step::End);
+        }
+        let read = match &mut self.decoder {
+            Some(Decoder::Gzip(d)) => retry(|| d.read(buf)),
+            Some(Decoder::Zstd(d)) => retry(|| d.read(buf)),
+            None => Ok(0),
+        };
+        match read {
+            Ok(0) => {
+                let range = match self.decoder.take() {
+                    Some(Decoder::Gzip(d)) => d.into_inner(),
+                    Some(Decoder::Zstd(d)) => d.finish(),
+                    None => return Ok(Step::End),
+                };
+                let at = range.position();
+                self.idle = Some(range);
+                Ok(Step::UnitEnd(at))
+            }
+            Ok(n) => Ok(Step::Bytes(n)),
+            Err(source) => {
+                // Nothing behind this unit can be found.
+                self.decoder = None;
+                Err(self.error(source))
+            }
+        }
+    }
+
+    fn error(&self, source: io::Error) -> SourceError {
+        SourceError::Unpack {
+            unit: self.codec.unit(),
+            offset: self.start,
+            source,
+        }
+    }
+
+    /// Starts the next unit; false at the end of the stream.
+    fn begin(&mut self) -> Result<bool, SourceError> {
+        let Some(mut range) = self.idle.take() else { return Ok(false) };
+        self.start = range.position();
+        let head = retry(|| range.fill_buf().map(<[u8]>::len))
+            .map_err(|source| SourceError::Io { offset: self.start, source })?;
+        if head == 0 {
+            return Ok(false);
+        }
+        let have = range.fill_buf().unwrap_or_default();
+        if !self.codec.starts_with_magic(have) && have.len() >= 4 {
+            let what = format!("no {} starts here", self.codec.unit());
+            return Err(self.error(io::Error::other(what)));
+        }
+        // Bit 2 of the frame header descriptor, behind the magic.
+        self.checksum = self.codec == Codec::Gzip
+            || have.get(4).is_some_and(|d| d & 4 != 0);
+        self.decoder = Some(match self.codec {
+            Codec::Gzip => Decoder::Gzip(Box::new(GzDecoder::new(range))),
+            Codec::Zstd => {
+                let d = ZstdDecoder::with_buffer(range)
+                    .map_err(|e| self.error(e))?;
+                Decoder::Zstd(Box::new(d.single_frame()))
+            }
+        });
+        Ok(true)
+    }
+}
+
+fn retry<T>(mut f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match f() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            r => return r,
+        }
+    }
+}

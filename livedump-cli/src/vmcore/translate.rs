@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Kernel addresses to physical ones: the pmap section first (the kernel map
+//! from kernbase up), then the direct map. Where both could answer the order
+//! decides, and it is libkvm's: `_amd64_minidump_vatop`,
+//! `_aarch64_minidump_vatop`. All bounds come from the header; they differ
+//! between releases.
+
+use super::{MemoryError, Vmcore};
+use memdev::addr::{Paddr, Vaddr};
+use memdev::arch::{ENTRIES, Entry, span};
+use std::sync::{Mutex, PoisonError};
+
+const SLOTS: usize = 256;
+const ENTRY_BYTES: u64 = 8;
+
+/// The last translations, one for each of 256 page numbers.
+#[derive(Debug)]
+pub(super) struct Translations(Mutex<Vec<Option<(u64, Paddr)>>>);
+
+impl Default for Translations {
+    fn default() -> Self {
+        Self(Mutex::new(vec![None; SLOTS]))
+    }
+}
+
+impl Translations {
+    fn slot(vpn: u64) -> usize {
+        (vpn % SLOTS as u64) as usize
+    }
+
+    fn get(&self, vpn: u64) -> Option<Paddr> {
+        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (found, pa) = (*slots.get(Self::slot(vpn))?)?;
+        (found == vpn).then_some(pa)
+    }
+
+    fn put(&self, vpn: u64, pa: Paddr) {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get_mut(Self::slot(vpn)) {
+            *slot = Some((vpn, pa));
+        }
+    }
+}
+
+impl Vmcore {
+    /// The physical address at a kernel address.
+    ///
+    /// # Errors
+    /// It is not mapped, or not by anything a minidump carries.
+    pub fn translate(&self, va: Vaddr) -> Result<Paddr, MemoryError> {
+        let page = span(0);
+        let (vpn, offset) = (va.0 / page, va.0 % page);
+        if let Some(pa) = self.translations.get(vpn) {
+            return Ok(Paddr(pa.0 | offset));
+        }
+        let pa = self.walk(Vaddr(va.0 - offset))?;
+        self.translations.put(vpn, pa);
+        Ok(Paddr(pa.0 | offset))
+    }
+
+    fn walk(&self, va: Vaddr) -> Result<Paddr, MemoryError> {
+        let h = &self.header;
+        let level = h.machine.pmap_level(h.version);
+        if let Some(above) = va.0.checked_sub(h.kernbase.0) {
+            let index = above / span(level);
+            if index < u64::from(h.pmapsize) / ENTRY_BYTES {
+                let entry = self.pmap_entry(index)?;
+                return self.resolve(va, level, entry);
+            }
+        }
+        if va < h.dmapbase || va >= h.dmapend {
+            return Err(MemoryError::NoMap);
+        }
+        let above = va.0.saturating_sub(h.dmapbase.0);
+        match above.checked_add(h.dmapphys) {
+            Some(pa) => Ok(Paddr(pa)),
+            None => Err(MemoryError::NoMap),
+        }
+    }
+
+    /// One entry of the pmap section.
+    fn pmap_entry(&self, index: u64) -> Result<u64, MemoryError> {
+        let at =
+            self.layout.pmap.saturating_add(index.saturating_mul(ENTRY_BYTES));
+        let mut bytes = [0; ENTRY_BYTES as usize];
+        let got = self.source.read_at(at, &mut bytes)?;
+        if got < bytes.len() {
+            return Err(MemoryError::PmapBeyondEnd { offset: at });
+        }
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Follows an entry of a table of `level` down to a page.
+    fn resolve(
+        &self,
+        va: Vaddr,
+        level: u32,
+        entry: u64,
+    ) -> Result<Paddr, MemoryError> {
+        let machine = self.header.machine;
+        let (mut level, mut entry) = (level, entry);
+        loop {
+            match machine.decode(level, entry) {
+                Entry::Invalid => return Err(MemoryError::NotMapped),
+                Entry::Mapped(pa) => {
+                    let below = va.0 % span(level);
+                    return Ok(Paddr(pa.0 | below));
+                }
+                Entry::Table(table) => {
+                    let Some(next) = level.checked_sub(1) else {
+                        return Err(MemoryError::NotMapped);
+                    };
+                    level = next;
+                    let index = va.0 / span(level) % ENTRIES;
+                    let at = table.0.saturating_add(index * ENTRY_BYTES);
+                    let mut bytes = [0; ENTRY_BYTES as usize];
+                    self.read_in_page(Paddr(at), &mut bytes).map_err(
+                        |why| MemoryError::Table { table, why: Box::new(why) },
+                    )?;
+                    entry = u64::from_le_bytes(bytes);
+                }
+            }
+        }
+    }
+}
