@@ -15,5 +15,6 @@
 
 pub mod args;
 pub mod cmd;
+pub mod crashdir;
 pub mod error;
 pub mod vmcore;

@@ -161,10 +161,11 @@ pub fn parity(b: &[u8; HEADER_SIZE]) -> [u8; 4] {
     p
 }
 
-/// The parity field of a header as savecore(8) shows it in info.N.
+/// The parity field of a header as savecore(8) shows it in info.N: the one
+/// field that is in the byte order of the machine, little-endian on all here.
 #[must_use]
 pub fn parity_field(b: &[u8; HEADER_SIZE]) -> u32 {
-    u32::from_be_bytes(get(b, PARITY))
+    u32::from_le_bytes(get(b, PARITY))
 }
 
 /// Whether parity holds.

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A dump that is whole gets its number, its name and its `info.N`. Mirrors
+//! the end of `DoLiveFile` in savecore.c; the order is ours.
+//!
+//! ```text
+//!  SyncDump    the bytes are on disk, still livecore.tmp.XXXXXX
+//!  Lock        from here on no other livedump names files here
+//!  Info        info.N is written, under a temporary name
+//!  Bounds      bounds says N+1: this number is never given again
+//!  SetAside    an old info.N would now describe the wrong dump
+//!  Dump        livecore.N appears, whole
+//!  NameInfo    info.N appears
+//!  Kernel      kernel.N appears
+//!  SyncNames   all of that is on disk
+//!  RemoveOld   only now go the files of an older dump number N
+//!  Links       .last
+//!  SyncLinks
+//! ```
+//!
+//! Killed before `Dump`, a run leaves a gap in the numbers and a temporary
+//! file that the next run removes; killed after it, a whole dump that may
+//! lack its `info.N`. An error before `Dump` undoes what was done; later ones
+//! are reported beside the dump, which is there.
+
+use super::bounds::after;
+use super::{CrashDir, Error, Temp, names};
+use memdev::kerneldump::Compression;
+use std::io;
+
+/// What is about to be done; see the module's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Step {
+    SyncDump,
+    Lock,
+    Info,
+    Bounds,
+    SetAside,
+    Dump,
+    NameInfo,
+    Kernel,
+    SyncNames,
+    RemoveOld,
+    Links,
+    SyncLinks,
+}
+
+impl Step {
+    /// All of them, in order.
+    pub const ALL: [Step; 12] = [
+        Step::SyncDump,
+        Step::Lock,
+        Step::Info,
+        Step::Bounds,
+        Step::SetAside,
+        Step::Dump,
+        Step::NameInfo,
+        Step::Kernel,
+        Step::SyncNames,
+        Step::RemoveOld,
+        Step::Links,
+        Step::SyncLinks,
+    ];
+
+    fn doing(self) -> &'static str {
+        match self {
+            Step::SyncDump => "syncing the dump in",
+            Step::Lock => "locking",
+            Step::Info => "writing info in",
+            Step::Bounds => "writing bounds in",
+            Step::SetAside | Step::RemoveOld => "replacing the old dump in",
+            Step::Dump => "naming the dump in",
+            Step::NameInfo => "naming info in",
+            Step::Kernel => "naming the kernel in",
+            Step::SyncNames | Step::SyncLinks => "syncing",
+            Step::Links => "linking in",
+        }
+    }
+}
+
+/// What is to be named.
+pub struct Finished<'d, 'a> {
+    /// The dump, checked and cut to its length.
+    pub dump: Temp<'d>,
+    /// The kernel to keep beside it.
+    pub kernel: Option<Temp<'d>>,
+    /// What the dump is compressed with.
+    pub compression: Compression,
+    /// Where numbers start again.
+    pub maxdumps: Option<u32>,
+    /// The text of `info.N`, given N.
+    pub info: &'a dyn Fn(u32) -> String,
+}
+
+/// The names that were given.
+#[derive(Debug)]
+pub struct Saved {
+    /// N.
+    pub number: u32,
+    /// `livecore.N`.
+    pub dump: String,
+    /// `info.N`.
+    pub info: Option<String>,
+    /// `kernel.N`.
+    pub kernel: Option<String>,
+    /// What could not be done once the dump had its name.
+    pub problems: Vec<Error>,
+}
+
+impl CrashDir {
+    /// Whether a dump could get its name, were it there already: worth
+    /// knowing before it is taken.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn check_names(
+        &self,
+        maxdumps: Option<u32>,
+        compression: Compression,
+        kernel: bool,
+    ) -> Result<(), Error> {
+        let n = self.bounds(maxdumps)?;
+        self.check_not_foreign(&names::livecore(n, compression))?;
+        self.check_not_foreign(&names::info(n))?;
+        if kernel {
+            self.check_not_foreign(&names::kernel(n))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a dump its name.
+    ///
+    /// # Errors
+    /// Why it has none; nothing of it is left then.
+    pub fn finish(&self, it: Finished<'_, '_>) -> Result<Saved, Error> {
+        self.finish_by_steps(it, &mut |_| Ok(()))
+    }
+
+    /// The same; `before` is told of each step and may fail it, as a disk
+    /// may.
+    ///
+    /// # Errors
+    /// Why it has no name; nothing of it is left then.
+    pub fn finish_by_steps(
+        &self,
+        it: Finished<'_, '_>,
+        before: &mut dyn FnMut(Step) -> io::Result<()>,
+    ) -> Result<Saved, Error> {
+        let mut step = |step: Step| {
+            before(step).map_err(|source| Error::Io {
+                doing: step.doing(),
+                path: self.path.clone(),
+                source,
+            })
+        };
+        let Finished { dump, kernel, compression, maxdumps, info } = it;
+
+        step(Step::SyncDump)?;
+        dump.sync()?;
+        if let Some(kernel) = &kernel {
+            kernel.sync()?;
+        }
+        step(Step::Lock)?;
+        let _lock = self.lock()?;
+        // Another run may have finished since the last look.
+        self.check_names(maxdumps, compression, kernel.is_some())?;
+        let number = self.bounds(maxdumps)?;
+        let dump_name = names::livecore(number, compression);
+        let info_name = names::info(number);
+        let kernel_name = names::kernel(number);
+
+        step(Step::Info)?;
+        let mut info_temp = self.temp()?;
+        info_temp.write_all(info(number).as_bytes())?;
+        info_temp.sync()?;
+        step(Step::Bounds)?;
+        self.bounds_temp(after(number))?.persist("bounds")?;
+        step(Step::SetAside)?;
+        let mut aside = Aside::new(self);
+        aside.take(&info_name)?;
+        aside.take(&kernel_name)?;
+        step(Step::Dump)?;
+        dump.persist(&dump_name)?;
+        aside.commit();
+
+        // From here on the dump is there, whatever happens.
+        let mut problems = Vec::new();
+        let mut note = |done: Result<(), Error>| match done {
+            Ok(()) => true,
+            Err(e) => {
+                problems.push(e);
+                false
+            }
+        };
+        let info_saved = note(
+            step(Step::NameInfo).and_then(|()| info_temp.persist(&info_name)),
+        );
+        let kernel_saved = kernel.is_some_and(|kernel| {
+            note(step(Step::Kernel).and_then(|()| kernel.persist(&kernel_name)))
+        });
+        let synced = step(Step::SyncNames).and_then(|()| self.sync());
+        // An older dump goes when the new one is safe, and not before.
+        if note(synced) {
+            note(step(Step::RemoveOld).and_then(|()| {
+                self.remove_old(number, &[&dump_name, &info_name, &kernel_name])
+            }));
+        }
+        match step(Step::Links) {
+            Ok(()) => {
+                let mut links = vec![dump_name.as_str()];
+                links.extend(info_saved.then_some(info_name.as_str()));
+                links.extend(kernel_saved.then_some(kernel_name.as_str()));
+                problems.extend(self.relink(number, &links));
+            }
+            Err(e) => problems.push(e),
+        }
+        let synced = step(Step::SyncLinks).and_then(|()| self.sync());
+        problems.extend(synced.err());
+        Ok(Saved {
+            number,
+            dump: dump_name,
+            info: info_saved.then_some(info_name),
+            kernel: kernel_saved.then_some(kernel_name),
+            problems,
+        })
+    }
+
+    /// Removes the files of an older dump with this number, but not `keep`.
+    /// Only plain files: savecore makes no others.
+    fn remove_old(&self, number: u32, keep: &[&str]) -> Result<(), Error> {
+        for name in names::set(&number.to_string()) {
+            let foreign = self.check_not_foreign(&name).is_err();
+            if !foreign && !keep.contains(&name.as_str()) {
+                self.unlink(&name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Files moved out of sight: back on drop, gone on commit.
+struct Aside<'d> {
+    dir: &'d CrashDir,
+    moved: Vec<(String, String)>,
+}
+
+impl<'d> Aside<'d> {
+    fn new(dir: &'d CrashDir) -> Self {
+        Self { dir, moved: Vec::new() }
+    }
+
+    fn take(&mut self, name: &str) -> Result<(), Error> {
+        let plain = self.dir.check_not_foreign(name).is_ok();
+        if plain && self.dir.stat(name)?.is_some() {
+            let temp = self.dir.set_aside(name)?;
+            self.moved.push((name.into(), temp));
+        }
+        Ok(())
+    }
+
+    fn commit(mut self) {
+        for (_, temp) in self.moved.drain(..) {
+            // What stays has a temporary name; the next run removes it.
+            let _ = self.dir.unlink(&temp);
+        }
+    }
+}
+
+impl Drop for Aside<'_> {
+    fn drop(&mut self) {
+        for (name, temp) in self.moved.drain(..) {
+            let _ = self.dir.rename(&temp, &name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

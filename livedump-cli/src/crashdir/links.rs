@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The `.last` links. Mirrors `symlinks_remove` and the symlinkat(2) calls of
+//! savecore.c; each link is replaced at once instead of removed and made.
+
+use super::{CrashDir, Error, kind, kind_name, names};
+use nix::sys::stat::SFlag;
+
+impl CrashDir {
+    /// Lets `.last` links lead to these files of dump `n` and takes away the
+    /// other ones. Returns what could not be done; none of it harms a dump,
+    /// so the rest is done nevertheless.
+    pub(super) fn relink(&self, n: u32, files: &[&str]) -> Vec<Error> {
+        let number = n.to_string();
+        let mut problems = Vec::new();
+        // The two lists have the same order.
+        for (link, target) in names::set("last").iter().zip(names::set(&number))
+        {
+            let done = if files.contains(&target.as_str()) {
+                self.check_link(link)
+                    .and_then(|()| self.replace_link(&target, link))
+            } else {
+                self.remove_link(link)
+            };
+            problems.extend(done.err());
+        }
+        problems
+    }
+
+    /// Refuses to replace what is not a link.
+    fn check_link(&self, name: &str) -> Result<(), Error> {
+        match self.stat(name)? {
+            Some(stat) if kind(&stat) != SFlag::S_IFLNK => {
+                Err(Error::InTheWay {
+                    path: self.path(name),
+                    what: kind_name(kind(&stat)),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_link(&self, name: &str) -> Result<(), Error> {
+        match self.stat(name)? {
+            Some(stat) if kind(&stat) == SFlag::S_IFLNK => self.unlink(name),
+            _ => Ok(()),
+        }
+    }
+}

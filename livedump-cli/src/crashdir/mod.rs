@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! savecore(8)'s crash directory: `livecore.N`, `info.N`, `bounds`, `minfree`
+//! and the `.last` links. Mirrors the directory side of savecore.c.
+//!
+//! What must hold, at whatever instant the tool is killed:
+//!
+//! * a file named `livecore.N` is whole;
+//! * a dump that was there before is still there, until the one that takes
+//!   its number is on disk under its name;
+//! * `info.N` describes the `livecore.N` beside it or is missing.
+//!
+//! Everything is done relative to a descriptor of the directory, so a
+//! relative path, or one whose directory is renamed meanwhile, is no matter.
+//! Files that savecore would not have made (a directory or a link with a
+//! dump's name) are neither followed nor replaced.
+
+mod bounds;
+mod finish;
+mod info;
+mod links;
+mod names;
+mod temp;
+
+pub use bounds::MAX_BOUNDS;
+pub use finish::{Finished, Saved, Step};
+pub use info::{Status, info_text};
+pub use temp::Temp;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::statvfs::fstatvfs;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// What went wrong in the crash directory.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call failed.
+    #[error("{doing} {}", path.display())]
+    Io {
+        /// "opening", "writing", "syncing".
+        doing: &'static str,
+        /// Of what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A rename failed.
+    #[error("renaming {} to {to}", from.display())]
+    Rename {
+        /// The old name.
+        from: PathBuf,
+        /// The new name, in the same directory.
+        to: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something with the name of a file to be written is no plain file.
+    #[error("{} is in the way: it is {what}", path.display())]
+    InTheWay {
+        /// Where.
+        path: PathBuf,
+        /// "a directory".
+        what: &'static str,
+    },
+    /// `bounds` or `minfree` holds something else than a number.
+    #[error(
+        "{} holds {text:?}, which is not {wanted}: correct or remove it",
+        path.display()
+    )]
+    Number {
+        /// Which file.
+        path: PathBuf,
+        /// What it holds.
+        text: String,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+}
+
+/// An open crash directory.
+#[derive(Debug)]
+pub struct CrashDir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// The directory's lock, held while files are given their names. `None` where
+/// the file system has no locks: savecore(8) does not lock either.
+#[derive(Debug)]
+pub struct DirLock {
+    _lock: Option<Flock<OwnedFd>>,
+}
+
+impl CrashDir {
+    /// Opens a directory that exists.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open(path, flags, Mode::empty()).map_err(|e| {
+            Error::Io {
+                doing: "opening crash directory",
+                path: path.into(),
+                source: e.into(),
+            }
+        })?;
+        Ok(Self { fd, path: path.into() })
+    }
+
+    /// A name in the directory, for people.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Waits until nobody else names files here.
+    ///
+    /// # Errors
+    /// Why the directory cannot be opened once more.
+    pub fn lock(&self) -> Result<DirLock, Error> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = openat(&self.fd, ".", flags, Mode::empty())
+            .map_err(|e| self.io("locking", ".", e))?;
+        Ok(DirLock { _lock: Flock::lock(fd, FlockArg::LockExclusive).ok() })
+    }
+
+    /// Bytes that may still be written by whoever is not root.
+    ///
+    /// # Errors
+    /// What statvfs(3) answers.
+    pub fn free_bytes(&self) -> Result<u64, Error> {
+        let fs = fstatvfs(&self.fd)
+            .map_err(|e| self.io("looking for space in", "", e))?;
+        // Both are narrower on some systems.
+        #[allow(clippy::useless_conversion)]
+        let (blocks, size) =
+            (u64::from(fs.blocks_available()), u64::from(fs.fragment_size()));
+        // Root may have eaten into the reserve: then it is negative.
+        let blocks = if blocks > i64::MAX as u64 { 0 } else { blocks };
+        Ok(blocks.saturating_mul(size))
+    }
+
+    /// Makes the names given so far survive a power failure.
+    ///
+    /// # Errors
+    /// What fsync(2) answers.
+    pub fn sync(&self) -> Result<(), Error> {
+        nix::unistd::fsync(&self.fd).map_err(|e| self.io("syncing", "", e))
+    }
+
+    /// The names in the directory.
+    fn names(&self) -> Result<Vec<String>, Error> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let failed = |e| self.io("reading", "", e);
+        let mut dir =
+            Dir::openat(&self.fd, ".", flags, Mode::empty()).map_err(failed)?;
+        let mut names = Vec::new();
+        for entry in dir.iter() {
+            let entry = entry.map_err(failed)?;
+            // Nothing of ours has a name that is not UTF-8.
+            names.extend(entry.file_name().to_str().ok().map(String::from));
+        }
+        Ok(names)
+    }
+
+    /// What stands under a name, links not followed.
+    fn stat(&self, name: &str) -> Result<Option<FileStat>, Error> {
+        match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(e) => Err(self.io("looking at", name, e)),
+        }
+    }
+
+    /// Refuses what is neither a plain file nor nothing.
+    fn check_not_foreign(&self, name: &str) -> Result<(), Error> {
+        match self.stat(name)? {
+            None => Ok(()),
+            Some(stat) if kind(&stat) == SFlag::S_IFREG => Ok(()),
+            Some(stat) => Err(Error::InTheWay {
+                path: self.path(name),
+                what: kind_name(kind(&stat)),
+            }),
+        }
+    }
+
+    /// Opens a plain file for reading; `None` when there is none.
+    fn open_plain(&self, name: &str) -> Result<Option<File>, Error> {
+        self.check_not_foreign(name)?;
+        let flags = OFlag::O_RDONLY
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_CLOEXEC;
+        match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(File::from(fd))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(e) => Err(self.io("opening", name, e)),
+        }
+    }
+
+    fn io(&self, doing: &'static str, name: &str, e: Errno) -> Error {
+        let path = match name {
+            "" | "." => self.path.clone(),
+            _ => self.path(name),
+        };
+        Error::Io { doing, path, source: e.into() }
+    }
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+fn kind_name(kind: SFlag) -> &'static str {
+    match kind {
+        SFlag::S_IFDIR => "a directory",
+        SFlag::S_IFLNK => "a symbolic link",
+        SFlag::S_IFIFO => "a FIFO",
+        SFlag::S_IFSOCK => "a socket",
+        SFlag::S_IFREG => "a plain file",
+        _ => "a device",
+    }
+}

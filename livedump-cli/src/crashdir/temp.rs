@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Temporary files, `livecore.tmp.XXXXXX`: what a capture writes into before
+//! the file may have its name. Removed when dropped; what a killed run leaves
+//! is removed by the next one.
+//!
+//! A living run holds a lock on its files, so another does not take them for
+//! left over. savecore(8) does not lock its own: names that cannot be ours
+//! (we use digits) are left alone until nothing has touched them for an hour.
+
+use super::{CrashDir, Error, kind};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, SFlag};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const PREFIX: &str = "livecore.tmp.";
+const LETTERS: usize = 6;
+/// How many names are tried before the directory is called full of them.
+const TRIES: u32 = 1000;
+/// After this a file of savecore's that nobody writes to is left over.
+const FOREIGN_AGE: Duration = Duration::from_secs(3600);
+
+/// A file without a name of its own yet.
+#[derive(Debug)]
+pub struct Temp<'d> {
+    dir: &'d CrashDir,
+    name: String,
+    file: File,
+    /// Whether drop removes it.
+    armed: bool,
+    _lock: Option<Flock<File>>,
+}
+
+impl CrashDir {
+    /// Creates a temporary file, 0600, locked.
+    ///
+    /// # Errors
+    /// Why the directory takes no file.
+    pub fn temp(&self) -> Result<Temp<'_>, Error> {
+        self.temp_with_mode(0o600)
+    }
+
+    pub(super) fn temp_with_mode(&self, mode: u32) -> Result<Temp<'_>, Error> {
+        let flags = OFlag::O_RDWR
+            | OFlag::O_CREAT
+            | OFlag::O_EXCL
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_CLOEXEC;
+        #[allow(clippy::cast_possible_truncation)]
+        let mode = Mode::from_bits_truncate(mode as nix::libc::mode_t);
+        let (name, fd) =
+            self.fresh_name(|name| openat(&self.fd, name, flags, mode))?;
+        let file = File::from(fd);
+        let lock = file
+            .try_clone()
+            .ok()
+            .and_then(|f| Flock::lock(f, FlockArg::LockExclusive).ok());
+        Ok(Temp { dir: self, name, file, armed: true, _lock: lock })
+    }
+
+    /// Gives `name` to a symbolic link to `target`, at once.
+    pub(super) fn replace_link(
+        &self,
+        target: &str,
+        name: &str,
+    ) -> Result<(), Error> {
+        let (temp, ()) =
+            self.fresh_name(|temp| symlinkat(target, &self.fd, temp))?;
+        self.rename(&temp, name).inspect_err(|_| {
+            let _ = self.unlink(&temp);
+        })
+    }
+
+    /// Moves a file to a temporary name, out of sight but not yet gone.
+    pub(super) fn set_aside(&self, name: &str) -> Result<String, Error> {
+        let temp = self.unused_name()?;
+        self.rename(name, &temp)?;
+        Ok(temp)
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
+        renameat(&self.fd, from, &self.fd, to).map_err(|e| Error::Rename {
+            from: self.path(from),
+            to: to.into(),
+            source: e.into(),
+        })
+    }
+
+    /// Removes a name; that there is none is no error.
+    pub(super) fn unlink(&self, name: &str) -> Result<(), Error> {
+        match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(self.io("removing", name, e)),
+        }
+    }
+
+    /// Removes what killed runs left, and returns the names. To be called
+    /// under the directory's lock: a file is created and locked under it.
+    ///
+    /// # Errors
+    /// The directory cannot be read. A file that cannot be removed is none.
+    pub fn remove_stale(&self) -> Result<Vec<String>, Error> {
+        let mut names = self.names()?;
+        names.retain(|name| self.is_stale(name) && self.unlink(name).is_ok());
+        Ok(names)
+    }
+
+    fn is_stale(&self, name: &str) -> bool {
+        let Some(letters) = name.strip_prefix(PREFIX) else { return false };
+        if letters.len() != LETTERS
+            || !letters.bytes().all(|b| b.is_ascii_alphanumeric())
+        {
+            return false;
+        }
+        let ours = letters.bytes().all(|b| b.is_ascii_digit());
+        let Ok(Some(stat)) = self.stat(name) else { return false };
+        match kind(&stat) {
+            SFlag::S_IFLNK => ours,
+            SFlag::S_IFREG if ours => !self.is_locked(name),
+            SFlag::S_IFREG => {
+                age(stat.st_mtime) > FOREIGN_AGE && !self.is_locked(name)
+            }
+            _ => false,
+        }
+    }
+
+    fn is_locked(&self, name: &str) -> bool {
+        let Ok(Some(file)) = self.open_plain(name) else { return true };
+        let taken = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+        matches!(taken, Err((_, Errno::EWOULDBLOCK)))
+    }
+
+    fn fresh_name<T>(
+        &self,
+        create: impl Fn(&str) -> nix::Result<T>,
+    ) -> Result<(String, T), Error> {
+        let mut tries = 0;
+        loop {
+            let name = random_name();
+            match create(&name) {
+                Ok(made) => return Ok((name, made)),
+                Err(Errno::EEXIST) if tries < TRIES => tries += 1,
+                Err(e) => return Err(self.io("creating", &name, e)),
+            }
+        }
+    }
+
+    fn unused_name(&self) -> Result<String, Error> {
+        let absent = |name: &str| match self.stat(name) {
+            Ok(None) => Ok(()),
+            _ => Err(Errno::EEXIST),
+        };
+        self.fresh_name(absent).map(|(name, ())| name)
+    }
+}
+
+impl Temp<'_> {
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its name, for people.
+    #[must_use]
+    pub fn path(&self) -> std::path::PathBuf {
+        self.dir.path(&self.name)
+    }
+
+    /// Appends.
+    ///
+    /// # Errors
+    /// What write(2) answers.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_all(bytes).map_err(|e| self.failed("writing", e))
+    }
+
+    /// Cuts it off behind `length` bytes.
+    ///
+    /// # Errors
+    /// What ftruncate(2) answers.
+    pub fn truncate(&self, length: u64) -> Result<(), Error> {
+        self.file.set_len(length).map_err(|e| self.failed("truncating", e))
+    }
+
+    /// Waits until its bytes are on disk.
+    ///
+    /// # Errors
+    /// What fsync(2) answers.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file.sync_all().map_err(|e| self.failed("syncing", e))
+    }
+
+    /// Gives it its name, replacing what has that name.
+    ///
+    /// # Errors
+    /// Why not; the file is removed then.
+    pub fn persist(mut self, name: &str) -> Result<(), Error> {
+        self.dir.rename(&self.name, name)?;
+        self.armed = false;
+        Ok(())
+    }
+
+    fn failed(&self, doing: &'static str, source: std::io::Error) -> Error {
+        Error::Io { doing, path: self.path(), source }
+    }
+}
+
+impl Drop for Temp<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            // Nothing is left to be done about it here; the next run will.
+            let _ = self.dir.unlink(&self.name);
+        }
+    }
+}
+
+fn random_name() -> String {
+    // The only randomness in std; names need not be hard to guess, O_EXCL is
+    // what keeps them apart.
+    let n = RandomState::new().build_hasher().finish() % 1_000_000;
+    format!("{PREFIX}{n:0LETTERS$}")
+}
+
+fn age(mtime: i64) -> Duration {
+    let then = UNIX_EPOCH + Duration::from_secs(mtime.max(0).unsigned_abs());
+    SystemTime::now().duration_since(then).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn scratch() -> (tempfile::TempDir, CrashDir) {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = CrashDir::open(tmp.path()).unwrap();
+        (tmp, dir)
+    }
+
+    fn listing(tmp: &tempfile::TempDir) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(tmp.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_temporary_file_is_private_and_goes_with_its_owner() {
+        let (tmp, dir) = scratch();
+        let temp = dir.temp().unwrap();
+        let mode = temp.file().metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        assert!(temp.name.starts_with(PREFIX));
+        assert_eq!(listing(&tmp), [temp.name.clone()]);
+        drop(temp);
+        assert!(listing(&tmp).is_empty());
+    }
+
+    #[test]
+    fn a_directory_that_is_renamed_meanwhile_is_no_matter() {
+        let (tmp, _) = scratch();
+        let (old, new) = (tmp.path().join("a"), tmp.path().join("b"));
+        std::fs::create_dir(&old).unwrap();
+        let dir = CrashDir::open(&old).unwrap();
+        let temp = dir.temp().unwrap();
+        std::fs::rename(&old, &new).unwrap();
+        temp.persist("kept").unwrap();
+        assert!(new.join("kept").exists());
+    }
+
+    #[test]
+    fn what_a_living_run_holds_is_not_stale() {
+        let (tmp, dir) = scratch();
+        let alive = dir.temp().unwrap();
+        std::fs::write(tmp.path().join("livecore.tmp.000001"), "x").unwrap();
+        let removed = dir.remove_stale().unwrap();
+        if alive.name != "livecore.tmp.000001" {
+            assert_eq!(removed, ["livecore.tmp.000001"]);
+        }
+        assert_eq!(listing(&tmp), [alive.name.clone()]);
+    }
+
+    #[test]
+    fn savecores_own_files_are_left_until_they_are_old() {
+        let (tmp, dir) = scratch();
+        let path = tmp.path().join("livecore.tmp.aZ3bYx");
+        let file = File::create(&path).unwrap();
+        assert!(dir.remove_stale().unwrap().is_empty());
+        let old = SystemTime::now() - 2 * FOREIGN_AGE;
+        file.set_modified(old).unwrap();
+        assert_eq!(dir.remove_stale().unwrap().len(), 1);
+        assert!(listing(&tmp).is_empty());
+    }
+
+    #[test]
+    fn other_names_and_kinds_are_never_stale() {
+        let (tmp, dir) = scratch();
+        let at = |name: &str| tmp.path().join(name);
+        std::fs::create_dir(at("livecore.tmp.123456")).unwrap();
+        for name in ["livecore.0", "livecore.tmp.", "livecore.tmp.1234567"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        symlink("livecore.0", at("livecore.tmp.654321")).unwrap();
+        assert_eq!(dir.remove_stale().unwrap(), ["livecore.tmp.654321"]);
+        assert_eq!(listing(&tmp).len(), 4);
+    }
+}
