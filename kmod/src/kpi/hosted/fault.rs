@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Every call through the KPI is a numbered step. A script makes one of them
+//! fail, or runs a closure just before it; without a script a step is three
+//! atomic operations. The last steps are kept for the message of a failed
+//! test.
+
+use super::machine::Machine;
+use crate::error::{Errno, Result};
+use parking_lot::Mutex;
+use std::boxed::Box;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::vec::Vec;
+
+macro_rules! methods {
+    ($($name:ident $text:literal $($errno:ident)?,)*) => {
+        /// A method of the KPI (`Compress` is the compressor's).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        #[allow(missing_docs, reason = "named after the methods")]
+        pub enum Method {
+            $($name,)*
+        }
+
+        impl Method {
+            /// All of them, in the trait's order.
+            pub const ALL: &'static [Method] = &[$(Method::$name,)*];
+
+            /// The method's name.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Method::$name => $text,)*
+                }
+            }
+
+            /// What it fails with where a script names no errno; `None` when
+            /// it cannot fail.
+            #[must_use]
+            pub fn errno(self) -> Option<Errno> {
+                match self {
+                    $(Method::$name => {
+                        const E: &[Errno] = &[$(Errno::$errno)?];
+                        E.first().copied()
+                    })*
+                }
+            }
+        }
+    };
+}
+
+methods! {
+    PrivCheckKmemRead "priv_check_kmem_read" EPERM,
+    PrivCheckRoot "priv_check_root" EPERM,
+    SigIntr "sig_intr" EINTR,
+    Pid "pid",
+    Getvnode "getvnode" EBADF,
+    Fdrop "fdrop",
+    FileIsWritable "file_is_writable",
+    VnodeIsRegular "vnode_is_regular",
+    RangelockWlock "rangelock_wlock",
+    RangelockUnlock "rangelock_unlock",
+    VnTruncate "vn_truncate" EIO,
+    VnWrite "vn_write" ENOSPC,
+    LivedumpTryXlock "livedump_try_xlock" EBUSY,
+    LivedumpXlockSig "livedump_xlock_sig" EINTR,
+    LivedumpXunlock "livedump_xunlock",
+    LivedumperStart "livedumper_start" EPERM,
+    LivedumperDump "livedumper_dump" EPERM,
+    LivedumperFinish "livedumper_finish",
+    DumpSavectx "dump_savectx",
+    MallocWords "malloc_words" ENOMEM,
+    MallocPages "malloc_pages" ENOMEM,
+    MallocArray "malloc_array" ENOMEM,
+    Monitor "monitor" ENOMEM,
+    Ncpus "ncpus",
+    WithWorkers "with_workers" EAGAIN,
+    Target "target",
+    DumpAvail "dump_avail",
+    CopyBitset "copy_bitset",
+    CopyMsgbuf "copy_msgbuf",
+    LoadEntry "load_entry",
+    PhysInDmap "phys_in_dmap",
+    VmPhysIsDumpable "vm_phys_is_dumpable",
+    ReadPage "read_page" EFAULT,
+    MaybeYield "maybe_yield",
+    CompressorAvail "compressor_avail",
+    CompressorInit "compressor_init" EINVAL,
+    Compress "compress" E2BIG,
+    TimeSecond "time_second",
+    Nanouptime "nanouptime",
+    Hostname "hostname",
+    Version "version",
+}
+
+impl core::fmt::Display for Method {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+enum When {
+    Step(u64),
+    Call(Method, u64),
+}
+
+enum What {
+    Fail(Option<Errno>),
+    Run(Box<dyn FnOnce() + Send>),
+}
+
+/// What shall happen at which step. Steps, and the calls of one method, count
+/// from 1 at the moment the script is installed.
+#[derive(Default)]
+pub struct Script {
+    rules: Vec<(When, What)>,
+}
+
+impl Script {
+    /// A script in which nothing happens.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn rule(mut self, when: When, what: What) -> Self {
+        self.rules.push((when, what));
+        self
+    }
+
+    /// Step `n` fails, if its method can, with the method's usual errno.
+    #[must_use]
+    pub fn fail_step(self, n: u64) -> Self {
+        self.rule(When::Step(n), What::Fail(None))
+    }
+
+    /// Step `n` fails, if its method can, with `errno`.
+    #[must_use]
+    pub fn fail_step_with(self, n: u64, errno: Errno) -> Self {
+        self.rule(When::Step(n), What::Fail(Some(errno)))
+    }
+
+    /// The `nth` call of `method` fails, if it can, with `errno`.
+    #[must_use]
+    pub fn fail_call(self, method: Method, nth: u64, errno: Errno) -> Self {
+        self.rule(When::Call(method, nth), What::Fail(Some(errno)))
+    }
+
+    /// Runs `f` before step `n`, on the thread that makes the call.
+    #[must_use]
+    pub fn at_step(self, n: u64, f: impl FnOnce() + Send + 'static) -> Self {
+        self.rule(When::Step(n), What::Run(Box::new(f)))
+    }
+
+    /// Runs `f` before the `nth` call of `method`.
+    #[must_use]
+    pub fn at_call(
+        self,
+        method: Method,
+        nth: u64,
+        f: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        self.rule(When::Call(method, nth), What::Run(Box::new(f)))
+    }
+}
+
+struct Playing {
+    rules: Vec<(When, What)>,
+    steps: u64,
+    calls: [u64; Method::ALL.len()],
+}
+
+const RECENT: usize = 64;
+const NONE: u8 = u8::MAX;
+
+/// The step counter, and the script in force.
+pub struct Faults {
+    steps: AtomicU64,
+    calls: [AtomicU64; Method::ALL.len()],
+    recent: [AtomicU8; RECENT],
+    armed: AtomicBool,
+    playing: Mutex<Option<Playing>>,
+    failed: Mutex<Vec<(u64, Method)>>,
+}
+
+impl Faults {
+    pub(super) fn new() -> Self {
+        Self {
+            steps: AtomicU64::new(0),
+            calls: [const { AtomicU64::new(0) }; Method::ALL.len()],
+            recent: [const { AtomicU8::new(NONE) }; RECENT],
+            armed: AtomicBool::new(false),
+            playing: Mutex::new(None),
+            failed: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Installs a script in place of any other; its steps count from here.
+    pub fn play(&self, script: Script) {
+        self.failed.lock().clear();
+        let mut playing = self.playing.lock();
+        self.armed.store(!script.rules.is_empty(), Ordering::Release);
+        *playing = Some(Playing {
+            rules: script.rules,
+            steps: 0,
+            calls: [0; Method::ALL.len()],
+        });
+    }
+
+    /// Takes the script away.
+    pub fn stop(&self) {
+        self.armed.store(false, Ordering::Release);
+        *self.playing.lock() = None;
+    }
+
+    /// Steps since the kernel was made.
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// Calls of one method since the kernel was made.
+    pub fn calls(&self, method: Method) -> u64 {
+        self.calls.get(method as usize).map_or(0, |c| c.load(Ordering::Relaxed))
+    }
+
+    /// The calls that the script in force has made fail: step (counted as the
+    /// script counts) and method.
+    pub fn failed(&self) -> Vec<(u64, Method)> {
+        self.failed.lock().clone()
+    }
+
+    /// The last steps, oldest first.
+    pub fn recent(&self) -> Vec<Method> {
+        let steps = self.steps();
+        (steps.saturating_sub(RECENT as u64)..steps)
+            .filter_map(|n| {
+                let id = self.recent.get(n as usize % RECENT)?;
+                let id = id.load(Ordering::Relaxed);
+                Method::ALL.get(usize::from(id)).copied()
+            })
+            .collect()
+    }
+
+    /// One call: counts it, tells the machine, and plays the script.
+    #[inline]
+    pub(super) fn step(
+        &self,
+        method: Method,
+        machine: &dyn Machine,
+    ) -> Result<()> {
+        let n = self.steps.fetch_add(1, Ordering::Relaxed);
+        if let Some(calls) = self.calls.get(method as usize) {
+            calls.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(recent) = self.recent.get(n as usize % RECENT) {
+            recent.store(method as u8, Ordering::Relaxed);
+        }
+        machine.step(n + 1);
+        if self.armed.load(Ordering::Acquire) {
+            return self.scripted(method);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn scripted(&self, method: Method) -> Result<()> {
+        let mut due = Vec::new();
+        let mut step = 0;
+        if let Some(playing) = self.playing.lock().as_mut() {
+            playing.steps += 1;
+            step = playing.steps;
+            let mut nth = 0;
+            if let Some(calls) = playing.calls.get_mut(method as usize) {
+                *calls += 1;
+                nth = *calls;
+            }
+            let now = |when: &When| match *when {
+                When::Step(n) => n == step,
+                When::Call(m, n) => m == method && n == nth,
+            };
+            due.extend(
+                playing
+                    .rules
+                    .extract_if(.., |(when, _)| now(when))
+                    .map(|(_, what)| what),
+            );
+        }
+        // Closures run without the lock: they may look at this very object.
+        let mut result = Ok(());
+        for what in due {
+            match (what, method.errno()) {
+                (What::Run(f), _) => f(),
+                (What::Fail(errno), Some(usual)) => {
+                    self.failed.lock().push((step, method));
+                    result = Err(errno.unwrap_or(usual));
+                }
+                (What::Fail(_), None) => {}
+            }
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::raw::RawMachine;
+    use super::*;
+    use std::sync::Arc;
+
+    fn faults() -> (Faults, RawMachine) {
+        (Faults::new(), RawMachine::zeroed(4096).unwrap())
+    }
+
+    #[test]
+    fn steps_count_from_the_script_and_fail_once() {
+        let (f, m) = faults();
+        f.step(Method::SigIntr, &m).unwrap();
+        f.play(Script::new().fail_step(2));
+        assert_eq!(f.step(Method::SigIntr, &m), Ok(()));
+        assert_eq!(f.step(Method::VnWrite, &m), Err(Errno::ENOSPC));
+        assert_eq!(f.step(Method::VnWrite, &m), Ok(()));
+        assert_eq!(f.failed(), [(2, Method::VnWrite)]);
+        assert_eq!((f.steps(), f.calls(Method::VnWrite)), (4, 2));
+    }
+
+    #[test]
+    fn the_nth_call_of_a_method_fails_with_the_errno_named() {
+        let (f, m) = faults();
+        f.play(Script::new().fail_call(Method::VnWrite, 2, Errno::EDQUOT));
+        assert_eq!(f.step(Method::VnWrite, &m), Ok(()));
+        assert_eq!(f.step(Method::SigIntr, &m), Ok(()));
+        assert_eq!(f.step(Method::VnWrite, &m), Err(Errno::EDQUOT));
+        f.play(Script::new().fail_step(1));
+        f.stop();
+        assert_eq!(f.step(Method::VnWrite, &m), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_fail_does_not() {
+        let (f, m) = faults();
+        f.play(Script::new().fail_step_with(1, Errno::EIO));
+        assert_eq!(f.step(Method::Target, &m), Ok(()));
+        assert!(f.failed().is_empty());
+    }
+
+    #[test]
+    fn a_closure_runs_at_its_step_and_may_look_at_the_faults() {
+        let (f, m) = faults();
+        let f = Arc::new(f);
+        let seen = Arc::new(AtomicU64::new(0));
+        let (inner, out) = (Arc::clone(&f), Arc::clone(&seen));
+        f.play(Script::new().at_call(Method::Pid, 1, move || {
+            out.store(inner.failed().len() as u64 + 7, Ordering::Relaxed);
+            inner.stop();
+        }));
+        f.step(Method::SigIntr, &m).unwrap();
+        assert_eq!(seen.load(Ordering::Relaxed), 0);
+        f.step(Method::Pid, &m).unwrap();
+        assert_eq!(seen.load(Ordering::Relaxed), 7);
+    }
+
+    #[test]
+    fn the_last_steps_are_remembered_in_order() {
+        let (f, m) = faults();
+        assert!(f.recent().is_empty());
+        for _ in 0..100 {
+            f.step(Method::ReadPage, &m).unwrap();
+        }
+        f.step(Method::VnWrite, &m).unwrap();
+        let recent = f.recent();
+        assert_eq!(recent.len(), RECENT);
+        assert_eq!(recent[RECENT - 2..], [Method::ReadPage, Method::VnWrite]);
+        assert_eq!(Method::VnWrite.name(), "vn_write");
+    }
+}
