@@ -28,6 +28,9 @@ pub mod threads;
 pub mod vmcore;
 pub mod vnode;
 
+#[cfg(test)]
+mod tests;
+
 pub use caller::Caller;
 
 use crate::error::Result;

@@ -70,6 +70,16 @@ impl RawMachine {
             .ok_or_else(|| RawError::Size { path: path.into(), bytes })
     }
 
+    /// Memory with the contents of an open file.
+    ///
+    /// # Errors
+    /// The file's; `InvalidInput` for a size that no memory has.
+    pub fn from_file(mut file: File) -> std::io::Result<Self> {
+        // Not the metadata: a device's says 0.
+        let bytes = file.seek(SeekFrom::End(0))?;
+        Self::new(Some(file), bytes).ok_or(ErrorKind::InvalidInput.into())
+    }
+
     /// Memory without contents; `None` for a size that no memory has.
     #[must_use]
     pub fn zeroed(bytes: u64) -> Option<Self> {
