@@ -19,6 +19,7 @@ pub mod errno;
 pub mod fault;
 pub mod lock;
 pub mod machine;
+pub mod model;
 pub mod memory;
 pub mod phys;
 pub mod process;
