@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A panic in the middle of a live dump must still write its own dump. */
+#include "dump.h"
+
+/* <sys/disk.h>: struct diocskerneldump_arg, 152 bytes (12.1 and later). */
+struct diocskerneldump_arg {
+	u8 index, compression, encryption, key[64];
+	u32 encryptedkeysize __attribute__((aligned(4)));
+	u64 encryptedkey;
+	u8 iface[16], server[16], client[16], gateway[16];
+	u8 af;
+} __attribute__((aligned(8)));
+#define	DIOCSKERNELDUMP	_IOW('d', 145, struct diocskerneldump_arg)
+#define	KDA_APPEND	252
+
+static int
+dumping(void *arg)
+{
+	struct mem_minidump_arg a;
+
+	(void)arg;
+	return (minidump(&a, open_target(SCRATCH "/panic"), 0, 0) != 0);
+}
+
+void
+case_panic(void)
+{
+	struct diocskerneldump_arg kda;
+	struct mem_minidump_status st;
+	i64 disk, r;
+
+	zero(&kda, sizeof(kda));
+	kda.index = sysctl_int("kern.osreldate", 0) >= 1300000 ?
+	    KDA_APPEND : 1;
+	disk = sys(SYS_open, "/dev/vtbd2", (i64)O_RDONLY, 0L);
+	r = sys(SYS_ioctl, disk, (i64)DIOCSKERNELDUMP, &kda);
+	if (!expect("panic: a dump device", r, 0))
+		return;
+	sysctl_set("debug.ldtest.delay_us", 2000);
+	spawn(dumping, 0);
+	for (int i = 0; i < 20000; i++) {
+		if (status(&st) == 0 && st.mds_stage == 11 &&
+		    st.mds_pages_done > 500)
+			break;
+		sys(SYS_sched_yield);
+	}
+	say("FACT panicked at page ", num(st.mds_pages_done), "\n");
+	sysctl_set("debug.ldtest.panic", 1);
+	say("FAIL panic: the machine went on\n");
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Dumps for the host to read. */
+#include "dump.h"
+
+#define	PATTERN_PAGES	2048
+#define	MARKER		"livedump-marker-7261"
+
+/* What the host will look for. */
+static void
+facts(void)
+{
+	char text[256];
+
+	say("FACT hz ", num(sysctl_int("kern.hz", -1)), "\n");
+	say("FACT osreldate ", num(sysctl_int("kern.osreldate", -1)), "\n");
+	say("FACT ncpu ", num(sysctl_int("hw.ncpu", -1)), "\n");
+	say("FACT la57 ", num(sysctl_int("vm.pmap.la57", 0)), "\n");
+	if (sysctl_str("kern.osrelease", text, sizeof(text)))
+		say("FACT osrelease ", text, "\n");
+	say("FACT pid ", num(sys(SYS_getpid)), "\n");
+	/* Writes to the console end up in the message buffer. */
+	say(MARKER "\n");
+	say("FACT marker " MARKER "\n");
+	if (sysctl_set("debug.ldtest.pattern", PATTERN_PAGES) == 0)
+		say("FACT pattern ", num(PATTERN_PAGES), "\n");
+}
+
+static const char *const format[] = { "plain", "gzip", "zstd" };
+
+static int
+take(const char *kind, int nth, u8 compression, int stock)
+{
+	static char name[64];
+	struct mem_minidump_arg a;
+	const char *parts[] = { kind, "-", format[compression], "-", num(nth) };
+	u64 at = 0, start = now_ms();
+	i64 fd, r;
+
+	zero(name, sizeof(name));
+	for (u32 i = 0; i < 5; i++) {
+		copy(name + at, parts[i], len(parts[i]));
+		at += len(parts[i]);
+	}
+	fd = open_target(SCRATCH "/dump");
+	r = stock ? kerneldump(fd, compression) :
+	    minidump(&a, fd, 0, compression);
+	sys(SYS_close, fd);
+	if (r != 0) {
+		fail(name, "result", r, 0);
+		return (0);
+	}
+	say("TIME ", name, " ", num(now_ms() - start), " ms\n");
+	bring_out(SCRATCH "/dump", name);
+	sys(SYS_unlink, SCRATCH "/dump");
+	return (1);
+}
+
+/* How many dumps under load the host wants. */
+static int
+count(const char *variable, int none)
+{
+	char text[16];
+	int n = 0;
+
+	if (!kernel_env(variable, text, sizeof(text)))
+		return (none);
+	for (const char *c = text; *c >= '0' && *c <= '9'; c++)
+		n = n * 10 + *c - '0';
+	return (n);
+}
+
+static void
+under_load(const char *kind, int n, int stock)
+{
+	int taken = 0;
+
+	if (n == 0)
+		return;
+	start_load();
+	for (int i = 0; i < n; i++)
+		taken += take(kind, i, i % 3, stock);
+	stop_load();
+	expect(kind, taken, n);
+}
+
+/* The stock facility, with our module not there. */
+static void
+stock(void)
+{
+	int n = count("livedump.stock", 0);
+
+	if (n == 0)
+		return;
+	if (!have_kerneldump()) {
+		skip("stock", "this kernel has no MEM_KERNELDUMP");
+		return;
+	}
+	under_load("stock", n, 1);
+}
+
+static void
+estimate(void)
+{
+	struct mem_minidump_arg e, a;
+	i64 fd = open_target(SCRATCH "/estimated");
+	i64 re = minidump(&e, -1, MINIDUMP_ESTIMATE, 0);
+	i64 rd = minidump(&a, fd, 0, 0);
+	u64 more, less;
+
+	sys(SYS_close, fd);
+	sys(SYS_unlink, SCRATCH "/estimated");
+	if (!expect("estimate", re, 0) || !expect("estimated dump", rd, 0))
+		return;
+	more = e.mda_dumpextent > a.mda_dumpextent ? e.mda_dumpextent :
+	    a.mda_dumpextent;
+	less = e.mda_dumpextent + a.mda_dumpextent - more;
+	expect_true("estimate within 2 % of the dump",
+	    (more - less) * 50 <= more, "further off");
+}
+
+static void
+migrating(void)
+{
+	if (sysctl_int("hw.ncpu", 1) < 2) {
+		skip("migrate", "one CPU");
+		return;
+	}
+	if (sysctl_set("debug.ldtest.blocks", 0) != 0) {
+		skip("migrate", "ldtest.ko is not loaded");
+		return;
+	}
+	sysctl_set("debug.ldtest.migrate", 1);
+	take("migrate", 0, 0, 0);
+	sysctl_set("debug.ldtest.migrate", 0);
+	if (sysctl_int("debug.ldtest.blocks", 0) == 0)
+		skip("migrate", "the kernel has no livedumper events");
+}
+
+void
+cases_dumps(void)
+{
+	i64 fd;
+
+	facts();
+	stock();
+	if (!expect_true("kldload", load(MODULE) >= 0, "it failed"))
+		return;
+	for (u8 c = 0; c < 3; c++)
+		take("idle", c, c, 0);
+	/* A file that was longer must not keep its tail. */
+	fd = open_target(SCRATCH "/dump");
+	sys(SYS_ftruncate, fd, 1L << 31);
+	sys(SYS_close, fd);
+	take("longer", 0, 2, 0);
+	if (have_kerneldump())
+		take("request53", 0, 0, 1);
+	estimate();
+	migrating();
+	under_load("load", count("livedump.load", 6), 0);
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Dumps that meet something: signals, full disks, limits, each other. */
+#include "dump.h"
+
+struct dump_job {
+	const char *path;
+	u32 flags;
+	u8 compression;
+};
+
+static int
+dumping(void *arg)
+{
+	struct dump_job *job = arg;
+	struct mem_minidump_arg a;
+	i64 fd = open_target(job->path);
+	i64 r = minidump(&a, fd, job->flags, job->compression);
+
+	return ((int)-r);
+}
+
+static volatile int caught;
+
+static void
+on_signal(int sig)
+{
+	caught = sig;
+}
+
+static void
+catch(i64 sig)
+{
+	struct { void (*handler)(int); i32 flags; u32 mask[4]; } sa;
+
+	zero(&sa, sizeof(sa));
+	sa.handler = on_signal;
+	sys(SYS_sigaction, sig, &sa, 0L);
+}
+
+/* With a handler, so that the errno is seen. */
+static int
+dumping_with_handler(void *arg)
+{
+	catch(SIGINT);
+	return (dumping(arg));
+}
+
+/* Waits until a dump writes pages. */
+static int
+until_pages(u64 limit_ms)
+{
+	struct mem_minidump_status st;
+	u64 end = now_ms() + limit_ms;
+
+	while (now_ms() < end) {
+		if (status(&st) == 0 && st.mds_stage == 11 &&
+		    st.mds_pages_done > 100)
+			return (1);
+		sys(SYS_sched_yield);
+	}
+	return (0);
+}
+
+/* Makes every block take its time, where the kernel can (13.2 and later). */
+static void
+slow(i32 us)
+{
+	sysctl_set("debug.ldtest.delay_us", us);
+}
+
+static void
+interrupted(void)
+{
+	struct dump_job job = { SCRATCH "/int", 0, 2 };
+	struct mem_minidump_arg a;
+	u64 start;
+	i64 pid, fd;
+
+	slow(2000);
+	pid = spawn(dumping_with_handler, &job);
+	expect_true("SIGINT: a dump runs", until_pages(20000), "no dump");
+	start = now_ms();
+	sys(SYS_kill, pid, (i64)SIGINT);
+	expect("SIGINT in the middle", wait_for(pid), EINTR);
+	expect_true("SIGINT within a second", now_ms() - start < 1000,
+	    "it took longer");
+	pid = spawn(dumping, &job);
+	expect_true("SIGKILL: a dump runs", until_pages(20000), "no dump");
+	start = now_ms();
+	stop(pid);
+	expect_true("SIGKILL within a second", now_ms() - start < 1000,
+	    "it took longer");
+	slow(0);
+	fd = sys(SYS_open, SCRATCH "/int", (i64)O_RDWR, 0L);
+	expect("interrupted: the file is empty", file_size(fd), 0);
+	expect("interrupted: the same file again",
+	    minidump(&a, fd, 0, 2), 0);
+	sys(SYS_close, fd);
+	sys(SYS_unlink, SCRATCH "/int");
+}
+
+static void
+one_at_a_time(void)
+{
+	struct dump_job first = { SCRATCH "/first", 0, 0 };
+	struct dump_job second = { SCRATCH "/second", MINIDUMP_WAIT, 2 };
+	struct mem_minidump_arg a;
+	i64 fd = open_target(SCRATCH "/third"), one, two, three;
+
+	slow(1000);
+	one = spawn(dumping, &first);
+	expect_true("busy: a dump runs", until_pages(20000), "no dump");
+	expect("a second dump", minidump(&a, fd, 0, 0), -EBUSY);
+	expect("a second dump, compressor unknown",
+	    minidump(&a, fd, 0, 9), -EINVAL);
+	two = spawn(dumping, &second);
+	second.path = SCRATCH "/fourth";
+	three = spawn(dumping_with_handler, &second);
+	sleep_ms(100);
+	sys(SYS_kill, three, (i64)SIGINT);
+	expect("WAIT interrupted", wait_for(three), EINTR);
+	expect_true("kldunload during a dump is refused",
+	    sys(SYS_kldunload, sys(SYS_kldfind, "livedump.ko")) == -EBUSY,
+	    "it was not EBUSY");
+	slow(0);
+	expect("the first dump", wait_for(one), 0);
+	expect("WAIT succeeds", wait_for(two), 0);
+	sys(SYS_close, fd);
+	sys(SYS_unlink, SCRATCH "/first");
+	sys(SYS_unlink, SCRATCH "/second");
+	sys(SYS_unlink, SCRATCH "/third");
+	sys(SYS_unlink, SCRATCH "/fourth");
+}
+
+static void
+full_and_limited(void)
+{
+	struct mem_minidump_arg a;
+	u64 start;
+	i64 fd, r;
+	struct { i64 cur, max; } limit = { 1 << 20, 1 << 20 };
+
+	sys(SYS_mkdir, MEMFS "/small", 0700L);
+	r = mount_fs("tmpfs", 0, MEMFS "/small", "size", "8388608", 0);
+	if (r != 0) {
+		fail("full: mounting a small tmpfs", "result", r, 0);
+	} else {
+		fd = open_target(MEMFS "/small/dump");
+		start = now_ms();
+		expect("file system full", minidump(&a, fd, 0, 0), -ENOSPC);
+		expect_true("file system full, once",
+		    now_ms() - start < 10000, "it took longer");
+		expect("file system full: the file is empty", file_size(fd),
+		    0);
+		sys(SYS_close, fd);
+		sys(SYS_unmount, MEMFS "/small", 0L);
+	}
+	fd = sys(SYS_open, "/ro/target", (i64)O_RDWR, 0L);
+	expect("read-only file system", fd, -EROFS);
+	catch(SIGXFSZ);
+	i64 pid = sys(SYS_fork);
+	if (pid == 0) {
+		sys(SYS_setrlimit, 1L /* RLIMIT_FSIZE */, &limit);
+		fd = open_target(MEMFS "/limited");
+		sys(SYS_exit, -minidump(&a, fd, 0, 0));
+	}
+	expect("file size limit", wait_for(pid), EFBIG);
+	sys(SYS_unlink, MEMFS "/limited");
+}
+
+static void
+watched(void)
+{
+	struct dump_job job = { SCRATCH "/watched", 0, 0 };
+	struct mem_minidump_status st;
+	u64 pages = 0, bytes = 0, looks = 0;
+	int monotonic = 1;
+	i64 pid;
+
+	slow(500);
+	pid = spawn(dumping, &job);
+	until_pages(20000);
+	while (status(&st) == 0 && st.mds_pid == pid && looks < 1000000) {
+		if (st.mds_pages_done < pages || st.mds_bytes_out < bytes ||
+		    st.mds_pages_done > st.mds_pages_total)
+			monotonic = 0;
+		pages = st.mds_pages_done;
+		bytes = st.mds_bytes_out;
+		looks++;
+	}
+	slow(0);
+	expect("status: the dump", wait_for(pid), 0);
+	expect_true("status from another process, monotonic",
+	    monotonic && looks > 3 && pages > 0, "counters went back");
+	expect("status afterwards", (status(&st), st.mds_last_pid), pid);
+	sys(SYS_unlink, SCRATCH "/watched");
+}
+
+/* Its file system is taken away by force while it is written. */
+static void
+unmounted(void)
+{
+	struct dump_job job = { "/gone/dump", 0, 0 };
+	i64 r, pid;
+
+	sys(SYS_mkdir, "/gone", 0700L);
+	r = mount_fs("tmpfs", 0, "/gone", 0, 0, 0);
+	if (r != 0) {
+		fail("unmount: mounting", "result", r, 0);
+		return;
+	}
+	slow(2000);
+	pid = spawn(dumping, &job);
+	if (expect_true("unmount: a dump runs", until_pages(20000), "none")) {
+		r = sys(SYS_unmount, "/gone", (i64)MNT_FORCE);
+		expect("forced unmount during a dump", r, 0);
+	}
+	slow(0);
+	r = wait_for(pid);
+	expect_true("a dump whose file system goes away ends with an error",
+	    r > 0, "it did not");
+}
+
+void
+cases_writing(void)
+{
+	watched();
+	interrupted();
+	one_at_a_time();
+	full_and_limited();
+	unmounted();
+}

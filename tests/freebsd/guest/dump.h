@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Taking dumps, and the load under which they are taken. */
+#ifndef DUMP_H
+#define	DUMP_H
+
+#include "rt.h"
+#include "livedump_ioctl.h"
+
+#define	MODULE		"/livedump.ko"
+#define	TESTMODULE	"/ldtest.ko"
+#define	SCRATCH		"/scratch"	/* UFS, on its own disk */
+#define	MEMFS		"/tmp"		/* tmpfs */
+
+extern i64 mem;			/* /dev/mem, read-only */
+
+/* Whether MEM_KERNELDUMP is there at all, without or with the module. */
+int	have_kerneldump(void);
+i64	load(const char *path);
+i64	open_target(const char *path);
+i64	kerneldump(i64 fd, u8 compression);
+i64	kerneldump_flags(i64 fd, i32 flags, u8 compression);
+/* Ours; `arg` gets the results. */
+i64	minidump(struct mem_minidump_arg *arg, i64 fd, u32 flags,
+	    u8 compression);
+i64	status(struct mem_minidump_status *st);
+
+/* fork storm, file writes, and a module that comes and goes. */
+void	start_load(void);
+void	stop_load(void);
+
+/* One file of cases each. */
+void	cases_requests(void);
+void	cases_module(void);
+void	cases_dumps(void);
+void	cases_writing(void);
+void	case_panic(void);
+
+#endif

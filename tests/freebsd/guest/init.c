@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Process 1 of the guest: mounts what is needed, runs the cases that the
+ * kernel environment names (livedump.cases), and powers off.
+ */
+#include "dump.h"
+
+#define	RB_POWEROFF	0x4000
+
+__asm__(".globl _start\n_start:\n\tandq $-16, %rsp\n\tcall init_main\n\thlt\n");
+
+static void
+console(void)
+{
+	i64 fd = sys(SYS_open, "/dev/console", (i64)O_RDWR, 0L);
+
+	for (i64 n = 0; n < 3; n++) {
+		if (fd != n)
+			sys(SYS_dup2, fd, n);
+	}
+}
+
+static void
+mounts(void)
+{
+	i64 r;
+
+	r = mount_fs("ufs", "/dev/md0", "/", 0, 0, MNT_UPDATE);
+	if (r != 0)
+		fail("root read-write", "result", r, 0);
+	r = mount_fs("tmpfs", 0, MEMFS, 0, 0, 0);
+	if (r != 0)
+		fail("tmpfs", "result", r, 0);
+	for (int i = 0; i < 50; i++) {
+		r = mount_fs("ufs", "/dev/vtbd1", SCRATCH, 0, 0, 0);
+		if (r == 0)
+			break;
+		sleep_ms(100);
+	}
+	if (r != 0)
+		fail("scratch disk", "result", r, 0);
+	r = mount_fs("tmpfs", 0, "/ro", 0, 0, 0);
+	if (r == 0) {
+		i64 fd = open_target("/ro/target");
+
+		sys(SYS_close, fd);
+		r = mount_fs("tmpfs", 0, "/ro", 0, 0,
+		    MNT_UPDATE | MNT_RDONLY);
+	}
+	if (r != 0)
+		fail("read-only tmpfs", "result", r, 0);
+}
+
+static int
+asked_for(const char *wanted, const char *name)
+{
+	u64 n = len(name);
+
+	for (const char *w = wanted; *w != '\0'; w++) {
+		u64 i = 0;
+
+		while (i < n && w[i] == name[i])
+			i++;
+		if (i == n && (w[n] == '\0' || w[n] == ','))
+			return (1);
+		while (w[1] != '\0' && *w != ',')
+			w++;
+	}
+	return (0);
+}
+
+static void
+needs_module(void)
+{
+	if (sys(SYS_kldfind, "livedump.ko") < 0 && load(MODULE) < 0)
+		fail("kldload", "result", load(MODULE), 0);
+}
+
+void
+init_main(void)
+{
+	char wanted[128];
+
+	console();
+	mounts();
+	mem = sys(SYS_open, "/dev/mem", (i64)O_RDONLY, 0L);
+	if (mem < 0)
+		fail("/dev/mem", "result", mem, 0);
+	if (load(TESTMODULE) < 0)
+		skip("ldtest.ko", "it does not load");
+	if (!kernel_env("livedump.cases", wanted, sizeof(wanted)))
+		copy(wanted, "module,dumps,requests,writing", 30);
+	if (asked_for(wanted, "module"))
+		cases_module();
+	if (asked_for(wanted, "dumps"))
+		cases_dumps();
+	if (asked_for(wanted, "requests")) {
+		needs_module();
+		cases_requests();
+	}
+	if (asked_for(wanted, "writing")) {
+		needs_module();
+		cases_writing();
+	}
+	if (asked_for(wanted, "panic")) {
+		needs_module();
+		case_panic();
+	}
+	say("END\n");
+	sys(SYS_unmount, SCRATCH, 0L);
+	sys(SYS_reboot, (i64)RB_POWEROFF);
+	for (;;)
+		sleep_ms(1000);
+}
