@@ -23,16 +23,21 @@
     clippy::panic
 )]
 
+pub mod elf;
+pub mod msgbuf;
 pub mod pages;
+pub mod procs;
 pub mod source;
 
 mod memory;
 mod probe;
 mod translate;
+mod verify;
 
 pub use memory::{MemoryError, ReadError};
 pub use pages::{PageState, Pages, PagesError};
 pub use probe::{OpenError, Trailer};
+pub use verify::{Finding, Status, Verdict};
 
 use memdev::kerneldump::Compression;
 use memdev::minidump::{Layout, MinidumpHeader};

@@ -102,6 +102,12 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// How many there are, where that is known without unpacking them.
     fn known_len(&self) -> Option<u64>;
 
+    /// How many independent parts it is stored in, where that is known and
+    /// each can be read alone.
+    fn parts(&self) -> Option<u64> {
+        None
+    }
+
     /// Reads at `at`; fewer bytes than `buf` has only at the end.
     ///
     /// # Errors

@@ -274,6 +274,10 @@ impl Source for Seekable {
         Some(self.len)
     }
 
+    fn parts(&self) -> Option<u64> {
+        Some(self.frames)
+    }
+
     fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<usize, SourceError> {
         let mut done = 0usize;
         while let Some(rest) = buf.get_mut(done..).filter(|r| !r.is_empty()) {

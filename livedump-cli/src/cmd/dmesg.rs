@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump dmesg`: the dumped machine's message buffer.
+
+use crate::error::{Error, Outcome, chain};
+use crate::report::{self, Dmesg, Report};
+use crate::vmcore::msgbuf::{MsgbufError, Ring};
+use crate::vmcore::{Vmcore, elf::Kernel};
+use std::path::PathBuf;
+
+/// What `dmesg` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The kernel that was running: follow its msgbufp
+    #[arg(short, long, value_name = "KERNEL")]
+    pub kernel: Option<PathBuf>,
+    /// Everything, with syslog's records and their priorities
+    #[arg(short, long)]
+    pub all: bool,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The dump: raw or stripped, plain, gzip or zstd
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Shows it.
+///
+/// # Errors
+/// The file is no dump, or has no message buffer.
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    let core = Vmcore::open(&args.file)?;
+    let kernel = args.kernel.as_deref().map(Kernel::open).transpose()?;
+    let mut outcome = Outcome::Sound;
+    let (source, ring) = match kernel.map(|k| in_memory(&core, &k)) {
+        Some(Ok(ring)) => ("msgbufp", ring),
+        Some(Err(e)) => {
+            report::note(format_args!(
+                "{}; showing the dump's own copy",
+                chain(&e)
+            ));
+            outcome = Outcome::Found;
+            ("section", core.msgbuf_section()?)
+        }
+        None => ("section", core.msgbuf_section()?),
+    };
+    if ring.truncated {
+        report::note("a part of the message buffer is not in the dump");
+        outcome = Outcome::Found;
+    }
+    let ordered = ring.position.is_some() || !ring.is_full();
+    if !ordered {
+        report::note(
+            "the buffer is full and only its kernel (-k) tells where it \
+             starts: the oldest lines may follow the newest",
+        );
+    }
+    let report = Dmesg {
+        file: args.file.display().to_string(),
+        source,
+        ordered,
+        lines: report::lines(&ring.unrolled(), args.all),
+    };
+    report.print(args.json)?;
+    Ok(outcome)
+}
+
+fn in_memory(core: &Vmcore, kernel: &Kernel) -> Result<Ring, MsgbufError> {
+    core.msgbuf_ring(&core.msgbuf_header(kernel)?)
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump info`: everything a dump says about itself.
+
+use crate::error::{Error, Outcome};
+use crate::report::{self, DumpHeader, Hex, Info, Memory, Report, Section};
+use crate::vmcore::{Trailer, Vmcore};
+use std::path::PathBuf;
+
+/// What `info` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The dump: raw or stripped, plain, gzip or zstd
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Shows it.
+///
+/// # Errors
+/// The file is no dump.
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    let core = Vmcore::open(&args.file)?;
+    let info = info(&core);
+    for note in &info.notes {
+        report::note(format_args!("{}: {note}", info.file));
+    }
+    info.print(args.json)?;
+    Ok(Outcome::Sound)
+}
+
+fn info(core: &Vmcore) -> Info {
+    let h = core.header();
+    let l = core.layout();
+    let file = core.file();
+    let pages = core.pages().ok();
+    let length = core.source().known_len();
+    let expected = core.expected_len();
+    let section = |name, offset, size: u64| Section { name, offset, size };
+    let mut sections = vec![
+        section("header", 0, l.msgbuf),
+        section("msgbuf", l.msgbuf, h.msgbufsize.into()),
+    ];
+    if h.has_dump_avail() {
+        let size = h.dumpavailsize.into();
+        sections.push(section("dump_avail", l.dump_avail, size));
+    }
+    sections.push(section("bitmap", l.bitmap, h.bitmapsize.into()));
+    sections.push(section("pmap", l.pmap, h.pmapsize.into()));
+    if let Some(end) = expected {
+        let size = end.saturating_sub(l.pages);
+        sections.push(section("pages", l.pages, size));
+    }
+    let trailer = core.trailer();
+    Info {
+        file: file.path.display().to_string(),
+        form: if trailer.is_some() { "raw" } else { "stripped" },
+        compression: core.compression().name(),
+        frames: core.source().parts(),
+        file_length: file.len,
+        allocated: file.allocated,
+        machine: h.machine.name(),
+        version: h.version,
+        kernbase: Hex(h.kernbase.0),
+        dmapbase: Hex(h.dmapbase.0),
+        dmapphys: Hex(h.dmapphys),
+        dmapend: Hex(h.dmapend.0),
+        sections,
+        memory: pages.map(|p| Memory {
+            ranges: p
+                .ranges()
+                .iter()
+                .map(|&(start, end)| (Hex(start), Hex(end)))
+                .collect(),
+            pages: p.bits(),
+            dumped_pages: p.count_set(),
+            stray_bits: p.stray_bits(),
+        }),
+        length,
+        expected_length: expected,
+        truncated: match (length, expected) {
+            (Some(have), Some(want)) => Some(have < want),
+            (Some(have), None) => Some(have < l.pages),
+            (None, _) => None,
+        },
+        dump_header: trailer.and_then(dump_header),
+        notes: core.notes().to_vec(),
+    }
+}
+
+fn dump_header(t: &Trailer) -> Option<DumpHeader> {
+    let h = t.decode().ok()?;
+    Some(DumpHeader {
+        offset: t.offset,
+        magic: report::escape(h.magic.text()),
+        version: h.version,
+        architecture: report::escape(h.architecture),
+        architecture_version: h.architecture_version,
+        dumplength: h.dumplength,
+        dumpextent: h.dumpextent,
+        blocksize: h.blocksize,
+        compression: h.compression.name(),
+        dumptime: h.dumptime,
+        dumptime_text: local_time(h.dumptime),
+        hostname: report::escape(h.hostname),
+        version_string: report::escape(h.versionstring),
+        panic_string: report::escape(h.panicstring),
+        parity_ok: t.parity_ok(),
+    })
+}
+
+/// As info.N has it; the bare number where it is no time.
+fn local_time(seconds: u64) -> String {
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|s| jiff::Timestamp::from_second(s).ok());
+    match time {
+        Some(t) => t
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime("%Y-%m-%d %H:%M:%S %z")
+            .to_string(),
+        None => seconds.to_string(),
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The message buffer's text as dmesg(8) shows it.
+
+use super::{Report, escape};
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Facility bits of a priority. C: `LOG_FACMASK`, <sys/syslog.h>; the
+/// kernel's own is 0.
+const LOG_FACMASK: u32 = 0x03f8;
+
+/// The text.
+#[derive(Debug, Serialize)]
+pub struct Dmesg {
+    /// As the file was named.
+    pub file: String,
+    /// "section" for the dump's own copy, "msgbufp" for the kernel's memory.
+    pub source: &'static str,
+    /// Whether the oldest byte is known to come first.
+    pub ordered: bool,
+    /// Its lines, bytes that are not printable as `\xNN`.
+    pub lines: Vec<String>,
+}
+
+/// Lines of a message buffer. Without `all`, those that syslog(3) put there
+/// are left out and the kernel's lose their `<n>`, as dmesg(8) has it.
+#[must_use]
+pub fn lines(text: &[u8], all: bool) -> Vec<String> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(|&b| b == b'\n')
+        .filter_map(|line| match priority(line) {
+            _ if all => Some(line),
+            Some((p, _)) if p & LOG_FACMASK != 0 => None,
+            Some((_, rest)) => Some(rest),
+            None => Some(line),
+        })
+        .map(escape)
+        .collect()
+}
+
+/// The number of `<n>` in front of a line, and what follows.
+fn priority(line: &[u8]) -> Option<(u32, &[u8])> {
+    let rest = line.strip_prefix(b"<")?;
+    let end = rest.iter().position(|&b| b == b'>')?;
+    let (digits, rest) = rest.split_at_checked(end)?;
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let n: u32 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some((n, rest.strip_prefix(b">")?))
+}
+
+impl Report for Dmesg {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &[u8] = b"boot\n<2>panic?\n<38>sshd: hi\n<x>y\n<>\n<1\n";
+
+    #[test]
+    fn the_kernels_lines_lose_their_priority_and_syslogs_go() {
+        assert_eq!(
+            lines(TEXT, false),
+            ["boot", "panic?", "<x>y", "<>", "<1"]
+        );
+        assert_eq!(lines(TEXT, true)[2], "<38>sshd: hi");
+        assert_eq!(lines(TEXT, true).len(), 6);
+        assert!(lines(b"", false).is_empty());
+    }
+
+    #[test]
+    fn a_priority_that_is_no_number_stays() {
+        assert_eq!(lines(b"<99999999999>x", false), ["<99999999999>x"]);
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What `livedump info` knows about a dump.
+
+use super::{Hex, Report, human};
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub struct Info {
+    /// As the file was named.
+    pub file: String,
+    /// "raw" with its kernel dump header, "stripped" without.
+    pub form: &'static str,
+    /// "none", "gzip" or "zstd", by content.
+    pub compression: &'static str,
+    /// Frames that can be unpacked alone, where a seek table has them.
+    pub frames: Option<u64>,
+    /// Length of the file.
+    pub file_length: u64,
+    /// Bytes of disk it takes.
+    pub allocated: u64,
+    /// "amd64" or "arm64".
+    pub machine: &'static str,
+    /// Of the minidump header.
+    pub version: u32,
+    /// First address of the kernel map.
+    pub kernbase: Hex,
+    /// First address of the direct map.
+    pub dmapbase: Hex,
+    /// Physical address there.
+    pub dmapphys: Hex,
+    /// First address behind it.
+    pub dmapend: Hex,
+    /// Where everything is in the unpacked dump.
+    pub sections: Vec<Section>,
+    /// Physical memory, ranges and what of it is dumped; null where the file
+    /// ends before the bitset does.
+    pub memory: Option<Memory>,
+    /// Bytes of the unpacked dump; null where only unpacking all of it would
+    /// tell.
+    pub length: Option<u64>,
+    /// Bytes it should have by its header and bitset.
+    pub expected_length: Option<u64>,
+    /// Whether the file ends early.
+    pub truncated: Option<bool>,
+    /// The kernel dump header of a raw dump.
+    pub dump_header: Option<DumpHeader>,
+    /// What is odd about the file.
+    pub notes: Vec<String>,
+}
+
+/// A part of the file.
+#[derive(Debug, Serialize)]
+pub struct Section {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it starts.
+    pub offset: u64,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// Physical memory.
+#[derive(Debug, Serialize)]
+pub struct Memory {
+    /// dump_avail.
+    pub ranges: Vec<(Hex, Hex)>,
+    /// Pages in them.
+    pub pages: u64,
+    /// Pages in the dump.
+    pub dumped_pages: u64,
+    /// Bits set that stand for no page.
+    pub stray_bits: u64,
+}
+
+/// C: `struct kerneldumpheader`.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct DumpHeader {
+    pub offset: u64,
+    pub magic: String,
+    pub version: u32,
+    pub architecture: String,
+    pub architecture_version: u32,
+    pub dumplength: u64,
+    pub dumpextent: u64,
+    pub blocksize: u32,
+    pub compression: &'static str,
+    pub dumptime: u64,
+    pub dumptime_text: String,
+    pub hostname: String,
+    pub version_string: String,
+    pub panic_string: String,
+    pub parity_ok: bool,
+}
+
+fn line(
+    out: &mut dyn Write,
+    key: &str,
+    value: impl std::fmt::Display,
+) -> io::Result<()> {
+    writeln!(out, "{:<21} {value}", format_args!("{key}:"))
+}
+
+fn size(n: u64) -> String {
+    format!("{n} ({})", human(n))
+}
+
+impl Report for Info {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let o = out;
+        line(o, "File", &self.file)?;
+        line(o, "Form", self.form)?;
+        match self.frames {
+            Some(n) => line(
+                o,
+                "Compression",
+                format_args!("{}, {n} frames", self.compression),
+            )?,
+            None => line(o, "Compression", self.compression)?,
+        }
+        line(o, "File length", size(self.file_length))?;
+        if self.allocated < self.file_length {
+            line(o, "On disk", size(self.allocated))?;
+        }
+        line(
+            o,
+            "Machine",
+            format_args!("{}, minidump version {}", self.machine, self.version),
+        )?;
+        if let Some(n) = self.length {
+            line(o, "Dump length", size(n))?;
+        }
+        if let Some(n) = self.expected_length {
+            line(o, "Expected length", size(n))?;
+        }
+        if self.truncated == Some(true) {
+            line(o, "Truncated", "yes")?;
+        }
+        if let Some(h) = &self.dump_header {
+            h.text(o)?;
+        }
+        line(o, "Kernel map from", self.kernbase)?;
+        line(
+            o,
+            "Direct map",
+            format_args!(
+                "{} to {}, physical {}",
+                self.dmapbase, self.dmapend, self.dmapphys
+            ),
+        )?;
+        if let Some(m) = &self.memory {
+            let bytes = human(m.dumped_pages.saturating_mul(4096));
+            line(
+                o,
+                "Pages",
+                format_args!(
+                    "{} of {} dumped ({bytes})",
+                    m.dumped_pages, m.pages
+                ),
+            )?;
+            if m.stray_bits > 0 {
+                line(o, "Stray bits", m.stray_bits)?;
+            }
+            for (start, end) in &m.ranges {
+                line(o, "Memory", format_args!("{start} to {end}"))?;
+            }
+        }
+        for s in &self.sections {
+            line(
+                o,
+                &format!("Section {}", s.name),
+                format_args!("{:#x}, {} bytes", s.offset, s.size),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl DumpHeader {
+    fn text(&self, o: &mut dyn Write) -> io::Result<()> {
+        line(
+            o,
+            "Dump header",
+            format_args!(
+                "version {} at {:#x}, parity {}",
+                self.version,
+                self.offset,
+                if self.parity_ok { "holds" } else { "is wrong" }
+            ),
+        )?;
+        line(o, "Magic", &self.magic)?;
+        line(o, "Architecture", &self.architecture)?;
+        line(o, "Architecture version", self.architecture_version)?;
+        line(o, "Stored length", size(self.dumplength))?;
+        line(o, "Extent", size(self.dumpextent))?;
+        line(o, "Blocksize", self.blocksize)?;
+        line(o, "Dumptime", &self.dumptime_text)?;
+        line(o, "Hostname", &self.hostname)?;
+        line(o, "Version string", self.version_string.trim_end())?;
+        line(o, "Panic string", &self.panic_string)
+    }
+}

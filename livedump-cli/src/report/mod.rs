@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What a command found, as one value: written as text for people or as one
+//! JSON object for programs. Keys are stable and documented in livedump(8);
+//! sizes are exact numbers, addresses are strings like "0x1000".
+
+mod dmesg;
+mod info;
+mod json;
+mod read;
+mod text;
+mod verify;
+
+pub use dmesg::{Dmesg, lines};
+pub use info::{DumpHeader, Info, Memory, Section};
+pub use json::Hex;
+pub use read::{Missing, Read};
+pub use text::{Hexdump, escape, human};
+pub use verify::{Check, Verify};
+
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Something that can be said in two ways.
+pub trait Report: Serialize {
+    /// Says it to people.
+    ///
+    /// # Errors
+    /// `out` does not take it.
+    fn text(&self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Says it on standard output.
+    ///
+    /// # Errors
+    /// Standard output does not take it.
+    fn print(&self, json: bool) -> io::Result<()> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        if json {
+            json::write(self, &mut out)?;
+        } else {
+            self.text(&mut out)?;
+        }
+        out.flush()
+    }
+}
+
+/// Says something about the data on standard error.
+pub fn note(text: impl std::fmt::Display) {
+    eprintln!("livedump: {text}");
+}

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The symbols of a kernel file, and the bytes of its sections.
+//!
+//! The structures are `object`'s, the reading is not: its cache allocates
+//! what a file claims, and a kernel file is as hostile as a dump. Symbols are
+//! read in pieces and kept in 24 bytes each.
+
+use super::source::{Plain, Source, SourceError};
+use memdev::addr::Vaddr;
+use memdev::arch::Machine;
+use object::LittleEndian as LE;
+use object::elf::{
+    ELFCLASS64, ELFDATA2LSB, EM_AARCH64, EM_X86_64, FileHeader64, SHN_UNDEF,
+    SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB, STT_FILE, STT_SECTION, SectionHeader64,
+    Sym64,
+};
+use object::pod;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+const MAX_SECTIONS: u64 = 65535;
+const MAX_SYMBOLS: u64 = 4 << 20;
+const MAX_STRINGS: u64 = 64 << 20;
+const SYM_BYTES: usize = size_of::<Sym64<LE>>();
+
+/// Why a file is no kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum ElfError {
+    /// The system said no.
+    #[error("opening kernel {path}")]
+    Io {
+        /// As it was named.
+        path: String,
+        /// What it said.
+        source: io::Error,
+    },
+    /// It cannot be read.
+    #[error("reading kernel {path}")]
+    Source {
+        /// As it was named.
+        path: String,
+        /// Why.
+        source: SourceError,
+    },
+    /// Something is not as it should be.
+    #[error("kernel {path}: {what}")]
+    Format {
+        /// As it was named.
+        path: String,
+        /// What.
+        what: String,
+    },
+}
+
+/// Where a symbol is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Its address.
+    pub address: Vaddr,
+    /// Its size; 0 where the file does not say.
+    pub size: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    name: u32,
+    symbol: Symbol,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Section {
+    kind: u32,
+    link: u32,
+    address: u64,
+    offset: u64,
+    size: u64,
+}
+
+/// An ELF kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    path: String,
+    file: Plain,
+    machine: Machine,
+    sections: Vec<Section>,
+    symbols: Vec<Named>,
+    names: Vec<u8>,
+}
+
+impl Kernel {
+    /// Opens a kernel file.
+    ///
+    /// # Errors
+    /// It is not a little-endian 64-bit ELF file of a machine known here, or
+    /// has no symbols.
+    pub fn open(path: &Path) -> Result<Self, ElfError> {
+        let path_text = path.display().to_string();
+        let io = |source| ElfError::Io { path: path_text.clone(), source };
+        let meta = std::fs::metadata(path).map_err(io)?;
+        if !meta.is_file() {
+            return Err(ElfError::Format {
+                path: path_text,
+                what: "not a regular file".into(),
+            });
+        }
+        let file = File::open(path).map_err(io)?;
+        let file = Plain::new(Arc::new(file), meta.len());
+        let mut kernel = Self {
+            path: path_text,
+            file,
+            machine: Machine::Amd64,
+            sections: Vec::new(),
+            symbols: Vec::new(),
+            names: Vec::new(),
+        };
+        kernel.load()?;
+        Ok(kernel)
+    }
+
+    /// The machine it runs on.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
+    /// As it was named.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// How many symbols it has.
+    #[must_use]
+    pub fn symbol_count(&self) -> usize {
+        self.symbols.len()
+    }
+
+    /// All symbols with their names, in the order of the file.
+    pub fn symbols(&self) -> impl Iterator<Item = (&[u8], Symbol)> {
+        self.symbols.iter().map(|n| (self.name(n.name), n.symbol))
+    }
+
+    /// A symbol by its name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Symbol> {
+        let mut found = self.symbols();
+        found.find(|(n, _)| *n == name.as_bytes()).map(|(_, s)| s)
+    }
+
+    /// Whether some section of the running kernel has the address.
+    #[must_use]
+    pub fn is_loaded(&self, va: Vaddr) -> bool {
+        let within = |s: &Section| {
+            va.0.checked_sub(s.address).is_some_and(|at| at < s.size)
+        };
+        self.sections.iter().any(|s| s.address != 0 && within(s))
+    }
+
+    /// Bytes that the file itself has for an address; false where it has
+    /// none, as in .bss.
+    #[must_use]
+    pub fn read(&self, va: Vaddr, buf: &mut [u8]) -> bool {
+        let n = buf.len() as u64;
+        let section = self.sections.iter().find(|s| {
+            s.kind != SHT_NOBITS
+                && s.address != 0
+                && va.0.checked_sub(s.address).is_some_and(|at| {
+                    at.checked_add(n).is_some_and(|end| end <= s.size)
+                })
+        });
+        let Some(s) = section else { return false };
+        let at = s.offset.saturating_add(va.0.saturating_sub(s.address));
+        self.file.read_at(at, buf).is_ok_and(|got| got == buf.len())
+    }
+
+    fn name(&self, at: u32) -> &[u8] {
+        let from = self.names.get(at as usize..).unwrap_or_default();
+        from.split(|&b| b == 0).next().unwrap_or_default()
+    }
+
+    fn bad(&self, what: impl Into<String>) -> ElfError {
+        ElfError::Format { path: self.path.clone(), what: what.into() }
+    }
+
+    fn bytes(&self, at: u64, n: u64, what: &str) -> Result<Vec<u8>, ElfError> {
+        let len = self.file.known_len().unwrap_or(0);
+        let end = at.checked_add(n).filter(|&end| end <= len);
+        if end.is_none() {
+            return Err(self.bad(format!(
+                "{what} of {n} bytes at offset {at:#x} ends behind the file"
+            )));
+        }
+        let mut buf = vec![0; n as usize];
+        let got = self.file.read_at(at, &mut buf).map_err(|source| {
+            ElfError::Source { path: self.path.clone(), source }
+        })?;
+        buf.truncate(got);
+        Ok(buf)
+    }
+
+    fn load(&mut self) -> Result<(), ElfError> {
+        let size = size_of::<FileHeader64<LE>>() as u64;
+        let head = self.bytes(0, size, "the ELF header")?;
+        let (h, _) = pod::from_bytes::<FileHeader64<LE>>(&head)
+            .map_err(|()| self.bad("no ELF header"))?;
+        let id = &h.e_ident;
+        if id.magic != object::elf::ELFMAG
+            || id.class != ELFCLASS64
+            || id.data != ELFDATA2LSB
+        {
+            return Err(self.bad("not a little-endian 64-bit ELF file"));
+        }
+        self.machine = match h.e_machine.get(LE) {
+            EM_X86_64 => Machine::Amd64,
+            EM_AARCH64 => Machine::Arm64,
+            other => {
+                return Err(self.bad(format!(
+                    "of machine {other}, neither amd64 nor arm64"
+                )));
+            }
+        };
+        let entry = size_of::<SectionHeader64<LE>>();
+        if usize::from(h.e_shentsize.get(LE)) != entry {
+            return Err(self.bad("it has no section headers"));
+        }
+        let n = u64::from(h.e_shnum.get(LE)).min(MAX_SECTIONS);
+        let table = self.bytes(
+            h.e_shoff.get(LE),
+            n.saturating_mul(entry as u64),
+            "the section headers",
+        )?;
+        self.sections = table
+            .chunks_exact(entry)
+            .filter_map(|b| pod::from_bytes::<SectionHeader64<LE>>(b).ok())
+            .map(|(s, _)| Section {
+                kind: s.sh_type.get(LE),
+                link: s.sh_link.get(LE),
+                address: s.sh_addr.get(LE),
+                offset: s.sh_offset.get(LE),
+                size: s.sh_size.get(LE),
+            })
+            .collect();
+        let symtab = [SHT_SYMTAB, SHT_DYNSYM]
+            .iter()
+            .find_map(|k| self.sections.iter().find(|s| s.kind == *k));
+        let Some(&symtab) = symtab else {
+            return Err(self.bad("it has no symbol table"));
+        };
+        self.load_symbols(symtab)
+    }
+
+    fn load_symbols(&mut self, symtab: Section) -> Result<(), ElfError> {
+        let Some(strtab) = self.sections.get(symtab.link as usize) else {
+            return Err(self.bad("its symbol table has no names"));
+        };
+        let count = symtab.size / SYM_BYTES as u64;
+        if strtab.size > MAX_STRINGS || count > MAX_SYMBOLS {
+            return Err(self.bad(format!(
+                "{count} symbols with {} bytes of names are too many",
+                strtab.size
+            )));
+        }
+        self.names = self.bytes(strtab.offset, strtab.size, "symbol names")?;
+        let mut left = count;
+        let mut at = symtab.offset;
+        while left > 0 {
+            let n = left.min(4096).saturating_mul(SYM_BYTES as u64);
+            let part = self.bytes(at, n, "a part of the symbol table")?;
+            let symbols = part
+                .chunks_exact(SYM_BYTES)
+                .filter_map(|b| pod::from_bytes::<Sym64<LE>>(b).ok())
+                .filter(|(s, _)| {
+                    s.st_name.get(LE) != 0
+                        && s.st_shndx.get(LE) != SHN_UNDEF
+                        && !matches!(s.st_type(), STT_FILE | STT_SECTION)
+                })
+                .map(|(s, _)| Named {
+                    name: s.st_name.get(LE),
+                    symbol: Symbol {
+                        address: Vaddr(s.st_value.get(LE)),
+                        size: s.st_size.get(LE),
+                    },
+                });
+            self.symbols.extend(symbols);
+            at = at.saturating_add(n);
+            left = left.saturating_sub(4096);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! With the dump's kernel: is it the right one, does msgbufp lead to the
+//! message buffer, does allproc walk to its end?
+
+use super::super::Vmcore;
+use super::super::elf::Kernel;
+use super::super::procs::Procs;
+use super::Verdict;
+use super::tables::too_many;
+use crate::error::chain;
+use memdev::addr::Vaddr;
+
+/// As long as `version` ever is; the dump header has room for 191.
+const VERSION_BYTES: usize = 256;
+/// Symbols whose pages are looked for.
+const SAMPLE: usize = 4096;
+const MAX_HZ: u32 = 1_000_000;
+
+impl Vmcore {
+    pub(super) fn verify_lists(&self, kernel: &Kernel, v: &mut Verdict) {
+        if !self.verify_kernel(kernel, v) {
+            return v.skip("its lists: that is another kernel");
+        }
+        self.verify_symbols(kernel, v);
+        self.verify_hz(kernel, v);
+        let msgbuf = self.verify_msgbufp(kernel, v);
+        let procs = self.verify_allproc(kernel, v);
+        v.walked = msgbuf && procs;
+    }
+
+    /// False where the kernel is certainly not the dump's.
+    fn verify_kernel(&self, kernel: &Kernel, v: &mut Verdict) -> bool {
+        let name = "kernel";
+        let (ours, theirs) = (self.header().machine, kernel.machine());
+        if ours != theirs {
+            v.wrong(
+                name,
+                format!(
+                    "the dump is of {}, the kernel of {}",
+                    ours.name(),
+                    theirs.name()
+                ),
+            );
+            return false;
+        }
+        let Some(symbol) = kernel.find("version") else {
+            v.skip("whether the kernel is the dump's: it has no `version`");
+            return true;
+        };
+        let dump = match self.version_at(symbol.address) {
+            Ok(text) => text,
+            Err(e) => {
+                v.wrong(name, format!("`version`: {e}"));
+                return true;
+            }
+        };
+        let mut raw = [0; VERSION_BYTES];
+        let in_file = kernel.read(symbol.address, &mut raw);
+        let file = cstr(&raw);
+        let shown = first_line(&dump);
+        if in_file && !file.is_empty() && file != dump {
+            v.wrong(
+                name,
+                format!(
+                    "it is {:?}, the dump has {shown:?} there",
+                    first_line(file)
+                ),
+            );
+            return false;
+        }
+        if !dump.starts_with(b"FreeBSD ") {
+            v.wrong(name, format!("the dump has {shown:?} as its `version`"));
+            return true;
+        }
+        let header = self.trailer().and_then(|t| t.decode().ok());
+        let header = header.map_or(&b""[..], |h| h.versionstring);
+        // Cut off at 190 bytes and ended with a newline there.
+        let cut = header.strip_suffix(b"\n").unwrap_or(header);
+        if dump.starts_with(cut) {
+            v.ok(name, shown);
+        } else {
+            v.wrong(
+                name,
+                format!(
+                    "the dump header says {:?}, the memory {shown:?}",
+                    first_line(header)
+                ),
+            );
+        }
+        true
+    }
+
+    fn version_at(&self, at: Vaddr) -> Result<Vec<u8>, String> {
+        let mut raw = [0; VERSION_BYTES];
+        match self.read_va(at, &mut raw) {
+            Err(e) if e.done == 0 => Err(chain(&e)),
+            _ => Ok(cstr(&raw).to_vec()),
+        }
+    }
+
+    fn verify_symbols(&self, kernel: &Kernel, v: &mut Verdict) {
+        let step = kernel.symbol_count().div_ceil(SAMPLE).max(1);
+        let (mut looked, mut missing, mut first) = (0u64, 0u64, None);
+        for (name, symbol) in kernel.symbols().step_by(step) {
+            if !kernel.is_loaded(symbol.address) {
+                continue;
+            }
+            looked = looked.saturating_add(1);
+            let mut byte = [0];
+            if let Err(e) = self.read_va(symbol.address, &mut byte) {
+                missing = missing.saturating_add(1);
+                let name = String::from_utf8_lossy(name).into_owned();
+                first.get_or_insert((name, chain(&e)));
+            }
+        }
+        let name = "symbols";
+        let text = format!("{looked} looked up, {missing} not in the dump");
+        match first {
+            _ if looked == 0 => v.skip("symbols: the kernel has none"),
+            None => v.ok(name, text),
+            Some((symbol, why)) => {
+                let text = format!("{text}, the first is {symbol}: {why}");
+                if too_many(missing, looked) {
+                    v.wrong(name, text);
+                } else {
+                    v.warn(name, text);
+                }
+            }
+        }
+    }
+
+    fn verify_hz(&self, kernel: &Kernel, v: &mut Verdict) {
+        let Some(symbol) = kernel.find("hz") else {
+            return v.skip("hz: the kernel has no such symbol");
+        };
+        match self.read_u32(symbol.address) {
+            Err(e) => v.wrong("hz", chain(&e)),
+            Ok(n @ 1..=MAX_HZ) => v.ok("hz", format!("{n}")),
+            Ok(n) => v.wrong("hz", format!("{n} is not plausible")),
+        }
+    }
+
+    fn verify_msgbufp(&self, kernel: &Kernel, v: &mut Verdict) -> bool {
+        let name = "msgbufp";
+        if kernel.find("msgbufp").is_none() {
+            v.skip("msgbufp: the kernel has no such symbol");
+            return false;
+        }
+        let found = self
+            .msgbuf_header(kernel)
+            .and_then(|h| Ok((h, self.msgbuf_ring(&h)?)));
+        let (header, ring) = match found {
+            Ok(found) => found,
+            Err(e) => {
+                v.wrong(name, chain(&e));
+                return true;
+            }
+        };
+        let size = self.header().msgbufsize;
+        if header.size != size {
+            v.wrong(
+                name,
+                format!(
+                    "it leads to {} bytes at {}, the dump's own copy has \
+                     {size}",
+                    header.size, header.ptr
+                ),
+            );
+            return true;
+        }
+        if ring.truncated {
+            v.wrong(
+                name,
+                format!("not all of the text at {} is dumped", header.ptr),
+            );
+            return true;
+        }
+        let since = self
+            .msgbuf_section()
+            .ok()
+            .and_then(|section| ring.written_since(&section));
+        let at = header.address;
+        match since {
+            None => v.warn(
+                name,
+                format!("the message buffer is at {at}, nothing to compare"),
+            ),
+            Some(n) if n.saturating_mul(2) > size as usize => v.warn(
+                name,
+                format!(
+                    "the message buffer at {at} is not what the dump's own \
+                     copy has: much was logged, or it is not one"
+                ),
+            ),
+            Some(n) => v.ok(
+                name,
+                format!(
+                    "the message buffer at {at} is the dump's own copy, but \
+                     for the {n} bytes logged last"
+                ),
+            ),
+        }
+        true
+    }
+
+    fn verify_allproc(&self, kernel: &Kernel, v: &mut Verdict) -> bool {
+        let name = "allproc";
+        if kernel.find(name).is_none() {
+            v.skip("allproc: the kernel has no such symbol");
+            return false;
+        }
+        let found = match self.procs(kernel) {
+            Ok(found) => found,
+            Err(e) => {
+                v.wrong(name, chain(&e));
+                return true;
+            }
+        };
+        let Procs { procs, problems } = &found;
+        let n = procs.len();
+        let threads = found.thread_count();
+        let said = format!("{n} processes with {threads} threads");
+        let (torn, bad): (Vec<_>, Vec<_>) =
+            problems.iter().partition(|p| p.is_tear());
+        if n == 0 {
+            v.wrong(name, "no process is on the list");
+        } else if bad.is_empty() && torn.is_empty() {
+            v.ok(name, format!("{said}, every link leads back"));
+        } else if bad.is_empty() {
+            v.ok(name, said.clone());
+        }
+        for p in &bad {
+            v.wrong(name, format!("after {said}: {}", chain(*p)));
+        }
+        if let Some(first) = torn.first() {
+            let more = torn.len();
+            v.warn(
+                "links",
+                format!(
+                    "{more} links do not lead back, the list changed while \
+                     it was dumped: {first}"
+                ),
+            );
+        }
+        self.verify_dumptid(kernel, &found, v);
+        true
+    }
+
+    fn verify_dumptid(&self, kernel: &Kernel, p: &Procs, v: &mut Verdict) {
+        let Ok(tid) = self.kernel_int(kernel, "dumptid") else { return };
+        let tid = tid.cast_signed();
+        let mut threads = p.procs.iter().flat_map(|p| &p.threads);
+        if threads.any(|t| t.tid == tid) {
+            v.ok("dumptid", format!("thread {tid} took the dump"));
+        } else {
+            v.warn(
+                "dumptid",
+                format!("thread {tid} took the dump and is on no list"),
+            );
+        }
+    }
+}
+
+fn cstr(b: &[u8]) -> &[u8] {
+    b.split(|&b| b == 0).next().unwrap_or_default()
+}
+
+fn first_line(b: &[u8]) -> String {
+    let line = b.split(|&b| b == b'\n').next().unwrap_or_default();
+    let text = String::from_utf8_lossy(line);
+    text.chars().filter(|c| !c.is_control()).collect()
+}

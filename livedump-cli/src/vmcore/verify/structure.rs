@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Header, sections, bitset, file length, checksums: the shape of the file.
+
+use super::super::source::Check;
+use super::super::{Pages, Vmcore};
+use super::Verdict;
+use crate::error::chain;
+use memdev::addr::{PAGE_SIZE, round_page};
+use memdev::bitset::words_for;
+use memdev::kerneldump::Compression;
+use memdev::minidump::HEADER_SIZE;
+
+impl Vmcore {
+    pub(super) fn verify_structure(&self, v: &mut Verdict, threads: usize) {
+        self.verify_header(v);
+        self.verify_bitset(v);
+        let len = self.verify_data(v, threads);
+        self.verify_length(v, len);
+        self.verify_trailer(v);
+        self.verify_msgbuf(v);
+    }
+
+    fn verify_header(&self, v: &mut Verdict) {
+        let h = self.header();
+        let name = h.machine.name();
+        let mut page = [0; PAGE_SIZE];
+        let got = self.source().read_at(0, &mut page).unwrap_or(0);
+        let rest = page.get(HEADER_SIZE..).unwrap_or_default();
+        let text = format!("{name} minidump version {}", h.version);
+        if got == PAGE_SIZE && rest.iter().all(|&b| b == 0) {
+            v.ok("header", text);
+        } else if got == PAGE_SIZE {
+            v.warn("header", format!("{text}; the page behind it is not zero"));
+        } else {
+            v.wrong("header", format!("{text}; the file ends in its page"));
+        }
+    }
+
+    fn verify_bitset(&self, v: &mut Verdict) {
+        let pages = match self.pages() {
+            Ok(pages) => pages,
+            Err(e) => return v.wrong("bitset", chain(e)),
+        };
+        let (bits, set) = (pages.bits(), pages.count_set());
+        let ranges = pages.ranges().len();
+        let text = format!(
+            "{set} of {bits} pages in {ranges} ranges of memory are dumped"
+        );
+        if bits > pages.capacity() {
+            v.wrong(
+                "bitset",
+                format!(
+                    "{text}; the bitmap section has room for {} bits only",
+                    pages.capacity()
+                ),
+            );
+        } else if set == 0 {
+            v.wrong("bitset", text);
+        } else {
+            v.ok("bitset", text);
+        }
+        self.verify_padding(v, pages);
+    }
+
+    fn verify_padding(&self, v: &mut Verdict, pages: &Pages) {
+        let stray = pages.stray_bits();
+        if stray > 0 {
+            v.warn(
+                "padding",
+                format!(
+                    "{stray} bits are set behind the last page: heap \
+                     garbage, as stock live dumps have it; they are ignored"
+                ),
+            );
+        } else if self.header().has_dump_avail() {
+            v.ok("padding", "no bit is set behind the last page");
+        }
+        let want = round_page(words_for(pages.bits()).saturating_mul(8));
+        let found = u64::from(self.header().bitmapsize);
+        if let Some(want) = want.filter(|&w| w < found) {
+            v.warn(
+                "padding",
+                format!(
+                    "the bitmap section has {found} bytes where {want} would \
+                     do"
+                ),
+            );
+        }
+    }
+
+    /// Reads all of the file. The length of what it unpacks to, where all of
+    /// it does.
+    fn verify_data(&self, v: &mut Verdict, threads: usize) -> Option<u64> {
+        let check = match self.source().check(threads) {
+            Ok(check) => check,
+            Err(e) => {
+                v.wrong("data", chain(&e));
+                return None;
+            }
+        };
+        let Check { units, checked, bytes, bad, bad_units } = check;
+        let plain = self.compression() == Compression::None;
+        for e in &bad {
+            v.wrong("data", chain(e));
+        }
+        let more = bad_units.saturating_sub(bad.len() as u64);
+        if more > 0 {
+            v.wrong("data", format!("and {more} more"));
+        }
+        if bad_units > 0 {
+            return plain.then_some(bytes);
+        }
+        if plain {
+            v.ok("data", format!("all {bytes} bytes can be read"));
+            v.skip("flipped bits in data pages: a plain dump has no checksums");
+        } else {
+            let name = self.compression().name();
+            v.ok(
+                "data",
+                format!(
+                    "{units} {name} parts unpack to {bytes} bytes, {checked} \
+                     of them with a checksum"
+                ),
+            );
+            if checked < units {
+                v.skip(
+                    "flipped bits in parts that carry no checksum of their \
+                     own",
+                );
+            }
+        }
+        Some(bytes)
+    }
+
+    fn verify_length(&self, v: &mut Verdict, len: Option<u64>) {
+        let (Some(len), Some(want)) = (len, self.expected_len()) else {
+            return;
+        };
+        let text = format!("{len} bytes, {want} by its header and bitset");
+        match len.cmp(&want) {
+            std::cmp::Ordering::Equal => v.ok("length", text),
+            std::cmp::Ordering::Less => {
+                v.wrong("length", format!("truncated: {text}"));
+            }
+            std::cmp::Ordering::Greater => {
+                v.wrong("length", format!("more than the dump: {text}"));
+            }
+        }
+    }
+
+    fn verify_trailer(&self, v: &mut Verdict) {
+        let Some(t) = self.trailer() else {
+            return v.skip(
+                "the kernel dump header: the file has none, as savecore(8) \
+                 leaves it",
+            );
+        };
+        let name = "dumpheader";
+        let h = match t.decode() {
+            Ok(h) => h,
+            Err(e) => return v.wrong(name, e.to_string()),
+        };
+        let mut faults = Vec::new();
+        if !t.parity_ok() {
+            faults.push("parity error".to_string());
+        }
+        let arch = self.header().machine.arch();
+        if h.architecture != arch.as_bytes() {
+            let found = String::from_utf8_lossy(h.architecture);
+            faults.push(format!(
+                "architecture {:?}, the dump is of {arch}",
+                found
+            ));
+        }
+        let number = self.header().machine.kerneldump_version();
+        if h.architecture_version != number {
+            faults.push(format!(
+                "architecture version {}, expected {number}",
+                h.architecture_version
+            ));
+        }
+        if h.compression != self.compression() {
+            faults.push(format!(
+                "compression {}, the data are {}",
+                h.compression.name(),
+                self.compression().name()
+            ));
+        }
+        if let Some(size) = self.expected_len() {
+            let plain = h.compression == Compression::None;
+            if h.dumpextent != size {
+                faults.push(format!(
+                    "dumpextent {}, the dump has {size} bytes",
+                    h.dumpextent
+                ));
+            }
+            if plain && h.dumplength != size {
+                faults.push(format!(
+                    "dumplength {}, the dump has {size} bytes",
+                    h.dumplength
+                ));
+            }
+        }
+        if round_page(h.dumplength) != Some(t.offset) {
+            faults.push(format!(
+                "it stands at {:#x}, its dumplength is {:#x}",
+                t.offset, h.dumplength
+            ));
+        }
+        let end = t.offset.saturating_add(t.bytes().len() as u64);
+        let behind = self.file().len.saturating_sub(end);
+        if behind > 0 {
+            faults.push(format!("{behind} bytes stand behind it"));
+        }
+        if faults.is_empty() {
+            v.ok(name, format!("version {}, parity holds", h.version));
+        }
+        for fault in faults {
+            v.wrong(name, fault);
+        }
+    }
+
+    fn verify_msgbuf(&self, v: &mut Verdict) {
+        let size = self.header().msgbufsize;
+        match self.msgbuf_section() {
+            Err(e) => v.wrong("msgbuf", chain(&e)),
+            Ok(ring) if ring.truncated => v.wrong(
+                "msgbuf",
+                format!("{} of {size} bytes are there", ring.bytes.len()),
+            ),
+            Ok(ring) => {
+                let text = ring.unrolled().len();
+                let said = format!("{text} bytes of text in {size}");
+                if text == 0 {
+                    v.warn("msgbuf", format!("{said}: it is empty"));
+                } else {
+                    v.ok("msgbuf", said);
+                }
+            }
+        }
+    }
+}
