@@ -26,6 +26,14 @@ pub struct Cli {
 pub enum Command {
     /// Take a live dump and leave livecore.N and info.N in a directory
     Capture(cmd::capture::Args),
+    /// Show what a dump says about itself
+    Info(cmd::info::Args),
+    /// Check what a dump can prove, and say what it cannot
+    Verify(cmd::verify::Args),
+    /// Show the message buffer of the dumped machine
+    Dmesg(cmd::dmesg::Args),
+    /// Show memory of the dumped machine, by address or symbol
+    Read(cmd::read::Args),
 }
 
 impl Cli {

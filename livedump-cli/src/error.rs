@@ -5,8 +5,11 @@
 //! printed behind it, once, by [`Error::report`].
 
 use crate::cmd;
+use crate::vmcore::OpenError;
+use crate::vmcore::elf::ElfError;
+use crate::vmcore::msgbuf::MsgbufError;
 use std::error::Error as StdError;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// What a command that ran has to say to the shell.
@@ -33,6 +36,18 @@ pub enum Error {
     /// `livedump capture`.
     #[error(transparent)]
     Capture(#[from] cmd::capture::Error),
+    /// A file that is no dump.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file that is no kernel.
+    #[error(transparent)]
+    Kernel(#[from] ElfError),
+    /// A dump without a message buffer.
+    #[error(transparent)]
+    Msgbuf(#[from] MsgbufError),
+    /// `livedump read` of a place that is none.
+    #[error(transparent)]
+    Place(#[from] cmd::read::PlaceError),
     /// Data that could not be written to standard output.
     #[error("writing to standard output")]
     Output(#[from] io::Error),
@@ -52,7 +67,8 @@ impl Error {
     /// Prints the chain on standard error, in one line.
     pub fn report(&self) {
         if !self.is_broken_pipe() {
-            eprintln!("livedump: {}", chain(self));
+            // Standard error may be gone; that is no reason to panic.
+            let _ = writeln!(io::stderr(), "livedump: {}", chain(self));
         }
     }
 

@@ -17,4 +17,5 @@ pub mod args;
 pub mod cmd;
 pub mod crashdir;
 pub mod error;
+pub mod report;
 pub mod vmcore;

@@ -2,6 +2,10 @@
 //! One file per command: its `Args`, its `run`, its `Error`.
 
 pub mod capture;
+pub mod dmesg;
+pub mod info;
+pub mod read;
+pub mod verify;
 
 use crate::args::{Cli, Command};
 use crate::error::{Error, Outcome};
@@ -13,5 +17,9 @@ use crate::error::{Error, Outcome};
 pub fn run(cli: Cli) -> Result<Outcome, Error> {
     match cli.command {
         Command::Capture(args) => Ok(capture::run(&args)?),
+        Command::Info(args) => info::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Dmesg(args) => dmesg::run(&args),
+        Command::Read(args) => read::run(&args),
     }
 }

@@ -95,7 +95,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let core = Vmcore::open(&args.file)?;
     let place = find(args, &core)?;
     if args.json {
-        return Ok(json(args, &core, place)?);
+        return json(args, &core, place);
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut dump = (!args.raw).then(|| Hexdump::new(place.at));
@@ -116,11 +116,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     })
 }
 
-fn json(
-    args: &Args,
-    core: &Vmcore,
-    place: Place,
-) -> Result<Outcome, Error> {
+fn json(args: &Args, core: &Vmcore, place: Place) -> Result<Outcome, Error> {
     if place.length > MAX_JSON {
         return Err(PlaceError::TooMuch.into());
     }
@@ -140,10 +136,8 @@ fn json(
         address: Hex(place.at),
         length: place.length,
         data,
-        missing: ended.map(|e| Missing {
-            address: Hex(e.at),
-            reason: chain(&e.why),
-        }),
+        missing: ended
+            .map(|e| Missing { address: Hex(e.at), reason: chain(&e.why) }),
     };
     report.print(true)?;
     Ok(outcome)

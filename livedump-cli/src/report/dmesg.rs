@@ -67,10 +67,7 @@ mod tests {
 
     #[test]
     fn the_kernels_lines_lose_their_priority_and_syslogs_go() {
-        assert_eq!(
-            lines(TEXT, false),
-            ["boot", "panic?", "<x>y", "<>", "<1"]
-        );
+        assert_eq!(lines(TEXT, false), ["boot", "panic?", "<x>y", "<>", "<1"]);
         assert_eq!(lines(TEXT, true)[2], "<38>sshd: hi");
         assert_eq!(lines(TEXT, true).len(), 6);
         assert!(lines(b"", false).is_empty());

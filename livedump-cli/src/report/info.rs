@@ -100,7 +100,7 @@ fn line(
     key: &str,
     value: impl std::fmt::Display,
 ) -> io::Result<()> {
-    writeln!(out, "{:<21} {value}", format_args!("{key}:"))
+    writeln!(out, "{:<21} {value}", format!("{key}:"))
 }
 
 fn size(n: u64) -> String {

@@ -43,7 +43,7 @@ pub trait Report: Serialize {
     }
 }
 
-/// Says something about the data on standard error.
+/// Says something about the data on standard error, if anybody listens.
 pub fn note(text: impl std::fmt::Display) {
-    eprintln!("livedump: {text}");
+    let _ = writeln!(io::stderr(), "livedump: {text}");
 }

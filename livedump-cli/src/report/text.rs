@@ -37,7 +37,7 @@ impl Hexdump {
         Ok(())
     }
 
-    /// Writes what is left, and the address behind the last byte.
+    /// Writes what is left, and the address behind the last byte, if any.
     ///
     /// # Errors
     /// `out` does not take it.
@@ -46,7 +46,10 @@ impl Hexdump {
             self.last = None;
             self.end_row(out)?;
         }
-        writeln!(out, "{:016x}", self.at)
+        match self.last {
+            Some(_) => writeln!(out, "{:016x}", self.at),
+            None => Ok(()),
+        }
     }
 
     fn end_row(&mut self, out: &mut dyn Write) -> io::Result<()> {
@@ -159,7 +162,10 @@ mod tests {
 
     #[test]
     fn no_byte_reaches_the_terminal_that_it_would_obey() {
-        assert_eq!(escape(b"a\tb\n\x1b[2J\x9b\xff"), "a\tb\n\\x1b[2J\\x9b\\xff");
+        assert_eq!(
+            escape(b"a\tb\n\x1b[2J\x9b\xff"),
+            "a\tb\n\\x1b[2J\\x9b\\xff"
+        );
     }
 
     #[test]

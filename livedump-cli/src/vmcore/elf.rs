@@ -24,6 +24,7 @@ const MAX_SECTIONS: u64 = 65535;
 const MAX_SYMBOLS: u64 = 4 << 20;
 const MAX_STRINGS: u64 = 64 << 20;
 const SYM_BYTES: usize = size_of::<Sym64<LE>>();
+const SYM: u64 = SYM_BYTES as u64;
 
 /// Why a file is no kernel.
 #[derive(Debug, thiserror::Error)]
@@ -255,7 +256,7 @@ impl Kernel {
         let Some(strtab) = self.sections.get(symtab.link as usize) else {
             return Err(self.bad("its symbol table has no names"));
         };
-        let count = symtab.size / SYM_BYTES as u64;
+        let count = symtab.size / SYM;
         if strtab.size > MAX_STRINGS || count > MAX_SYMBOLS {
             return Err(self.bad(format!(
                 "{count} symbols with {} bytes of names are too many",
@@ -266,7 +267,7 @@ impl Kernel {
         let mut left = count;
         let mut at = symtab.offset;
         while left > 0 {
-            let n = left.min(4096).saturating_mul(SYM_BYTES as u64);
+            let n = left.min(4096).saturating_mul(SYM);
             let part = self.bytes(at, n, "a part of the symbol table")?;
             let symbols = part
                 .chunks_exact(SYM_BYTES)

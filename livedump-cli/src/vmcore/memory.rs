@@ -7,6 +7,8 @@ use super::{Vmcore, pages::PagesError};
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
 use std::ops::ControlFlow;
 
+const PAGE: u64 = PAGE_SIZE as u64;
+
 /// Why memory is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
@@ -99,7 +101,7 @@ impl Vmcore {
     pub fn is_hole(&self, pa: Paddr) -> Result<bool, MemoryError> {
         Ok(match self.page_state(pa)? {
             PageState::Present(at) => {
-                let end = at.saturating_add(PAGE_SIZE as u64);
+                let end = at.saturating_add(PAGE);
                 self.source.next_data(at) >= end
             }
             _ => false,
@@ -137,7 +139,7 @@ impl Vmcore {
         pa: Paddr,
         buf: &mut [u8],
     ) -> Result<(usize, Option<MemoryError>), MemoryError> {
-        let in_page = pa.0 % PAGE_SIZE as u64;
+        let in_page = pa.0 % PAGE;
         let page = Paddr(pa.0.saturating_sub(in_page));
         let beyond = |offset, end| MemoryError::BeyondEnd { pa, offset, end };
         let offset = match self.page_state(pa)? {
@@ -194,7 +196,7 @@ impl Vmcore {
             let Some(at) = start.checked_add(done as u64) else {
                 return fail(u64::MAX, done, MemoryError::NoMap);
             };
-            let in_page = (at % PAGE_SIZE as u64) as usize;
+            let in_page = (at % PAGE) as usize;
             let n = rest.len().min(PAGE_SIZE.saturating_sub(in_page));
             let part = rest.get_mut(..n).unwrap_or_default();
             match physical(at).and_then(|pa| self.read_some(pa, part)) {

@@ -25,7 +25,7 @@ impl Default for Translations {
 
 impl Translations {
     fn slot(vpn: u64) -> usize {
-        (vpn % SLOTS as u64) as usize
+        vpn as usize % SLOTS
     }
 
     fn get(&self, vpn: u64) -> Option<Paddr> {
@@ -42,18 +42,27 @@ impl Translations {
     }
 }
 
+/// Entries of `level` that so many bytes take.
+fn entries(bytes: u64, level: u32) -> u64 {
+    bytes.checked_div(span(level)).unwrap_or(0)
+}
+
+/// What is left of an address within its entry of `level`.
+fn within(address: u64, level: u32) -> u64 {
+    address & span(level).saturating_sub(1)
+}
+
 impl Vmcore {
     /// The physical address at a kernel address.
     ///
     /// # Errors
     /// It is not mapped, or not by anything a minidump carries.
     pub fn translate(&self, va: Vaddr) -> Result<Paddr, MemoryError> {
-        let page = span(0);
-        let (vpn, offset) = (va.0 / page, va.0 % page);
+        let (vpn, offset) = (entries(va.0, 0), within(va.0, 0));
         if let Some(pa) = self.translations.get(vpn) {
             return Ok(Paddr(pa.0 | offset));
         }
-        let pa = self.walk(Vaddr(va.0 - offset))?;
+        let pa = self.walk(Vaddr(va.0 & !offset))?;
         self.translations.put(vpn, pa);
         Ok(Paddr(pa.0 | offset))
     }
@@ -62,7 +71,7 @@ impl Vmcore {
         let h = &self.header;
         let level = h.machine.pmap_level(h.version);
         if let Some(above) = va.0.checked_sub(h.kernbase.0) {
-            let index = above / span(level);
+            let index = entries(above, level);
             if index < u64::from(h.pmapsize) / ENTRY_BYTES {
                 let entry = self.pmap_entry(index)?;
                 return self.resolve(va, level, entry);
@@ -103,16 +112,16 @@ impl Vmcore {
             match machine.decode(level, entry) {
                 Entry::Invalid => return Err(MemoryError::NotMapped),
                 Entry::Mapped(pa) => {
-                    let below = va.0 % span(level);
-                    return Ok(Paddr(pa.0 | below));
+                    return Ok(Paddr(pa.0 | within(va.0, level)));
                 }
                 Entry::Table(table) => {
                     let Some(next) = level.checked_sub(1) else {
                         return Err(MemoryError::NotMapped);
                     };
                     level = next;
-                    let index = va.0 / span(level) % ENTRIES;
-                    let at = table.0.saturating_add(index * ENTRY_BYTES);
+                    let index = entries(va.0, level) % ENTRIES;
+                    let at = index.saturating_mul(ENTRY_BYTES);
+                    let at = table.0.saturating_add(at);
                     let mut bytes = [0; ENTRY_BYTES as usize];
                     self.read_in_page(Paddr(at), &mut bytes).map_err(
                         |why| MemoryError::Table { table, why: Box::new(why) },
