@@ -4,14 +4,14 @@
 
 use super::dumpset::DumpSet;
 use super::frames::Frames;
-use super::kmap::{Block, Kmap};
+use super::kmap::Kmap;
 use super::memory::{Kva, Memory};
 use super::msgbuf::Ring;
 use super::offsets::Offsets;
-use super::procs::{Kernel, PIDHASH_ENTRIES, Procs};
-use super::recipe::{MAX_PADDR, Process, Recipe, Region, ThreadState};
-use super::rng::{Rng, content, mix, nodump_page, pattern_page};
-use super::stacks::{Functions, pcb_size};
+use super::procs::Procs;
+use super::recipe::Recipe;
+use super::rng::Rng;
+use super::stacks::pcb_size;
 use super::symbols::{Image, Section};
 use super::tables::{Prot, Tables, leaf};
 use super::variables::{AMD64_KERNBASE, Facts, Live, Variables};
@@ -21,14 +21,14 @@ use crate::kpi::hosted::phys::Phys;
 use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::arch::{Machine, span};
 use std::format;
-use std::string::String;
 use std::vec::Vec;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 const M2: u64 = 2 << 20;
 const G: u64 = 1 << 30;
 
-type Built<T> = Result<T, RecipeError>;
+/// What building a part gives.
+pub(super) type Built<T> = Result<T, RecipeError>;
 
 /// A machine that has booted.
 pub(super) struct Booted {
@@ -44,20 +44,22 @@ pub(super) struct Booted {
     pub(super) nodump: Vec<Paddr>,
 }
 
-struct Builder<'r> {
-    recipe: &'r Recipe,
-    mem: Memory,
-    set: DumpSet,
-    kmap: Kmap,
-    rng: Rng,
+/// A machine while it is being built.
+pub(super) struct Builder<'r> {
+    pub(super) recipe: &'r Recipe,
+    pub(super) mem: Memory,
+    pub(super) set: DumpSet,
+    pub(super) kmap: Kmap,
+    pub(super) rng: Rng,
 }
 
 /// Not enough memory for something.
-fn full(what: &str) -> RecipeError {
+pub(super) fn full(what: &str) -> RecipeError {
     RecipeError::machine(format!("its memory is too small for {what}"))
 }
 
-fn fault(what: &'static str) -> impl Fn(Errno) -> RecipeError {
+/// Something went wrong with memory that is there.
+pub(super) fn fault(what: &'static str) -> impl Fn(Errno) -> RecipeError {
     move |e| match e {
         Errno::ENOMEM => full(what),
         e => RecipeError::machine(format!("{what}: {e}")),
@@ -102,35 +104,9 @@ fn addresses(recipe: &Recipe) -> Kva {
     }
 }
 
-fn check(recipe: &Recipe) -> Built<()> {
-    let wrong = |problem: &str| Err(RecipeError::machine(problem));
-    if recipe.ram.last().is_none_or(|r| r.1 > MAX_PADDR) {
-        return wrong("it has no memory, or some of it above 4T");
-    }
-    if recipe.text.bytes % span(recipe.text.level) != 0
-        || recipe.data.bytes % span(recipe.data.level) != 0
-        || recipe.text.bytes % span(recipe.data.level) != 0
-    {
-        return wrong("text and data must fill the pages that map them");
-    }
-    for p in &recipe.processes {
-        for t in &p.threads {
-            if let ThreadState::Running(cpu) = t.state
-                && cpu >= recipe.cpus
-            {
-                return Err(RecipeError::machine(format!(
-                    "thread {} runs on CPU {cpu} of {}",
-                    t.tid, recipe.cpus
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Builds the machine.
 pub(super) fn boot(recipe: &Recipe) -> Built<Booted> {
-    check(recipe)?;
+    recipe.check()?;
     let phys = Phys::new(&recipe.ram).ok_or_else(|| {
         RecipeError::machine("two ranges of its memory share a page")
     })?;
@@ -225,7 +201,7 @@ impl Builder<'_> {
     }
 
     /// Memory that the kernel takes while it boots: the highest there is.
-    fn high(&mut self, bytes: u64, what: &str) -> Built<u64> {
+    pub(super) fn high(&mut self, bytes: u64, what: &str) -> Built<u64> {
         self.kmap.frames.take_high(bytes, PAGE).ok_or_else(|| full(what))
     }
 
@@ -237,7 +213,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn map(
+    pub(super) fn map(
         &mut self,
         range: (u64, u64, u64),
         level: u32,
@@ -332,19 +308,6 @@ impl Builder<'_> {
         Ok(self.mem.kva.dmap(pa))
     }
 
-    fn content(&mut self, pa: u64) -> Built<()> {
-        let page = content(mix(self.recipe.seed ^ pa));
-        self.mem.fill(pa, page.as_ref()).map_err(fault("a page's contents"))
-    }
-
-    fn text(&mut self) -> Built<()> {
-        let start = self.recipe.kernphys;
-        for pa in (start..start + self.recipe.text.bytes).step_by(PAGE_SIZE) {
-            self.content(pa)?;
-        }
-        Ok(())
-    }
-
     /// Where CPUs that stop save their registers, from 14 on allocated.
     fn stoppcbs(&mut self) -> Built<Option<u64>> {
         if !self.recipe.release.has_allocated_stoppcbs() {
@@ -355,150 +318,5 @@ impl Builder<'_> {
         let pa = self.high(bytes, "stoppcbs")?;
         self.set.add_all(&self.mem, pa, bytes);
         Ok(Some(self.mem.kva.dmap(pa)))
-    }
-
-    /// malloc(9)'s memory: pages from anywhere, or whole blocks.
-    fn malloc(&mut self, region: Region) -> Built<()> {
-        let step = span(region.level);
-        self.kmap.reserve(0, step);
-        for _ in 0..region.bytes / step {
-            if region.level == 0 {
-                let pa = self.any("the kernel map")?;
-                self.content(pa)?;
-                self.kmap
-                    .add_slot(&self.mem, pa)
-                    .ok_or_else(|| full("page tables"))?;
-                continue;
-            }
-            let pa = self
-                .kmap
-                .frames
-                .take_high(step, step)
-                .ok_or_else(|| full("a block of the kernel map"))?;
-            let va = self.kmap.reserve(step, step);
-            let entry = self
-                .kmap
-                .map(&self.mem, va, region.level, pa, Prot::Data)
-                .ok_or_else(|| full("page tables"))?;
-            // Of a block of 1 GB only a part is in use.
-            let every = if region.level == 1 { 1 } else { 64 };
-            for at in (pa..pa + step).step_by(PAGE_SIZE * every) {
-                self.content(at)?;
-            }
-            if region.level == 1 {
-                self.kmap.blocks.push(Block { entry, pa, split: None });
-            }
-        }
-        Ok(())
-    }
-
-    fn any(&mut self, what: &str) -> Built<u64> {
-        self.kmap.frames.take_any(&mut self.rng).ok_or_else(|| full(what))
-    }
-
-    /// Mapped, and not to be dumped. Every fourth has a bit as well, as a page
-    /// has that became NODUMP a moment ago.
-    fn nodump(&mut self) -> Built<Vec<Paddr>> {
-        let pages = self.recipe.nodump_pages;
-        let first = self.kmap.reserve(pages * PAGE, PAGE);
-        let mut all = Vec::new();
-        for i in 0..pages {
-            let pa = self.any("its NODUMP pages")?;
-            self.mem
-                .fill(pa, Some(&nodump_page(Paddr(pa))))
-                .map_err(fault("a NODUMP page"))?;
-            self.set.set_nodump(pa, true);
-            if i % 4 == 0 {
-                self.set.add(&self.mem, pa);
-            }
-            self.map((first + i * PAGE, pa, PAGE), 0, Prot::Data)?;
-            all.push(Paddr(pa));
-        }
-        Ok(all)
-    }
-
-    fn devices(&mut self) -> Built<()> {
-        for &(pa, bytes) in &self.recipe.devices {
-            if self.recipe.ram.iter().any(|r| pa < r.1 && r.0 < pa + bytes) {
-                return Err(RecipeError::machine(format!(
-                    "the device at {pa:#x} lies in memory"
-                )));
-            }
-            let va = self.kmap.reserve(bytes, PAGE);
-            self.map((va, pa, bytes), 0, Prot::Device)?;
-        }
-        Ok(())
-    }
-
-    /// Pages of UMA's with the known pattern.
-    fn pattern(&mut self) -> Built<Vec<Paddr>> {
-        let mut all = Vec::new();
-        for _ in 0..self.recipe.uma_pages {
-            let pa = self.any("its UMA pages")?;
-            self.mem
-                .fill(pa, Some(&pattern_page(Paddr(pa))))
-                .map_err(fault("a UMA page"))?;
-            self.set.add(&self.mem, pa);
-            all.push(Paddr(pa));
-        }
-        Ok(all)
-    }
-
-    fn kernel(&mut self) -> Kernel<'_> {
-        Kernel {
-            mem: &self.mem,
-            set: &self.set,
-            kmap: &mut self.kmap,
-            rng: &mut self.rng,
-        }
-    }
-
-    fn procs(
-        &mut self,
-        image: &mut Image,
-        vars: &mut Variables,
-        offsets: &Offsets,
-    ) -> Built<Procs> {
-        let recipe = self.recipe;
-        let functions = Functions::define(image, recipe.machine)?;
-        functions.write(&self.mem).map_err(fault("kernel text"))?;
-        let mut wmesgs: Vec<(String, u64)> = Vec::new();
-        for t in recipe.processes.iter().flat_map(|p| &p.threads) {
-            if let ThreadState::Sleep(w) = &t.state
-                && wmesgs.iter().all(|(text, _)| text != w)
-            {
-                let bytes = [w.as_bytes(), &[0]].concat();
-                wmesgs.push((w.clone(), vars.unnamed(image, &bytes)?));
-            }
-        }
-        debug_assert!(PIDHASH_ENTRIES * 8 <= PAGE);
-        let pidhashtbl =
-            self.kernel().uma_page().map_err(fault("the pid hash"))?;
-        let heads = vars.heads(image, &recipe.release, pidhashtbl)?;
-        let release = recipe.release.clone();
-        Ok(Procs::new(heads, offsets.clone(), release, functions, wmesgs))
-    }
-
-    fn process(
-        &mut self,
-        procs: &mut Procs,
-        image: &mut Image,
-        what: &Process,
-    ) -> Built<()> {
-        // The first of all are variables of the kernel's.
-        let place = match what.pid {
-            0 => Some((
-                image.define(Section::Data, "proc0", super::offsets::SLOT)?,
-                image.define(
-                    Section::Data,
-                    "thread0_st",
-                    super::offsets::SLOT,
-                )?,
-            )),
-            _ => None,
-        };
-        procs
-            .add(&mut self.kernel(), what.clone(), place)
-            .map_err(fault("its processes"))
     }
 }

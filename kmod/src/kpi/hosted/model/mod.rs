@@ -15,6 +15,7 @@
 //! elf      symbols -> file
 //! ```
 
+mod directives;
 mod dumpset;
 mod elf;
 mod frames;
@@ -26,6 +27,7 @@ mod msgbuf;
 mod mutate;
 mod offsets;
 mod parse;
+mod populate;
 mod procs;
 pub mod recipe;
 mod release;
@@ -35,6 +37,7 @@ mod symbols;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod typical;
 mod variables;
 mod words;
 

@@ -1,79 +1,35 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! From text to [`Recipe`]. Line based; the first word is looked up in
-//! [`DIRECTIVES`], and its function takes the rest of the line.
+//! From text to [`Recipe`]. One thing a line, `#` starts a comment; sizes and
+//! addresses are decimal or 0x, with K, M, G or T behind them.
+//!
+//! ```text
+//! machine amd64|arm64             ram START END          a range; repeats
+//! release 15.1-RELEASE            size 256M              or: the usual ones
+//! osreldate N   minidump N        kernphys ADDRESS       multiple of 2M
+//! hostname NAME                   text SIZE [4K|2M]
+//! cpus N                          data SIZE [4K|2M]
+//! la57                            kmap SIZE [4K|2M|1G]   repeats
+//! seed N                          device ADDRESS [SIZE]  repeats
+//! msgbuf SIZE                     uma N       pages with the known pattern
+//! message "TEXT"       repeats    nodump N    pages with PG_NODUMP
+//! dumper TID                      vmpage N    pages of vm_page_array
+//! process PID NAME [zombie]                              repeats
+//! thread TID NAME [sleep WMESG | run CPU | runq]         of the last process
+//! offset FIELD N                  mutate KIND [TIMES]    a step
+//! ```
 
-use super::offsets;
-use super::recipe::{
-    MAX_CPUS, MAX_LINES, MAX_PADDR, MAX_PROCESSES, MAX_RAM, MAX_RANGES,
-    MAX_THREADS, MAXCOMLEN, MIN_RAM, Mutate, Process, Recipe, Region, Thread,
-    ThreadState, typical_ram,
-};
-use super::release::Release;
-use super::words::{RecipeError, Words, amount};
-use memdev::addr::PAGE_SIZE;
-use memdev::arch::{Machine, span};
-use std::format;
-use std::string::String;
+use super::directives::DIRECTIVES;
+use super::recipe::Recipe;
+use super::typical::typical_ram;
+use super::words::{RecipeError, Words};
 use std::vec::Vec;
 
-const PAGE: u64 = PAGE_SIZE as u64;
-type Done = Result<(), RecipeError>;
-
 /// What is read, and what only the end of the text decides.
-struct Draft {
-    recipe: Recipe,
-    size: Option<u64>,
-    osreldate: Option<u32>,
+pub(super) struct Draft {
+    pub(super) recipe: Recipe,
+    pub(super) size: Option<u64>,
+    pub(super) osreldate: Option<u32>,
 }
-
-struct Directive {
-    name: &'static str,
-    /// May stand in more than one line.
-    repeats: bool,
-    read: fn(&mut Draft, &mut Words) -> Done,
-}
-
-const fn once(
-    name: &'static str,
-    read: fn(&mut Draft, &mut Words) -> Done,
-) -> Directive {
-    Directive { name, repeats: false, read }
-}
-
-const fn many(
-    name: &'static str,
-    read: fn(&mut Draft, &mut Words) -> Done,
-) -> Directive {
-    Directive { name, repeats: true, read }
-}
-
-const DIRECTIVES: &[Directive] = &[
-    once("machine", machine),
-    once("release", release),
-    once("osreldate", osreldate),
-    once("minidump", minidump),
-    once("hostname", hostname),
-    once("cpus", cpus),
-    once("la57", la57),
-    once("seed", seed),
-    once("size", size),
-    many("ram", ram),
-    once("kernphys", kernphys),
-    once("text", text),
-    once("data", data),
-    many("kmap", kmap),
-    many("device", device),
-    once("uma", uma),
-    once("nodump", nodump),
-    once("vmpage", vmpage),
-    once("msgbuf", msgbuf),
-    many("message", message),
-    many("process", process),
-    many("thread", thread),
-    once("dumper", dumper),
-    many("offset", offset),
-    many("mutate", mutate),
-];
 
 /// Reads a whole recipe.
 pub(super) fn recipe(text: &str) -> Result<Recipe, RecipeError> {
@@ -119,301 +75,171 @@ fn finish(
         None => {}
     }
     recipe.fill(given);
-    if recipe.machine == Machine::Amd64 && recipe.minidump == 1 {
-        return Err(RecipeError::machine(
-            "minidump version 1 of amd64 ended with FreeBSD 8",
-        ));
-    }
-    if recipe.machine == Machine::Arm64 && recipe.la57 {
-        return Err(RecipeError::machine("la57 is amd64's"));
-    }
+    recipe.check()?;
     Ok(recipe)
 }
 
-fn machine(d: &mut Draft, w: &mut Words) -> Done {
-    let name = w.word("amd64 or arm64")?;
-    d.recipe.machine = [Machine::Amd64, Machine::Arm64]
-        .into_iter()
-        .find(|m| m.name() == name)
-        .ok_or_else(|| w.wrong("no such machine; amd64 or arm64"))?;
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::super::recipe::{Mutate, Region, ThreadState};
+    use super::*;
+    use memdev::arch::Machine;
+    use std::format;
+    use std::string::{String, ToString};
 
-fn release(d: &mut Draft, w: &mut Words) -> Done {
-    let name = w.word("a release")?;
-    d.recipe.release = Release::parse(&name)
-        .ok_or_else(|| w.wrong("no release of 12 or later, as 15.1-RELEASE"))?;
-    Ok(())
-}
-
-fn osreldate(d: &mut Draft, w: &mut Words) -> Done {
-    let n = w.number("osreldate", 1_200_000..=1_999_999)?;
-    d.osreldate = Some(n as u32);
-    Ok(())
-}
-
-fn minidump(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.minidump = w.number("the minidump version", 1..=3)? as u32;
-    Ok(())
-}
-
-fn name(
-    w: &mut Words,
-    what: &str,
-    longest: usize,
-) -> Result<String, RecipeError> {
-    let word = w.word(what)?;
-    if word.is_empty() || word.len() > longest || word.contains('\0') {
-        return Err(w.wrong(format!("{what} has 1 to {longest} bytes")));
+    fn read(text: &str) -> Recipe {
+        Recipe::parse(text).unwrap()
     }
-    Ok(word)
-}
 
-fn hostname(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.hostname = name(w, "a host name", 63)?;
-    Ok(())
-}
-
-fn cpus(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.cpus = w.number("the number of CPUs", 1..=MAX_CPUS)? as u32;
-    Ok(())
-}
-
-fn la57(d: &mut Draft, _: &mut Words) -> Done {
-    d.recipe.la57 = true;
-    Ok(())
-}
-
-fn seed(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.seed = w.number("the seed", 0..=u64::MAX)?;
-    Ok(())
-}
-
-fn size(d: &mut Draft, w: &mut Words) -> Done {
-    d.size = Some(w.number("the size of memory", MIN_RAM..=MAX_RAM)?);
-    Ok(())
-}
-
-fn ram(d: &mut Draft, w: &mut Words) -> Done {
-    let start = w.number("the start of a range", 0..=MAX_PADDR)?;
-    let end = w.number("the end of a range", 0..=MAX_PADDR)?;
-    if end <= start {
-        return Err(w.wrong("the range ends before it starts"));
+    fn error(text: &str) -> String {
+        Recipe::parse(text).unwrap_err().to_string()
     }
-    let below = d.recipe.ram.last().map_or(0, |r| r.1);
-    if start < below {
-        return Err(w.wrong("ranges must ascend and not overlap"));
+
+    #[test]
+    fn nothing_is_the_default_machine() {
+        assert_eq!(read(""), Recipe::default());
+        assert_eq!(read("# nothing\n\n  \t# at all"), Recipe::default());
+        assert_eq!(read("size 256M"), Recipe::default());
+        assert_eq!(Recipe::with_size(256 << 20), Ok(Recipe::default()));
     }
-    if d.recipe.ram.len() == MAX_RANGES {
-        return Err(w.wrong(format!("more than {MAX_RANGES} ranges")));
+
+    #[test]
+    fn every_line_is_taken() {
+        let r = read(
+            "machine arm64\nrelease 13.2-RELEASE-p3\nosreldate 1302005\n\
+             minidump 2\nhostname box.example\ncpus 4\nseed 0x2a\n\
+             ram 0x40000000 0x50000000\nram 1536M 0x68000000\n\
+             kernphys 0x40200000\ntext 4M 2M\ndata 1M 4K\nkmap 8M\n\
+             kmap 2M 2M\ndevice 0x9000000 8K\numa 100\nnodump 5\n\
+             vmpage 7\nmsgbuf 64K\nmessage \"hello, world\"\n\
+             process 7 seven\nthread 100200 one sleep biord\n\
+             thread 100201 two run 3\nthread 100202 three runq\n\
+             process 9 nine zombie\ndumper 100201\noffset td_tid 168\n\
+             mutate all 2\nmutate procs 0\n",
+        );
+        assert_eq!(r.machine, Machine::Arm64);
+        assert_eq!(r.release.name(), "13.2-RELEASE-p3");
+        assert_eq!(r.release.osreldate, 1_302_005);
+        assert_eq!((r.minidump, r.cpus, r.seed), (2, 4, 42));
+        assert_eq!(r.hostname, "box.example");
+        assert_eq!(
+            r.ram,
+            [(0x4000_0000, 0x5000_0000), (0x6000_0000, 0x6800_0000)]
+        );
+        assert_eq!(r.kernphys, 0x4020_0000);
+        assert_eq!(r.text, Region { bytes: 4 << 20, level: 1 });
+        assert_eq!(r.data, Region { bytes: 1 << 20, level: 0 });
+        assert_eq!(r.kmap.len(), 2);
+        assert_eq!(r.devices, [(0x900_0000, 0x2000)]);
+        assert_eq!((r.uma_pages, r.nodump_pages, r.vm_page_pages), (100, 5, 7));
+        assert_eq!(r.msgbuf_bytes, 64 << 10);
+        assert_eq!(r.messages, ["hello, world\n"]);
+        let pids: Vec<i32> = r.processes.iter().map(|p| p.pid).collect();
+        assert_eq!(pids, [0, 1, 7, 9]);
+        let seven = &r.processes[2];
+        assert_eq!(seven.threads.len(), 3);
+        assert_eq!(seven.threads[0].state, ThreadState::Sleep("biord".into()));
+        assert_eq!(seven.threads[1].state, ThreadState::Running(3));
+        assert!(r.processes[3].zombie);
+        assert_eq!(r.dumper, Some(100_201));
+        assert_eq!(r.offsets, [("td_tid".to_string(), 168)]);
+        assert_eq!(r.mutate, Mutate { procs: 0, ..Mutate::all(2) });
     }
-    d.recipe.ram.push((start, end));
-    if d.recipe.ram_bytes() > MAX_RAM {
-        return Err(w.wrong(format!("more than {} of memory", amount(MAX_RAM))));
-    }
-    Ok(())
-}
 
-fn kernphys(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.kernphys = w.number("the kernel's address", 0..=MAX_PADDR)?;
-    if d.recipe.kernphys % span(1) != 0 {
-        return Err(w.wrong("the kernel starts at a multiple of 2M"));
-    }
-    Ok(())
-}
-
-/// SIZE [4K|2M|1G]: whole pages of that size.
-fn region(w: &mut Words, largest: u32) -> Result<Region, RecipeError> {
-    let bytes = w.number("the size", PAGE..=MAX_RAM)?;
-    let page = w.number_or(PAGE, "the page size", PAGE..=span(largest))?;
-    let level = (0..=largest)
-        .find(|&level| span(level) == page)
-        .ok_or_else(|| w.wrong("no page size; 4K, 2M or (kmap) 1G"))?;
-    if bytes % page != 0 {
-        return Err(w.wrong("the size is not a multiple of it"));
-    }
-    Ok(Region { bytes, level })
-}
-
-fn kernel_part(w: &mut Words) -> Result<Region, RecipeError> {
-    let part = region(w, 1)?;
-    if part.bytes > 256 << 20 {
-        return Err(w.wrong("no part of a kernel is larger than 256M"));
-    }
-    Ok(part)
-}
-
-fn text(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.text = kernel_part(w)?;
-    if d.recipe.text.bytes < 64 << 10 {
-        return Err(w.wrong("text takes 64K at least"));
-    }
-    Ok(())
-}
-
-fn data(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.data = kernel_part(w)?;
-    Ok(())
-}
-
-fn room<T>(list: &[T], most: usize, w: &Words) -> Done {
-    if list.len() < most {
-        return Ok(());
-    }
-    Err(w.wrong(format!("more than {most} of these")))
-}
-
-fn kmap(d: &mut Draft, w: &mut Words) -> Done {
-    room(&d.recipe.kmap, MAX_LINES, w)?;
-    d.recipe.kmap.push(region(w, 2)?);
-    Ok(())
-}
-
-fn device(d: &mut Draft, w: &mut Words) -> Done {
-    room(&d.recipe.devices, MAX_LINES, w)?;
-    let pa = w.number("an address", 0..=MAX_PADDR)?;
-    let bytes = w.number_or(PAGE, "the size", PAGE..=64 << 20)?;
-    if pa % PAGE != 0 || bytes % PAGE != 0 {
-        return Err(w.wrong("devices take whole pages"));
-    }
-    d.recipe.devices.push((pa, bytes));
-    Ok(())
-}
-
-fn pages(w: &mut Words) -> Result<u64, RecipeError> {
-    w.number("the number of pages", 0..=MAX_RAM / PAGE)
-}
-
-fn uma(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.uma_pages = pages(w)?;
-    Ok(())
-}
-
-fn nodump(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.nodump_pages = pages(w)?;
-    Ok(())
-}
-
-fn vmpage(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.vm_page_pages = pages(w)?;
-    Ok(())
-}
-
-fn msgbuf(d: &mut Draft, w: &mut Words) -> Done {
-    let bytes = w.number("the message buffer's size", PAGE..=16 << 20)?;
-    if bytes % 8 != 0 {
-        return Err(w.wrong("the message buffer's size is a multiple of 8"));
-    }
-    d.recipe.msgbuf_bytes = bytes;
-    Ok(())
-}
-
-fn message(d: &mut Draft, w: &mut Words) -> Done {
-    room(&d.recipe.messages, MAX_LINES, w)?;
-    let mut text = w.word("a text")?;
-    if text.contains('\0') {
-        return Err(w.wrong("a message has no NUL"));
-    }
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    d.recipe.messages.push(text);
-    Ok(())
-}
-
-fn process(d: &mut Draft, w: &mut Words) -> Done {
-    room(&d.recipe.processes, MAX_PROCESSES, w)?;
-    let pid = w.number("a pid", 0..=99_999)? as i32;
-    if d.recipe.processes.iter().any(|p| p.pid == pid) {
-        return Err(w.wrong("a pid is given twice"));
-    }
-    let comm = name(w, "a process's name", MAXCOMLEN)?;
-    let zombie = match w.next().as_deref() {
-        None => false,
-        Some("zombie") if pid > 1 => true,
-        Some(_) => return Err(w.wrong("only zombie can stand here")),
-    };
-    d.recipe.processes.push(Process { pid, comm, zombie, threads: Vec::new() });
-    Ok(())
-}
-
-fn thread(d: &mut Draft, w: &mut Words) -> Done {
-    let threads = d.recipe.processes.iter().flat_map(|p| &p.threads);
-    if threads.clone().count() == MAX_THREADS {
-        return Err(w.wrong(format!("more than {MAX_THREADS} threads")));
-    }
-    let tid = w.number("a tid", 1..=i32::MAX as u64)? as i32;
-    if threads.clone().any(|t| t.tid == tid) {
-        return Err(w.wrong("a tid is given twice"));
-    }
-    let name = name(w, "a thread's name", MAXCOMLEN)?;
-    let state = state(w)?;
-    let Some(process) = d.recipe.processes.last_mut() else {
-        return Err(w.wrong("a thread stands behind its process"));
-    };
-    if process.zombie {
-        return Err(w.wrong("a zombie has no threads"));
-    }
-    process.threads.push(Thread { tid, name, state });
-    Ok(())
-}
-
-/// [sleep WMESG | run CPU | runq]; sleep "-" where nothing is said.
-fn state(w: &mut Words) -> Result<ThreadState, RecipeError> {
-    match w.next().as_deref() {
-        None => Ok(ThreadState::Sleep("-".into())),
-        Some("sleep") => Ok(ThreadState::Sleep(name(w, "a wmesg", 63)?)),
-        Some("run") => {
-            let cpu = w.number("a CPU", 0..=MAX_CPUS - 1)?;
-            Ok(ThreadState::Running(cpu as u32))
+    #[test]
+    fn what_is_wrong_is_said_with_line_and_word() {
+        for (text, wanted) in [
+            ("bogus 1", "recipe line 1: \"bogus\": no such directive"),
+            (
+                "\ncpus",
+                "recipe line 2: \"cpus\": the number of CPUs is \
+             missing behind it",
+            ),
+            (
+                "cpus 257",
+                "recipe line 1: \"257\": the number of CPUs must be \
+             from 1 to 256",
+            ),
+            ("seed 1\nseed 2", "recipe line 2: \"seed\": given twice"),
+            ("seed 1 2", "recipe line 1: \"2\": one word too many"),
+            (
+                "size 15M",
+                "recipe line 1: \"15M\": the size of memory must be \
+             from 16M to 1T",
+            ),
+            (
+                "machine mips",
+                "recipe line 1: \"mips\": no such machine; amd64 \
+             or arm64",
+            ),
+            (
+                "kmap 3M 2M",
+                "recipe line 1: \"2M\": the size is not a multiple \
+             of it",
+            ),
+            (
+                "text 1G 1G",
+                "recipe line 1: \"1G\": the page size must be from \
+             4K to 2M",
+            ),
+            (
+                "ram 2M 1M",
+                "recipe line 1: \"1M\": the range ends before it \
+             starts",
+            ),
+            (
+                "ram 0 2M\nram 1M 3M",
+                "recipe line 2: \"3M\": ranges must \
+             ascend and not overlap",
+            ),
+            (
+                "thread 1 x",
+                "recipe line 1: \"x\": a thread stands behind its \
+             process",
+            ),
+            (
+                "process 5 x\nprocess 5 y",
+                "recipe line 2: \"5\": a pid is \
+             given twice",
+            ),
+            (
+                "offset td_nope 1",
+                "recipe line 1: \"td_nope\": no field that \
+             the model has",
+            ),
+            (
+                "offset td_pcb 1081",
+                "recipe line 1: \"1081\": td_pcb is \
+             aligned to 8",
+            ),
+            (
+                "mutate time",
+                "recipe line 1: \"time\": nothing that changes; \
+             pages, tables, bitset, msgbuf, procs or all",
+            ),
+            (
+                "size 64M\nram 0 64M",
+                "no such machine: both size and ram are \
+             given",
+            ),
+            ("machine arm64\nla57", "no such machine: la57 is amd64's"),
+            (
+                "cpus 2\nprocess 5 x\nthread 9 y run 2",
+                "no such machine: thread 9 runs on CPU 2 of 2",
+            ),
+        ] {
+            assert_eq!(error(text), wanted);
         }
-        Some("runq") => Ok(ThreadState::RunQueue),
-        Some(_) => Err(w.wrong("no such state; sleep, run or runq")),
     }
-}
 
-fn dumper(d: &mut Draft, w: &mut Words) -> Done {
-    d.recipe.dumper = Some(w.number("a tid", 1..=i32::MAX as u64)? as i32);
-    Ok(())
-}
-
-fn offset(d: &mut Draft, w: &mut Words) -> Done {
-    room(&d.recipe.offsets, MAX_LINES, w)?;
-    let field = w.word("a field")?;
-    let (most, align) = offsets::limits(&field)
-        .ok_or_else(|| w.wrong("no field that the model has"))?;
-    let at = w.number("the offset", 0..=u64::from(most))? as u32;
-    if at % align != 0 {
-        return Err(w.wrong(format!("{field} is aligned to {align}")));
+    #[test]
+    fn lists_end_somewhere() {
+        let rams: String = (0..63)
+            .map(|i| format!("ram {}M {}M\n", 2 * i, 2 * i + 1))
+            .collect();
+        assert!(error(&rams).ends_with("more than 62 ranges"));
+        let many: String =
+            (2..2000).map(|i| format!("process {i} x\n")).collect();
+        assert!(error(&many).contains("more than 1024 of these"));
     }
-    d.recipe.offsets.push((field, at));
-    Ok(())
-}
-
-/// KIND [TIMES], KIND being one of what changes, or all.
-fn mutate(d: &mut Draft, w: &mut Words) -> Done {
-    let kind = w.word("what changes")?;
-    let m = &mut d.recipe.mutate;
-    let fields: &mut [&mut u32] = match kind.as_str() {
-        "pages" => &mut [&mut m.pages],
-        "tables" => &mut [&mut m.tables],
-        "bitset" => &mut [&mut m.bitset],
-        "msgbuf" => &mut [&mut m.msgbuf],
-        "procs" => &mut [&mut m.procs],
-        "all" => {
-            let Mutate { pages, tables, bitset, msgbuf, procs } = m;
-            &mut [pages, tables, bitset, msgbuf, procs]
-        }
-        _ => {
-            return Err(w.wrong(
-                "nothing that changes; pages, tables, bitset, msgbuf, procs \
-                 or all",
-            ));
-        }
-    };
-    let times = w.number_or(1, "how often", 0..=1024)? as u32;
-    for field in fields {
-        **field = times;
-    }
-    Ok(())
 }

@@ -308,14 +308,16 @@ impl Procs {
         self.threads().find(|t| t.what.tid == tid).map(|t| t.registers)
     }
 
-    /// The thread that runs on a CPU in a user process: it makes the dump.
-    pub(super) fn running(&self) -> Option<i32> {
+    /// The thread that makes the dump: of a user process and on a CPU. The
+    /// first of all where there is none.
+    pub(super) fn dumper(&self) -> Option<i32> {
         self.all
             .iter()
             .rev()
             .filter(|p| p.what.pid >= 100)
             .flat_map(|p| &p.threads)
             .find(|t| matches!(t.what.state, ThreadState::Running(_)))
+            .or_else(|| self.threads().next())
             .map(|t| t.what.tid)
     }
 

@@ -294,7 +294,7 @@ impl Variables {
         let rw = Section::Data;
         let size = pcb_size(recipe.machine);
         let pcb = image.define(rw, "dumppcb", size)?;
-        let tid = recipe.dumper.or_else(|| procs.running()).unwrap_or(100_000);
+        let tid = recipe.dumper.or_else(|| procs.dumper()).unwrap_or(0);
         self.put(image, rw, "dumptid", &(tid as u32).to_le_bytes())?;
         let init = procs.address(1).unwrap_or(0);
         self.put(image, rw, "initproc", &init.to_le_bytes())?;

@@ -11,6 +11,11 @@ use std::format;
 use std::string::ToString;
 use std::vec;
 
+mod live;
+
+/// pid, name, and (tid, name) of its threads.
+type Found = (i32, String, Vec<(i32, String)>);
+
 /// A reader over the running machine: only the KPI, and the ELF file.
 struct Reader<'m> {
     m: &'m ModelMachine,
@@ -81,7 +86,7 @@ impl<'m> Reader<'m> {
     }
 
     /// allproc as kgdb walks it.
-    fn processes(&self) -> Vec<(i32, String, Vec<(i32, String)>)> {
+    fn processes(&self) -> Vec<Found> {
         let mut all = Vec::new();
         let mut p = self.u64(self.sym("allproc"));
         while p != 0 {
@@ -286,4 +291,158 @@ fn every_machine_and_release_is_whole() {
             build(&format!("machine {machine}\nrelease {release}\nsize 32M\n"));
         check(&m);
     }
+}
+
+/// A recipe of tests/recipes.
+fn recipe(name: &str) -> Recipe {
+    let path = format!(
+        "{}/../tests/recipes/{name}.recipe",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(&path).unwrap();
+    Recipe::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+#[test]
+fn every_recipe_of_the_tests_is_a_whole_machine() {
+    for name in
+        ["amd64-15.1", "amd64-12.1", "arm64-15", "holes", "gigabyte", "busy"]
+    {
+        let m = ModelMachine::build(&recipe(name)).unwrap();
+        check(&m);
+    }
+}
+
+#[test]
+fn a_gigabyte_block_is_one_entry() {
+    let m = ModelMachine::build(&recipe("gigabyte")).unwrap();
+    let r = Reader::new(&m);
+    let blocks = (0..4 * ENTRIES).filter(|i| {
+        let va = r.t.kernbase.0 + i * span(2);
+        let root = m.load_entry(r.t.root, va / span(3) % ENTRIES);
+        let Entry::Table(pdp) = r.t.machine.decode(3, root) else {
+            panic!("{va:#x}");
+        };
+        let e = m.load_entry(pdp, va / span(2) % ENTRIES);
+        matches!(r.t.machine.decode(2, e), Entry::Mapped(_))
+    });
+    assert_eq!(blocks.count(), 1);
+    // And it costs the host next to nothing.
+    assert!(m.touched_pages() < 1 << 16);
+}
+
+#[test]
+fn la57_moves_the_direct_map_and_kva_layout_says_so() {
+    let m = build("la57\nsize 32M");
+    check(&m);
+    let r = Reader::new(&m);
+    assert_eq!(r.t.dmapbase.0, 0xff01_0000_0000_0000);
+    let layout = r.sym("kva_layout");
+    assert_eq!(r.u64(layout + 16), r.t.dmapbase.0);
+    assert_eq!(r.u64(layout + 24), r.t.dmapend.0);
+    assert_eq!(r.u64(layout + 48), r.t.kernbase.0);
+}
+
+#[test]
+fn offsets_that_a_recipe_moves_are_exported_and_used() {
+    let m = build(
+        "size 32M\noffset p_pid 1200\noffset p_comm 17\n\
+         offset p_threads 512\noffset td_plist 1024\noffset td_tid 4\n\
+         offset td_lock 8\noffset td_proc 1000\noffset p_list 2032",
+    );
+    check(&m);
+    let r = Reader::new(&m);
+    assert_eq!(r.off("proc_off_p_pid"), 1200);
+    assert_eq!(r.off("thread_off_td_tid"), 4);
+    let overlap = Recipe::parse("offset td_tid 20").unwrap();
+    assert_eq!(
+        ModelMachine::build(&overlap).unwrap_err().to_string(),
+        "no such machine: td_plist at 16 and td_tid at 20 overlap"
+    );
+}
+
+#[test]
+fn zombies_are_where_their_release_keeps_them() {
+    for (release, list) in [("12.1-RELEASE", true), ("15.1-RELEASE", false)] {
+        let m = build(&format!("release {release}\nsize 32M"));
+        let r = Reader::new(&m);
+        assert_eq!(r.symbols.contains_key("zombproc"), list);
+        assert_eq!(r.symbols.contains_key("proc_off_p_hash"), !list);
+        if list {
+            let p = r.u64(r.sym("zombproc"));
+            assert_eq!(r.u32(p + r.off("proc_off_p_pid")), 401);
+            continue;
+        }
+        let slot =
+            r.u64(r.sym("pidhashtbl")) + (401 & r.u64(r.sym("pidhash"))) * 8;
+        let mut p = r.u64(slot);
+        while r.u32(p + r.off("proc_off_p_pid")) != 401 {
+            p = r.u64(p + r.off("proc_off_p_hash"));
+        }
+    }
+}
+
+#[test]
+fn the_ring_wraps_and_the_newest_text_stays() {
+    let mut text = String::from("size 32M\nmsgbuf 4K\n");
+    for i in 0..900 {
+        text += &format!("message \"line {i} of the ring\"\n");
+    }
+    let m = build(&text);
+    check(&m);
+    let log = m.messages();
+    assert_eq!(log.len(), 4096 - 72);
+    assert!(log.ends_with(b"line 899 of the ring\n"));
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    for (text, wanted) in [
+        ("size 32M\numa 100000", "too small for its UMA pages"),
+        ("size 512M\nkmap 1G 1G", "too small for a block of the kernel map"),
+        ("size 32M\nkernphys 64M", "no room for the kernel's 3M at 0x4000000"),
+        ("size 32M\ndevice 0x100000", "the device at 0x100000 lies in memory"),
+        ("size 32M\ndumper 5", "no thread has tid 5"),
+        ("size 32M\ndata 4K", "Data is too small"),
+        ("ram 0 0x10000", "no room for the kernel"),
+        ("ram 2M 0x1f00800\nram 0x1f00800 64M", "share a page"),
+    ] {
+        let e = ModelMachine::build(&Recipe::parse(text).unwrap());
+        let e = e.unwrap_err().to_string();
+        assert!(e.contains(wanted), "{text}: {e}");
+    }
+}
+
+#[test]
+fn nonsense_made_by_hand_is_refused_too() {
+    let spoil: [fn(&mut Recipe); 12] = [
+        |r| r.ram.clear(),
+        |r| r.ram = vec![(5, 1)],
+        |r| r.ram = vec![(0, u64::MAX)],
+        |r| r.cpus = 0,
+        |r| r.msgbuf_bytes = 8,
+        |r| r.text.level = 7,
+        |r| r.text.bytes = 0,
+        |r| r.kmap[0].level = 40,
+        |r| r.kmap[0].bytes = u64::MAX & !0xfff,
+        |r| r.devices = vec![(u64::MAX - 0xfff, 4096)],
+        |r| r.kernphys = u64::MAX,
+        |r| r.uma_pages = u64::MAX,
+    ];
+    for (i, spoil) in spoil.into_iter().enumerate() {
+        let mut r = Recipe::with_size(32 << 20).unwrap();
+        spoil(&mut r);
+        assert!(ModelMachine::build(&r).is_err(), "{i}");
+    }
+    assert!(Recipe::with_size(1 << 20).is_err());
+    assert!(Recipe::with_size(u64::MAX).is_err());
+}
+
+#[test]
+fn the_smallest_and_a_large_machine_can_be() {
+    check(&ModelMachine::build(&Recipe::with_size(16 << 20).unwrap()).unwrap());
+    let m = build("size 1T\numa 64\nkmap 1M\nvmpage 16");
+    let r = Reader::new(&m);
+    assert_eq!(r.u32(r.sym("hz")), 1000);
+    assert!(m.dump_avail().last().unwrap().1 > 1 << 40);
 }
