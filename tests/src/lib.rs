@@ -6,3 +6,4 @@
 
 pub mod decoder;
 pub mod elf;
+pub mod vmcores;

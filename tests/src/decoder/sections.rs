@@ -218,6 +218,14 @@ impl Dump {
         self.plain.get(at..at + PAGE)
     }
 
+    /// `len` bytes at `pa`, within one page, where the file has them: the
+    /// last page of a cut off one may be there in part.
+    #[must_use]
+    pub fn bytes(&self, pa: u64, len: usize) -> Option<&[u8]> {
+        let at = self.offset_of(pa)?;
+        self.plain.get(at..at + len)
+    }
+
     /// Every page in the file.
     pub fn pages(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let data = self.plain.get(self.pages_at..).unwrap_or(&[]);

@@ -76,13 +76,12 @@ impl Dump {
         while out.len() < len {
             let va = va.wrapping_add(out.len() as u64);
             let pa = self.translate(va)?;
-            let page = self.page(pa);
-            let page = page.ok_or_else(|| {
+            let room = 4096 - (pa & 0xfff) as usize;
+            let n = room.min(len - out.len());
+            let bytes = self.bytes(pa, n);
+            out.extend_from_slice(bytes.ok_or_else(|| {
                 format!("{va:#x}: page {pa:#x} is not in the dump")
-            })?;
-            let from = (pa & 0xfff) as usize;
-            let n = (page.len() - from).min(len - out.len());
-            out.extend_from_slice(&page[from..from + n]);
+            })?);
         }
         Ok(out)
     }

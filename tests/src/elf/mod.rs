@@ -3,6 +3,8 @@
 //! Ours, so that neither the model's writer nor the tool's reader is judge in
 //! its own case.
 
+pub mod yaml;
+
 use crate::decoder::Wrong;
 use crate::decoder::bytes::{bytes, le32, le64};
 use std::collections::BTreeMap;
@@ -12,7 +14,7 @@ const SYMBOL: usize = 24;
 const SECTION: usize = 64;
 
 /// Names and values.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Symbols(BTreeMap<String, u64>);
 
 impl Symbols {
@@ -44,7 +46,9 @@ impl Symbols {
                 let name = elf.get(name..).unwrap_or(&[]);
                 let name = name.split(|&c| c == 0).next().unwrap_or(&[]);
                 let name = String::from_utf8_lossy(name).into_owned();
-                names.insert(name, le64(elf, symbol + 8)?);
+                if !name.is_empty() {
+                    names.insert(name, le64(elf, symbol + 8)?);
+                }
             }
         }
         match names.is_empty() {
