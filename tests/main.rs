@@ -3,6 +3,8 @@
 //!
 //! | | |
 //! |---|---|
+//! | `capture` | machines at rest: the dump is the machine |
 //! | `vmcore` | real FreeBSD memory, in and out |
 
+mod capture;
 mod vmcore;

@@ -6,4 +6,6 @@
 
 pub mod decoder;
 pub mod elf;
+pub mod expected;
+pub mod scenario;
 pub mod vmcores;

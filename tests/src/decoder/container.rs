@@ -84,7 +84,10 @@ fn zstd_frames(packed: &[u8]) -> Result<Vec<u8>, Wrong> {
 }
 
 /// Packed and plain size of each frame.
-fn seek_table(packed: &[u8]) -> Result<Vec<(usize, usize)>, Wrong> {
+///
+/// # Errors
+/// When there is no seek table, or one that does not fit.
+pub fn seek_table(packed: &[u8]) -> Result<Vec<(usize, usize)>, Wrong> {
     let end = packed.len();
     let footer = end.checked_sub(9).ok_or("no room for a seek table")?;
     if le32(packed, footer + 5)? != 0x8f92_eab1 {

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Machines at rest: what is in the dump is what is in the machine, to the
+//! byte, on every kind of machine and in every packing.
+
+mod contents;
+mod packing;
+mod requests;

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Plain, gzip, zstd: the same dump, also for the system's own tools.
+
+use livedump_tests::decoder::container;
+use livedump_tests::scenario::Scenario;
+use std::io::Write;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::{Command, Stdio};
+
+const GZIP: u8 = 1;
+const ZSTD: u8 = 2;
+
+/// The system's tool over `packed`; `None` where it is not installed.
+fn unpacked_by(tool: &str, packed: &[u8]) -> Option<Vec<u8>> {
+    let mut child = match Command::new(tool)
+        .arg("-dc")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+    {
+        Ok(child) => child,
+        Err(e) => {
+            eprintln!("skipped: {tool}: {e}");
+            return None;
+        }
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    let packed = packed.to_vec();
+    let feeder = std::thread::spawn(move || stdin.write_all(&packed));
+    let out = child.wait_with_output().unwrap();
+    feeder.join().unwrap().unwrap();
+    assert!(out.status.success(), "{tool} -dc: {}", out.status);
+    Some(out.stdout)
+}
+
+#[test]
+fn gzip_and_zstd_unpack_to_the_plain_dump_of_256_mb() {
+    let s = Scenario::model("size 256M");
+    s.kernel.set_time_second(1);
+    let plain = s.dump(0);
+    for (compression, tool) in [(GZIP, "gzip"), (ZSTD, "zstd")] {
+        let packed = s.dump(compression);
+        assert_eq!(packed.trailer.compression, compression);
+        assert_eq!(packed.trailer.dumpextent, plain.trailer.dumplength);
+        assert!(packed.packed.len() < plain.packed.len());
+        assert!(packed.dump.plain() == plain.dump.plain());
+        if let Some(theirs) = unpacked_by(tool, &packed.packed) {
+            assert_eq!(theirs.len() as u64, plain.trailer.dumplength);
+            assert!(theirs == plain.packed, "{tool} -dc differs");
+        }
+    }
+}
+
+#[test]
+fn any_number_of_compressing_threads_gives_the_same_stream() {
+    let s = Scenario::model("size 32M");
+    s.kernel.set_time_second(1);
+    for compression in [GZIP, ZSTD] {
+        let mut streams = [1, 2, 5].map(|workers| {
+            let mut arg = s.request(compression);
+            arg.workers = workers;
+            s.minidump(&arg).unwrap();
+            s.assert_at_rest();
+            s.contents()
+        });
+        let first = streams[0].clone();
+        assert!(streams.iter_mut().all(|other| *other == first));
+    }
+}
+
+#[test]
+fn a_level_is_taken_to_heart() {
+    let s = Scenario::model("size 32M");
+    for (compression, low, high) in [(GZIP, 1, 9), (ZSTD, 1, 19)] {
+        let [long, short] = [low, high].map(|level| {
+            let mut arg = s.request(compression);
+            arg.level = level;
+            s.minidump(&arg).unwrap().dumplength
+        });
+        assert!(short < long, "level {high}: {short}, {low}: {long}");
+    }
+}
+
+#[test]
+fn a_file_that_was_longer_ends_behind_the_header() {
+    let s = Scenario::model("size 16M");
+    s.file.set_len(1 << 30).unwrap();
+    s.file.write_all_at(&[0xaa; 4096], (1 << 30) - 4096).unwrap();
+    for compression in [0, GZIP, ZSTD, 0] {
+        let raw = s.dump(compression);
+        let len = s.file.metadata().unwrap().len();
+        let data = raw.trailer.dumplength.next_multiple_of(4096);
+        assert_eq!(len, data + 512);
+    }
+}
+
+#[test]
+fn zero_pages_take_no_room_in_a_plain_dump() {
+    // Tables of a kernel map that is mostly empty: two thousand zero pages.
+    let s = Scenario::model("size 16M");
+    let raw = s.dump(0);
+    let zeros = |bytes: &[u8]| {
+        bytes.chunks(4096).filter(|c| c.iter().all(|&b| b == 0)).count()
+    };
+    let bytes = 4096 * zeros(raw.dump.plain()) as u64;
+    let meta = s.file.metadata().unwrap();
+    assert!(bytes > 4 << 20);
+    if meta.blocks() * 512 == meta.len().next_multiple_of(4096) {
+        eprintln!("skipped: the file system has no holes");
+        return;
+    }
+    let saved = meta.len() - meta.blocks() * 512;
+    assert!(saved > bytes / 4 * 3, "{saved} of {bytes} bytes saved");
+}
+
+#[test]
+fn frames_and_members_are_small_enough_to_seek_in() {
+    let s = Scenario::model("size 32M");
+    let raw = s.dump(ZSTD);
+    let frames = container::seek_table(&raw.packed).unwrap();
+    assert!(frames.iter().all(|f| (1..=1 << 20).contains(&f.1)));
+    assert!(frames.len() > 8);
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Recipe -> machine -> real request -> file -> judge.
+
+use crate::decoder::{RawFile, judge_raw};
+use crate::elf::Symbols;
+use livedump_kmod::error::{Errno, Result};
+use livedump_kmod::kpi::hosted::HostedKernel;
+use livedump_kmod::kpi::hosted::machine::Machine;
+use livedump_kmod::kpi::hosted::model::{ModelMachine, Recipe};
+use livedump_kmod::kpi::hosted::process::{Credentials, Descriptor, Process};
+use memdev::ioctl::{
+    MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
+    MemMinidumpArg, MemMinidumpStatus,
+};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// A machine, its kernel, and one process of root's with a file.
+pub struct Scenario<M = ModelMachine> {
+    /// The machine.
+    pub machine: M,
+    /// Its kernel.
+    pub kernel: Arc<HostedKernel>,
+    /// Who asks.
+    pub process: Process,
+    /// Where its dumps go.
+    pub file: File,
+    /// The descriptor of that file.
+    pub fd: i32,
+}
+
+impl Scenario<ModelMachine> {
+    /// The machine that a recipe's text describes.
+    ///
+    /// # Panics
+    /// When there is no such machine.
+    #[must_use]
+    pub fn model(recipe: &str) -> Self {
+        let parsed = match Recipe::parse(recipe) {
+            Ok(parsed) => parsed,
+            Err(e) => panic!("{recipe}\n{e}"),
+        };
+        match ModelMachine::build(&parsed) {
+            Ok(machine) => Self::on(machine),
+            Err(e) => panic!("{recipe}\n{e}"),
+        }
+    }
+
+    /// The symbols of its kernel file.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn symbols(&self) -> Symbols {
+        let elf = self.machine.kernel_elf().unwrap();
+        Symbols::parse(&elf).unwrap()
+    }
+}
+
+impl<M: Machine + Clone + 'static> Scenario<M> {
+    /// Any machine.
+    ///
+    /// # Panics
+    /// When the host has no room for a file.
+    #[must_use]
+    pub fn on(machine: M) -> Self {
+        let kernel = HostedKernel::new(Arc::new(machine.clone()));
+        let process = kernel.process(Credentials::ROOT);
+        let file = tempfile::tempfile().unwrap();
+        let descriptor = Descriptor::from_file(file.try_clone().unwrap());
+        let fd = process.install(descriptor.unwrap());
+        Self { machine, kernel, process, file, fd }
+    }
+
+    /// The stock request.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn kerneldump(&self, compression: u8) -> Result<()> {
+        let arg =
+            MemLivedumpArg { fd: self.fd, compression, ..Default::default() };
+        self.process.ioctl(MEM_KERNELDUMP, &mut arg.encode())
+    }
+
+    /// Our request, as it stands in `arg`.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn minidump(&self, arg: &MemMinidumpArg) -> Result<MemMinidumpArg> {
+        minidump(&self.process, arg)
+    }
+
+    /// Our request for a dump into the file.
+    #[must_use]
+    pub fn request(&self, compression: u8) -> MemMinidumpArg {
+        MemMinidumpArg { fd: self.fd, compression, ..MemMinidumpArg::new() }
+    }
+
+    /// How far a dump is.
+    ///
+    /// # Panics
+    /// When the engine refuses root.
+    #[must_use]
+    pub fn status(&self) -> MemMinidumpStatus {
+        let mut data = [0; 128];
+        self.process.ioctl(MEM_MINIDUMP_STATUS, &mut data).unwrap();
+        MemMinidumpStatus::decode(&data)
+    }
+
+    /// What is in the file.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    #[must_use]
+    pub fn contents(&self) -> Vec<u8> {
+        let len = self.file.metadata().unwrap().len();
+        let mut out = vec![0; usize::try_from(len).unwrap()];
+        self.file.read_exact_at(&mut out, 0).unwrap();
+        out
+    }
+
+    /// Takes a dump that must succeed, and judges it.
+    ///
+    /// # Panics
+    /// When it fails, or the judge finds something.
+    #[must_use]
+    pub fn dump(&self, compression: u8) -> RawFile {
+        if let Err(e) = self.kerneldump(compression) {
+            panic!("{e}; the last steps were {}", self.steps());
+        }
+        self.assert_at_rest();
+        match judge_raw(&self.contents()) {
+            Ok(raw) => raw,
+            Err(wrong) => panic!("{wrong}"),
+        }
+    }
+
+    /// The last calls into the kernel, for a message.
+    #[must_use]
+    pub fn steps(&self) -> String {
+        let recent = self.kernel.faults().recent();
+        let names: Vec<_> = recent.iter().map(|m| m.name()).collect();
+        names.join(" ")
+    }
+
+    /// That the engine has given everything back.
+    ///
+    /// # Panics
+    /// When it has not.
+    pub fn assert_at_rest(&self) {
+        let k = &self.kernel;
+        let steps = || format!("the last steps were {}", self.steps());
+        assert_eq!(k.locks_held(), 0, "locks held; {}", steps());
+        assert_eq!(k.misuses(), 0, "locks freed twice; {}", steps());
+        assert_eq!(k.files_held(), 0, "references kept; {}", steps());
+        assert_eq!(k.memory().current(), 0, "bytes kept; {}", steps());
+    }
+}
+
+/// Our request, by any process.
+///
+/// # Errors
+/// The engine's.
+pub fn minidump(
+    process: &Process,
+    arg: &MemMinidumpArg,
+) -> Result<MemMinidumpArg> {
+    let mut data = [0; 128];
+    arg.encode(&mut data);
+    process.ioctl(MEM_MINIDUMP, &mut data)?;
+    Ok(MemMinidumpArg::decode(&data))
+}
+
+/// Our request with an argument of raw bytes.
+///
+/// # Errors
+/// The engine's.
+pub fn ioctl(
+    process: &Process,
+    request: u32,
+    data: &[u8],
+) -> core::result::Result<Vec<u8>, Errno> {
+    let mut data = data.to_vec();
+    process.ioctl(request, &mut data)?;
+    Ok(data)
+}
