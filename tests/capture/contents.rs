@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Section by section and page by page, against the machine itself.
 
+use livedump_kmod::error::Result;
+use livedump_kmod::kpi::Target;
 use livedump_kmod::kpi::hosted::machine::Machine;
+use livedump_kmod::kpi::hosted::model::{ModelMachine, Recipe};
 use livedump_tests::decoder::{Arch, Dump, RawFile};
 use livedump_tests::expected;
 use livedump_tests::scenario::Scenario;
-use memdev::addr::Paddr;
+use memdev::addr::{Paddr, Page};
 use std::collections::BTreeSet;
 
 const SECOND: i64 = 1_700_000_123;
@@ -171,17 +174,72 @@ fn memory_with_holes_counts_only_what_is_there() {
 }
 
 #[test]
-fn blocks_of_every_size_are_taken_apart() {
-    compare(
-        "ram 0 0x9f000\nram 1M 64M\nram 1G 2G\n\
-         text 4M 2M\ndata 512K 4K\nkmap 1M 4K\nkmap 4M 2M\nkmap 1G 1G",
-        Arch::Amd64,
-        3,
-    );
-    compare(
-        "machine arm64\nram 1G 0x44000000\nram 4G 5G\n\
-         text 4M 2M\ndata 512K 4K\nkmap 1M 4K\nkmap 4M 2M\nkmap 1G 1G",
-        Arch::Arm64,
-        3,
-    );
+fn blocks_of_two_megabytes_are_taken_apart() {
+    let parts = "text 4M 2M\ndata 512K 4K\nkmap 1M 4K\nkmap 4M 2M";
+    compare(&format!("size 64M\n{parts}"), Arch::Amd64, 3);
+    let arm64 = format!("machine arm64\nsize 64M\n{parts}");
+    compare(&arm64, Arch::Arm64, 3);
+}
+
+/// A machine of which only every 512th page above 1 GB may be in a dump.
+#[derive(Clone)]
+struct Hiding(ModelMachine);
+
+impl Machine for Hiding {
+    fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool {
+        (pa.0 < 1 << 30 || pa.0 & 0x1f_ffff == 0)
+            && self.0.vm_phys_is_dumpable(pa)
+    }
+    fn target(&self) -> Target {
+        self.0.target()
+    }
+    fn dump_avail(&self) -> &[(u64, u64)] {
+        self.0.dump_avail()
+    }
+    fn copy_bitset(&self, words: &mut [u64]) {
+        self.0.copy_bitset(words);
+    }
+    fn copy_msgbuf(&self, text: &mut [u8]) {
+        self.0.copy_msgbuf(text);
+    }
+    fn load_entry(&self, table: Paddr, index: u64) -> u64 {
+        self.0.load_entry(table, index)
+    }
+    fn phys_in_dmap(&self, pa: Paddr) -> bool {
+        self.0.phys_in_dmap(pa)
+    }
+    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
+        self.0.read_page(pa, page)
+    }
+    fn hostname(&self) -> &str {
+        self.0.hostname()
+    }
+    fn version(&self) -> &str {
+        self.0.version()
+    }
+}
+
+#[test]
+fn a_block_of_one_gigabyte_is_taken_apart() {
+    for (machine, ram) in
+        [("amd64", "ram 0 0x9f000\nram 1M 64M"), ("arm64", "ram 64M 128M")]
+    {
+        let recipe = Recipe::parse(&format!(
+            "machine {machine}\n{ram}\nram 1G 4G\nkmap 1M 4K\nkmap 1G 1G"
+        ));
+        let model = ModelMachine::build(&recipe.unwrap()).unwrap();
+        let s = Scenario::on(Hiding(model));
+        let dump = s.dump(0).dump;
+        // Tables may lie in what is hidden: only the block is looked at.
+        let mappings = expected::mappings(&s.machine);
+        let block = mappings.into_iter().find(|m| m.2 == 1 << 30);
+        let (va, pa, bytes) = block.unwrap();
+        for off in (0..bytes).step_by(1 << 20) {
+            let off = off + 0x1234;
+            assert_eq!(dump.translate(va + off), Ok(pa + off), "{machine}");
+        }
+        let inside = (pa..pa + bytes).step_by(2 << 20);
+        assert!(inside.clone().all(|pa| dump.has(pa)), "{machine}");
+        assert!(inside.clone().all(|pa| !dump.has(pa + 4096)), "{machine}");
+    }
 }

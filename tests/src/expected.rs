@@ -4,7 +4,6 @@
 //! none of it through the engine's own walk.
 
 use livedump_kmod::kpi::hosted::machine::Machine;
-use livedump_kmod::kpi::hosted::model::ModelMachine;
 use memdev::addr::{PAGE_SIZE, Paddr};
 use std::collections::BTreeSet;
 
@@ -23,7 +22,7 @@ pub type Mapping = (u64, u64, u64);
 /// The pages: those of the bitset and those that the kernel map leads to,
 /// without those that are not dumpable.
 #[must_use]
-pub fn pages(machine: &ModelMachine) -> BTreeSet<u64> {
+pub fn pages(machine: &dyn Machine) -> BTreeSet<u64> {
     let mut set = bitset(machine);
     set.extend(walk(machine).tables);
     for (_, pa, bytes) in mappings(machine) {
@@ -40,18 +39,18 @@ pub fn pages(machine: &ModelMachine) -> BTreeSet<u64> {
 
 /// The kernel map, by what its entries cover.
 #[must_use]
-pub fn mappings(machine: &ModelMachine) -> Vec<Mapping> {
+pub fn mappings(machine: &dyn Machine) -> Vec<Mapping> {
     walk(machine).mappings
 }
 
-fn walk(machine: &ModelMachine) -> Walk<'_> {
+fn walk(machine: &dyn Machine) -> Walk<'_> {
     let mut walk = Walk { machine, mappings: Vec::new(), tables: Vec::new() };
     walk.table(machine.target().root.0, 3, 0);
     walk
 }
 
 /// The pages that the machine's own bitset names.
-fn bitset(machine: &ModelMachine) -> BTreeSet<u64> {
+fn bitset(machine: &dyn Machine) -> BTreeSet<u64> {
     let target = machine.target();
     let mut words = vec![0u64; target.bitset_bits.div_ceil(64) as usize];
     machine.copy_bitset(&mut words);
@@ -75,7 +74,7 @@ fn bitset(machine: &ModelMachine) -> BTreeSet<u64> {
 }
 
 struct Walk<'a> {
-    machine: &'a ModelMachine,
+    machine: &'a dyn Machine,
     mappings: Vec<Mapping>,
     /// Leaf tables that are pages of the dump.
     tables: Vec<u64>,
@@ -97,7 +96,8 @@ impl Walk<'_> {
 
     fn table(&mut self, pa: u64, level: u32, va: u64) {
         let span = 4096u64 << (9 * level);
-        let table = self.machine.page(Paddr(pa)).unwrap();
+        let mut table = [0; PAGE_SIZE];
+        self.machine.read_page(Paddr(pa), &mut table).unwrap();
         for (i, raw) in table.chunks_exact(8).enumerate() {
             let va = va + i as u64 * span;
             if !self.in_kernel_map(va, span) {
