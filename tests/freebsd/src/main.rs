@@ -1,14 +1,210 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Boots FreeBSD kernels in QEMU with livedump.ko, runs the guest's cases,
+//! and reads the dumps they bring out.
+//!
+//! The host builds everything the guest runs: the module for that kernel, a
+//! test module, a static init. No FreeBSD userland is needed.
+
+mod check;
+mod console;
+mod error;
+mod guest;
+mod kernel;
 mod loader;
-fn main() {
-    let a: Vec<String> = std::env::args().collect();
-    let root = std::fs::read(&a[2]).unwrap();
-    let tramp = std::fs::read(&a[3]).unwrap();
-    let out = loader::multiboot(&loader::Boot {
-        kernel: a[1].as_ref(),
-        root: &root,
-        env: &[],
-        tramp: &tramp,
-    })
-    .unwrap();
-    std::fs::write(&a[4], out).unwrap();
+mod qemu;
+mod symbols;
+
+use clap::Parser;
+use console::Console;
+use error::{Error, Result};
+use kernel::Kernel;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs livedump.ko in real FreeBSD kernels under QEMU.
+#[derive(Debug, Parser)]
+struct Args {
+    /// A kernel, or a folder with one. Default: LIVEDUMP_FREEBSD_KERNEL, or
+    /// all of ~/.cache/livedump/kernels.
+    #[arg(long = "kernel")]
+    kernels: Vec<PathBuf>,
+    /// A livedump.ko built elsewhere for this kernel.
+    #[arg(long)]
+    module: Option<PathBuf>,
+    /// What to run: module, dumps, requests, writing, panic.
+    #[arg(long, default_value = "module,dumps,requests,writing")]
+    cases: String,
+    /// Dumps taken under load.
+    #[arg(long, default_value_t = 6)]
+    load: u32,
+    /// Dumps the stock facility takes under load, for comparison.
+    #[arg(long, default_value_t = 0)]
+    stock: u32,
+    /// CPUs of the guest.
+    #[arg(long, default_value_t = 2)]
+    smp: u32,
+    /// Memory of the guest.
+    #[arg(long, default_value = "512M")]
+    mem: String,
+    /// QEMU's -cpu; max,la57=off for four-level page tables.
+    #[arg(long, default_value = "max")]
+    cpu: String,
+    /// Seconds after which a guest is given up.
+    #[arg(long, default_value_t = 300)]
+    timeout: u64,
+    /// Keeps images, console output and dumps here.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+    /// Shows the guest's console.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let kernels = match kernel::find(&args.kernels) {
+        Ok(kernels) if kernels.is_empty() => {
+            println!(
+                "skipped: no FreeBSD kernel (LIVEDUMP_FREEBSD_KERNEL, or \
+                 ~/.cache/livedump/kernels/*/kernel)"
+            );
+            return ExitCode::SUCCESS;
+        }
+        Ok(kernels) => kernels,
+        Err(e) => return complain(&e),
+    };
+    let mut passed = 0;
+    let mut failed = 0;
+    let mut skipped = 0;
+    for kernel in &kernels {
+        match run(&args, kernel) {
+            Ok(done) => {
+                passed += done.passed;
+                failed += done.failed;
+                skipped += done.skipped;
+            }
+            Err(Error::Skip(why)) => {
+                println!("{}: skipped: {why}", kernel.name);
+                skipped += 1;
+            }
+            Err(e) => {
+                println!("{}: {}", kernel.name, error::chain(&e));
+                failed += 1;
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    match failed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn complain(e: &Error) -> ExitCode {
+    eprintln!("livedump-freebsd: {}", error::chain(e));
+    ExitCode::from(2)
+}
+
+/// What one kernel came to.
+#[derive(Default)]
+struct Done {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
+    let temporary;
+    let dir = match &args.keep {
+        Some(keep) => {
+            let dir = keep.join(&kernel.name);
+            std::fs::create_dir_all(&dir).map_err(error::io("making", &dir))?;
+            dir
+        }
+        None => {
+            temporary = tempfile::tempdir()
+                .map_err(error::io("making", "a temporary folder"))?;
+            temporary.path().to_owned()
+        }
+    };
+    let files = guest::build(kernel, args.module.as_deref(), &dir)?;
+    let env = [
+        ("livedump.cases", args.cases.clone()),
+        ("livedump.load", args.load.to_string()),
+        ("livedump.stock", args.stock.to_string()),
+        ("kern.panic_reboot_wait_time", "1".into()),
+        ("debug.debugger_on_panic", "0".into()),
+    ];
+    let image = guest::boot_file(kernel, &files, &env, &dir)?;
+    let machine = qemu::Machine {
+        image: &image,
+        dir: &dir,
+        smp: args.smp,
+        mem: &args.mem,
+        cpu: &args.cpu,
+        seconds: args.timeout,
+        verbose: args.verbose,
+    };
+    let console = qemu::run(&machine)?;
+    Ok(report(args, kernel, &dir, &console))
+}
+
+fn report(
+    args: &Args,
+    kernel: &Kernel,
+    dir: &std::path::Path,
+    console: &Console,
+) -> Done {
+    let mut done =
+        Done { passed: console.passed.len() as u32, ..Done::default() };
+    let mut fail = |what: &str| {
+        println!("{}: FAIL {what}", kernel.name);
+        done.failed += 1;
+    };
+    for what in &console.failed {
+        fail(what);
+    }
+    for what in &console.complaints {
+        fail(&format!("on the console: {what}"));
+    }
+    let panics = args.cases.contains("panic");
+    if !console.ended && !panics {
+        fail("the guest did not finish");
+    }
+    let mut tally = check::Tally::default();
+    for dump in &console.dumps {
+        let found = check::dump(kernel, dir, console, dump);
+        tally.add(&dump.name, &found);
+        if found.is_ours && !found.problems.is_empty() {
+            fail(&format!("{}: {}", dump.name, found.problems.join("; ")));
+        } else if found.is_ours {
+            done.passed += 1;
+        }
+    }
+    if panics {
+        match check::panic_dump(kernel, dir) {
+            Ok(()) => done.passed += 1,
+            Err(e) => {
+                println!("{}: FAIL panic dump: {e}", kernel.name);
+                done.failed += 1;
+            }
+        }
+    }
+    for what in &console.skipped {
+        println!("{}: skipped: {what}", kernel.name);
+        done.skipped += 1;
+    }
+    for line in tally.lines() {
+        println!("{}: {line}", kernel.name);
+    }
+    for line in &console.times {
+        if args.verbose {
+            println!("{}: {line}", kernel.name);
+        }
+    }
+    println!(
+        "{}: {} passed, {} failed, {} skipped",
+        kernel.name, done.passed, done.failed, done.skipped
+    );
+    done
 }

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The guest's console: its lines (rt.h), and what the kernel says that it
+//! should not.
+
+use std::collections::BTreeMap;
+
+/// A file on the output disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DumpAt {
+    pub(crate) name: String,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+}
+
+/// All that was said.
+#[derive(Debug, Default)]
+pub(crate) struct Console {
+    pub(crate) passed: Vec<String>,
+    pub(crate) failed: Vec<String>,
+    pub(crate) skipped: Vec<String>,
+    pub(crate) facts: BTreeMap<String, String>,
+    pub(crate) dumps: Vec<DumpAt>,
+    pub(crate) times: Vec<String>,
+    /// WITNESS, KASSERT, panics, leaks of the module.
+    pub(crate) complaints: Vec<String>,
+    pub(crate) ended: bool,
+}
+
+/// What no kernel should say while the cases run.
+const COMPLAINTS: [&str; 8] = [
+    "lock order reversal",
+    "panic:",
+    "KASSERT",
+    "Sleeping on ",
+    "acquiring duplicate lock",
+    "could sleep with",
+    "memory leaked",
+    "Fatal trap",
+];
+
+impl Console {
+    pub(crate) fn line(&mut self, line: &str) {
+        // The kernel's own lines may come in between.
+        let line = line.trim_end_matches('\r');
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "PASS" => self.passed.push(rest.into()),
+            "FAIL" => self.failed.push(rest.into()),
+            "SKIP" => self.skipped.push(rest.into()),
+            "TIME" => self.times.push(rest.into()),
+            "END" => self.ended = true,
+            "FACT" => {
+                let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
+                self.facts.insert(name.into(), value.into());
+            }
+            "DUMP" => match dump_at(rest) {
+                Some(dump) => self.dumps.push(dump),
+                None => self.failed.push(format!("garbled: {line}")),
+            },
+            _ if COMPLAINTS.iter().any(|c| line.contains(c)) => {
+                self.complaints.push(line.into());
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn fact(&self, name: &str) -> Option<u64> {
+        self.facts.get(name)?.parse().ok()
+    }
+}
+
+fn dump_at(rest: &str) -> Option<DumpAt> {
+    let mut words = rest.split(' ');
+    let name = words.next()?.into();
+    let offset = words.next()?.parse().ok()?;
+    let length = words.next()?.parse().ok()?;
+    words.next().is_none().then_some(DumpAt { name, offset, length })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_sorted_by_their_first_word() {
+        let mut c = Console::default();
+        for line in [
+            "PASS a pipe",
+            "FAIL x: result, got 0, want -9\r",
+            "FACT hz 100",
+            "DUMP idle-plain-0 4096 512",
+            "DUMP garbled 1",
+            "lock order reversal:",
+            "da0: something",
+            "END",
+        ] {
+            c.line(line);
+        }
+        assert_eq!(c.passed, ["a pipe"]);
+        assert_eq!(c.failed.len(), 2);
+        assert_eq!(c.fact("hz"), Some(100));
+        assert_eq!(c.dumps.len(), 1);
+        assert_eq!((c.dumps[0].offset, c.dumps[0].length), (4096, 512));
+        assert_eq!(c.complaints, ["lock order reversal:"]);
+        assert!(c.ended);
+    }
+}

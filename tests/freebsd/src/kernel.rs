@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The kernels that can be booted: what the user points at, or what stands
+//! in the cache.
+//!
+//! A folder has `kernel`, and, so that modules can be built for exactly this
+//! one, `include/` (opt_global.h and what else its build generated) and
+//! `sysdir`, a file that says where its sys/ is.
+
+use crate::error::{Error, Result, io};
+use std::path::{Path, PathBuf};
+
+/// One kernel.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    /// The folder, where it has what building modules takes.
+    pub(crate) build: Option<PathBuf>,
+}
+
+impl Kernel {
+    fn at(path: &Path) -> Option<Self> {
+        let (dir, kernel) = match path.is_dir() {
+            true => (path.to_owned(), path.join("kernel")),
+            false => (path.parent()?.to_owned(), path.to_owned()),
+        };
+        let builds =
+            dir.join("sysdir").is_file() && dir.join("include").is_dir();
+        kernel.is_file().then(|| Self {
+            name: dir.file_name().map_or_else(
+                || "kernel".into(),
+                |n| n.to_string_lossy().into_owned(),
+            ),
+            path: kernel,
+            build: builds.then_some(dir),
+        })
+    }
+
+    /// Where the kernel's source is, for building the test modules.
+    pub(crate) fn sysdir(&self) -> Result<Option<PathBuf>> {
+        let Some(dir) = &self.build else { return Ok(None) };
+        let file = dir.join("sysdir");
+        let text =
+            std::fs::read_to_string(&file).map_err(io("reading", &file))?;
+        Ok(Some(text.trim().into()))
+    }
+}
+
+/// All kernels to run, by name.
+pub(crate) fn find(named: &[PathBuf]) -> Result<Vec<Kernel>> {
+    let from_env = std::env::var_os("LIVEDUMP_FREEBSD_KERNEL");
+    let asked: Vec<PathBuf> = match (named, from_env) {
+        ([], Some(path)) => vec![path.into()],
+        ([], None) => return cached(),
+        (paths, _) => paths.to_vec(),
+    };
+    asked
+        .iter()
+        .map(|path| {
+            Kernel::at(path).ok_or_else(|| Error::Io {
+                doing: "looking for a kernel at",
+                path: path.clone(),
+                source: std::io::ErrorKind::NotFound.into(),
+            })
+        })
+        .collect()
+}
+
+fn cached() -> Result<Vec<Kernel>> {
+    let Some(home) = std::env::home_dir() else { return Ok(Vec::new()) };
+    let dir = home.join(".cache/livedump/kernels");
+    let Ok(entries) = std::fs::read_dir(&dir) else { return Ok(Vec::new()) };
+    let mut kernels: Vec<Kernel> =
+        entries.filter_map(|e| Kernel::at(&e.ok()?.path())).collect();
+    kernels.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(kernels)
+}
