@@ -116,11 +116,7 @@ impl Livedump {
     }
 
     /// The stock request. C: `MEM_KERNELDUMP`.
-    fn kerneldump<K: Kpi>(
-        &self,
-        kpi: &K,
-        arg: &MemLivedumpArg,
-    ) -> Result<()> {
+    fn kerneldump<K: Kpi>(&self, kpi: &K, arg: &MemLivedumpArg) -> Result<()> {
         kpi.priv_check_kmem_read()?;
         if arg.flags != 0 {
             return Err(Errno::EINVAL);

@@ -70,8 +70,7 @@ pub fn run<K: Kpi, R>(
     }
     let workers = pack::workers(kpi, output);
     let queue = Queue::new(kpi, output, workers, pages)?;
-    dumper.packer =
-        Some(Packer::new(kpi, &queue, output, dumpextent, pages)?);
+    dumper.packer = Some(Packer::new(kpi, &queue, output, dumpextent, pages)?);
     let mut body = Some(body);
     let mut result = Err(Errno::EINTEGRITY);
     kpi.with_workers(workers - 1, &|| queue.work(), &mut || {

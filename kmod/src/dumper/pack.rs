@@ -9,10 +9,10 @@
 //! order of slots is the order of the file. Memory is the ring: threads x 3
 //! slots of one chunk and one compressed chunk, and one stream a thread.
 
+use super::Output;
 use super::block::BlockWriter;
 use super::chunk::Chunk;
 use super::seek::SeekTable;
-use super::Output;
 use crate::error::{Errno, Result};
 use crate::kpi::{Compressor, Kpi, Monitor, compress_bound};
 use memdev::addr::PAGE_SIZE;
@@ -124,6 +124,12 @@ impl<K: Kpi> Job<K> {
     }
 }
 
+/// The cell of the nth chunk. (No ring is empty; a division that could panic
+/// has no place in a kernel all the same.)
+fn cell_of(nth: usize, cells: usize) -> usize {
+    nth.checked_rem(cells).unwrap_or(0)
+}
+
 impl<K: Kpi> Ring<K> {
     fn stream(&mut self) -> Option<K::Compressor> {
         self.streams.iter_mut().find_map(Option::take)
@@ -138,7 +144,7 @@ impl<K: Kpi> Ring<K> {
 
     /// The oldest chunk that nobody works on.
     fn take(&mut self) -> Option<Job<K>> {
-        let at = self.taken % self.cells.len();
+        let at = cell_of(self.taken, self.cells.len());
         let cell = self.cells.get_mut(at)?;
         match core::mem::replace(cell, Cell::Out) {
             Cell::Ready(slot) => {
@@ -207,7 +213,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
         let monitor = &self.queue.ring;
         let at = {
             let ring = monitor.lock();
-            ring.put % ring.cells.len()
+            cell_of(ring.put, ring.cells.len())
         };
         let mut slot = self.settle(at, block)?;
         slot.chunk.reset();
@@ -232,7 +238,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
             (ring.put, ring.cells.len())
         };
         for nth in 0..cells {
-            let at = (put + nth) % cells;
+            let at = cell_of(put + nth, cells);
             let slot = self.settle(at, block)?;
             let mut ring = self.queue.ring.lock();
             if let Some(cell) = ring.cells.get_mut(at) {

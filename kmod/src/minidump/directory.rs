@@ -49,8 +49,9 @@ impl<K: Kpi> Directory<K> {
         let mut walk = Upper { kpi, target, level, above: &mut above };
         walk.table(target.root, target.root_level, 0);
         let copied = machine == Machine::Amd64;
-        let is_table =
-            |e: &&u64| matches!(machine.decode(level + 1, **e), Entry::Table(_));
+        let is_table = |e: &&u64| {
+            matches!(machine.decode(level + 1, **e), Entry::Table(_))
+        };
         let met = above.iter().filter(is_table).count();
         let room = if copied { (met + SLACK).min(n) } else { 0 };
         Ok(Self {

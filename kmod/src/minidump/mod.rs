@@ -38,7 +38,8 @@ pub struct Written {
 /// `ENOMEM`, `EINTR`; `EINTEGRITY` where the kernel contradicts itself;
 /// `ENOSPC` where its map grew faster than it could be walked.
 pub fn estimate<K: Kpi>(kpi: &K, progress: &Progress) -> Result<Planned> {
-    let mut ranges = [(0, 0); MAX_RANGES];
+    // A kilobyte, and kernel stacks are small.
+    let mut ranges = kpi.malloc_array(MAX_RANGES, |_| Ok((0, 0)))?;
     let target = kpi.target();
     Ok(Snapshot::take(kpi, &target, &mut ranges, progress)?.planned)
 }
@@ -53,7 +54,8 @@ pub fn minidumpsys<K: Kpi>(
     output: &Output<'_, K>,
     progress: &Progress,
 ) -> Result<Written> {
-    let mut ranges = [(0, 0); MAX_RANGES];
+    // A kilobyte, and kernel stacks are small.
+    let mut ranges = kpi.malloc_array(MAX_RANGES, |_| Ok((0, 0)))?;
     let target = kpi.target();
     let snapshot = Snapshot::take(kpi, &target, &mut ranges, progress)?;
     let planned = snapshot.planned;

@@ -36,13 +36,14 @@ impl<'a, K: Kpi> Snapshot<'a, K> {
     pub(super) fn take(
         kpi: &K,
         target: &'a Target,
-        ranges: &'a mut [(u64, u64); MAX_RANGES],
+        ranges: &'a mut [(u64, u64)],
         progress: &Progress,
     ) -> Result<Self> {
         progress.stage(Stage::Scan);
         let avail = dump_avail(kpi, target, ranges)?;
         let bits = avail.bits();
-        let len = usize::try_from(words_for(bits)).map_err(|_| Errno::ENOMEM)?;
+        let len =
+            usize::try_from(words_for(bits)).map_err(|_| Errno::ENOMEM)?;
         let mut words =
             kpi.malloc_words(len.next_multiple_of(PAGE_SIZE / 8))?;
         let directory = scanned(kpi, target, avail, &mut words)?;
@@ -61,13 +62,14 @@ impl<'a, K: Kpi> Snapshot<'a, K> {
 fn dump_avail<'a, K: Kpi>(
     kpi: &K,
     target: &Target,
-    ranges: &'a mut [(u64, u64); MAX_RANGES],
+    ranges: &'a mut [(u64, u64)],
 ) -> Result<DumpAvail<'a>> {
     let n = if target.machine.has_dump_avail(target.minidump_version) {
         kpi.dump_avail(ranges)
     } else {
         let end = target.bitset_bits.checked_mul(PAGE_SIZE as u64);
-        ranges[0] = (0, end.ok_or(Errno::EINTEGRITY)?);
+        let whole = (0, end.ok_or(Errno::EINTEGRITY)?);
+        *ranges.first_mut().ok_or(Errno::EINTEGRITY)? = whole;
         1
     };
     let ranges = ranges.get(..n).ok_or(Errno::EINTEGRITY)?;

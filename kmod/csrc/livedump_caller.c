@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The thread that made the request, and the file it passed.
+ */
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/buf.h>
+#include <sys/capsicum.h>
+#include <sys/fcntl.h>
+#include <sys/file.h>
+#include <sys/filedesc.h>
+#include <sys/jail.h>
+#include <sys/limits.h>
+#include <sys/lock.h>
+#include <sys/mount.h>
+#include <sys/mutex.h>
+#include <sys/priv.h>
+#include <sys/proc.h>
+#include <sys/rangelock.h>
+#include <sys/signalvar.h>
+#include <sys/ucred.h>
+#include <sys/uio.h>
+#include <sys/vnode.h>
+
+#ifdef MAC
+#include <security/mac/mac_framework.h>
+#endif
+
+#include "livedump_shim.h"
+
+int
+livedump_priv_check_kmem_read(void)
+{
+	return (priv_check(curthread, PRIV_KMEM_READ));
+}
+
+int
+livedump_priv_check_kmem_write(void)
+{
+	/*
+	 * Securelevel does not come into this (12.1, 13.2, 15.1): memopen()
+	 * asks for it apart, when /dev/mem is opened for writing.
+	 */
+	return (priv_check(curthread, PRIV_KMEM_WRITE));
+}
+
+bool
+livedump_jailed(void)
+{
+	return (jailed(curthread->td_ucred));
+}
+
+int
+livedump_sig_intr(void)
+{
+#if __FreeBSD_version >= 1300000
+	/* Since 13; ignores what the process ignores, honours stops. */
+	return (sig_intr());
+#else
+	struct thread *td = curthread;
+	int error = 0;
+
+	if ((td->td_flags & TDF_NEEDSIGCHK) != 0) {
+		PROC_LOCK(td->td_proc);
+		if (SIGPENDING(td))
+			error = EINTR;
+		PROC_UNLOCK(td->td_proc);
+	}
+	return (error);
+#endif
+}
+
+int
+livedump_pid(void)
+{
+	return (curthread->td_proc->p_pid);
+}
+
+int
+livedump_getvnode(int fd, struct file **fpp)
+{
+	/*
+	 * Before 13.1 there is no O_PATH; such a descriptor is refused with
+	 * EBADF by getvnode() itself since.
+	 */
+	return (getvnode(curthread, fd, &cap_write_rights, fpp));
+}
+
+void
+livedump_fdrop(struct file *fp)
+{
+	fdrop(fp, curthread);
+}
+
+bool
+livedump_file_is_writable(struct file *fp)
+{
+	return ((fp->f_flag & FWRITE) != 0);
+}
+
+bool
+livedump_vnode_is_regular(struct file *fp)
+{
+	/* A FIFO has a vnode, too, whose VOP_WRITE panics. */
+	return (fp->f_vnode->v_type == VREG);
+}
+
+void *
+livedump_rangelock_wlock(struct file *fp)
+{
+	return (vn_rangelock_wlock(fp->f_vnode, 0, OFF_MAX));
+}
+
+void
+livedump_rangelock_unlock(struct file *fp, void *cookie)
+{
+	vn_rangelock_unlock(fp->f_vnode, cookie);
+}
+
+#if __FreeBSD_version >= 1400000
+/* 14 renamed the flag and took the second argument away. */
+#define	LD_START_WRITE	(V_WAIT | V_PCATCH)
+#else
+#define	LD_START_WRITE	(V_WAIT | PCATCH)
+#endif
+#if __FreeBSD_version >= 1300000
+#define	LD_VOP_UNLOCK(vp)	VOP_UNLOCK(vp)
+#else
+#define	LD_VOP_UNLOCK(vp)	VOP_UNLOCK(vp, 0)
+#endif
+
+int
+livedump_vn_truncate(struct file *fp)
+{
+	struct vnode *vp = fp->f_vnode;
+	struct vattr va;
+	struct mount *mp;
+	int error;
+
+	do {
+		error = vn_start_write(vp, &mp, LD_START_WRITE);
+		if (error != 0)
+			return (error);
+		vn_lock(vp, LK_EXCLUSIVE | LK_RETRY);
+#ifdef MAC
+		error = mac_vnode_check_write(curthread->td_ucred, fp->f_cred,
+		    vp);
+#endif
+		if (error == 0) {
+			VATTR_NULL(&va);
+			va.va_size = 0;
+			error = VOP_SETATTR(vp, &va, fp->f_cred);
+		}
+		LD_VOP_UNLOCK(vp);
+		vn_finished_write(mp);
+		/* Soft updates had to let go of the vnode (13 and later). */
+	} while (error == ERELOOKUP);
+	return (error);
+}
+
+int
+livedump_vn_write(struct file *fp, uint64_t offset, const void *data,
+    size_t len)
+{
+	struct thread *td = curthread;
+
+	/* What vn_write() does for a regular file before it locks anything. */
+	bwillwrite();
+	return (vn_rdwr(UIO_WRITE, fp->f_vnode, __DECONST(void *, data),
+	    (int)len, (off_t)offset, UIO_SYSSPACE, IO_UNIT | IO_RANGELOCKED,
+	    td->td_ucred, fp->f_cred, NULL, td));
+}

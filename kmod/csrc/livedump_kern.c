@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The kernel at large: the livedump lock, events, memory of our own, time and
+ * names.
+ */
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/conf.h>
+#include <sys/eventhandler.h>
+#include <sys/jail.h>
+#include <sys/kerneldump.h>
+#include <sys/kernel.h>
+#include <sys/linker.h>
+#include <sys/lock.h>
+#include <sys/malloc.h>
+#include <sys/memrange.h>
+#include <sys/proc.h>
+#include <sys/sx.h>
+#include <sys/time.h>
+
+#include <machine/pcb.h>
+
+#include "livedump_module.h"
+#include "livedump_shim.h"
+
+MALLOC_DEFINE(M_LIVEDUMP, "livedump", "live dumps");
+
+struct sx livedump_sx;
+
+bool
+livedump_try_xlock(void)
+{
+	return (sx_try_xlock(&livedump_sx) != 0);
+}
+
+int
+livedump_xlock_sig(void)
+{
+	return (sx_xlock_sig(&livedump_sx));
+}
+
+void
+livedump_xunlock(void)
+{
+	sx_xunlock(&livedump_sx);
+}
+
+/*
+ * The events came with the kernel's own live dumps, as did the request; a
+ * kernel without them has no handlers to ask.
+ */
+int
+livedump_livedumper_start(void)
+{
+	int error = 0;
+
+#ifdef MEM_KERNELDUMP
+	EVENTHANDLER_INVOKE(livedumper_start, &error);
+#endif
+	return (error);
+}
+
+int
+livedump_livedumper_dump(const void *block, uint64_t offset, size_t len)
+{
+	int error = 0;
+
+#ifdef MEM_KERNELDUMP
+	EVENTHANDLER_INVOKE(livedumper_dump, __DECONST(void *, block),
+	    (off_t)offset, len, &error);
+#else
+	(void)block;
+	(void)offset;
+	(void)len;
+#endif
+	return (error);
+}
+
+void
+livedump_livedumper_finish(void)
+{
+#ifdef MEM_KERNELDUMP
+	EVENTHANDLER_INVOKE(livedumper_finish);
+#endif
+}
+
+#ifdef dump_savectx
+void
+livedump_savectx_init(void)
+{
+}
+
+void
+livedump_savectx(void)
+{
+	dump_savectx();
+}
+#else
+/*
+ * Before 13.2 dumppcb is static in kern_shutdown.c. Debuggers read it all the
+ * same, and the linker finds it where the kernel's symbol table was loaded.
+ */
+static struct pcb *livedump_dumppcb;
+static lwpid_t *livedump_dumptid;
+
+void
+livedump_savectx_init(void)
+{
+	livedump_dumppcb = (struct pcb *)(void *)linker_file_lookup_symbol(
+	    linker_kernel_file, "dumppcb", 0);
+	livedump_dumptid = (lwpid_t *)(void *)linker_file_lookup_symbol(
+	    linker_kernel_file, "dumptid", 0);
+}
+
+void
+livedump_savectx(void)
+{
+	if (livedump_dumppcb == NULL || livedump_dumptid == NULL)
+		return;
+	savectx(livedump_dumppcb);
+	*livedump_dumptid = curthread->td_tid;
+}
+#endif
+
+/*
+ * malloc(9) hands sizes up to vm.kmem_zmax (64 KB at most: KMEM_ZMAX) to UMA,
+ * where M_NODUMP means nothing. Above, memory is whole pages of its own, and
+ * the flag is honoured.
+ */
+#define	LD_MALLOC_MIN	(65536 + 1)
+
+void *
+livedump_malloc(size_t size)
+{
+	return (malloc(size < LD_MALLOC_MIN ? LD_MALLOC_MIN : size, M_LIVEDUMP,
+	    M_WAITOK | M_ZERO | M_NODUMP));
+}
+
+void
+livedump_free(void *p)
+{
+	free(p, M_LIVEDUMP);
+}
+
+uint64_t
+livedump_physmem(void)
+{
+	return (ptoa((uint64_t)physmem));
+}
+
+void
+livedump_maybe_yield(void)
+{
+	maybe_yield();
+}
+
+int64_t
+livedump_time_second(void)
+{
+	return (time_second);
+}
+
+uint64_t
+livedump_nanouptime(void)
+{
+	struct timespec ts;
+
+	nanouptime(&ts);
+	return ((uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec);
+}
+
+size_t
+livedump_hostname(char *out, size_t len)
+{
+	/* No credential: prison0. */
+	getcredhostname(NULL, out, len);
+	return (strnlen(out, len));
+}
+
+size_t
+livedump_version(char *out, size_t len)
+{
+	strlcpy(out, version, len);
+	return (strnlen(out, len));
+}
+
+void
+livedump_panic(const char *what, size_t len)
+{
+	panic("livedump: %.*s", (int)len, what);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The machine's memory as the kernel keeps it: dump_avail, page bitset,
+ * message buffer, page tables, direct map.
+ */
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/lock.h>
+#include <sys/msgbuf.h>
+#include <sys/mutex.h>
+#include <sys/proc.h>
+
+#include <vm/vm.h>
+#include <vm/vm_param.h>
+#include <vm/pmap.h>
+#include <vm/vm_page.h>
+#include <vm/vm_phys.h>
+#if __FreeBSD_version >= 1300000
+#include <sys/bitset.h>
+#include <vm/vm_dumpset.h>
+#endif
+
+#include <machine/md_var.h>
+#include <machine/minidump.h>
+#include <machine/vmparam.h>
+
+#include "livedump_shim.h"
+
+#ifndef __amd64__
+#error "livedump.ko: amd64 only"
+#endif
+
+#if __FreeBSD_version < 1300000
+/* 12: one bit for each page from address 0 on, and no dump_avail section. */
+CTASSERT(MINIDUMP_VERSION == 2);
+#define	LD_BITSET_WORDS	((const volatile uint64_t *)vm_page_dump)
+#define	LD_BITSET_BITS	((uint64_t)vm_page_dump_size * NBBY)
+#define	LD_DUMP_AVAIL_BYTES	0
+#else
+/* 13: a bitset(9) over the ranges of dump_avail, which is in the dump. */
+CTASSERT(MINIDUMP_VERSION == 3);
+CTASSERT(sizeof(vm_page_dump->__bits[0]) == sizeof(uint64_t));
+#define	LD_BITSET_WORDS	((const volatile uint64_t *)vm_page_dump->__bits)
+#define	LD_BITSET_BITS	((uint64_t)vm_page_dump_pages)
+#define	LD_DUMP_AVAIL_BYTES	sizeof(dump_avail)
+CTASSERT(sizeof(dump_avail) <= PAGE_SIZE);
+#endif
+CTASSERT(sizeof(dump_avail[0]) == sizeof(uint64_t));
+
+#ifdef DMAP_MIN_ADDRESS
+#define	LD_DMAP_MIN	DMAP_MIN_ADDRESS
+#define	LD_DMAP_MAX	DMAP_MAX_ADDRESS
+#else
+/* 15: where things are depends on LA57; VM_MIN_KERNEL_ADDRESS follows. */
+#define	LD_DMAP_MIN	kva_layout.dmap_low
+#define	LD_DMAP_MAX	kva_layout.dmap_high
+#endif
+
+/* 12 has no PHYS_IN_DMAP; its PHYS_TO_DMAP asserts just this. */
+#ifdef PHYS_IN_DMAP
+#define	LD_PHYS_IN_DMAP(pa)	PHYS_IN_DMAP(pa)
+#else
+#define	LD_PHYS_IN_DMAP(pa)	(dmaplimit == 0 || (pa) < dmaplimit)
+#endif
+
+void
+livedump_target(struct livedump_target *target)
+{
+	memset(target, 0, sizeof(*target));
+	target->root = KPML4phys;
+	target->root_level = 3;
+	target->kernbase = VM_MIN_KERNEL_ADDRESS;
+	target->kva_end = MAX(KERNBASE + (uint64_t)nkpt * NBPDR,
+	    kernel_vm_end);
+	target->dmapphys = 0;
+	target->dmapbase = LD_DMAP_MIN;
+	target->dmapend = LD_DMAP_MAX;
+	target->bitset_bits = LD_BITSET_BITS;
+	target->minidump_version = MINIDUMP_VERSION;
+	target->minidump_flags = 0;
+	target->msgbuf_bytes = msgbufp->msg_size;
+	target->dump_avail_bytes = LD_DUMP_AVAIL_BYTES;
+}
+
+/* Called for 0, 1, ... until the end, and not past it. */
+bool
+livedump_dump_avail(size_t nth, uint64_t pair[2])
+{
+	pair[0] = dump_avail[2 * nth];
+	pair[1] = dump_avail[2 * nth + 1];
+	return (pair[1] != 0);
+}
+
+void
+livedump_copy_bitset(uint64_t *words, size_t n)
+{
+	size_t i, have;
+
+	have = howmany(LD_BITSET_BITS, 64);
+	for (i = 0; i < n && i < have; i++)
+		words[i] = LD_BITSET_WORDS[i];
+}
+
+void
+livedump_copy_msgbuf(void *text, size_t len)
+{
+	struct msgbuf *mbp = msgbufp;
+
+	mtx_lock_spin(&mbp->msg_lock);
+	memcpy(text, mbp->msg_ptr, MIN(len, mbp->msg_size));
+	mtx_unlock_spin(&mbp->msg_lock);
+}
+
+uint64_t
+livedump_load_entry(uint64_t table, uint64_t index)
+{
+	return (((const volatile uint64_t *)PHYS_TO_DMAP(table))[index]);
+}
+
+bool
+livedump_phys_in_dmap(uint64_t pa)
+{
+	return (LD_PHYS_IN_DMAP(pa));
+}
+
+bool
+livedump_vm_phys_is_dumpable(uint64_t pa)
+{
+#if __FreeBSD_version >= 1300000
+	return (vm_phys_is_dumpable(pa));
+#else
+	/* 12: static in minidump_machdep.c. */
+	vm_page_t m;
+	int i;
+
+	m = vm_phys_paddr_to_vm_page(pa);
+	if (m != NULL)
+		return ((m->flags & PG_NODUMP) == 0);
+	for (i = 0; dump_avail[i + 1] != 0; i += 2)
+		if (dump_avail[i] <= pa && pa < dump_avail[i + 1])
+			return (true);
+	return (false);
+#endif
+}
+
+void
+livedump_read_page(uint64_t pa, void *page)
+{
+	memcpy(page, (const void *)PHYS_TO_DMAP(pa), PAGE_SIZE);
+}

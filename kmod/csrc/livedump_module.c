@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The module: loading, unloading, /dev/livedump.
+ *
+ * Unloading either happens completely or changes nothing. A dump in progress
+ * holds the livedump lock: EBUSY at once. Otherwise livedump_leaving turns
+ * new requests away (on /dev/mem to the driver, as if we were not there) while
+ * those inside finish; one that slipped in and dumps, or waits to, keeps a
+ * thread count from becoming zero, and the unload gives up after five seconds
+ * and takes everything back.
+ */
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/conf.h>
+#include <sys/ioccom.h>
+#include <sys/kernel.h>
+#include <sys/lock.h>
+#include <sys/malloc.h>
+#include <sys/memrange.h>
+#include <sys/module.h>
+#include <sys/proc.h>
+#include <sys/sx.h>
+
+#include <machine/atomic.h>
+
+#include "livedump_ioctl.h"
+#include "livedump_module.h"
+#include "livedump_shim.h"
+
+CTASSERT(MEM_KERNELDUMP == 0x80206d35);
+CTASSERT(MEM_MINIDUMP == 0xc0806dd0);
+CTASSERT(MEM_MINIDUMP_STATUS == 0x40806dd1);
+CTASSERT(sizeof(struct mem_livedump_arg) == 32);
+CTASSERT(offsetof(struct mem_livedump_arg, compression) == 8);
+CTASSERT(offsetof(struct mem_livedump_arg, pad2) == 16);
+CTASSERT(sizeof(struct mem_minidump_arg) == 128);
+CTASSERT(offsetof(struct mem_minidump_arg, mda_compression) == 12);
+CTASSERT(offsetof(struct mem_minidump_arg, mda_level) == 14);
+CTASSERT(offsetof(struct mem_minidump_arg, mda_workers) == 16);
+CTASSERT(offsetof(struct mem_minidump_arg, mda_stage) == 24);
+CTASSERT(offsetof(struct mem_minidump_arg, mda_pages) == 32);
+CTASSERT(offsetof(struct mem_minidump_arg, mda_quiesced_ns) == 80);
+CTASSERT(offsetof(struct mem_minidump_arg, mda_reserved) == 88);
+CTASSERT(sizeof(struct mem_minidump_status) == 128);
+CTASSERT(offsetof(struct mem_minidump_status, mds_pages_done) == 8);
+CTASSERT(offsetof(struct mem_minidump_status, mds_start_sec) == 40);
+CTASSERT(offsetof(struct mem_minidump_status, mds_last_stage) == 72);
+CTASSERT(offsetof(struct mem_minidump_status, mds_last_pid) == 88);
+CTASSERT(offsetof(struct mem_minidump_status, mds_reserved) == 96);
+
+volatile u_int livedump_leaving;
+
+static struct cdev *livedump_dev;
+static bool livedump_loaded;
+
+int
+livedump_serve(u_long cmd, caddr_t data)
+{
+	return (livedump_entry_request(cmd, data, IOCPARM_LEN(cmd)));
+}
+
+static int
+livedump_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data,
+    int fflag __unused, struct thread *td __unused)
+{
+	if (livedump_leaving != 0)
+		return (ENXIO);
+	if (!livedump_entry_takes(cmd, true))
+		return (ENOTTY);
+	return (livedump_serve(cmd, data));
+}
+
+static struct cdevsw livedump_cdevsw = {
+	.d_version =	D_VERSION,
+	.d_ioctl =	livedump_ioctl,
+	.d_name =	"livedump",
+};
+
+static int
+livedump_load(void)
+{
+	struct make_dev_args args;
+	int error;
+
+	sx_init(&livedump_sx, "livedump");
+	livedump_savectx_init();
+
+	make_dev_args_init(&args);
+	args.mda_flags = MAKEDEV_CHECKNAME | MAKEDEV_WAITOK;
+	args.mda_devsw = &livedump_cdevsw;
+	args.mda_uid = UID_ROOT;
+	args.mda_gid = GID_KMEM;
+	args.mda_mode = 0640;
+	error = make_dev_s(&args, &livedump_dev, "livedump");
+	if (error != 0) {
+		sx_destroy(&livedump_sx);
+		return (error);
+	}
+	error = livedump_mem_take();
+	if (error != 0) {
+		destroy_dev(livedump_dev);
+		sx_destroy(&livedump_sx);
+		return (error);
+	}
+	livedump_loaded = true;
+	return (0);
+}
+
+/* Waits for whoever is in /dev/livedump; he is turned away or finishes. */
+static int
+livedump_dev_drain(void)
+{
+	int tries;
+
+	for (tries = 0; tries < 5 * hz; tries++) {
+		if (atomic_load_acq_long(&livedump_dev->si_threadcount) == 0)
+			return (0);
+		pause("lddev", 1);
+	}
+	return (EBUSY);
+}
+
+static int
+livedump_unload(void)
+{
+	int error;
+
+	/* A load that failed is followed by MOD_UNLOAD all the same. */
+	if (!livedump_loaded)
+		return (0);
+	if (!sx_try_xlock(&livedump_sx))
+		return (EBUSY);
+	atomic_store_rel_int(&livedump_leaving, 1);
+	sx_xunlock(&livedump_sx);
+	atomic_thread_fence_seq_cst();
+
+	error = livedump_dev_drain();
+	if (error == 0)
+		error = livedump_mem_give_back();
+	if (error != 0) {
+		atomic_store_rel_int(&livedump_leaving, 0);
+		return (error);
+	}
+	/* Late comers to our own device find livedump_leaving set. */
+	destroy_dev(livedump_dev);
+	sx_destroy(&livedump_sx);
+	livedump_loaded = false;
+	return (0);
+}
+
+static int
+livedump_modevent(module_t mod __unused, int what, void *arg __unused)
+{
+	switch (what) {
+	case MOD_LOAD:
+		return (livedump_load());
+	case MOD_QUIESCE:
+		if (!livedump_loaded)
+			return (0);
+		if (!sx_try_xlock(&livedump_sx))
+			return (EBUSY);
+		sx_xunlock(&livedump_sx);
+		return (0);
+	case MOD_UNLOAD:
+		return (livedump_unload());
+	case MOD_SHUTDOWN:
+		return (0);
+	default:
+		return (EOPNOTSUPP);
+	}
+}
+
+DEV_MODULE(livedump, livedump_modevent, NULL);
+MODULE_VERSION(livedump, 1);
+/* Loads mem.ko, or says that it cannot, where mem is not in the kernel. */
+MODULE_DEPEND(livedump, mem, 1, 1, 1);

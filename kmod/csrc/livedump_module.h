@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the C files of the module need of one another, and the engine not.
+ */
+#ifndef _LIVEDUMP_MODULE_H_
+#define	_LIVEDUMP_MODULE_H_
+
+#include <sys/types.h>
+#include <sys/conf.h>
+#include <sys/malloc.h>
+
+struct sx;
+
+MALLOC_DECLARE(M_LIVEDUMP);
+
+/* livedump_kern.c */
+extern struct sx livedump_sx;
+void	livedump_savectx_init(void);
+
+/* livedump_sysctl.c */
+extern int livedump_mem_enabled;
+extern int livedump_kerneldump;
+
+/* livedump_mem.c */
+int	livedump_mem_take(void);
+int	livedump_mem_give_back(void);
+bool	livedump_mem_is_quiet(void);
+
+/* livedump_module.c */
+extern volatile u_int livedump_leaving;
+int	livedump_serve(u_long cmd, caddr_t data);
+
+#endif /* !_LIVEDUMP_MODULE_H_ */

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the threads of one dump share, and the threads.
+ */
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/condvar.h>
+#include <sys/lock.h>
+#include <sys/malloc.h>
+#include <sys/mutex.h>
+#include <sys/proc.h>
+#include <sys/smp.h>
+#include <sys/sx.h>
+#include <sys/taskqueue.h>
+
+#include "livedump_module.h"
+#include "livedump_shim.h"
+
+/*
+ * An sx lock, not a mutex: whoever holds it may free memory, and that may
+ * sleep.
+ */
+struct livedump_monitor {
+	struct sx	lock;
+	struct cv	changed;
+};
+
+struct livedump_monitor *
+livedump_monitor_init(void)
+{
+	struct livedump_monitor *monitor;
+
+	monitor = malloc(sizeof(*monitor), M_LIVEDUMP, M_WAITOK | M_ZERO);
+	sx_init(&monitor->lock, "livedump monitor");
+	cv_init(&monitor->changed, "ldwait");
+	return (monitor);
+}
+
+void
+livedump_monitor_lock(struct livedump_monitor *monitor)
+{
+	sx_xlock(&monitor->lock);
+}
+
+void
+livedump_monitor_unlock(struct livedump_monitor *monitor)
+{
+	sx_xunlock(&monitor->lock);
+}
+
+void
+livedump_monitor_wait(struct livedump_monitor *monitor)
+{
+	cv_wait(&monitor->changed, &monitor->lock);
+}
+
+void
+livedump_monitor_notify(struct livedump_monitor *monitor)
+{
+	cv_broadcast(&monitor->changed);
+}
+
+void
+livedump_monitor_fini(struct livedump_monitor *monitor)
+{
+	cv_destroy(&monitor->changed);
+	sx_destroy(&monitor->lock);
+	free(monitor, M_LIVEDUMP);
+}
+
+int
+livedump_ncpus(void)
+{
+	return (mp_ncpus);
+}
+
+/*
+ * A taskqueue, because its threads begin and end in the kernel's own text:
+ * when a task has been drained, no thread of ours has anything left to run in
+ * the module, and it may be unloaded.
+ */
+struct livedump_workers {
+	struct taskqueue *queue;
+	struct proc	*caller;
+	size_t		n;
+	void		(*run)(void *);
+	void		*arg;
+	struct task	task[];
+};
+
+static void
+livedump_worker(void *context, int pending __unused)
+{
+	struct livedump_workers *workers = context;
+
+	workers->run(workers->arg);
+}
+
+struct livedump_workers *
+livedump_workers_start(size_t n, void (*run)(void *), void *arg)
+{
+	struct livedump_workers *workers;
+	size_t i;
+
+	workers = malloc(sizeof(*workers) + n * sizeof(workers->task[0]),
+	    M_LIVEDUMP, M_WAITOK | M_ZERO);
+	workers->n = n;
+	workers->run = run;
+	workers->arg = arg;
+	workers->queue = taskqueue_create("livedump", M_WAITOK,
+	    taskqueue_thread_enqueue, &workers->queue);
+	/* What they share is on the caller's stack, which must stay in. */
+	workers->caller = curproc;
+	PHOLD(workers->caller);
+	/* Fewer threads than asked for, or none, will do. */
+	(void)taskqueue_start_threads(&workers->queue, (int)n, PUSER,
+	    "livedump");
+	for (i = 0; i < n; i++) {
+		TASK_INIT(&workers->task[i], 0, livedump_worker, workers);
+		taskqueue_enqueue(workers->queue, &workers->task[i]);
+	}
+	return (workers);
+}
+
+void
+livedump_workers_join(struct livedump_workers *workers)
+{
+	size_t i;
+
+	/* A task without a thread is taken back, the others run to the end. */
+	for (i = 0; i < workers->n; i++)
+		while (taskqueue_cancel(workers->queue, &workers->task[i],
+		    NULL) != 0)
+			taskqueue_drain(workers->queue, &workers->task[i]);
+	taskqueue_free(workers->queue);
+	PRELE(workers->caller);
+	free(workers, M_LIVEDUMP);
+}
