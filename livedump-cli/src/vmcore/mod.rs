@@ -38,6 +38,9 @@ mod probe;
 mod translate;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use memory::{MemoryError, ReadError};
 pub use pages::{PageState, Pages, PagesError};
 pub use probe::{OpenError, Trailer};

@@ -146,23 +146,25 @@ impl Pages {
             let Some(chunk) = bytes.get_mut(..n as usize) else { break };
             let next = at.saturating_add(n);
             if source.next_data(at) >= next {
-                chunk.fill(0);
-            } else {
-                let got = source.read_at(at, chunk)?;
-                if got < chunk.len() {
-                    return Err(truncated(at.saturating_add(got as u64)));
-                }
+                let blocks = chunk.len() / PAGE_SIZE;
+                totals.extend(std::iter::repeat_n(total, blocks));
+                at = next;
+                continue;
+            }
+            let got = source.read_at(at, chunk)?;
+            if got < chunk.len() {
+                return Err(truncated(at.saturating_add(got as u64)));
             }
             for page in chunk.chunks(PAGE_SIZE) {
                 let first = (totals.len() as u64).saturating_mul(BLOCK_BITS);
                 totals.push(total);
-                let Some(set) = block(page, self.bits.saturating_sub(first))
-                else {
-                    continue;
+                let bits = self.bits.saturating_sub(first);
+                let all = ones(page);
+                let ours = if bits >= BLOCK_BITS || all == 0 {
+                    all
+                } else {
+                    block(page, bits).map_or(0, |set| set.count())
                 };
-                let ones = |w: &u64| u64::from(w.count_ones());
-                let all: u64 = set.words().iter().map(ones).sum();
-                let ours = set.count();
                 total = total.saturating_add(ours);
                 stray = stray.saturating_add(all.saturating_sub(ours));
             }
@@ -332,6 +334,11 @@ impl Pages {
         }
         Ok(())
     }
+}
+
+fn ones(page: &[u8]) -> u64 {
+    let words = page.as_chunks().0.iter();
+    words.map(|&b| u64::from(u64::from_ne_bytes(b).count_ones())).sum()
 }
 
 /// A page of the bitset, of which at most `bits` bits exist.
