@@ -58,13 +58,15 @@ impl<'m> Reader<'m> {
     }
 
     fn bytes(&self, va: u64, len: usize) -> Vec<u8> {
-        (va..va + len as u64)
-            .map(|va| {
-                let pa = self.pa(va).unwrap_or_else(|| panic!("{va:#x}"));
-                let page = self.m.page(Paddr(pa & !0xfff)).unwrap();
-                page[pa as usize & 0xfff]
-            })
-            .collect()
+        let mut out = Vec::new();
+        while out.len() < len {
+            let va = va + out.len() as u64;
+            let pa = self.pa(va).unwrap_or_else(|| panic!("{va:#x}"));
+            let page = self.m.page(Paddr(pa & !0xfff)).unwrap();
+            let rest = &page[pa as usize & 0xfff..];
+            out.extend(&rest[..rest.len().min(len - out.len())]);
+        }
+        out
     }
 
     fn u32(&self, va: u64) -> u32 {
@@ -424,7 +426,7 @@ fn nonsense_made_by_hand_is_refused_too() {
         |r| r.text.level = 7,
         |r| r.text.bytes = 0,
         |r| r.kmap[0].level = 40,
-        |r| r.kmap[0].bytes = u64::MAX & !0xfff,
+        |r| r.kmap[0].bytes = !0xfff,
         |r| r.devices = vec![(u64::MAX - 0xfff, 4096)],
         |r| r.kernphys = u64::MAX,
         |r| r.uma_pages = u64::MAX,
