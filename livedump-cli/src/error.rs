@@ -35,7 +35,7 @@ impl From<Outcome> for ExitCode {
 pub enum Error {
     /// `livedump capture`.
     #[error(transparent)]
-    Capture(#[from] cmd::capture::Error),
+    Capture(cmd::capture::Error),
     /// A file that is no dump.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -51,6 +51,16 @@ pub enum Error {
     /// Data that could not be written to standard output.
     #[error("writing to standard output")]
     Output(#[from] io::Error),
+}
+
+impl From<cmd::capture::Error> for Error {
+    fn from(e: cmd::capture::Error) -> Self {
+        match e {
+            // The dump is there; that nobody listens is no failure of it.
+            cmd::capture::Error::Output(e) => Self::Output(e),
+            e => Self::Capture(e),
+        }
+    }
 }
 
 impl Error {

@@ -16,6 +16,8 @@
 pub mod args;
 pub mod cmd;
 pub mod crashdir;
+pub mod device;
 pub mod error;
 pub mod report;
+pub mod signals;
 pub mod vmcore;

@@ -49,6 +49,7 @@ pub use verify::{Finding, Status, Verdict};
 use memdev::kerneldump::Compression;
 use memdev::minidump::{Layout, MinidumpHeader};
 use source::Source;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use translate::Translations;
 
@@ -93,6 +94,14 @@ impl Vmcore {
     /// It is not a minidump that is read here.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         probe::open(path)
+    }
+
+    /// The same for a file that is open already; `path` is what to call it.
+    ///
+    /// # Errors
+    /// It is not a minidump that is read here.
+    pub fn from_file(file: File, path: &Path) -> Result<Self, OpenError> {
+        probe::open_file(file, path)
     }
 
     /// The file it is in.

@@ -128,7 +128,12 @@ pub(super) fn open(path: &Path) -> Result<Vmcore, OpenError> {
     if !std::fs::metadata(path).map_err(io)?.is_file() {
         return Err(OpenError::NotRegular { path: name });
     }
-    let file = File::open(path).map_err(io)?;
+    open_file(File::open(path).map_err(io)?, path)
+}
+
+pub(super) fn open_file(file: File, path: &Path) -> Result<Vmcore, OpenError> {
+    let name = path.display().to_string();
+    let io = |source| OpenError::Io { path: name.clone(), source };
     let meta = file.metadata().map_err(io)?;
     let facts = FileFacts {
         path: path.to_path_buf(),

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Is what the kernel wrote a dump? First its kernel dump header, in
+//! savecore(8)'s order of checks; then, cheaply, whether the dump's sections
+//! and pages are as many as both headers say.
+
+use crate::error::chain;
+use crate::vmcore::Vmcore;
+use memdev::addr::PAGE_SIZE;
+use memdev::kerneldump::{
+    Compression, HEADER_SIZE, HeaderError, KernelDumpHeader, Magic, VERSION,
+    parity_ok,
+};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Why what was written is no dump.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// It cannot be read back.
+    #[error("reading the dump back")]
+    Read(#[source] io::Error),
+    /// Not even a header fits.
+    #[error("the file has {0} bytes only")]
+    Short(u64),
+    /// What is at the end is no header.
+    #[error("its last 512 bytes are no header of a dump")]
+    Header(#[source] HeaderError),
+    /// Of something else.
+    #[error("the header's magic is {0:?}")]
+    Magic(Magic),
+    /// Of another release.
+    #[error("the header's version is {0}, expected 4")]
+    Version(u32),
+    /// Not what was asked for.
+    #[error("the header says {found}, asked for was {wanted} (-f keeps it)")]
+    Compression {
+        /// In the header.
+        found: &'static str,
+        /// In the request.
+        wanted: &'static str,
+    },
+    /// The header is damaged.
+    #[error("the header's parity is wrong (-f keeps it)")]
+    Parity,
+    /// A key that nobody asked for.
+    #[error("the header tells of a key of {0} bytes")]
+    Key(u32),
+    /// The header and the file disagree.
+    #[error("the header says {dumplength} bytes, the file has {file}")]
+    Length {
+        /// In the header.
+        dumplength: u64,
+        /// Of the file, header and all.
+        file: u64,
+    },
+}
+
+/// A header that was found good, or good enough with -f.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) bytes: [u8; HEADER_SIZE],
+    pub(super) compression: Compression,
+    pub(super) dumplength: u64,
+    pub(super) dumpextent: u64,
+    /// What `force` let pass.
+    pub(super) problems: Vec<String>,
+}
+
+/// Checks the header at the end of a file.
+pub(super) fn header(
+    file: &File,
+    wanted: Compression,
+    force: bool,
+) -> Result<Checked, CheckError> {
+    let len = file.metadata().map_err(CheckError::Read)?.len();
+    let at =
+        len.checked_sub(HEADER_SIZE as u64).ok_or(CheckError::Short(len))?;
+    let mut bytes = [0; HEADER_SIZE];
+    file.read_exact_at(&mut bytes, at).map_err(CheckError::Read)?;
+    let h = KernelDumpHeader::decode(&bytes).map_err(CheckError::Header)?;
+    if h.magic != Magic::Kernel {
+        return Err(CheckError::Magic(h.magic));
+    }
+    if h.version != VERSION {
+        return Err(CheckError::Version(h.version));
+    }
+    let mut problems = Vec::new();
+    let mut unless_forced = |bad: bool, e: CheckError| {
+        if bad && !force {
+            return Err(e);
+        }
+        if bad {
+            problems.push(e.to_string());
+        }
+        Ok(())
+    };
+    let (found, asked) = (h.compression.name(), wanted.name());
+    unless_forced(
+        found != asked,
+        CheckError::Compression { found, wanted: asked },
+    )?;
+    unless_forced(!parity_ok(&bytes), CheckError::Parity)?;
+    if h.dumpkeysize != 0 {
+        return Err(CheckError::Key(h.dumpkeysize));
+    }
+    // The header stands at the first block behind the dump.
+    if h.dumplength.checked_next_multiple_of(PAGE_SIZE as u64) != Some(at) {
+        let dumplength = h.dumplength;
+        return Err(CheckError::Length { dumplength, file: len });
+    }
+    let (compression, dumplength, dumpextent) =
+        (h.compression, h.dumplength, h.dumpextent);
+    Ok(Checked { bytes, compression, dumplength, dumpextent, problems })
+}
+
+/// What is wrong with the sections of a dump whose header has been cut off.
+/// Looks at the first megabytes, whatever the size of the dump.
+pub(super) fn structure(
+    file: &File,
+    path: &Path,
+    checked: &Checked,
+) -> Vec<String> {
+    let opened = file
+        .try_clone()
+        .map_err(|e| e.to_string())
+        .and_then(|f| Vmcore::from_file(f, path).map_err(|e| chain(&e)));
+    let core = match opened {
+        Ok(core) => core,
+        Err(e) => return vec![e],
+    };
+    let mut problems = Vec::new();
+    if core.compression() != checked.compression {
+        problems.push(format!(
+            "the file is {}, its header says {}",
+            core.compression().name(),
+            checked.compression.name()
+        ));
+    }
+    match core.pages() {
+        Err(e) => problems.push(chain(e)),
+        Ok(pages) => {
+            let size = core.header().dumpsize(pages.count_set());
+            if size != Some(checked.dumpextent) {
+                problems.push(format!(
+                    "its bitset has {} pages, which is not what {} bytes \
+                     hold",
+                    pages.count_set(),
+                    checked.dumpextent
+                ));
+            }
+        }
+    }
+    let plain = checked.compression == Compression::None;
+    if plain && checked.dumplength != checked.dumpextent {
+        problems.push(format!(
+            "it is not compressed and has {} of {} bytes",
+            checked.dumplength, checked.dumpextent
+        ));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn dump(
+        len: usize,
+        change: impl FnOnce(&mut KernelDumpHeader<'_>),
+    ) -> File {
+        let mut header = KernelDumpHeader {
+            magic: Magic::Kernel,
+            architecture: b"amd64",
+            version: 4,
+            architecture_version: 2,
+            dumplength: len as u64,
+            dumptime: 1,
+            dumpkeysize: 0,
+            blocksize: 4096,
+            hostname: b"h",
+            versionstring: b"v\n",
+            panicstring: b"",
+            compression: Compression::None,
+            dumpextent: len as u64,
+        };
+        change(&mut header);
+        let mut bytes = [0; HEADER_SIZE];
+        header.encode(&mut bytes);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; len.next_multiple_of(4096)]).unwrap();
+        file.write_all(&bytes).unwrap();
+        file
+    }
+
+    fn refusal(file: &File, force: bool) -> String {
+        header(file, Compression::None, force).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_good_header_is_found_behind_the_last_block() {
+        for len in [1, 4096, 5000] {
+            let checked =
+                header(&dump(len, |_| {}), Compression::None, false).unwrap();
+            assert_eq!(checked.dumplength, len as u64);
+            assert!(checked.problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused_even_by_force() {
+        let empty = tempfile::tempfile().unwrap();
+        assert!(refusal(&empty, true).contains("0 bytes"));
+        let mut noise = tempfile::tempfile().unwrap();
+        noise.write_all(&[1; 4608]).unwrap();
+        assert!(refusal(&noise, true).contains("no header"));
+        let text = dump(1, |h| h.magic = Magic::Text);
+        assert!(refusal(&text, true).contains("Text"));
+        let cleared = dump(1, |h| h.magic = Magic::Cleared);
+        assert!(refusal(&cleared, true).contains("Cleared"));
+        let keyed = dump(1, |h| h.dumpkeysize = 64);
+        assert!(refusal(&keyed, true).contains("64 bytes"));
+        for wrong in [0, 4097, u64::MAX] {
+            let file = dump(4000, |h| h.dumplength = wrong);
+            assert!(refusal(&file, true).contains("4608"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_older_header_is_refused() {
+        let file = dump(1, |_| {});
+        file.write_all_at(&1u32.to_be_bytes(), 4096 + 32).unwrap();
+        assert!(refusal(&file, true).contains("version is 1"));
+    }
+
+    #[test]
+    fn force_lets_parity_and_another_codec_pass_and_says_so() {
+        let damaged = dump(1, |_| {});
+        damaged.write_all_at(b"x", 4096 + 100).unwrap();
+        assert!(refusal(&damaged, false).contains("parity"));
+        let checked = header(&damaged, Compression::None, true).unwrap();
+        assert_eq!(checked.problems.len(), 1);
+
+        let zstd = dump(1, |h| h.compression = Compression::Zstd);
+        assert!(refusal(&zstd, false).contains("zstd"));
+        let checked = header(&zstd, Compression::None, true).unwrap();
+        assert_eq!(checked.compression, Compression::Zstd);
+        assert_eq!(checked.problems.len(), 1);
+    }
+
+    #[test]
+    fn a_dump_of_noise_has_no_structure() {
+        let file = dump(4096, |_| {});
+        let checked = header(&file, Compression::None, false).unwrap();
+        file.set_len(checked.dumplength).unwrap();
+        let problems = structure(&file, Path::new("x"), &checked);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A second pair of eyes on a request in progress: shows how far it is, and
+//! interrupts it when a signal says so or the room runs out.
+
+use super::progress::Progress;
+use crate::device::Device;
+use crate::signals::{Event, Signals};
+use memdev::ioctl::MemMinidumpStatus;
+use nix::sys::signal::Signal;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Why a request was interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Somebody said so.
+    Signal(Signal),
+    /// It has written more bytes than it may.
+    Room(u64),
+}
+
+/// Does `work`, watched. `budget` is how many bytes it may write.
+pub(super) fn watched<T>(
+    device: &dyn Device,
+    signals: &mut Signals,
+    progress: &mut Progress,
+    budget: Option<u64>,
+    work: impl FnOnce() -> T,
+) -> (T, Option<Stop>) {
+    let done = signals.sender();
+    let events = signals.events_mut();
+    thread::scope(|scope| {
+        let eyes = scope.spawn(|| look(device, events, progress, budget));
+        let result = work();
+        // Cannot fail: the receiver is ours until `eyes` has returned.
+        let _ = done.send(Event::Done);
+        (result, eyes.join().unwrap_or_default())
+    })
+}
+
+fn look(
+    device: &dyn Device,
+    events: &mut Receiver<Event>,
+    progress: &mut Progress,
+    budget: Option<u64>,
+) -> Option<Stop> {
+    let started = Instant::now();
+    let mut stop = None;
+    loop {
+        match events.recv_timeout(LOOK_EVERY) {
+            Ok(Event::Done) | Err(RecvTimeoutError::Disconnected) => {
+                return stop;
+            }
+            Ok(Event::Stop(signal)) => {
+                stop = stop.or(Some(Stop::Signal(signal)));
+            }
+            Ok(Event::Info) => {
+                let status = own_status(device);
+                progress.line(status.as_ref(), Some(started.elapsed()));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let status = own_status(device);
+                progress.update(status.as_ref());
+                let written = status.map_or(0, |s| s.bytes_out);
+                if stop.is_none() && budget.is_some_and(|b| written > b) {
+                    stop = Some(Stop::Room(written));
+                }
+            }
+        }
+        if stop.is_some() {
+            // Again and again: the first may have come before the request
+            // had begun to listen.
+            device.interrupt();
+        }
+    }
+}
+
+/// The status, as far as it is about this process's own request.
+fn own_status(device: &dyn Device) -> Option<MemMinidumpStatus> {
+    let status = device.status().ok()?;
+    if status.pid == device.pid() {
+        return Some(status);
+    }
+    // Ours waits for another to end, or has not begun.
+    let stage = match status.pid {
+        0 => memdev::stage::Stage::Idle,
+        _ => memdev::stage::Stage::Lock,
+    };
+    Some(MemMinidumpStatus {
+        stage: stage as u32,
+        ..MemMinidumpStatus::default()
+    })
+}

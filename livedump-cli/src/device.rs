@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where a dump comes from: the kernel's `/dev/mem`, or a hosted machine.
+//!
+//! Both answer the same requests with the same errno (FreeBSD's, on every
+//! host), so a capture does not know which of them it talks to.
+
+#![allow(unsafe_code)]
+
+mod hosted;
+mod machine;
+
+pub use hosted::HostedDevice;
+pub use machine::{MachineSpec, ModelSpec, SpecError};
+
+use memdev::errno::Errno;
+use memdev::ioctl::{
+    MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
+    MemMinidumpArg, MemMinidumpStatus, NO_FD,
+};
+use nix::libc;
+use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction,
+};
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+
+/// The module's own node.
+const DEV_LIVEDUMP: &str = "/dev/livedump";
+/// The node of the stock facility, which the module takes over.
+const DEV_MEM: &str = "/dev/mem";
+
+/// The three requests.
+pub trait Device: Send + Sync {
+    /// Its name, for messages and info.N.
+    fn name(&self) -> &str;
+
+    /// `MEM_MINIDUMP` into `file`; `None` goes with `FLAG_ESTIMATE`.
+    ///
+    /// # Errors
+    /// The kernel's; `ENOTTY` where the module is not loaded.
+    fn minidump(
+        &self,
+        arg: &mut MemMinidumpArg,
+        file: Option<&File>,
+    ) -> Result<(), Errno>;
+
+    /// The stock `MEM_KERNELDUMP` into `file`.
+    ///
+    /// # Errors
+    /// The kernel's; `ENOTTY` where it has no live dumps.
+    fn kerneldump(
+        &self,
+        arg: &mut MemLivedumpArg,
+        file: &File,
+    ) -> Result<(), Errno>;
+
+    /// `MEM_MINIDUMP_STATUS`; from any thread, also while a dump runs.
+    ///
+    /// # Errors
+    /// The kernel's; `ENOTTY` where the module is not loaded.
+    fn status(&self) -> Result<MemMinidumpStatus, Errno>;
+
+    /// The process that asks, as the status request shows it.
+    fn pid(&self) -> i32;
+
+    /// Ends the request that another thread is waiting for, if the kernel
+    /// lets it be ended. Does nothing when there is none.
+    fn interrupt(&self);
+
+    /// The ELF kernel that belongs to the machine, where it has one at hand.
+    fn kernel_elf(&self) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// Why there is no machine to dump.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel's node cannot be opened.
+    #[error("opening {path}")]
+    Node {
+        /// Which.
+        path: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no FreeBSD kernel here.
+    #[error(
+        "the kernel here is not FreeBSD's ({os}) and cannot be dumped: try \
+         --machine model"
+    )]
+    NotFreeBsd {
+        /// What it is.
+        os: &'static str,
+    },
+    /// A hosted machine could not be built.
+    #[error("machine {machine}")]
+    Hosted {
+        /// As it was named.
+        machine: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Opens a machine.
+///
+/// # Errors
+/// Why there is none.
+pub fn open(spec: &MachineSpec) -> Result<Box<dyn Device>, OpenError> {
+    match spec {
+        MachineSpec::Kernel => Ok(Box::new(MemDevice::open()?)),
+        _ => Ok(Box::new(HostedDevice::open(spec)?)),
+    }
+}
+
+/// `/dev/mem` of a FreeBSD kernel, or `/dev/livedump`.
+#[derive(Debug)]
+pub struct MemDevice {
+    node: File,
+    name: &'static str,
+    /// The thread that waits for a request to be answered.
+    waiting: Mutex<Option<Pthread>>,
+}
+
+impl MemDevice {
+    /// Opens the node read-only: that is all the requests ask for, and works
+    /// at any securelevel.
+    ///
+    /// # Errors
+    /// Why not. Other systems' `/dev/mem` is not touched at all.
+    pub fn open() -> Result<Self, OpenError> {
+        if !cfg!(target_os = "freebsd") {
+            return Err(OpenError::NotFreeBsd { os: std::env::consts::OS });
+        }
+        let (node, name) = match File::open(DEV_LIVEDUMP) {
+            Ok(node) => (node, DEV_LIVEDUMP),
+            Err(_) => match File::open(DEV_MEM) {
+                Ok(node) => (node, DEV_MEM),
+                Err(source) => {
+                    return Err(OpenError::Node { path: DEV_MEM, source });
+                }
+            },
+        };
+        catch_urgent();
+        Ok(Self { node, name, waiting: Mutex::new(None) })
+    }
+
+    /// Calls ioctl(2), known to [`Device::interrupt`] meanwhile.
+    fn wait<T>(&self, request: u32, arg: &mut T) -> Result<(), Errno> {
+        let set = |thread| {
+            *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) =
+                thread;
+        };
+        set(Some(pthread_self()));
+        let answer = self.ioctl(request, arg);
+        set(None);
+        answer
+    }
+
+    fn ioctl<T>(&self, request: u32, arg: &mut T) -> Result<(), Errno> {
+        // The kernel copies as many bytes as the request's number says.
+        if (request >> 16 & 0x1fff) as usize != size_of::<T>() {
+            return Err(Errno::EINVAL);
+        }
+        let fd = self.node.as_raw_fd();
+        // SAFETY: `node` owns the descriptor until this method's borrow of
+        // it ends. `arg` is exclusively borrowed for the call, is a repr(C)
+        // struct of plain integers without padding (memdev asserts each
+        // layout), and has the size that was checked above: the kernel reads
+        // and writes nothing else, and any bytes it writes are valid.
+        let answer =
+            unsafe { libc::ioctl(fd, request as _, ptr::from_mut(arg)) };
+        if answer == -1 {
+            let errno = io::Error::last_os_error().raw_os_error();
+            return Err(Errno(errno.unwrap_or(Errno::EIO.0)));
+        }
+        Ok(())
+    }
+}
+
+impl Device for MemDevice {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn minidump(
+        &self,
+        arg: &mut MemMinidumpArg,
+        file: Option<&File>,
+    ) -> Result<(), Errno> {
+        arg.fd = file.map_or(NO_FD, AsRawFd::as_raw_fd);
+        self.wait(MEM_MINIDUMP, arg)
+    }
+
+    fn kerneldump(
+        &self,
+        arg: &mut MemLivedumpArg,
+        file: &File,
+    ) -> Result<(), Errno> {
+        arg.fd = file.as_raw_fd();
+        self.wait(MEM_KERNELDUMP, arg)
+    }
+
+    fn status(&self) -> Result<MemMinidumpStatus, Errno> {
+        let mut status = MemMinidumpStatus::default();
+        self.ioctl(MEM_MINIDUMP_STATUS, &mut status)?;
+        Ok(status)
+    }
+
+    fn pid(&self) -> i32 {
+        nix::unistd::getpid().as_raw()
+    }
+
+    fn interrupt(&self) {
+        let waiting =
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = *waiting {
+            // It is in `wait` and cannot leave while the lock is held.
+            let _ = pthread_kill(thread, Signal::SIGURG);
+        }
+    }
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// Lets SIGURG interrupt a call instead of doing nothing at all. It is what
+/// nobody sends to a program without sockets.
+fn catch_urgent() {
+    let action = SigAction::new(
+        SigHandler::Handler(nothing),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    // SAFETY: the handler does nothing, so it is safe whenever it runs, and
+    // it is a function that lives as long as the process.
+    let _ = unsafe { sigaction(Signal::SIGURG, &action) };
+}
+
+/// Whether whoever started us wants a signal ignored, as nohup(1) does.
+#[must_use]
+pub fn is_ignored(signal: Signal) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null new action changes nothing; the old one is written to
+    // `action`, which is one sigaction large and ours until we return.
+    let answer = unsafe {
+        libc::sigaction(signal as _, ptr::null(), action.as_mut_ptr())
+    };
+    // SAFETY: sigaction is a C struct of integers, pointers and an optional
+    // function, for all of which the zero it was filled with is valid, too.
+    let action = unsafe { action.assume_init() };
+    answer == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_is_not_freebsds_is_not_asked() {
+        if cfg!(target_os = "freebsd") {
+            return;
+        }
+        let e = MemDevice::open().unwrap_err().to_string();
+        assert!(e.contains("not FreeBSD"), "{e}");
+        assert!(e.contains("--machine model"), "{e}");
+    }
+
+    #[test]
+    fn a_signal_nobody_ignores_is_not_ignored() {
+        assert!(!is_ignored(Signal::SIGUSR2));
+    }
+
+    #[test]
+    fn an_argument_of_the_wrong_size_never_reaches_the_kernel() {
+        let node = File::open("/dev/null").unwrap();
+        let device =
+            MemDevice { node, name: DEV_MEM, waiting: Mutex::new(None) };
+        let mut short = 0u64;
+        assert_eq!(device.ioctl(MEM_MINIDUMP, &mut short), Err(Errno::EINVAL));
+    }
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A machine of the hosted kernel: the model, the memory in an existing dump,
+//! the memory in a file. The tool is a process of root's on it.
+
+#![deny(unsafe_code)]
+
+use super::{Device, MachineSpec, ModelSpec, OpenError};
+use livedump_kmod::kpi::hosted::HostedKernel;
+use livedump_kmod::kpi::hosted::machine::Machine;
+use livedump_kmod::kpi::hosted::model::{ModelMachine, Recipe};
+use livedump_kmod::kpi::hosted::process::{Credentials, Descriptor, Process};
+use livedump_kmod::kpi::hosted::raw::RawMachine;
+use livedump_kmod::kpi::hosted::vmcore::VmcoreMachine;
+use memdev::errno::Errno;
+use memdev::ioctl::{
+    MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
+    MemMinidumpArg, MemMinidumpStatus, NO_FD,
+};
+use std::error::Error as StdError;
+use std::fs::File;
+use std::sync::Arc;
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// A hosted machine.
+pub struct HostedDevice {
+    name: String,
+    machine: Arc<dyn Machine>,
+    process: Process,
+}
+
+impl HostedDevice {
+    /// Builds or opens the machine.
+    ///
+    /// # Errors
+    /// What of it cannot be.
+    pub fn open(spec: &MachineSpec) -> Result<Self, OpenError> {
+        let machine = build(spec).map_err(|source| OpenError::Hosted {
+            machine: spec.to_string(),
+            source,
+        })?;
+        Ok(Self::new(&spec.to_string(), machine))
+    }
+
+    /// A machine that is there already, under a name.
+    #[must_use]
+    pub fn new(name: &str, machine: Arc<dyn Machine>) -> Self {
+        let kernel = HostedKernel::new(Arc::clone(&machine));
+        let process = kernel.process(Credentials::ROOT);
+        Self { name: name.into(), machine, process }
+    }
+
+    /// The process that asks, and through it the kernel.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Asks with `file` open, if there is one.
+    fn with_file(
+        &self,
+        file: Option<&File>,
+        ask: impl FnOnce(i32) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let Some(file) = file else { return ask(NO_FD) };
+        let fd = file
+            .try_clone()
+            .and_then(Descriptor::from_file)
+            .map(|descriptor| self.process.install(descriptor))
+            .map_err(|_| Errno::EBADF)?;
+        let answer = ask(fd);
+        self.process.close(fd)?;
+        answer
+    }
+}
+
+fn build(spec: &MachineSpec) -> Result<Arc<dyn Machine>, Cause> {
+    let recipe = match spec {
+        MachineSpec::Kernel => return Err("is not a hosted one".into()),
+        MachineSpec::Vmcore(path) => {
+            return Ok(Arc::new(VmcoreMachine::open(path)?));
+        }
+        MachineSpec::Raw(path) => {
+            return Ok(Arc::new(RawMachine::open(path)?));
+        }
+        MachineSpec::Model(ModelSpec::Default) => Recipe::default(),
+        MachineSpec::Model(ModelSpec::Size(bytes)) => {
+            Recipe::with_size(*bytes)?
+        }
+        MachineSpec::Model(ModelSpec::Recipe(path)) => {
+            Recipe::parse(&std::fs::read_to_string(path)?)?
+        }
+    };
+    Ok(Arc::new(ModelMachine::build(&recipe)?))
+}
+
+impl Device for HostedDevice {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn minidump(
+        &self,
+        arg: &mut MemMinidumpArg,
+        file: Option<&File>,
+    ) -> Result<(), Errno> {
+        self.with_file(file, |fd| {
+            arg.fd = fd;
+            let mut bytes = [0; 128];
+            arg.encode(&mut bytes);
+            self.process.ioctl(MEM_MINIDUMP, &mut bytes)?;
+            *arg = MemMinidumpArg::decode(&bytes);
+            Ok(())
+        })
+    }
+
+    fn kerneldump(
+        &self,
+        arg: &mut MemLivedumpArg,
+        file: &File,
+    ) -> Result<(), Errno> {
+        self.with_file(Some(file), |fd| {
+            arg.fd = fd;
+            self.process.ioctl(MEM_KERNELDUMP, &mut arg.encode())
+        })
+    }
+
+    fn status(&self) -> Result<MemMinidumpStatus, Errno> {
+        let mut bytes = [0; 128];
+        self.process.ioctl(MEM_MINIDUMP_STATUS, &mut bytes)?;
+        Ok(MemMinidumpStatus::decode(&bytes))
+    }
+
+    fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    fn interrupt(&self) {
+        self.process.signal();
+    }
+
+    fn kernel_elf(&self) -> Option<Vec<u8>> {
+        self.machine.kernel_elf()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memdev::ioctl::FLAG_ESTIMATE;
+    use std::io::Read;
+
+    fn raw() -> HostedDevice {
+        let machine = RawMachine::zeroed(4 << 20).unwrap();
+        HostedDevice::new("raw", Arc::new(machine))
+    }
+
+    #[test]
+    fn an_estimate_tells_the_size_that_the_dump_has() {
+        let device = raw();
+        let mut estimate =
+            MemMinidumpArg { flags: FLAG_ESTIMATE, ..MemMinidumpArg::new() };
+        device.minidump(&mut estimate, None).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let mut arg = MemMinidumpArg::new();
+        device.minidump(&mut arg, Some(&file)).unwrap();
+        assert!(estimate.dumpextent > 4 << 20);
+        assert_eq!(arg.dumpextent, estimate.dumpextent);
+        assert_eq!(arg.dumplength, estimate.dumpextent);
+        let mut magic = [0; 22];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut magic, 0)
+            .unwrap();
+        assert_eq!(&magic, b"minidump FreeBSD/amd64");
+    }
+
+    #[test]
+    fn the_stock_request_works_too_and_the_status_tells_of_it() {
+        let device = raw();
+        let mut file = tempfile::tempfile().unwrap();
+        device.kerneldump(&mut MemLivedumpArg::default(), &file).unwrap();
+        let status = device.status().unwrap();
+        assert_eq!((status.completed, status.last_error), (1, 0));
+        assert_eq!(status.last_pid, device.pid());
+        let mut all = Vec::new();
+        file.read_to_end(&mut all).unwrap();
+        assert_eq!(all.len() % 4096, 512);
+    }
+
+    #[test]
+    fn a_machine_that_cannot_be_is_named_with_its_reason() {
+        let spec: MachineSpec = "vmcore:/nonexistent".parse().unwrap();
+        let Err(e) = HostedDevice::open(&spec) else { panic!("opened") };
+        let text = crate::error::chain(&e);
+        assert!(text.starts_with("machine vmcore:/nonexistent: "), "{text}");
+        assert!(text.contains("No such file"), "{text}");
+    }
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `--machine`: which machine to dump.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// What `--machine` names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MachineSpec {
+    /// The kernel this runs on.
+    #[default]
+    Kernel,
+    /// The built-in model machine.
+    Model(ModelSpec),
+    /// The memory in an existing dump.
+    Vmcore(PathBuf),
+    /// The memory in a file, byte for byte.
+    Raw(PathBuf),
+}
+
+/// Which model machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ModelSpec {
+    /// The one there is without further words.
+    #[default]
+    Default,
+    /// The same with so many bytes of memory.
+    Size(u64),
+    /// The one that a file describes.
+    Recipe(PathBuf),
+}
+
+/// Why a word names no machine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// No such kind.
+    #[error(
+        "no machine is called {0:?}: kernel, model, model:SIZE, \
+         model:RECIPE, vmcore:FILE, raw:FILE"
+    )]
+    Unknown(String),
+    /// A kind that needs a file.
+    #[error("{0}: of which file? Say {0}:FILE")]
+    NoFile(&'static str),
+    /// A kind that needs none.
+    #[error("the kernel is one: {0:?} behind kernel: means nothing")]
+    Kernel(String),
+    /// Not a number of bytes.
+    #[error(
+        "{0:?} is no size (256M, 2G) and, starting with a digit, no recipe"
+    )]
+    Size(String),
+    /// Nothing behind the colon.
+    #[error("model: wants a size or a recipe behind the colon")]
+    Empty,
+}
+
+impl FromStr for MachineSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let (kind, rest) = match text.split_once(':') {
+            Some((kind, rest)) => (kind, Some(rest)),
+            None => (text, None),
+        };
+        let file = |kind| match rest {
+            Some(file) if !file.is_empty() => Ok(PathBuf::from(file)),
+            _ => Err(SpecError::NoFile(kind)),
+        };
+        match kind {
+            "kernel" => match rest {
+                None => Ok(Self::Kernel),
+                Some(rest) => Err(SpecError::Kernel(rest.into())),
+            },
+            "model" => model(rest).map(Self::Model),
+            "vmcore" => Ok(Self::Vmcore(file("vmcore")?)),
+            "raw" => Ok(Self::Raw(file("raw")?)),
+            _ => Err(SpecError::Unknown(text.into())),
+        }
+    }
+}
+
+fn model(rest: Option<&str>) -> Result<ModelSpec, SpecError> {
+    match rest {
+        None => Ok(ModelSpec::Default),
+        Some("") => Err(SpecError::Empty),
+        Some(word) if word.starts_with(|c: char| c.is_ascii_digit()) => {
+            let bytes = size(word);
+            bytes
+                .map(ModelSpec::Size)
+                .ok_or_else(|| SpecError::Size(word.into()))
+        }
+        Some(recipe) => Ok(ModelSpec::Recipe(recipe.into())),
+    }
+}
+
+/// `256M`: a number of bytes, or of the next power of 1024.
+fn size(word: &str) -> Option<u64> {
+    let at = word.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = word.split_at(at.unwrap_or(word.len()));
+    let shift = match unit {
+        "" => 0,
+        "k" | "K" => 10,
+        "m" | "M" => 20,
+        "g" | "G" => 30,
+        "t" | "T" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+impl fmt::Display for MachineSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel => f.write_str("kernel"),
+            Self::Model(ModelSpec::Default) => f.write_str("model"),
+            Self::Model(ModelSpec::Size(bytes)) => {
+                let (number, unit) = [(30, "G"), (20, "M"), (10, "K")]
+                    .into_iter()
+                    .map(|(shift, unit)| (1 << shift, unit))
+                    .find(|(power, _)| *bytes > 0 && bytes % power == 0)
+                    .map_or((*bytes, ""), |(power, unit)| {
+                        (bytes / power, unit)
+                    });
+                write!(f, "model:{number}{unit}")
+            }
+            Self::Model(ModelSpec::Recipe(path)) => {
+                write!(f, "model:{}", path.display())
+            }
+            Self::Vmcore(path) => write!(f, "vmcore:{}", path.display()),
+            Self::Raw(path) => write!(f, "raw:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_machine_is_understood() {
+        for (text, want) in [
+            ("kernel", MachineSpec::Kernel),
+            ("model", MachineSpec::Model(ModelSpec::Default)),
+            ("model:256M", MachineSpec::Model(ModelSpec::Size(256 << 20))),
+            ("model:4096", MachineSpec::Model(ModelSpec::Size(4096))),
+            ("model:2g", MachineSpec::Model(ModelSpec::Size(2 << 30))),
+            (
+                "model:a/b:c",
+                MachineSpec::Model(ModelSpec::Recipe("a/b:c".into())),
+            ),
+            ("vmcore:/x/y", MachineSpec::Vmcore("/x/y".into())),
+            ("raw:mem", MachineSpec::Raw("mem".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_machine_is_named() {
+        for (text, word) in [
+            ("", "\"\""),
+            ("modle", "\"modle\""),
+            ("Model", "\"Model\""),
+            ("kernel:0", "\"0\""),
+            ("vmcore", "vmcore:FILE"),
+            ("raw:", "raw:FILE"),
+            ("model:", "model:"),
+            ("model:12Q", "\"12Q\""),
+            ("model:1M2", "\"1M2\""),
+            ("model:99999999999999999999", "\"99999999999999999999\""),
+            ("model:16777216T", "\"16777216T\""),
+        ] {
+            let e = text.parse::<MachineSpec>().unwrap_err().to_string();
+            assert!(e.contains(word), "{text}: {e}");
+        }
+    }
+
+    #[test]
+    fn a_machine_is_shown_as_it_is_named() {
+        for text in [
+            "kernel",
+            "model",
+            "model:256M",
+            "model:3G",
+            "model:1000",
+            "model:0",
+            "model:x.recipe",
+            "vmcore:a",
+            "raw:b",
+        ] {
+            let spec: MachineSpec = text.parse().unwrap();
+            assert_eq!(spec.to_string(), text);
+        }
+    }
+}
