@@ -107,7 +107,8 @@ livedump_workers_start(size_t n, void (*run)(void *), void *arg)
 	workers->n = n;
 	workers->run = run;
 	workers->arg = arg;
-	workers->queue = taskqueue_create("livedump", M_WAITOK,
+	/* witness(4) tells locks by name: not the livedump lock's. */
+	workers->queue = taskqueue_create("livedump workers", M_WAITOK,
 	    taskqueue_thread_enqueue, &workers->queue);
 	/* What they share is on the caller's stack, which must stay in. */
 	workers->caller = curproc;
