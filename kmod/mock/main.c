@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The very object that goes into livedump.ko, linked with a mock of the shim
+ * and driven through its three entries.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../csrc/livedump_ioctl.h"
+#include "../csrc/livedump_shim.h"
+#include "mock.h"
+
+#define	CHECK(cond) do {						\
+	if (!(cond)) {							\
+		fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);\
+		exit(1);						\
+	}								\
+} while (0)
+
+enum { OK = 0, EPERM_ = 1, EINTR_ = 4, EIO_ = 5, EBADF_ = 9, EBUSY_ = 16,
+    EINVAL_ = 22, ENOTTY_ = 25, ENOSPC_ = 28 };
+
+static void
+reset(void)
+{
+	free(mock_file.data);
+	memset(&mock_file, 0, sizeof(mock_file));
+	mock_file.writable = mock_file.regular = true;
+	mock_file.space = ~0UL >> 1;
+	mock_priv_read = mock_priv_write = mock_event_error = 0;
+	mock_jailed = false;
+	mock_ncpus_now = 2;
+	mock_threads_refused = 0;
+	mock_physmem_now = 1UL << 30;
+	mock_fail_at = mock_signal_at = -1;
+}
+
+static int
+kerneldump(int compression)
+{
+	struct mem_livedump_arg arg = { .fd = 3, .compression = compression };
+
+	return (livedump_entry_request(MEM_KERNELDUMP, &arg, sizeof(arg)));
+}
+
+static struct mem_minidump_arg
+request(void)
+{
+	struct mem_minidump_arg arg;
+
+	memset(&arg, 0, sizeof(arg));
+	arg.mda_version = MINIDUMP_ARG_VERSION;
+	arg.mda_fd = 3;
+	return (arg);
+}
+
+static int
+minidump(struct mem_minidump_arg *arg)
+{
+	return (livedump_entry_request(MEM_MINIDUMP, arg, sizeof(*arg)));
+}
+
+static uint64_t
+be64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, 8);
+	return (__builtin_bswap64(v));
+}
+
+/* A dump without its kernel dump header, against the machine. */
+static void
+check_body(const uint8_t *body, size_t len)
+{
+	uint32_t version, msgbuf, bitmap, pmap, avail = 0;
+	size_t at = PAGE, bit = 0, bits = 0;
+	const uint8_t *set;
+	uint64_t pa;
+
+	CHECK(memcmp(body, "minidump FreeBSD/amd64", 23) == 0);
+	memcpy(&version, body + 24, 4);
+	memcpy(&msgbuf, body + 28, 4);
+	memcpy(&bitmap, body + 32, 4);
+	memcpy(&pmap, body + 36, 4);
+	CHECK(version == mock_minidump_version);
+	if (version == 3)
+		memcpy(&avail, body + 64, 4);
+	CHECK(msgbuf == MOCK_MSGBUF_BYTES && bitmap % PAGE == 0);
+	CHECK(pmap == 4 * PAGE && avail == (version == 3 ? PAGE : 0));
+	CHECK(memcmp(body + at, mock_msgbuf, msgbuf) == 0);
+	at += (msgbuf + PAGE - 1) / PAGE * PAGE;
+	CHECK(avail == 0 || memcmp(body + at, mock_avail, 48) == 0);
+	at += avail;
+	set = body + at;
+	at += bitmap;
+	CHECK(memcmp(body + at, mock_mem + 0x4000, PAGE) == 0);
+	CHECK(memcmp(body + at + 2 * PAGE, mock_mem + 0x5000, PAGE) == 0);
+	at += pmap;
+	for (pa = version == 2 ? 0 : PAGE; pa < MEM_BYTES; pa += PAGE, bit++) {
+		if (version == 3 && pa == 0x9f000)
+			pa = 0x100000;
+		bits = bit + 1;
+		CHECK((set[bit / 8] >> bit % 8 & 1) == mock_expects(pa));
+		if (!mock_expects(pa))
+			continue;
+		CHECK(at + PAGE <= len);
+		CHECK(memcmp(body + at, mock_mem + pa, PAGE) == 0);
+		at += PAGE;
+	}
+	CHECK(at == len);
+	for (bit = bits; bit < bitmap * 8UL; bit++)
+		CHECK((set[bit / 8] >> bit % 8 & 1) == 0);
+}
+
+/* The file as the request left it; the dump's length in it is returned. */
+static size_t
+check_file(int compression)
+{
+	const uint8_t *tail;
+	uint64_t length;
+	size_t i;
+	uint32_t word, parity = 0;
+
+	CHECK(mock_file.len > 512 && mock_file.len % PAGE == 512);
+	tail = mock_file.data + mock_file.len - 512;
+	CHECK(memcmp(tail, "FreeBSD Kernel Dump", 20) == 0);
+	for (i = 0; i < 512; i += 4) {
+		memcpy(&word, tail + i, 4);
+		parity ^= word;
+	}
+	CHECK(parity == 0);
+	CHECK(tail[495] == compression);
+	CHECK(strcmp((const char *)tail + 64, "mock") == 0);
+	length = be64(tail + 40);
+	CHECK((length + PAGE - 1) / PAGE * PAGE == mock_file.len - 512);
+	return (length);
+}
+
+/* Through gzip(1), so that nothing of ours says that it is good. */
+static void
+check_gzip(size_t length)
+{
+	char name[] = "/tmp/livedump-mock.XXXXXX", command[64];
+	uint8_t *body = malloc(64UL << 20);
+	size_t len;
+	FILE *f;
+	int fd = mkstemp(name);
+
+	CHECK(fd >= 0 && (f = fdopen(fd, "w")) != NULL);
+	CHECK(fwrite(mock_file.data, 1, length, f) == length);
+	fclose(f);
+	snprintf(command, sizeof(command), "gzip -dc < %s", name);
+	CHECK((f = popen(command, "r")) != NULL);
+	len = fread(body, 1, 64UL << 20, f);
+	CHECK(pclose(f) == 0);
+	remove(name);
+	check_body(body, len);
+	CHECK(be64(mock_file.data + mock_file.len - 512 + 496) == len);
+	free(body);
+}
+
+static void
+the_stock_request_writes_a_sound_dump(void)
+{
+	size_t length;
+
+	for (mock_minidump_version = 2; mock_minidump_version <= 3;
+	    mock_minidump_version++) {
+		mock_machine();
+		reset();
+		CHECK(kerneldump(0) == OK);
+		length = check_file(0);
+		check_body(mock_file.data, length);
+		reset();
+		CHECK(kerneldump(1) == OK);
+		check_gzip(check_file(1));
+		CHECK(mock_held == 0);
+	}
+	mock_minidump_version = 3;
+	mock_machine();
+}
+
+static void
+ours_tells_what_it_did(void)
+{
+	struct mem_minidump_arg arg = request(), estimate;
+	struct mem_minidump_status status;
+	size_t length;
+
+	reset();
+	CHECK(minidump(&arg) == OK);
+	length = check_file(0);
+	CHECK(arg.mda_dumplength == length && arg.mda_dumpextent == length);
+	CHECK(arg.mda_minidump_version == 3 && arg.mda_stage == 13);
+	CHECK(arg.mda_pages > 600 && arg.mda_zero_pages > 0);
+
+	estimate = request();
+	estimate.mda_flags = MINIDUMP_ESTIMATE;
+	estimate.mda_fd = -1;
+	CHECK(minidump(&estimate) == OK);
+	CHECK(estimate.mda_pages == arg.mda_pages);
+	CHECK(estimate.mda_dumpextent == arg.mda_dumpextent);
+
+	CHECK(livedump_entry_request(MEM_MINIDUMP_STATUS, &status,
+	    sizeof(status)) == OK);
+	CHECK(status.mds_last_error == 0 && status.mds_last_pid == 4711);
+	CHECK(status.mds_completed > 0 && status.mds_pid == 0);
+	memset(&status, 0xff, sizeof(status));
+	livedump_entry_status(&status);
+	CHECK(status.mds_version == MINIDUMP_ARG_VERSION);
+	CHECK(mock_held == 0);
+}
+
+static void
+bad_requests_have_their_errno(void)
+{
+	struct mem_minidump_arg arg;
+
+	reset();
+	CHECK(livedump_entry_takes(MEM_MINIDUMP, false));
+	CHECK(livedump_entry_takes(MEM_MINIDUMP_STATUS, false));
+	CHECK(livedump_entry_takes(MEM_KERNELDUMP, true));
+	CHECK(!livedump_entry_takes(MEM_KERNELDUMP, false));
+	CHECK(!livedump_entry_takes(0xc0406d34, true));
+	CHECK(!livedump_entry_takes(MEM_MINIDUMP | 1UL << 32, true));
+	arg = request();
+	CHECK(livedump_entry_request(0xc0406d34, &arg, 64) == ENOTTY_);
+	CHECK(livedump_entry_request(MEM_MINIDUMP, &arg, 64) == ENOTTY_);
+
+	mock_priv_read = EPERM_;
+	CHECK(kerneldump(0) == EPERM_);
+	mock_priv_read = 0;
+	mock_priv_write = EPERM_;
+	CHECK(minidump(&arg) == EPERM_);
+	mock_priv_write = 0;
+	mock_jailed = true;
+	CHECK(minidump(&arg) == EPERM_);
+	mock_jailed = false;
+
+	arg = request();
+	arg.mda_version = 2;
+	CHECK(minidump(&arg) == EINVAL_);
+	arg = request();
+	arg.mda_reserved[4] = 1;
+	CHECK(minidump(&arg) == EINVAL_);
+	arg = request();
+	arg.mda_fd = 4;
+	CHECK(minidump(&arg) == EBADF_);
+	mock_file.writable = false;
+	CHECK(kerneldump(0) == EBADF_);
+	mock_file.writable = true;
+	mock_file.regular = false;
+	CHECK(kerneldump(0) == EINVAL_);
+	mock_file.regular = true;
+	CHECK(kerneldump(2) == EINVAL_);
+	CHECK(kerneldump(9) == EINVAL_);
+	mock_event_error = 45;
+	CHECK(kerneldump(0) == 45);
+	CHECK(mock_held == 0 && mock_file.len == 0);
+
+	reset();
+	CHECK(livedump_try_xlock());
+	CHECK(kerneldump(0) == EBUSY_);
+	arg = request();
+	arg.mda_flags = MINIDUMP_WAIT;
+	mock_signal_at = 0;
+	CHECK(minidump(&arg) == EINTR_);
+	livedump_xunlock();
+	CHECK(mock_held == 0);
+}
+
+static void
+a_full_disk_and_a_signal_leave_an_empty_file(void)
+{
+	uint64_t space;
+	long at;
+
+	for (space = 0; space < 3UL << 20; space += 300000) {
+		reset();
+		mock_file.space = space;
+		CHECK(kerneldump(0) == ENOSPC_);
+		CHECK(mock_file.len == 0 && mock_held == 0);
+	}
+	for (at = 0; at < 20; at++) {
+		reset();
+		mock_signal_at = at;
+		CHECK(kerneldump(1) == EINTR_);
+		CHECK(mock_file.len == 0 && mock_held == 0);
+	}
+}
+
+/* Every call that can fail does, once, plain and compressed. */
+static void
+each_failure_is_answered_and_everything_given_back(void)
+{
+	int compression, error;
+	long nth;
+
+	for (compression = 0; compression <= 1; compression++) {
+		for (nth = 0;; nth++) {
+			reset();
+			mock_fail_at = nth;
+			mock_fail_with = EIO_;
+			error = kerneldump(compression);
+			CHECK(mock_held == 0);
+			if (mock_fail_at >= 0)
+				break;
+			CHECK(error != OK);
+		}
+		CHECK(error == OK && nth > 10);
+	}
+}
+
+static void
+any_number_of_threads_writes_the_same_dump(void)
+{
+	struct mem_minidump_arg arg;
+	uint8_t *first = NULL;
+	unsigned n, refused;
+	size_t len = 0;
+
+	for (n = 1; n <= 8; n++) {
+		for (refused = 0; refused < n; refused++) {
+			reset();
+			mock_threads_refused = refused;
+			arg = request();
+			arg.mda_compression = MINIDUMP_COMP_GZIP;
+			arg.mda_workers = n;
+			CHECK(minidump(&arg) == OK && mock_held == 0);
+			if (first == NULL) {
+				len = mock_file.len;
+				first = malloc(len);
+				memcpy(first, mock_file.data, len);
+			}
+			CHECK(len == mock_file.len);
+			CHECK(memcmp(first, mock_file.data, len) == 0);
+		}
+	}
+	free(first);
+}
+
+static void
+memory_is_bounded_by_the_machines(void)
+{
+	struct mem_minidump_arg arg = request();
+
+	reset();
+	mock_physmem_now = 64UL << 20;
+	arg.mda_compression = MINIDUMP_COMP_GZIP;
+	arg.mda_workers = 64;
+	CHECK(minidump(&arg) == 12);
+	CHECK(mock_held == 0 && mock_file.len == 0);
+	arg.mda_workers = 1;
+	CHECK(minidump(&arg) == OK);
+}
+
+int
+main(void)
+{
+	mock_machine();
+	the_stock_request_writes_a_sound_dump();
+	ours_tells_what_it_did();
+	bad_requests_have_their_errno();
+	a_full_disk_and_a_signal_leave_an_empty_file();
+	each_failure_is_answered_and_everything_given_back();
+	any_number_of_threads_writes_the_same_dump();
+	memory_is_bounded_by_the_machines();
+	reset();
+	printf("mock: all tests passed\n");
+	return (0);
+}

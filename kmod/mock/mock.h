@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the tests see of the mock: a machine of 32 MB, one file, and counts of
+ * everything that is to be given back.
+ */
+#ifndef _MOCK_H_
+#define	_MOCK_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define	PAGE		4096
+#define	MEM_BYTES	(32UL << 20)
+
+/* The machine. */
+extern uint8_t *mock_mem;		/* physical address 0 */
+extern uint64_t mock_avail[][2];
+extern bool mock_nodump[MEM_BYTES / PAGE];
+extern uint64_t mock_bitset[];
+extern char mock_msgbuf[];
+extern uint32_t mock_minidump_version;
+#define	MOCK_MSGBUF_BYTES	5000
+void	mock_machine(void);
+/* What the dump must contain: page by page, computed apart. */
+bool	mock_expects(uint64_t pa);
+
+/* The caller and its file. */
+extern struct mock_file {
+	uint8_t	*data;
+	size_t	len, room;
+	bool	writable, regular;
+	uint64_t space;			/* ENOSPC beyond */
+} mock_file;
+
+/* What it answers. */
+extern int mock_priv_read, mock_priv_write, mock_event_error;
+extern bool mock_jailed;
+extern int mock_ncpus_now, mock_threads_refused;
+extern uint64_t mock_physmem_now;
+/* The nth call from now that can fail does, with this errno. */
+extern long mock_fail_at;
+extern int mock_fail_with;
+/* The nth look at signals from now finds one. */
+extern long mock_signal_at;
+
+/* What must be zero between requests. */
+extern long mock_held;
+extern long mock_calls;
+
+#endif /* !_MOCK_H_ */
