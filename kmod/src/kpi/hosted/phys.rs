@@ -170,6 +170,18 @@ impl Phys {
         Ok(())
     }
 
+    /// Writes the page that holds `pa`, a word at a time.
+    ///
+    /// # Errors
+    /// `EFAULT` where there is no memory.
+    pub fn write_page(&self, pa: Paddr, page: &Page) -> Result<()> {
+        let (from, _) = page.as_chunks();
+        for (word, &w) in self.page_to_write(pa.0)?.iter().zip(from) {
+            word.store(u64::from_le_bytes(w), Ordering::Release);
+        }
+        Ok(())
+    }
+
     /// Loads the aligned word that holds `pa`.
     ///
     /// # Errors

@@ -119,8 +119,9 @@ pub(super) fn kernel(mem: &Memory, image: &Image) -> Option<Vec<u8>> {
     for &(name, s) in &symbols {
         let part = parts.iter().find(|p| p.section == s.section);
         let kind = match s.section {
-            Section::Text => elf::STT_FUNC,
-            Section::Absolute => elf::STT_NOTYPE,
+            // btext and etext are places.
+            Section::Text if s.size > 0 => elf::STT_FUNC,
+            Section::Text | Section::Absolute => elf::STT_NOTYPE,
             _ => elf::STT_OBJECT,
         };
         w.write_symbol(&Sym {

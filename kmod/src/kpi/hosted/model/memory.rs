@@ -103,6 +103,6 @@ impl Memory {
                 return Ok(());
             }
         }
-        self.phys.write(Paddr(pa), page.unwrap_or(&zero))
+        self.phys.write_page(Paddr(pa), page.unwrap_or(&zero))
     }
 }

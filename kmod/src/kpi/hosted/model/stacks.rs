@@ -86,15 +86,24 @@ impl Functions {
 
     /// Writes the first instructions of each function.
     pub(super) fn write(&self, mem: &Memory) -> Result<()> {
-        let prologue: &[u8] = match mem.kva.machine {
-            // push %rbp; mov %rsp,%rbp
-            Machine::Amd64 => &[0x55, 0x48, 0x89, 0xe5],
-            // stp x29, x30, [sp, #-16]!; mov x29, sp
-            Machine::Arm64 => &[0xfd, 0x7b, 0xbf, 0xa9, 0xfd, 3, 0, 0x91],
+        // What a frame starts with, and then nothing to do.
+        let (prologue, nop): (&[u8], &[u8]) = match mem.kva.machine {
+            // push %rbp; mov %rsp,%rbp; nop
+            Machine::Amd64 => (&[0x55, 0x48, 0x89, 0xe5], &[0x90]),
+            // stp x29, x30, [sp, #-16]!; mov x29, sp; nop
+            Machine::Arm64 => (
+                &[0xfd, 0x7b, 0xbf, 0xa9, 0xfd, 3, 0, 0x91],
+                &[0x1f, 0x20, 0x03, 0xd5],
+            ),
         };
+        let code: Vec<u8> = prologue
+            .iter()
+            .chain(nop.iter().cycle())
+            .copied()
+            .take(FUNCTION_BYTES as usize)
+            .collect();
         for &(_, at) in &self.0 {
-            mem.write(at, &[0; FUNCTION_BYTES as usize])?;
-            mem.write(at, prologue)?;
+            mem.write(at, &code)?;
         }
         Ok(())
     }

@@ -307,9 +307,15 @@ fn recipe(name: &str) -> Recipe {
 
 #[test]
 fn every_recipe_of_the_tests_is_a_whole_machine() {
-    for name in
-        ["amd64-15.1", "amd64-12.1", "arm64-15", "holes", "gigabyte", "busy"]
-    {
+    for name in [
+        "amd64-15.1",
+        "amd64-12.1",
+        "arm64-15",
+        "arm64-13",
+        "holes",
+        "gigabyte",
+        "busy",
+    ] {
         let m = ModelMachine::build(&recipe(name)).unwrap();
         check(&m);
     }
