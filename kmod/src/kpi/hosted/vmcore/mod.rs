@@ -16,6 +16,8 @@
 mod cache;
 mod open;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tests;
 
 pub use open::VmcoreError;

@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Small dumps made here byte by byte, and two real ones, which are beside
-//! the project and not in it.
+//! Small dumps, made here byte by byte.
 
 use super::*;
 use memdev::addr::Vaddr;
 use memdev::arch::{self, Entry, span};
 use memdev::dump_avail;
-use std::boxed::Box;
+use std::format;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::string::ToString;
 use std::vec;
-use std::{eprintln, format};
 
 const AVAIL: [(u64, u64); 2] = [(0, 0x9000), (0x10_0000, 0x20_0000)];
 const KVA: u64 = 0xffff_fe00_0000_0000;
 
 /// A file in the temporary directory, gone when the value is.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -25,7 +22,7 @@ impl Drop for Scratch {
     }
 }
 
-fn scratch(name: &str, contents: &[u8]) -> Scratch {
+pub(super) fn scratch(name: &str, contents: &[u8]) -> Scratch {
     let name = format!("livedump-vmcore-{}-{name}", std::process::id());
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, contents).unwrap();
@@ -99,7 +96,7 @@ fn small_dump(h: &MinidumpHeader) -> Vec<u8> {
 }
 
 /// What maps `va`, found as the engine finds it.
-fn translate(m: &VmcoreMachine, va: u64) -> Option<Paddr> {
+pub(super) fn translate(m: &VmcoreMachine, va: u64) -> Option<Paddr> {
     let t = m.target();
     let mut table = t.root;
     for level in (0..=t.root_level).rev() {
@@ -297,7 +294,7 @@ fn what_is_wrong_is_named_with_file_and_offset() {
     for i in 0..65u64 {
         let at = avail + 16 * i as usize;
         f[at..at + 8].copy_from_slice(&(i << 20).to_le_bytes());
-        f[at + 8..at + 16].copy_from_slice(&(i + 1 << 20).to_le_bytes());
+        f[at + 8..at + 16].copy_from_slice(&((i + 1) << 20).to_le_bytes());
     }
     says("many", &f, "at most 64 ranges");
     let mut f = whole.clone();
@@ -349,87 +346,4 @@ fn a_header_of_noise_is_an_error_or_a_machine_and_no_panic() {
             translate(&m, next() | 0xffff << 48);
         }
     }
-}
-
-/// A real dump, unpacked; `None`, said aloud, where it is not here.
-fn real(name: &str) -> Option<Scratch> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let packed = root.join("../shared/vmcores").join(format!("{name}.bz2"));
-    if !packed.exists() {
-        eprintln!("skipped: no {name}.bz2 in ../shared/vmcores");
-        return None;
-    }
-    let out = scratch(name, b"");
-    let file = std::fs::File::create(&out.0).unwrap();
-    let done = Command::new("bzip2")
-        .arg("-dc")
-        .arg(&packed)
-        .stdout(Stdio::from(file))
-        .status();
-    if !done.is_ok_and(|s| s.success()) {
-        eprintln!("skipped: no bzip2 to unpack {name}.bz2");
-        return None;
-    }
-    Some(out)
-}
-
-fn bytes_at(m: &VmcoreMachine, va: u64) -> [u8; 8] {
-    let pa = translate(m, va).unwrap();
-    let mut page = [0; PAGE_SIZE];
-    m.read_page(pa, &mut page).unwrap();
-    let at = pa.0 as usize % PAGE_SIZE;
-    page[at..at + 8].try_into().unwrap()
-}
-
-fn check_every_page(m: &VmcoreMachine, path: &Path) {
-    let file = std::fs::File::open(path).unwrap();
-    let end = file.metadata().unwrap().len();
-    let avail = DumpAvail::new(&m.ranges).unwrap();
-    let (mut page, mut want) = ([0; PAGE_SIZE], Box::new([0; PAGE_SIZE]));
-    for (rank, bit) in m.set.iter().enumerate() {
-        let at = m.layout.pages + rank as u64 * 4096;
-        let there = (end - at).min(4096) as usize;
-        want.fill(0);
-        file.read_exact_at(&mut want[..there], at).unwrap();
-        m.read_page(avail.pa_of(bit).unwrap(), &mut page).unwrap();
-        assert_eq!(page, *want, "bit {bit}");
-    }
-}
-
-#[test]
-fn a_real_amd64_kernels_variables_are_found_through_the_tables() {
-    let Some(file) = real("vmcore-amd64-minidump") else { return };
-    let m = VmcoreMachine::open(&file.0).unwrap();
-    assert_eq!(m.pages() + m.missing_pages(), 24144);
-    assert_eq!(m.missing_pages(), 1392, "the file is a shortened one");
-    let t = m.target();
-    assert_eq!(t.bitset_bits, 32634);
-    assert_eq!(t.kva_end, Vaddr(0xffff_ffff_c000_0000));
-    assert_eq!(translate(&m, 0xffff_ffff_81cd_4c0c), Some(Paddr(0x1cd_4c0c)));
-    let int =
-        |va| u32::from_le_bytes(bytes_at(&m, va)[..4].try_into().unwrap());
-    assert_eq!(int(0xffff_ffff_81cd_4c0c), 100, "hz");
-    assert_eq!(int(0xffff_ffff_81ca_69a8), 100_670, "dumptid");
-    assert_eq!(int(0xffff_ffff_815c_a590), 320, "pcb_size");
-    let allproc = u64::from_le_bytes(bytes_at(&m, 0xffff_ffff_81c9_a2f0));
-    assert_eq!(allproc, 0xffff_f800_02c3_b528);
-    check_every_page(&m, &file.0);
-}
-
-#[test]
-fn a_real_arm64_kernels_variables_are_found_through_the_tables() {
-    let Some(file) = real("vmcore-arm64-minidump") else { return };
-    let m = VmcoreMachine::open(&file.0).unwrap();
-    assert_eq!(m.pages() + m.missing_pages(), 19296);
-    assert_eq!(m.target().bitset_bits, 64816);
-    let pa = translate(&m, 0xffff_0000_00e2_651c);
-    assert_eq!(pa, Some(Paddr(0x44a2_651c)));
-    let int =
-        |va| u32::from_le_bytes(bytes_at(&m, va)[..4].try_into().unwrap());
-    assert_eq!(int(0xffff_0000_00e2_651c), 1000, "hz");
-    assert_eq!(int(0xffff_0000_00df_3cf0), 100_137, "dumptid");
-    assert_eq!(int(0xffff_0000_0096_bc0c), 1376, "pcb_size");
-    let allproc = u64::from_le_bytes(bytes_at(&m, 0xffff_0000_00de_7230));
-    assert_eq!(allproc, 0xffff_a000_09f0_f000);
-    check_every_page(&m, &file.0);
 }
