@@ -5,8 +5,8 @@
 
 use super::HostedKernel;
 use super::compressor::Compressor;
-use super::fault::Method;
 use super::memory::{Array, Pages, Words};
+use super::method::Method;
 use super::process::{Descriptor, Process};
 use super::threads::{self, HostedMonitor};
 use crate::error::{Errno, Result};

@@ -7,8 +7,8 @@
 //! not wait for memory.
 
 use super::HostedKernel;
-use super::fault::Method;
 use super::memory::Taken;
+use super::method::Method;
 use crate::error::{Errno, Result};
 use crate::kpi::compress_bound;
 use flate2::{Compress, Crc, FlushCompress, Status};

@@ -3,10 +3,10 @@
 //!
 //! ```text
 //!   Process::ioctl --> Livedump (the engine) --> Caller: Kpi
-//!                                                 |-- Machine    memory: model, vmcore, raw
-//!                                                 |-- Process    credentials, descriptors, signals
-//!                                                 |-- Vnode      where the dump goes
-//!                                                 '-- HostedKernel  one lock, events, books, faults
+//!     Machine       memory: model, vmcore, raw   <--|
+//!     Process       credentials, files, signals  <--|
+//!     Vnode         where the dump goes          <--|
+//!     HostedKernel  lock, events, books, faults  <--'
 //! ```
 //!
 //! It does what the trait asks and no more. Everything the engine takes is
@@ -20,6 +20,7 @@ pub mod fault;
 pub mod lock;
 pub mod machine;
 pub mod memory;
+pub mod method;
 pub mod model;
 pub mod phys;
 pub mod process;
@@ -36,10 +37,11 @@ pub use caller::Caller;
 
 use crate::error::Result;
 use crate::livedump::Livedump;
-use fault::{Faults, Method};
+use fault::Faults;
 use lock::SleepLock;
 use machine::Machine;
 use memory::Memory;
+use method::Method;
 use parking_lot::RwLock;
 use process::{Credentials, Process};
 use std::sync::Arc;

@@ -14,13 +14,14 @@
 //! file ends in is there, zero behind the end.
 
 mod cache;
+mod error;
 mod open;
 #[cfg(test)]
 mod real;
 #[cfg(test)]
 mod tests;
 
-pub use open::VmcoreError;
+pub use error::VmcoreError;
 
 use super::errno::from_host;
 use super::machine::Machine;

@@ -2,20 +2,20 @@
 //! Opening a minidump as a machine: everything the file claims is held
 //! against the file, and against what a kernel can be, before it is used.
 
-use super::VmcoreMachine;
 use super::cache::TableCache;
+use super::{VmcoreError, VmcoreMachine};
 use crate::kpi::hosted::tables::Tables;
 use memdev::addr::{PAGE_SIZE, Paddr, round_page};
 use memdev::arch;
 use memdev::bitset::{Bitset, Rank, rank_entries, words_for};
-use memdev::dump_avail::{self, DumpAvail, DumpAvailError};
+use memdev::dump_avail::{self, DumpAvail};
 use memdev::kerneldump::{self, Compression, KernelDumpHeader};
-use memdev::minidump::{HEADER_SIZE, Layout, MinidumpError, MinidumpHeader};
+use memdev::minidump::{HEADER_SIZE, Layout, MinidumpHeader};
 use std::borrow::ToOwned;
 use std::fs::File;
-use std::io::{Error, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
@@ -29,122 +29,6 @@ const MAX_MSGBUF: u64 = 64 << 20;
 const MAX_DUMP_AVAIL: u64 = 16 * PAGE_SIZE as u64;
 /// The version string where the file has no header that tells it.
 const NO_VERSION: &str = "FreeBSD (version not in the dump)\n";
-
-/// Why a file cannot be a machine.
-#[derive(Debug, thiserror::Error)]
-pub enum VmcoreError {
-    /// It cannot be opened, or not be asked for its size.
-    #[error("cannot open {}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Error,
-    },
-    /// It cannot be read.
-    #[error(
-        "cannot read the {section} at offset {offset:#x} of {}",
-        path.display()
-    )]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What was wanted.
-        section: &'static str,
-        /// Where.
-        offset: u64,
-        /// Why.
-        #[source]
-        source: Error,
-    },
-    /// It is packed.
-    #[error("{} is compressed ({format}): unpack it first", path.display())]
-    Compressed {
-        /// The file.
-        path: PathBuf,
-        /// With what.
-        format: &'static str,
-    },
-    /// Its first page is not a minidump's.
-    #[error("{} cannot be a machine", path.display())]
-    Header {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: MinidumpError,
-    },
-    /// amd64 minidumps before version 2 have no page directories.
-    #[error(
-        "{} is an amd64 minidump of version 1 (offset 24), whose flat page \
-         table no kernel walks any more: expected 2 or 3",
-        path.display()
-    )]
-    Version1 {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A section is not what its header or a kernel makes of it.
-    #[error(
-        "{}: the {section} at offset {offset:#x} has {found} bytes, \
-         expected {expected}",
-        path.display()
-    )]
-    Section {
-        /// The file.
-        path: PathBuf,
-        /// Which.
-        section: &'static str,
-        /// Where.
-        offset: u64,
-        /// Its size.
-        found: u64,
-        /// What it should be.
-        expected: String,
-    },
-    /// dump_avail contradicts itself.
-    #[error("{}: bad dump_avail at offset {offset:#x}", path.display())]
-    DumpAvail {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        offset: u64,
-        /// Why.
-        #[source]
-        source: DumpAvailError,
-    },
-    /// The kernel map is where no kernel has it.
-    #[error(
-        "{}: {pages} pages of page tables for a kernel map at {kernbase:#x} \
-         (offset 40) with memory up to {memory_end:#x}",
-        path.display()
-    )]
-    KernelMap {
-        /// The file.
-        path: PathBuf,
-        /// kernbase.
-        kernbase: u64,
-        /// Pages in the pmap section.
-        pages: u64,
-        /// Where memory ends.
-        memory_end: u64,
-    },
-    /// It ends before its data pages begin.
-    #[error(
-        "{} is cut off: it has {len} bytes, its sections before the data \
-         pages {expected}",
-        path.display()
-    )]
-    CutOff {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        len: u64,
-        /// Where the data pages would begin.
-        expected: u64,
-    },
-}
 
 type Result<T> = core::result::Result<T, VmcoreError>;
 
