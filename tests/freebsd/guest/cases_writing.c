@@ -203,7 +203,6 @@ unmounted(void)
 	struct dump_job job = { "/gone/dump", 0, 0 };
 	i64 r, pid;
 
-	sys(SYS_mkdir, "/gone", 0700L);
 	r = mount_fs("tmpfs", 0, "/gone", 0, 0, 0);
 	if (r != 0) {
 		fail("unmount: mounting", "result", r, 0);
