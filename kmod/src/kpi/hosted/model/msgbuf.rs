@@ -6,6 +6,7 @@ use super::memory::Memory;
 use crate::error::Result;
 use memdev::addr::Paddr;
 use std::collections::VecDeque;
+use std::vec;
 use std::vec::Vec;
 
 /// C: `sizeof(struct msgbuf)`.
@@ -74,21 +75,24 @@ impl Ring {
 
     /// Prints. C: `msgbuf_addstr`.
     pub(super) fn append(&mut self, mem: &Memory, text: &str) -> Result<()> {
-        for &byte in text.as_bytes() {
-            let at = Paddr(self.text + u64::from(self.wseq % self.size));
-            let mut old = [0];
-            mem.phys.read(at, &mut old)?;
-            mem.phys.write(at, &[byte])?;
-            self.cksum = self
-                .cksum
-                .wrapping_add(byte.into())
-                .wrapping_sub(old[0].into());
-            self.wseq = (self.wseq + 1) % self.seqmod();
-            if self.log.len() == self.size as usize {
-                self.log.pop_front();
-            }
-            self.log.push_back(byte);
+        let sum = |b: &[u8]| b.iter().map(|&b| u32::from(b)).sum::<u32>();
+        let mut left = text.as_bytes();
+        while !left.is_empty() {
+            let at = self.wseq % self.size;
+            let room = (self.size - at) as usize;
+            let (piece, behind) = left.split_at(left.len().min(room));
+            let pa = Paddr(self.text + u64::from(at));
+            let mut old = vec![0; piece.len()];
+            mem.phys.read(pa, &mut old)?;
+            mem.phys.write(pa, piece)?;
+            self.cksum =
+                self.cksum.wrapping_add(sum(piece)).wrapping_sub(sum(&old));
+            self.wseq = (self.wseq + piece.len() as u32) % self.seqmod();
+            left = behind;
         }
+        self.log.extend(text.as_bytes());
+        let over = self.log.len().saturating_sub(self.size as usize);
+        self.log.drain(..over);
         self.put(mem, CKSUM, self.cksum)?;
         self.put(mem, WSEQ, self.wseq)
     }

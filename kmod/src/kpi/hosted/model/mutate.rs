@@ -16,10 +16,10 @@ use super::kmap::{Kmap, Slot};
 use super::memory::Memory;
 use super::procs::{Kernel, Procs};
 use super::recipe::Mutate;
-use super::rng::{Rng, content, mix};
+use super::rng::{Rng, mix};
 use super::tables::{Prot, demote, leaf, software_bit};
 use crate::error::Result;
-use memdev::addr::{PAGE_SIZE, Paddr};
+use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use std::format;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,7 +131,7 @@ impl Model {
         let end = kmap.next.next_multiple_of(M2) + M2;
         for _ in 0..8 {
             let Some(pa) = kmap.frames.take_any(rng) else { break };
-            self.mem.fill(pa, content(rng.next()).as_ref())?;
+            renew(&self.mem, pa, rng)?;
             if kmap.add_slot(&self.mem, pa).is_none() {
                 kmap.frames.give(pa);
                 break;
@@ -144,17 +144,39 @@ impl Model {
     }
 }
 
+/// What INVARIANTS fills freed memory with, in every word; an entry read out
+/// of it is valid and leads nowhere.
+const JUNK: Page = {
+    let word = 0xdead_c0de_dead_c0df_u64.to_le_bytes();
+    let mut page = [0; PAGE_SIZE];
+    let mut i = 0;
+    while i < PAGE_SIZE {
+        page[i] = word[i % 8];
+        i += 1;
+    }
+    page
+};
+
 /// Frees a page: it is scribbled over first.
 fn free(mem: &Memory, kmap: &mut Kmap, pa: u64) -> Result<()> {
-    let mut junk = [0; PAGE_SIZE];
-    for word in junk.chunks_exact_mut(8) {
-        // What INVARIANTS fills freed memory with; every bit of it is one
-        // that an entry would have.
-        word.copy_from_slice(&0xdead_c0de_dead_c0dfu64.to_le_bytes());
-    }
-    mem.fill(pa, Some(&junk))?;
+    mem.fill(pa, Some(&JUNK))?;
     kmap.frames.give(pa);
     Ok(())
+}
+
+/// Other contents for a page that is taken into use: sometimes none.
+fn renew(mem: &Memory, pa: u64, rng: &mut Rng) -> Result<()> {
+    let (first, step) = (rng.next(), rng.next());
+    if first & 3 == 0 {
+        return mem.fill(pa, None);
+    }
+    let mut page = [0; PAGE_SIZE];
+    let mut word = first;
+    for to in page.as_chunks_mut::<8>().0 {
+        *to = word.to_le_bytes();
+        word = word.wrapping_add(step);
+    }
+    mem.fill(pa, Some(&page))
 }
 
 /// Writes into a page that is malloc(9)'s, UMA's, or nobody's.
@@ -171,7 +193,7 @@ fn page(mem: &Memory, s: &State, rng: &mut Rng) -> Result<()> {
     };
     let Some(pa) = pa else { return Ok(()) };
     if rng.below(8) == 0 {
-        return mem.fill(pa, content(rng.next()).as_ref());
+        return renew(mem, pa, rng);
     }
     for _ in 0..1 + rng.below(16) {
         let at = Paddr(pa + rng.below(PAGE / 8) * 8);
@@ -218,7 +240,7 @@ fn unmap_or_map(mem: &Memory, kmap: &mut Kmap, rng: &mut Rng) -> Result<()> {
         return free(mem, kmap, pa);
     }
     let Some(pa) = kmap.frames.take_any(rng) else { return Ok(()) };
-    mem.fill(pa, content(rng.next()).as_ref())?;
+    renew(mem, pa, rng)?;
     if let Some(slot) = kmap.slots.get_mut(i) {
         slot.page = Some(pa);
     }
@@ -271,7 +293,7 @@ fn bit(
     }
     if kind < 5 && s.uma.len() < MOST_UMA {
         let Some(pa) = s.kmap.frames.take_any(rng) else { return Ok(()) };
-        mem.fill(pa, content(rng.next()).as_ref())?;
+        renew(mem, pa, rng)?;
         set.add(mem, pa);
         s.uma.push(pa);
         return Ok(());

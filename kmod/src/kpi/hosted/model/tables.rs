@@ -3,7 +3,7 @@
 //! `pmap_bootstrap` (arm64), `pmap_kenter`, `pmap_growkernel`.
 
 use super::memory::Memory;
-use memdev::addr::Paddr;
+use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::arch::{ENTRIES, Entry, Machine, amd64, arm64, span};
 
 /// What lies behind an entry.
@@ -121,9 +121,10 @@ pub(super) fn demote(
     pt: u64,
 ) -> crate::error::Result<()> {
     let block = mem.phys.load(entry)?;
-    for i in 0..ENTRIES {
-        let page = machine.split_block(block, 1, i);
-        mem.phys.store(Paddr(pt + 8 * i), page)?;
+    let mut entries = [0; PAGE_SIZE];
+    for (i, entry) in (0..ENTRIES).zip(entries.as_chunks_mut::<8>().0) {
+        *entry = machine.split_block(block, 1, i).to_le_bytes();
     }
+    mem.phys.write_page(Paddr(pt), &entries)?;
     mem.phys.store(entry, table(machine, pt))
 }

@@ -206,6 +206,9 @@ fn check(m: &ModelMachine) {
         (wseq - len..wseq).map(|seq| ring[(seq % size) as usize]).collect();
     assert_eq!(text, m.messages());
     assert!(!text.is_empty());
+    let sum: u32 = ring.iter().map(|&b| u32::from(b)).sum();
+    assert_eq!(r.u32(msgbufp + 24), sum);
+    assert_eq!(r.u32(msgbufp + 28), size * 16);
 
     // Bits: all that nothing maps, none that is not memory.
     let bits = r.bits();
@@ -453,4 +456,33 @@ fn the_smallest_and_a_large_machine_can_be() {
     let r = Reader::new(&m);
     assert_eq!(r.u32(r.sym("hz")), 1000);
     assert!(m.dump_avail().last().unwrap().1 > 1 << 40);
+}
+
+#[test]
+fn garbled_recipes_are_errors_or_machines_and_no_panic() {
+    let text = "machine arm64\nrelease 13.2-RELEASE\ncpus 2\nsize 16M\n\
+                kmap 1M 4K\nmsgbuf 8K\nmessage \"x\"\nprocess 7 a\n\
+                thread 9 b run 1\noffset td_tid 168\nmutate all 3\n";
+    let mut rng = Rng::new(11);
+    let mut built = 0;
+    for _ in 0..3000 {
+        let mut bytes = text.as_bytes().to_vec();
+        for _ in 0..1 + rng.below(3) {
+            let i = rng.below(bytes.len() as u64) as usize;
+            match rng.below(3) {
+                0 => bytes[i] = rng.below(128) as u8,
+                1 => bytes.insert(i, b"0 9KMG\"#\n"[rng.below(9) as usize]),
+                _ => drop(bytes.remove(i)),
+            }
+        }
+        let Ok(recipe) = Recipe::parse(&String::from_utf8(bytes).unwrap())
+        else {
+            continue;
+        };
+        if built < 60 && recipe.ram_bytes() < 64 << 20 {
+            built += 1;
+            let _ = ModelMachine::build(&recipe);
+        }
+    }
+    assert!(built > 20);
 }
