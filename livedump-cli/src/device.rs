@@ -124,8 +124,9 @@ pub fn open(spec: &MachineSpec) -> Result<Box<dyn Device>, OpenError> {
 pub struct MemDevice {
     node: File,
     name: &'static str,
-    /// The thread that waits for a request to be answered.
-    waiting: Mutex<Option<Pthread>>,
+    /// The thread that waits for a request to be answered: a pthread_t,
+    /// which is a pointer on FreeBSD and nothing to be followed here.
+    waiting: Mutex<Option<usize>>,
 }
 
 impl MemDevice {
@@ -157,7 +158,7 @@ impl MemDevice {
             *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) =
                 thread;
         };
-        set(Some(pthread_self()));
+        set(Some(pthread_self() as usize));
         let answer = self.ioctl(request, arg);
         set(None);
         answer
@@ -222,7 +223,7 @@ impl Device for MemDevice {
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = *waiting {
             // It is in `wait` and cannot leave while the lock is held.
-            let _ = pthread_kill(thread, Signal::SIGURG);
+            let _ = pthread_kill(thread as Pthread, Signal::SIGURG);
         }
     }
 }

@@ -2,15 +2,19 @@
 //! Captures in this process, from a hosted machine, into a directory that
 //! has a dump already: what fails must leave that directory as it was.
 
+use super::captured::Captured;
+use super::progress::Progress;
+use super::watch::{Stop, watched};
 use super::*;
-use crate::device::HostedDevice;
+use crate::device::{Device, HostedDevice};
+use crate::error::chain;
 use crate::signals::Event;
 use crate::vmcore::Vmcore;
 use clap::Parser;
 use livedump_kmod::kpi::hosted::Events;
 use livedump_kmod::kpi::hosted::fault::Script;
 use livedump_kmod::kpi::hosted::raw::RawMachine;
-use memdev::ioctl::MemMinidumpStatus;
+use memdev::ioctl::{MemLivedumpArg, MemMinidumpArg, MemMinidumpStatus};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
@@ -18,6 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 #[derive(Parser)]
 struct Line {

@@ -4,8 +4,10 @@
 
 use super::progress::Progress;
 use crate::device::Device;
+use crate::report::note;
 use crate::signals::{Event, Signals};
 use memdev::ioctl::MemMinidumpStatus;
+use memdev::stage::Stage;
 use nix::sys::signal::Signal;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
@@ -55,6 +57,12 @@ fn look(
                 return stop;
             }
             Ok(Event::Stop(signal)) => {
+                if stop.is_none() && device.status().is_err() {
+                    note(
+                        "waiting for the kernel's own facility, which \
+                         cannot be interrupted",
+                    );
+                }
                 stop = stop.or(Some(Stop::Signal(signal)));
             }
             Ok(Event::Info) => {
@@ -86,8 +94,8 @@ fn own_status(device: &dyn Device) -> Option<MemMinidumpStatus> {
     }
     // Ours waits for another to end, or has not begun.
     let stage = match status.pid {
-        0 => memdev::stage::Stage::Idle,
-        _ => memdev::stage::Stage::Lock,
+        0 => Stage::Idle,
+        _ => Stage::Lock,
     };
     Some(MemMinidumpStatus {
         stage: stage as u32,
