@@ -25,7 +25,6 @@ use std::vec::Vec;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 const M2: u64 = 2 << 20;
-const G: u64 = 1 << 30;
 
 /// What building a part gives.
 pub(super) type Built<T> = Result<T, RecipeError>;
@@ -66,51 +65,13 @@ pub(super) fn fault(what: &'static str) -> impl Fn(Errno) -> RecipeError {
     }
 }
 
-fn addresses(recipe: &Recipe) -> Kva {
-    let start = recipe.ram.first().map_or(0, |r| r.0);
-    let end = recipe.ram.last().map_or(0, |r| r.1);
-    let image_bytes = recipe.text.bytes + recipe.data.bytes;
-    let kernphys = recipe.kernphys;
-    match recipe.machine {
-        Machine::Amd64 => {
-            let (dmapbase, dmapend) = if recipe.la57 {
-                (0xff01_0000_0000_0000, 0xff21_0000_0000_0000)
-            } else {
-                (0xffff_f800_0000_0000, 0xffff_fc00_0000_0000)
-            };
-            Kva {
-                machine: Machine::Amd64,
-                kernbase: 0xffff_fe00_0000_0000,
-                dmapbase,
-                dmapend,
-                dmapphys: 0,
-                dmaplimit: end.next_multiple_of(G).max(4 * G),
-                text: AMD64_KERNBASE + M2,
-                kernphys,
-                image_bytes,
-            }
-        }
-        Machine::Arm64 => Kva {
-            machine: Machine::Arm64,
-            kernbase: 0xffff_0000_0000_0000,
-            dmapbase: 0xffff_a000_0000_0000,
-            dmapend: 0xffff_ff00_0000_0000,
-            dmapphys: start / G * G,
-            dmaplimit: end.next_multiple_of(PAGE),
-            text: 0xffff_0000_0000_0000,
-            kernphys,
-            image_bytes,
-        },
-    }
-}
-
 /// Builds the machine.
 pub(super) fn boot(recipe: &Recipe) -> Built<Booted> {
     recipe.check()?;
     let phys = Phys::new(&recipe.ram).ok_or_else(|| {
         RecipeError::machine("two ranges of its memory share a page")
     })?;
-    let mem = Memory { phys, kva: addresses(recipe) };
+    let mem = Memory { phys, kva: Kva::new(recipe) };
     let relative = recipe.machine.has_dump_avail(recipe.minidump);
     let set = DumpSet::new(&recipe.ram, relative);
     let mut frames = Frames::new(&recipe.ram);
@@ -269,7 +230,7 @@ impl Builder<'_> {
             return Ok(());
         }
         let kva = self.mem.kva;
-        let bytes = (kva.dmaplimit - kva.dmapphys).next_multiple_of(G);
+        let bytes = (kva.dmaplimit - kva.dmapphys).next_multiple_of(span(2));
         self.map((kva.dmapbase, kva.dmapphys, bytes), 2, Prot::Data)
     }
 

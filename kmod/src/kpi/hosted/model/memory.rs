@@ -3,10 +3,16 @@
 //! image. What the kernel map has by pages is reached by physical address; the
 //! model itself never translates through tables, which change.
 
+use super::recipe::Recipe;
+use super::variables::AMD64_KERNBASE;
 use crate::error::{Errno, Result};
 use crate::kpi::hosted::phys::Phys;
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use memdev::arch::Machine;
+
+const M2: u64 = 2 << 20;
+const G: u64 = 1 << 30;
+const PAGE: u64 = PAGE_SIZE as u64;
 
 /// Where the direct map and the kernel's image are.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +34,45 @@ pub(super) struct Kva {
 }
 
 impl Kva {
+    /// Where a recipe's kernel has everything.
+    pub(super) fn new(recipe: &Recipe) -> Self {
+        let start = recipe.ram.first().map_or(0, |r| r.0);
+        let end = recipe.ram.last().map_or(0, |r| r.1);
+        let image_bytes = recipe.text.bytes + recipe.data.bytes;
+        let kernphys = recipe.kernphys;
+        match recipe.machine {
+            Machine::Amd64 => {
+                let (dmapbase, dmapend) = if recipe.la57 {
+                    (0xff01_0000_0000_0000, 0xff21_0000_0000_0000)
+                } else {
+                    (0xffff_f800_0000_0000, 0xffff_fc00_0000_0000)
+                };
+                Self {
+                    machine: Machine::Amd64,
+                    kernbase: 0xffff_fe00_0000_0000,
+                    dmapbase,
+                    dmapend,
+                    dmapphys: 0,
+                    dmaplimit: end.next_multiple_of(G).max(4 * G),
+                    text: AMD64_KERNBASE + M2,
+                    kernphys,
+                    image_bytes,
+                }
+            }
+            Machine::Arm64 => Self {
+                machine: Machine::Arm64,
+                kernbase: 0xffff_0000_0000_0000,
+                dmapbase: 0xffff_a000_0000_0000,
+                dmapend: 0xffff_ff00_0000_0000,
+                dmapphys: start / G * G,
+                dmaplimit: end.next_multiple_of(PAGE),
+                text: 0xffff_0000_0000_0000,
+                kernphys,
+                image_bytes,
+            },
+        }
+    }
+
     /// C: `PHYS_IN_DMAP`.
     pub(super) fn phys_in_dmap(&self, pa: u64) -> bool {
         (self.dmapphys..self.dmaplimit).contains(&pa)

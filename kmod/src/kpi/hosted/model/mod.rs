@@ -25,6 +25,7 @@ mod lists;
 mod memory;
 mod msgbuf;
 mod mutate;
+mod mutators;
 mod offsets;
 mod parse;
 mod populate;
@@ -41,7 +42,7 @@ mod typical;
 mod variables;
 mod words;
 
-pub use mutate::Mutators;
+pub use mutators::Mutators;
 pub use recipe::{Process, Recipe, Thread, ThreadState};
 pub use release::Release;
 pub use rng::{nodump_page, pattern_page, pattern_word};

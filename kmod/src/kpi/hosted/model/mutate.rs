@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What a live kernel does to its memory while it is being dumped, by a seed:
 //! between any two KPI calls (`step`), or from threads of the host at any
-//! moment (`start_mutators`).
+//! moment (`mutators`).
 //!
 //! What holds at every moment, as in a kernel: a table's page is filled before
 //! an entry leads to it, and is reused only after none does; a page of the
@@ -16,14 +16,12 @@ use super::kmap::{Kmap, Slot};
 use super::memory::Memory;
 use super::procs::{Kernel, Procs};
 use super::recipe::Mutate;
-use super::rng::{Rng, mix};
+use super::rng::Rng;
 use super::tables::{Prot, demote, leaf, software_bit};
 use crate::error::Result;
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use std::format;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::vec::Vec;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -302,44 +300,4 @@ fn bit(
     let pa = s.uma.swap_remove(i);
     set.drop_page(mem, pa);
     free(mem, &mut s.kmap, pa)
-}
-
-/// Threads that change the machine until this is dropped.
-#[derive(Debug)]
-#[must_use = "dropping it stops the threads"]
-pub struct Mutators {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Mutators {
-    pub(super) fn start(model: &Arc<Model>, threads: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let what = match model.recipe.mutate {
-            m if m.any() => m,
-            _ => Mutate::all(1),
-        };
-        let one = |i| {
-            let (model, stop) = (Arc::clone(model), Arc::clone(&stop));
-            let mut rng = Rng::new(mix(model.recipe.seed) ^ i as u64);
-            std::thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    model.mutate(&what, &mut rng);
-                    std::thread::yield_now();
-                }
-            })
-        };
-        let threads = (0..threads).map(one).collect();
-        Self { stop, threads }
-    }
-}
-
-impl Drop for Mutators {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has said so.
-            let _ = thread.join();
-        }
-    }
 }
