@@ -4,7 +4,11 @@
 //! | | |
 //! |---|---|
 //! | `capture` | machines at rest: the dump is the machine |
+//! | `faults` | what goes wrong: the answer, and what is left behind |
+//! | `race` | machines that run on: bits and pages agree, lists end |
 //! | `vmcore` | real FreeBSD memory, in and out |
 
 mod capture;
+mod faults;
+mod race;
 mod vmcore;

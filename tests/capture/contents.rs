@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Section by section and page by page, against the machine itself.
 
-use livedump_kmod::error::Result;
-use livedump_kmod::kpi::Target;
 use livedump_kmod::kpi::hosted::machine::Machine;
-use livedump_kmod::kpi::hosted::model::{ModelMachine, Recipe};
 use livedump_tests::decoder::{Arch, Dump, RawFile};
 use livedump_tests::expected;
-use livedump_tests::scenario::Scenario;
-use memdev::addr::{Paddr, Page};
+use livedump_tests::scenario::{Scenario, model};
+use livedump_tests::wrapped::Wrapped;
+use memdev::addr::Paddr;
 use std::collections::BTreeSet;
 
 const SECOND: i64 = 1_700_000_123;
@@ -181,42 +179,9 @@ fn blocks_of_two_megabytes_are_taken_apart() {
     compare(&arm64, Arch::Arm64, 3);
 }
 
-/// A machine of which only every 512th page above 1 GB may be in a dump.
-#[derive(Clone)]
-struct Hiding(ModelMachine);
-
-impl Machine for Hiding {
-    fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool {
-        (pa.0 < 1 << 30 || pa.0 & 0x1f_ffff == 0)
-            && self.0.vm_phys_is_dumpable(pa)
-    }
-    fn target(&self) -> Target {
-        self.0.target()
-    }
-    fn dump_avail(&self) -> &[(u64, u64)] {
-        self.0.dump_avail()
-    }
-    fn copy_bitset(&self, words: &mut [u64]) {
-        self.0.copy_bitset(words);
-    }
-    fn copy_msgbuf(&self, text: &mut [u8]) {
-        self.0.copy_msgbuf(text);
-    }
-    fn load_entry(&self, table: Paddr, index: u64) -> u64 {
-        self.0.load_entry(table, index)
-    }
-    fn phys_in_dmap(&self, pa: Paddr) -> bool {
-        self.0.phys_in_dmap(pa)
-    }
-    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
-        self.0.read_page(pa, page)
-    }
-    fn hostname(&self) -> &str {
-        self.0.hostname()
-    }
-    fn version(&self) -> &str {
-        self.0.version()
-    }
+/// Of what lies above 1 GB only every 512th page may be in a dump.
+fn below_or_first_of_a_block(pa: Paddr) -> bool {
+    pa.0 < 1 << 30 || pa.0 & 0x1f_ffff == 0
 }
 
 #[test]
@@ -224,11 +189,11 @@ fn a_block_of_one_gigabyte_is_taken_apart() {
     for (machine, ram) in
         [("amd64", "ram 0 0x9f000\nram 1M 64M"), ("arm64", "ram 64M 128M")]
     {
-        let recipe = Recipe::parse(&format!(
+        let model = model(&format!(
             "machine {machine}\n{ram}\nram 1G 4G\nkmap 1M 4K\nkmap 1G 1G"
         ));
-        let model = ModelMachine::build(&recipe.unwrap()).unwrap();
-        let s = Scenario::on(Hiding(model));
+        let dumpable = below_or_first_of_a_block;
+        let s = Scenario::on(Wrapped { dumpable, ..Wrapped::new(model) });
         let dump = s.dump(0).dump;
         // Tables may lie in what is hidden: only the block is looked at.
         let mappings = expected::mappings(&s.machine);

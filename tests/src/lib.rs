@@ -9,3 +9,4 @@ pub mod elf;
 pub mod expected;
 pub mod scenario;
 pub mod vmcores;
+pub mod wrapped;

@@ -3,7 +3,7 @@
 
 use crate::decoder::{RawFile, judge_raw};
 use crate::elf::Symbols;
-use livedump_kmod::error::{Errno, Result};
+use livedump_kmod::error::Result;
 use livedump_kmod::kpi::hosted::HostedKernel;
 use livedump_kmod::kpi::hosted::machine::Machine;
 use livedump_kmod::kpi::hosted::model::{ModelMachine, Recipe};
@@ -15,6 +15,15 @@ use memdev::ioctl::{
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+
+/// As little as a machine can have, for tests that take thousands of dumps.
+pub const TINY: &str = "size 16M\ntext 64K 4K\ndata 128K 4K\nkmap 64K 4K\n\
+                        uma 8\nnodump 4\nvmpage 4\nmsgbuf 4K";
+
+/// The same with another architecture.
+pub const TINY_ARM64: &str = "machine arm64\nsize 16M\ntext 64K 4K\n\
+                              data 128K 4K\nkmap 64K 4K\numa 8\nnodump 4\n\
+                              vmpage 4\nmsgbuf 4K";
 
 /// A machine, its kernel, and one process of root's with a file.
 pub struct Scenario<M = ModelMachine> {
@@ -37,24 +46,7 @@ impl Scenario<ModelMachine> {
     /// When there is no such machine.
     #[must_use]
     pub fn model(recipe: &str) -> Self {
-        let parsed = match Recipe::parse(recipe) {
-            Ok(parsed) => parsed,
-            Err(e) => panic!("{recipe}\n{e}"),
-        };
-        match ModelMachine::build(&parsed) {
-            Ok(machine) => Self::on(machine),
-            Err(e) => panic!("{recipe}\n{e}"),
-        }
-    }
-
-    /// The symbols of its kernel file.
-    ///
-    /// # Panics
-    /// When there is none.
-    #[must_use]
-    pub fn symbols(&self) -> Symbols {
-        let elf = self.machine.kernel_elf().unwrap();
-        Symbols::parse(&elf).unwrap()
+        Self::on(model(recipe))
     }
 }
 
@@ -65,12 +57,30 @@ impl<M: Machine + Clone + 'static> Scenario<M> {
     /// When the host has no room for a file.
     #[must_use]
     pub fn on(machine: M) -> Self {
+        Self::with_file(machine, tempfile::tempfile().unwrap())
+    }
+
+    /// Any machine, its dumps going to `file`.
+    ///
+    /// # Panics
+    /// When that is no file.
+    #[must_use]
+    pub fn with_file(machine: M, file: File) -> Self {
         let kernel = HostedKernel::new(Arc::new(machine.clone()));
         let process = kernel.process(Credentials::ROOT);
-        let file = tempfile::tempfile().unwrap();
         let descriptor = Descriptor::from_file(file.try_clone().unwrap());
         let fd = process.install(descriptor.unwrap());
         Self { machine, kernel, process, file, fd }
+    }
+
+    /// The symbols of its kernel file.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn symbols(&self) -> Symbols {
+        let elf = self.machine.kernel_elf().unwrap();
+        Symbols::parse(&elf).unwrap()
     }
 
     /// The stock request.
@@ -158,6 +168,20 @@ impl<M: Machine + Clone + 'static> Scenario<M> {
     }
 }
 
+/// The machine that a recipe's text describes.
+///
+/// # Panics
+/// When there is no such machine.
+#[must_use]
+pub fn model(recipe: &str) -> ModelMachine {
+    let machine =
+        Recipe::parse(recipe).and_then(|recipe| ModelMachine::build(&recipe));
+    match machine {
+        Ok(machine) => machine,
+        Err(e) => panic!("{recipe}\n{e}"),
+    }
+}
+
 /// Our request, by any process.
 ///
 /// # Errors
@@ -170,18 +194,4 @@ pub fn minidump(
     arg.encode(&mut data);
     process.ioctl(MEM_MINIDUMP, &mut data)?;
     Ok(MemMinidumpArg::decode(&data))
-}
-
-/// Our request with an argument of raw bytes.
-///
-/// # Errors
-/// The engine's.
-pub fn ioctl(
-    process: &Process,
-    request: u32,
-    data: &[u8],
-) -> core::result::Result<Vec<u8>, Errno> {
-    let mut data = data.to_vec();
-    process.ioctl(request, &mut data)?;
-    Ok(data)
 }

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What goes wrong, one thing at a time and two at a time: the answer, and
+//! what is left behind.
+
+mod order;
+mod sweep;
+mod writing;

@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The checks of a request, one row each, in their order. With any two of
+//! them failing the earlier one answers, and nothing behind it is even asked.
+
+use livedump_kmod::error::{Errno, Result};
+use livedump_kmod::kpi::Kpi;
+use livedump_kmod::kpi::hosted::fault::Method;
+use livedump_kmod::kpi::hosted::process::{Credentials, Descriptor};
+use livedump_kmod::kpi::hosted::vnode::FileKind;
+use livedump_kmod::kpi::hosted::{Caller, Events};
+use livedump_tests::scenario::Scenario;
+use memdev::ioctl::{
+    FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, MEM_KERNELDUMP, MEM_MINIDUMP,
+    MEM_MINIDUMP_STATUS, MemLivedumpArg, MemMinidumpArg,
+};
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+
+/// Everything about a request that can be wrong.
+struct Setup {
+    request: u32,
+    credentials: Credentials,
+    kmem_read_for_all: bool,
+    arg: MemMinidumpArg,
+    /// `flags` of the stock request.
+    stock_flags: i32,
+    descriptor: fn(File) -> Descriptor,
+    read_only: bool,
+    path_only: bool,
+    no_cap_write: bool,
+    open: bool,
+    compressors: bool,
+    busy: bool,
+    veto: Option<Errno>,
+}
+
+impl Setup {
+    fn good(request: u32) -> Self {
+        Self {
+            request,
+            credentials: Credentials::ROOT,
+            kmem_read_for_all: true,
+            arg: MemMinidumpArg { compression: 1, ..MemMinidumpArg::new() },
+            stock_flags: 0,
+            descriptor: |file| Descriptor::from_file(file).unwrap(),
+            read_only: false,
+            path_only: false,
+            no_cap_write: false,
+            open: true,
+            compressors: true,
+            busy: false,
+            veto: None,
+        }
+    }
+}
+
+/// One way to be wrong.
+struct Row {
+    name: &'static str,
+    errno: Errno,
+    /// The last method of the KPI that may be asked, of those in [`ASKED`];
+    /// `None` where nothing is.
+    last: Option<Method>,
+    /// Whether the stock request has this check, and ours.
+    stock: bool,
+    ours: bool,
+    spoil: fn(&mut Setup),
+}
+
+/// The order in which the engine asks.
+const ASKED: [Method; 9] = [
+    Method::PrivCheckKmemRead,
+    Method::PrivCheckRoot,
+    Method::Getvnode,
+    Method::FileIsWritable,
+    Method::VnodeIsRegular,
+    Method::CompressorAvail,
+    Method::LivedumpTryXlock,
+    Method::LivedumperStart,
+    Method::CopyBitset,
+];
+
+const BOTH: Row = Row {
+    name: "",
+    errno: Errno::EINVAL,
+    last: None,
+    stock: true,
+    ours: true,
+    spoil: |_| {},
+};
+const STOCK: Row = Row { ours: false, ..BOTH };
+const OURS: Row = Row { stock: false, ..BOTH };
+/// Where the arguments are looked at.
+const ARGUMENT: Row = Row { last: Some(Method::PrivCheckRoot), ..OURS };
+const GETVNODE: Row = Row { last: Some(Method::Getvnode), ..BOTH };
+
+/// In order.
+const ROWS: &[Row] = &[
+    Row {
+        name: "a request that does not exist",
+        errno: Errno::ENOTTY,
+        spoil: |s| s.request ^= 1 << 3,
+        ..BOTH
+    },
+    Row {
+        name: "PRIV_KMEM_READ refused",
+        errno: Errno::EPERM,
+        last: Some(Method::PrivCheckKmemRead),
+        spoil: |s| {
+            s.credentials = Credentials::NOBODY;
+            s.kmem_read_for_all = false;
+        },
+        ..BOTH
+    },
+    Row {
+        name: "not root",
+        errno: Errno::EPERM,
+        last: Some(Method::PrivCheckRoot),
+        spoil: |s| {
+            if s.kmem_read_for_all {
+                s.credentials = Credentials::NOBODY;
+            }
+        },
+        ..OURS
+    },
+    Row {
+        name: "root of a jail",
+        errno: Errno::EPERM,
+        last: Some(Method::PrivCheckRoot),
+        spoil: |s| {
+            if s.credentials == Credentials::ROOT {
+                s.credentials = Credentials::JAILED_ROOT;
+            }
+        },
+        ..OURS
+    },
+    Row {
+        name: "flags in the stock request",
+        last: Some(Method::PrivCheckKmemRead),
+        spoil: |s| s.stock_flags = 1,
+        ..STOCK
+    },
+    Row {
+        name: "an unknown version",
+        spoil: |s| s.arg.version = 2,
+        ..ARGUMENT
+    },
+    Row {
+        name: "an unknown flag",
+        spoil: |s| s.arg.flags |= 1 << 5,
+        ..ARGUMENT
+    },
+    Row { name: "padding", spoil: |s| s.arg.reserved[4] = 1, ..ARGUMENT },
+    Row {
+        name: "too many workers",
+        spoil: |s| s.arg.workers = u32::MAX,
+        ..ARGUMENT
+    },
+    Row {
+        name: "a level there is not",
+        spoil: |s| s.arg.level = -1,
+        ..ARGUMENT
+    },
+    Row {
+        name: "a flag for later",
+        errno: Errno::EOPNOTSUPP,
+        spoil: |s| s.arg.flags |= FLAG_QUIESCE,
+        ..ARGUMENT
+    },
+    Row {
+        name: "no such descriptor",
+        errno: Errno::EBADF,
+        spoil: |s| s.open = false,
+        ..GETVNODE
+    },
+    Row {
+        name: "no CAP_WRITE",
+        errno: Errno::ENOTCAPABLE,
+        spoil: |s| s.no_cap_write = true,
+        ..GETVNODE
+    },
+    Row {
+        name: "a pipe",
+        spoil: |s| s.descriptor = |_| Descriptor::of_kind(FileKind::Pipe),
+        ..GETVNODE
+    },
+    Row {
+        name: "a socket",
+        spoil: |s| s.descriptor = |_| Descriptor::of_kind(FileKind::Socket),
+        ..GETVNODE
+    },
+    Row {
+        name: "O_PATH",
+        errno: Errno::EBADF,
+        spoil: |s| s.path_only = true,
+        ..GETVNODE
+    },
+    Row {
+        name: "opened for reading",
+        errno: Errno::EBADF,
+        last: Some(Method::FileIsWritable),
+        spoil: |s| s.read_only = true,
+        ..BOTH
+    },
+    Row {
+        name: "a directory",
+        last: Some(Method::VnodeIsRegular),
+        spoil: |s| not_regular(s, |_| Descriptor::of_kind(FileKind::Directory)),
+        ..BOTH
+    },
+    Row {
+        name: "a named pipe",
+        last: Some(Method::VnodeIsRegular),
+        spoil: |s| not_regular(s, |_| Descriptor::of_kind(FileKind::Fifo)),
+        ..BOTH
+    },
+    Row {
+        name: "a device",
+        last: Some(Method::VnodeIsRegular),
+        spoil: |s| not_regular(s, |_| Descriptor::of_kind(FileKind::Device)),
+        ..BOTH
+    },
+    Row {
+        name: "an unknown compression",
+        last: Some(Method::VnodeIsRegular),
+        // A level is one of a known codec's.
+        spoil: |s| {
+            if s.arg.level == 0 {
+                s.arg.compression = 3;
+            }
+        },
+        ..BOTH
+    },
+    Row {
+        name: "a compressor that this kernel lacks",
+        last: Some(Method::CompressorAvail),
+        spoil: |s| s.compressors = false,
+        ..BOTH
+    },
+    Row {
+        name: "another dump",
+        errno: Errno::EBUSY,
+        last: Some(Method::LivedumpTryXlock),
+        spoil: |s| s.busy = true,
+        ..BOTH
+    },
+    Row {
+        name: "a handler's veto",
+        errno: Errno::ECANCELED,
+        last: Some(Method::LivedumperStart),
+        spoil: |s| s.veto = Some(Errno::ECANCELED),
+        ..BOTH
+    },
+];
+
+/// A pipe or a socket stays one: it is found out before.
+fn not_regular(s: &mut Setup, kind: fn(File) -> Descriptor) {
+    let d = (s.descriptor)(tempfile::tempfile().unwrap());
+    if d.vnode().kind().is_vnode() {
+        s.descriptor = kind;
+    }
+}
+
+/// Plays a setup on `s`; the methods of [`ASKED`] that were.
+fn play(s: &Scenario, setup: &Setup) -> (Result<()>, Vec<Method>) {
+    let kernel = &s.kernel;
+    kernel.grant_kmem_read(setup.kmem_read_for_all);
+    kernel.set_compressors(setup.compressors, setup.compressors);
+    let start = setup.veto.map(|errno| Arc::new(move || Err(errno)) as Arc<_>);
+    kernel.set_events(Events { start, ..Events::default() });
+    let process = kernel.process(setup.credentials);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"as it was").unwrap();
+    let mut d = (setup.descriptor)(file.try_clone().unwrap());
+    if setup.path_only {
+        d = d.path_only();
+    }
+    if setup.read_only {
+        d = d.read_only();
+    }
+    if setup.no_cap_write {
+        d = d.without_cap_write();
+    }
+    let fd = process.install(d);
+    if !setup.open {
+        process.close(fd).unwrap();
+    }
+    let other = Caller::new(&s.process);
+    if setup.busy {
+        assert!(other.livedump_try_xlock());
+    }
+    let before = ASKED.map(|m| kernel.faults().calls(m));
+    let result = ask(&process, setup, fd);
+    let asked = ASKED.iter().zip(before);
+    let asked = asked
+        .filter(|&(&m, before)| kernel.faults().calls(m) > before)
+        .map(|(&m, _)| m)
+        .collect();
+    if setup.busy {
+        other.livedump_xunlock();
+    }
+    if result.is_err() {
+        assert_eq!(file.metadata().unwrap().len(), 9, "the file was touched");
+    }
+    s.assert_at_rest();
+    (result, asked)
+}
+
+fn ask(
+    process: &livedump_kmod::kpi::hosted::process::Process,
+    setup: &Setup,
+    fd: i32,
+) -> Result<()> {
+    if setup.request >> 16 & 0x1fff == 32 {
+        let arg = MemLivedumpArg {
+            fd,
+            flags: setup.stock_flags,
+            compression: setup.arg.compression,
+            ..MemLivedumpArg::default()
+        };
+        return process.ioctl(setup.request, &mut arg.encode());
+    }
+    let mut data = [0; 128];
+    MemMinidumpArg { fd, ..setup.arg }.encode(&mut data);
+    process.ioctl(setup.request, &mut data)
+}
+
+fn expect(row: &Row, why: &str, (result, asked): (Result<()>, Vec<Method>)) {
+    assert_eq!(result, Err(row.errno), "{why}");
+    let allowed = match row.last {
+        None => 0,
+        Some(last) => ASKED.iter().position(|&m| m == last).unwrap() + 1,
+    };
+    let late = asked.iter().find(|m| !ASKED[..allowed].contains(m));
+    assert_eq!(late, None, "{why}: asked too much");
+}
+
+fn rows(request: u32) -> impl Iterator<Item = &'static Row> + Clone {
+    let stock = request == MEM_KERNELDUMP;
+    ROWS.iter().filter(move |row| if stock { row.stock } else { row.ours })
+}
+
+#[test]
+fn a_request_with_nothing_wrong_is_served() {
+    let s = Scenario::model("size 16M");
+    for request in [MEM_KERNELDUMP, MEM_MINIDUMP] {
+        let (result, asked) = play(&s, &Setup::good(request));
+        assert_eq!(result, Ok(()));
+        let all = ASKED.iter().filter(|m| {
+            request == MEM_MINIDUMP || **m != Method::PrivCheckRoot
+        });
+        assert!(asked.iter().eq(all), "{asked:?}");
+    }
+}
+
+#[test]
+fn every_check_has_its_errno() {
+    let s = Scenario::model("size 16M");
+    for request in [MEM_KERNELDUMP, MEM_MINIDUMP] {
+        for row in rows(request) {
+            let mut setup = Setup::good(request);
+            (row.spoil)(&mut setup);
+            expect(row, row.name, play(&s, &setup));
+        }
+    }
+}
+
+#[test]
+fn of_two_failing_checks_the_earlier_one_answers() {
+    let s = Scenario::model("size 16M");
+    for request in [MEM_KERNELDUMP, MEM_MINIDUMP] {
+        for (i, earlier) in rows(request).enumerate() {
+            for later in rows(request).skip(i + 1) {
+                let mut setup = Setup::good(request);
+                (earlier.spoil)(&mut setup);
+                (later.spoil)(&mut setup);
+                let why = format!("{}, and {}", earlier.name, later.name);
+                expect(earlier, &why, play(&s, &setup));
+            }
+        }
+    }
+}
+
+#[test]
+fn flags_that_do_not_exist_yet_say_so_and_others_do_not() {
+    let s = Scenario::model("size 16M");
+    for bit in 0..32 {
+        let mut setup = Setup::good(MEM_MINIDUMP);
+        setup.arg.flags = 1 << bit;
+        let want = match setup.arg.flags {
+            FLAG_QUIESCE | FLAG_REGISTERS | FLAG_STABILITY => {
+                Err(Errno::EOPNOTSUPP)
+            }
+            // An estimate, and waiting when there is nobody to wait for.
+            1 => Err(Errno::EINVAL),
+            2 => Ok(()),
+            _ => Err(Errno::EINVAL),
+        };
+        assert_eq!(play(&s, &setup).0, want, "bit {bit}");
+    }
+}
+
+#[test]
+fn every_byte_of_padding_must_be_zero() {
+    let s = Scenario::model("size 16M");
+    let mut good = [0; 128];
+    s.request(0).encode(&mut good);
+    for at in [13].into_iter().chain(20..24).chain(88..128) {
+        let mut data = good;
+        data[at] = 1;
+        let result = s.process.ioctl(MEM_MINIDUMP, &mut data);
+        assert_eq!(result, Err(Errno::EINVAL), "byte {at}");
+    }
+    assert_eq!(s.process.ioctl(MEM_MINIDUMP, &mut good), Ok(()));
+}
+
+#[test]
+fn the_status_is_for_root_alone() {
+    let s = Scenario::model("size 16M");
+    let mut data = [0; 128];
+    for who in [Credentials::NOBODY, Credentials::JAILED_ROOT] {
+        let process = s.kernel.process(who);
+        let result = process.ioctl(MEM_MINIDUMP_STATUS, &mut data);
+        assert_eq!(result, Err(Errno::EPERM));
+    }
+    s.kernel.grant_kmem_read(false);
+    let nobody = s.kernel.process(Credentials::NOBODY);
+    let result = nobody.ioctl(MEM_MINIDUMP_STATUS, &mut data);
+    assert_eq!(result, Err(Errno::EPERM));
+}
+
+#[test]
+fn the_stock_request_is_everyones_where_the_kernel_says_so() {
+    // As in 13.2 and 15.1: only the device's mode guards it.
+    let s = Scenario::model("size 16M");
+    let mut setup = Setup::good(MEM_KERNELDUMP);
+    setup.credentials = Credentials::NOBODY;
+    assert_eq!(play(&s, &setup).0, Ok(()));
+}
+
+#[test]
+fn requests_of_another_size_do_not_exist() {
+    let s = Scenario::model("size 16M");
+    for request in [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS] {
+        for size in [0, 16, 31, 33, 64, 127, 129, 4096] {
+            let request = request & !(0x1fff << 16) | size << 16;
+            let mut data = vec![0; size as usize];
+            let result = s.process.ioctl(request, &mut data);
+            assert_eq!(result, Err(Errno::ENOTTY), "{request:#x}");
+        }
+    }
+}

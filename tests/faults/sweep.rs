@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Every call into the kernel that can fail, failed in turn: the errno comes
+//! back, everything taken is given back, and the file is as it was or empty.
+
+use livedump_kmod::error::Errno;
+use livedump_kmod::kpi::hosted::fault::{Method, Script};
+use livedump_tests::scenario::{Scenario, TINY, TINY_ARM64};
+use memdev::ioctl::{FLAG_ESTIMATE, FLAG_WAIT, MemMinidumpArg, NO_FD};
+use std::os::unix::fs::FileExt;
+
+const BEFORE: &[u8] = b"as it was";
+
+/// Calls of each method in a request that succeeds.
+fn calls(s: &Scenario, arg: &MemMinidumpArg) -> Vec<(Method, u64)> {
+    let count = |m: &Method| s.kernel.faults().calls(*m);
+    let before: Vec<u64> = Method::ALL.iter().map(count).collect();
+    s.minidump(arg).unwrap();
+    let methods = Method::ALL.iter().zip(before);
+    methods
+        .map(|(m, before)| (*m, count(m) - before))
+        .filter(|(m, n)| *n > 0 && m.errno().is_some())
+        .collect()
+}
+
+fn sweep(recipe: &str, arg: impl Fn(&Scenario) -> MemMinidumpArg) {
+    let s = Scenario::model(recipe);
+    let arg = arg(&s);
+    let faults = s.kernel.faults();
+    for (method, last) in calls(&s, &arg) {
+        for nth in 1..=last {
+            s.file.set_len(0).unwrap();
+            s.file.write_all_at(BEFORE, 0).unwrap();
+            let errno = method.errno().unwrap();
+            faults.play(Script::new().fail_call(method, nth, errno));
+            let started = faults.calls(Method::LivedumperStart);
+            let finished = faults.calls(Method::LivedumperFinish);
+            let result = s.minidump(&arg);
+            let what = || format!("{method} {nth} of {last}: {}", s.steps());
+            assert_eq!(faults.failed().len(), 1, "{}", what());
+            // Without threads of its own it compresses on the caller's.
+            let want = match method {
+                Method::WithWorkers => Ok(()),
+                _ => Err(errno),
+            };
+            assert_eq!(result.map(|_| ()), want, "{}", what());
+            s.assert_at_rest();
+            let started = faults.calls(Method::LivedumperStart) - started;
+            let finished = faults.calls(Method::LivedumperFinish) - finished;
+            let vetoed = u64::from(method == Method::LivedumperStart);
+            assert_eq!(finished, started - vetoed, "{}", what());
+            let left = s.contents();
+            assert!(
+                want.is_ok() || left.is_empty() || left == BEFORE,
+                "{} bytes left: {}",
+                left.len(),
+                what()
+            );
+        }
+    }
+    faults.stop();
+    // Nothing of all this is remembered.
+    let mut arg = s.request(arg.compression);
+    arg.workers = 1;
+    s.minidump(&arg).unwrap();
+    livedump_tests::decoder::judge_raw(&s.contents()).unwrap();
+}
+
+fn dump(s: &Scenario, compression: u8) -> MemMinidumpArg {
+    let level = i16::from(compression != 0);
+    MemMinidumpArg { workers: 1, level, ..s.request(compression) }
+}
+
+#[test]
+fn every_failing_call_of_a_plain_dump_leaves_nothing_behind() {
+    sweep(TINY, |s| dump(s, 0));
+}
+
+#[test]
+fn every_failing_call_of_a_plain_arm64_dump_leaves_nothing_behind() {
+    sweep(TINY_ARM64, |s| dump(s, 0));
+}
+
+#[test]
+fn every_failing_call_of_a_gzip_dump_leaves_nothing_behind() {
+    sweep(TINY_ARM64, |s| dump(s, 1));
+}
+
+#[test]
+fn every_failing_call_of_a_zstd_dump_leaves_nothing_behind() {
+    sweep(TINY, |s| dump(s, 2));
+}
+
+#[test]
+fn every_failing_call_of_an_estimate_leaves_nothing_behind() {
+    sweep(TINY, |_| MemMinidumpArg {
+        flags: FLAG_ESTIMATE | FLAG_WAIT,
+        fd: NO_FD,
+        ..MemMinidumpArg::new()
+    });
+}
+
+#[test]
+fn compressing_threads_stop_when_one_of_them_fails() {
+    let s = Scenario::model("size 16M");
+    for compression in [1, 2] {
+        let arg = s.request(compression);
+        let arg = MemMinidumpArg { workers: 4, level: 1, ..arg };
+        let calls = calls(&s, &arg);
+        for method in [Method::Compress, Method::VnWrite, Method::ReadPage] {
+            let last = calls.iter().find(|c| c.0 == method).unwrap().1;
+            for nth in [1, 2, last / 3, last / 2, last - 1, last] {
+                let script = Script::new().fail_call(method, nth, Errno::EIO);
+                s.kernel.faults().play(script);
+                assert_eq!(s.minidump(&arg), Err(Errno::EIO), "{method}");
+                s.assert_at_rest();
+                assert_eq!(s.file.metadata().unwrap().len(), 0);
+            }
+        }
+        s.kernel.faults().stop();
+    }
+}
+
+#[test]
+fn memory_that_runs_out_at_any_size_is_enomem() {
+    let s = Scenario::model(TINY);
+    for compression in 0..=2 {
+        let arg = dump(&s, compression);
+        s.kernel.memory().reset_peak();
+        s.minidump(&arg).unwrap();
+        let peak = s.kernel.memory().peak();
+        for limit in (0..peak).step_by(peak / 40) {
+            s.kernel.memory().set_limit(limit);
+            assert_eq!(s.minidump(&arg), Err(Errno::ENOMEM), "{limit}");
+            s.assert_at_rest();
+        }
+        s.kernel.memory().set_limit(peak);
+        s.minidump(&arg).unwrap();
+        s.kernel.memory().set_limit(usize::MAX);
+    }
+}
+
+#[test]
+fn memory_does_not_grow_with_the_machine() {
+    let peak = |recipe: &str| {
+        let s = Scenario::model(recipe);
+        let arg = MemMinidumpArg { workers: 2, ..s.request(2) };
+        s.minidump(&arg).unwrap();
+        s.kernel.memory().peak()
+    };
+    // A bit a page is all that may be more: 8 KB here.
+    let (small, large) = (peak("size 16M"), peak("size 256M"));
+    assert!(small < 16 << 20, "{small} bytes");
+    assert!(large < small + (256 << 10), "{small} and {large} bytes");
+}

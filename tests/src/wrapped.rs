@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A model machine seen through a filter: fewer pages that may be dumped, or
+//! fewer moments at which it changes.
+
+use livedump_kmod::error::Result;
+use livedump_kmod::kpi::Target;
+use livedump_kmod::kpi::hosted::machine::Machine;
+use livedump_kmod::kpi::hosted::model::ModelMachine;
+use memdev::addr::{Paddr, Page};
+
+/// The model, but for two things.
+#[derive(Clone)]
+pub struct Wrapped {
+    /// What it is of.
+    pub model: ModelMachine,
+    /// It changes at every so many steps.
+    pub every: u64,
+    /// What else must hold for a page to be dumpable.
+    pub dumpable: fn(Paddr) -> bool,
+}
+
+impl Wrapped {
+    /// Nothing is different yet.
+    #[must_use]
+    pub fn new(model: ModelMachine) -> Self {
+        Self { model, every: 1, dumpable: |_| true }
+    }
+}
+
+impl Machine for Wrapped {
+    fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool {
+        (self.dumpable)(pa) && self.model.vm_phys_is_dumpable(pa)
+    }
+
+    fn step(&self, n: u64) {
+        if n.is_multiple_of(self.every) {
+            self.model.step(n);
+        }
+    }
+
+    fn target(&self) -> Target {
+        self.model.target()
+    }
+
+    fn dump_avail(&self) -> &[(u64, u64)] {
+        self.model.dump_avail()
+    }
+
+    fn copy_bitset(&self, words: &mut [u64]) {
+        self.model.copy_bitset(words);
+    }
+
+    fn copy_msgbuf(&self, text: &mut [u8]) {
+        self.model.copy_msgbuf(text);
+    }
+
+    fn load_entry(&self, table: Paddr, index: u64) -> u64 {
+        self.model.load_entry(table, index)
+    }
+
+    fn phys_in_dmap(&self, pa: Paddr) -> bool {
+        self.model.phys_in_dmap(pa)
+    }
+
+    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
+        self.model.read_page(pa, page)
+    }
+
+    fn hostname(&self) -> &str {
+        self.model.hostname()
+    }
+
+    fn version(&self) -> &str {
+        self.model.version()
+    }
+
+    fn kernel_elf(&self) -> Option<Vec<u8>> {
+        self.model.kernel_elf()
+    }
+}
