@@ -4,7 +4,7 @@
 
 use livedump_kmod::error::{Errno, Result};
 use livedump_kmod::kpi::Kpi;
-use livedump_kmod::kpi::hosted::fault::Method;
+use livedump_kmod::kpi::hosted::method::Method;
 use livedump_kmod::kpi::hosted::process::{Credentials, Descriptor};
 use livedump_kmod::kpi::hosted::vnode::FileKind;
 use livedump_kmod::kpi::hosted::{Caller, Events};

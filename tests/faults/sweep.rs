@@ -3,7 +3,8 @@
 //! back, everything taken is given back, and the file is as it was or empty.
 
 use livedump_kmod::error::Errno;
-use livedump_kmod::kpi::hosted::fault::{Method, Script};
+use livedump_kmod::kpi::hosted::fault::Script;
+use livedump_kmod::kpi::hosted::method::Method;
 use livedump_tests::scenario::{Scenario, TINY, TINY_ARM64};
 use memdev::ioctl::{FLAG_ESTIMATE, FLAG_WAIT, MemMinidumpArg, NO_FD};
 use std::os::unix::fs::FileExt;
