@@ -272,7 +272,8 @@ mod tests {
     fn a_stream_is_in_the_books_and_does_not_grow() {
         let kernel = kernel();
         let chunk = 128 * 1024;
-        for level in [1, 3, 19] {
+        // zstd looks at 128 frames before it gives memory back.
+        for (level, frames) in [(1, 200), (3, 200), (19, 3)] {
             let mut c =
                 Compressor::new(&kernel, Compression::Zstd, chunk, level)
                     .unwrap();
@@ -280,7 +281,7 @@ mod tests {
             assert!(before > chunk);
             let noise: Vec<u8> = samples()[1].repeat(2);
             let mut dst = vec![0; compress_bound(chunk)];
-            for _ in 0..300 {
+            for _ in 0..frames {
                 c.compress(&noise, &mut dst).unwrap();
             }
             let Codec::Zstd(ctx) = &c.codec else { unreachable!() };

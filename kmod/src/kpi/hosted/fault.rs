@@ -5,12 +5,13 @@
 //! test.
 
 use super::machine::Machine;
-use super::method::Method;
 use crate::error::{Errno, Result};
 use parking_lot::Mutex;
 use std::boxed::Box;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::vec::Vec;
+
+pub use super::method::Method;
 
 enum When {
     Step(u64),
