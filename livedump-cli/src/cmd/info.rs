@@ -124,3 +124,68 @@ fn local_time(seconds: u64) -> String {
         None => seconds.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vmcore::tests::sample::{Sample, VERSIONS};
+    use crate::vmcore::tests::{file, open};
+    use memdev::kerneldump::Compression;
+
+    fn sample() -> Sample {
+        let (machine, version) = VERSIONS[2];
+        Sample::new(machine, version)
+    }
+
+    #[test]
+    fn the_keys_of_the_json_object_are_these() {
+        let s = sample();
+        let core = open(&s.raw(&s.bytes(), Compression::None));
+        let json = serde_json::to_value(info(&core)).unwrap();
+        let keys = |v: &serde_json::Value| {
+            let keys: Vec<_> = v.as_object().unwrap().keys().cloned().collect();
+            keys.join(" ")
+        };
+        assert_eq!(
+            keys(&json),
+            "allocated compression dmapbase dmapend dmapphys dump_header \
+             expected_length file file_length form frames kernbase length \
+             machine memory notes sections truncated version"
+        );
+        assert_eq!(
+            keys(&json["dump_header"]),
+            "architecture architecture_version blocksize compression \
+             dumpextent dumplength dumptime dumptime_text hostname magic \
+             offset panic_string parity_ok version version_string"
+        );
+        assert_eq!(json["kernbase"], "0xfffffe0000000000");
+        assert_eq!(json["memory"]["dumped_pages"], s.count());
+        assert_eq!(json["truncated"], false);
+        assert_eq!(json["dump_header"]["hostname"], "host.example");
+    }
+
+    #[test]
+    fn the_text_of_a_dump_cut_in_its_bitset_says_what_is_known() {
+        let s = sample();
+        let cut = s.header.layout().bitmap as usize + 9;
+        let bytes = s.bytes();
+        let report = info(&open(&bytes[..cut]));
+        let mut text = Vec::new();
+        report.text(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("amd64, minidump version 3"), "{text}");
+        assert!(text.contains("Truncated:            yes"), "{text}");
+        assert!(!text.contains("Pages:"), "{text}");
+        assert!(report.notes[0].contains("inside"), "{:?}", report.notes);
+    }
+
+    #[test]
+    fn a_sound_file_is_outcome_0() {
+        let s = sample();
+        let f = file(&s.bytes());
+        let args = Args { json: true, file: f.path().to_path_buf() };
+        assert_eq!(run(&args).unwrap(), Outcome::Sound);
+        let args = Args { json: true, file: "/nonexistent/dump".into() };
+        assert!(run(&args).is_err());
+    }
+}

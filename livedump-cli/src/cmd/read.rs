@@ -267,6 +267,44 @@ mod tests {
     }
 
     #[test]
+    fn places_are_found_and_read_up_to_what_is_missing() {
+        use crate::vmcore::tests::sample::{Sample, VERSIONS};
+        use crate::vmcore::tests::{file, open};
+        let (machine, version) = VERSIONS[2];
+        let s = Sample::new(machine, version);
+        let core = open(&s.bytes());
+        let kernel = file(&s.kernel());
+        let mut args = Args {
+            kernel: Some(kernel.path().to_path_buf()),
+            raw: false,
+            json: false,
+            phys: false,
+            file: "dump".into(),
+            place: "hz".into(),
+            length: None,
+        };
+        let place = find(&args, &core).unwrap();
+        assert_eq!((place.at, place.length), (s.base(), 4));
+        args.place = "allproc+4".into();
+        let place = find(&args, &core).unwrap();
+        assert_eq!((place.at, place.length), (s.base() + 12, 4));
+        args.place = "nosuch".into();
+        assert!(find(&args, &core).is_err());
+        args.place = "hz+x".into();
+        assert!(find(&args, &core).is_err());
+
+        let at = s.base() + 0x1000;
+        let place = Place { symbol: None, at, length: 1 << 40 };
+        let mut got = 0;
+        let ended = copy(false, &core, &place, |part| {
+            got += part.len();
+            Ok(())
+        });
+        assert_eq!(got, 4096);
+        assert_eq!(ended.unwrap().unwrap().at, s.base() + 0x2000);
+    }
+
+    #[test]
     fn lengths_have_units() {
         assert_eq!(length("4"), Ok(4));
         assert_eq!(length("0x10"), Ok(16));

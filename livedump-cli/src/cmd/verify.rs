@@ -44,3 +44,46 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let bad = report.wrong > 0 || args.strict && report.warnings > 0;
     Ok(if bad { Outcome::Found } else { Outcome::Sound })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vmcore::tests::file;
+    use crate::vmcore::tests::sample::{Sample, VERSIONS};
+
+    fn outcome(change: impl Fn(&mut Sample), strict: bool) -> Outcome {
+        let (machine, version) = VERSIONS[2];
+        let mut s = Sample::new(machine, version);
+        change(&mut s);
+        let (dump, kernel) = (file(&s.bytes()), file(&s.kernel()));
+        let args = Args {
+            kernel: Some(kernel.path().to_path_buf()),
+            strict,
+            json: true,
+            file: dump.path().to_path_buf(),
+        };
+        run(&args).unwrap()
+    }
+
+    #[test]
+    fn warnings_count_only_when_strict() {
+        let stray = |s: &mut Sample| s.stray = vec![99];
+        assert_eq!(outcome(|_| {}, true), Outcome::Sound);
+        assert_eq!(outcome(stray, false), Outcome::Sound);
+        assert_eq!(outcome(stray, true), Outcome::Found);
+    }
+
+    #[test]
+    fn a_dump_whose_bits_and_pages_agree_is_wrong_without_its_lists() {
+        // What a stock 13.2 dump is like: the page is missing and so is its
+        // bit.
+        let lost = |s: &mut Sample| {
+            s.pages.remove(&0x5000);
+        };
+        assert_eq!(outcome(lost, false), Outcome::Found);
+        let version = |s: &mut Sample| s.image()[0x100] = b'f';
+        assert_eq!(outcome(version, false), Outcome::Found);
+        let hz = |s: &mut Sample| s.image()[3] = 0xff;
+        assert_eq!(outcome(hz, false), Outcome::Found);
+    }
+}

@@ -137,17 +137,18 @@ mod tests {
 
     #[test]
     fn a_row_looks_like_hexdumps() {
+        let row = |at, bytes, text| format!("{at}  {bytes:<49} |{text}|\n");
         assert_eq!(
             dump(0xffff_ffff_81cd_4c0c, &[0x64, 0, 0, 0]),
-            "ffffffff81cd4c0c  64 00 00 00                                    \
-             \u{20}            |d...|\nffffffff81cd4c10\n"
+            row("ffffffff81cd4c0c", "64 00 00 00", "d...")
+                + "ffffffff81cd4c10\n"
         );
+        let full = "30 31 32 33 34 35 36 37  38 39 61 62 63 64 65 66";
         assert_eq!(
             dump(0x1000, b"0123456789abcdefX"),
-            "0000000000001000  30 31 32 33 34 35 36 37  38 39 61 62 63 64 65 \
-             66  |0123456789abcdef|\n\
-             0000000000001010  58                                             \
-             \u{20}  |X|\n0000000000001011\n"
+            row("0000000000001000", full, "0123456789abcdef")
+                + &row("0000000000001010", "58", "X")
+                + "0000000000001011\n"
         );
     }
 

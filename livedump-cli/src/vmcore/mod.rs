@@ -35,15 +35,17 @@ pub mod source;
 
 mod memory;
 mod probe;
+mod trailer;
 mod translate;
 mod verify;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use memory::{MemoryError, ReadError};
 pub use pages::{PageState, Pages, PagesError};
-pub use probe::{OpenError, Trailer};
+pub use probe::OpenError;
+pub use trailer::Trailer;
 pub use verify::{Finding, Status, Verdict};
 
 use memdev::kerneldump::Compression;

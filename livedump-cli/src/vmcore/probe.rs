@@ -11,11 +11,10 @@
 
 use super::pages::Pages;
 use super::source::{Codec, Plain, Seekable, Sequential, Source, SourceError};
+use super::trailer::Trailer;
 use super::{FileFacts, Vmcore};
 use memdev::addr::round_page;
-use memdev::kerneldump::{
-    self, Compression, HeaderError, KernelDumpHeader, Magic, parity_ok,
-};
+use memdev::kerneldump::{self, Compression, Magic};
 use memdev::minidump::{self, MinidumpError, MinidumpHeader};
 use std::fs::File;
 use std::io;
@@ -80,45 +79,6 @@ pub enum OpenError {
         /// Why.
         source: SourceError,
     },
-}
-
-/// The kernel dump header at the end of a raw dump.
-#[derive(Clone, Debug)]
-pub struct Trailer {
-    bytes: Box<[u8; kerneldump::HEADER_SIZE]>,
-    /// Where it stands in the file.
-    pub offset: u64,
-}
-
-impl Trailer {
-    /// Its fields.
-    ///
-    /// # Errors
-    /// A version that is not known, for one.
-    pub fn decode(&self) -> Result<KernelDumpHeader<'_>, HeaderError> {
-        KernelDumpHeader::decode(&self.bytes)
-    }
-
-    /// Whether its parity holds.
-    #[must_use]
-    pub fn parity_ok(&self) -> bool {
-        parity_ok(&self.bytes)
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8; kerneldump::HEADER_SIZE] {
-        &self.bytes
-    }
-
-    /// What stands at `offset`, where that starts like a header.
-    fn read(file: &Plain, offset: u64) -> Result<Option<Self>, SourceError> {
-        let mut bytes = Box::new([0; kerneldump::HEADER_SIZE]);
-        let got = file.read_at(offset, bytes.as_mut_slice())?;
-        let none = got < bytes.len()
-            || KernelDumpHeader::decode(&bytes) == Err(HeaderError::Magic);
-        Ok((!none).then_some(Self { bytes, offset }))
-    }
 }
 
 pub(super) fn open(path: &Path) -> Result<Vmcore, OpenError> {

@@ -102,7 +102,7 @@ fn corrupted_bytes_never_panic_or_hang() {
                 let area = [80, l.pages, bytes.len() as u64];
                 let at = noise(r) % area[(r % 3) as usize];
                 bytes[at as usize] = (r >> 16) as u8;
-                if r % 5 == 0 {
+                if r.is_multiple_of(5) {
                     let n = elf.len() as u64;
                     elf[(noise(r ^ 1) % n) as usize] = (r >> 24) as u8;
                 }
@@ -135,7 +135,7 @@ fn corrupted_packed_bytes_never_panic_or_hang() {
                 };
                 bytes[at as usize] = (r >> 16) as u8;
             }
-            if seed % 7 == 0 {
+            if seed.is_multiple_of(7) {
                 bytes.truncate((noise(seed ^ 9) % bytes.len() as u64) as usize);
             }
             use_all(&bytes, &elf, &s);

@@ -4,7 +4,7 @@
 mod contents;
 mod hostile;
 mod real;
-mod sample;
+pub(crate) mod sample;
 mod shapes;
 
 use super::Vmcore;
@@ -13,13 +13,13 @@ use std::io::Write;
 use tempfile::NamedTempFile;
 
 /// `bytes` in a file that lives as long as the handle.
-fn file(bytes: &[u8]) -> NamedTempFile {
+pub(crate) fn file(bytes: &[u8]) -> NamedTempFile {
     let mut f = NamedTempFile::new().unwrap();
     f.write_all(bytes).unwrap();
     f
 }
 
-fn open(bytes: &[u8]) -> Vmcore {
+pub(crate) fn open(bytes: &[u8]) -> Vmcore {
     Vmcore::open(file(bytes).path()).unwrap()
 }
 

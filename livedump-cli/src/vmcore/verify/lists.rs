@@ -222,7 +222,7 @@ impl Vmcore {
         let said = format!("{n} processes with {threads} threads");
         let (torn, bad): (Vec<_>, Vec<_>) =
             problems.iter().partition(|p| p.is_tear());
-        if n == 0 {
+        if n == 0 && bad.is_empty() {
             v.wrong(name, "no process is on the list");
         } else if bad.is_empty() && torn.is_empty() {
             v.ok(name, format!("{said}, every link leads back"));

@@ -6,10 +6,12 @@
 //! nothing is visited twice, nothing goes on for ever, and every element's
 //! link back is compared with the one that led to it.
 
+mod walk;
+
 use super::elf::Kernel;
 use super::{ReadError, Vmcore};
 use memdev::addr::Vaddr;
-use std::collections::HashSet;
+use walk::Walk;
 
 /// More processes than PID_MAX (99999) allows do not exist.
 pub const MAX_PROCS: usize = 100_000;
@@ -268,15 +270,8 @@ impl Vmcore {
         let first = self
             .read_u64(symbol.address)
             .map_err(|source| ProcsError::Read { name, source })?;
-        let mut walk = Walk {
-            core: self,
-            offsets,
-            seen: HashSet::new(),
-            threads: 0,
-            found: Procs::default(),
-        };
-        walk.procs(symbol.address, Vaddr(first));
-        Ok(walk.found)
+        let walk = Walk::new(self, offsets);
+        Ok(walk.run(symbol.address, Vaddr(first)))
     }
 
     /// A C string of at most `NAME_BYTES`.
@@ -284,126 +279,5 @@ impl Vmcore {
         let mut raw = [0; NAME_BYTES];
         self.read_va(at, &mut raw)?;
         Ok(raw.into_iter().take_while(|&b| b != 0).collect())
-    }
-}
-
-struct Walk<'a> {
-    core: &'a Vmcore,
-    offsets: Offsets,
-    seen: HashSet<u64>,
-    threads: usize,
-    found: Procs,
-}
-
-impl Walk<'_> {
-    fn procs(&mut self, head: Vaddr, first: Vaddr) {
-        let what = "process";
-        let mut pids = HashSet::new();
-        let (mut from, mut at) = (head, first);
-        while at.0 != 0 {
-            if !self.seen.insert(at.0) {
-                let what = "processes";
-                return self.found.problem(Problem::Circle { what, at });
-            }
-            if self.found.procs.len() >= MAX_PROCS {
-                let (what, limit) = ("processes", MAX_PROCS);
-                return self.found.problem(Problem::Endless { what, limit });
-            }
-            let read = self.proc(at);
-            let (proc, next, back) = match read {
-                Ok(p) => p,
-                Err(source) => {
-                    let lost = Problem::Lost { what, at, source };
-                    return self.found.problem(lost);
-                }
-            };
-            if back != from {
-                let p = Problem::BackLink { what, at, from, back };
-                self.found.problem(p);
-            }
-            let id = proc.pid;
-            if !(0..=PID_MAX).contains(&id) {
-                self.found.problem(Problem::Id { what, at, id });
-            } else if !pids.insert(id) {
-                self.found.problem(Problem::Twice { id, at });
-            }
-            self.found.procs.push(proc);
-            self.threads_of(at);
-            from = field(at, self.offsets.p_list);
-            at = next;
-        }
-    }
-
-    /// One process without its threads, the next one, and its link back.
-    fn proc(&self, at: Vaddr) -> Result<(Proc, Vaddr, Vaddr), ReadError> {
-        let (core, o) = (self.core, &self.offsets);
-        let link = field(at, o.p_list);
-        let next = core.read_u64(link)?;
-        let back = core.read_u64(field(link, 8))?;
-        let proc = Proc {
-            address: at,
-            pid: core.read_u32(field(at, o.p_pid))?.cast_signed(),
-            comm: core.name_at(field(at, o.p_comm))?,
-            threads: Vec::new(),
-        };
-        Ok((proc, Vaddr(next), Vaddr(back)))
-    }
-
-    fn threads_of(&mut self, proc: Vaddr) {
-        let what = "thread";
-        let mut from = field(proc, self.offsets.p_threads);
-        let mut at = match self.core.read_u64(from) {
-            Ok(first) => Vaddr(first),
-            Err(source) => {
-                let at = from;
-                return self.found.problem(Problem::Lost { what, at, source });
-            }
-        };
-        while at.0 != 0 {
-            if !self.seen.insert(at.0) {
-                let what = "threads";
-                return self.found.problem(Problem::Circle { what, at });
-            }
-            self.threads = self.threads.saturating_add(1);
-            if self.threads > MAX_THREADS {
-                let (what, limit) = ("threads", MAX_THREADS);
-                return self.found.problem(Problem::Endless { what, limit });
-            }
-            let (thread, next, back) = match self.thread(at) {
-                Ok(t) => t,
-                Err(source) => {
-                    let lost = Problem::Lost { what, at, source };
-                    return self.found.problem(lost);
-                }
-            };
-            if back != from {
-                let p = Problem::BackLink { what, at, from, back };
-                self.found.problem(p);
-            }
-            if thread.tid < TID_MIN {
-                let id = thread.tid;
-                self.found.problem(Problem::Id { what, at, id });
-            }
-            if let Some(p) = self.found.procs.last_mut() {
-                p.threads.push(thread);
-            }
-            from = field(at, self.offsets.td_plist);
-            at = next;
-        }
-    }
-
-    fn thread(&self, at: Vaddr) -> Result<(Thread, Vaddr, Vaddr), ReadError> {
-        let (core, o) = (self.core, &self.offsets);
-        let link = field(at, o.td_plist);
-        let next = core.read_u64(link)?;
-        let back = core.read_u64(field(link, 8))?;
-        let thread = Thread {
-            address: at,
-            tid: core.read_u32(field(at, o.td_tid))?.cast_signed(),
-            name: core.name_at(field(at, o.td_name))?,
-            oncpu: core.read_u32(field(at, o.td_oncpu))?.cast_signed(),
-            pcb: Vaddr(core.read_u64(field(at, o.td_pcb))?),
-        };
-        Ok((thread, Vaddr(next), Vaddr(back)))
     }
 }
