@@ -106,12 +106,34 @@ descriptors(void)
 	sys(SYS_close, fd);
 }
 
+/* struct stat: st_mode@24, st_uid@28, st_gid@32 (12 and later). */
+static void
+node(void)
+{
+	static u8 stat[512] __attribute__((aligned(8)));
+	struct mem_minidump_status st;
+	i64 fd = sys(SYS_open, "/dev/livedump", (i64)O_RDONLY, 0L);
+
+	if (fd < 0) {
+		fail("/dev/livedump", "open", fd, 0);
+		return;
+	}
+	sys(SYS_fstat, fd, stat);
+	expect("/dev/livedump: mode", *(u16 *)(stat + 24) & 07777, 0640);
+	expect("/dev/livedump: owner", *(u32 *)(stat + 28), 0);
+	expect("/dev/livedump: group kmem", *(u32 *)(stat + 32), 2);
+	expect("/dev/livedump: status",
+	    sys(SYS_ioctl, fd, (i64)MEM_MINIDUMP_STATUS, &st), 0);
+	sys(SYS_close, fd);
+}
+
 void
 cases_requests(void)
 {
 	struct mem_minidump_arg a;
 	i64 file = open_target(MEMFS "/target");
 
+	node();
 	descriptors();
 	arguments(file);
 	wait_for(spawn(as_nobody, &file));

@@ -220,12 +220,88 @@ unmounted(void)
 	    r > 0, "it did not");
 }
 
+/* <ufs/ffs/fs.h>, UFSSUSPEND and UFSRESUME on /dev/ufssuspend. */
+#define	UFSSUSPEND	_IOW('U', 1, u64)
+#define	UFSRESUME	_IOC(0x20000000UL, 'U', 2, 0UL)
+/* struct statfs: f_fsid@192; 2344 bytes. */
+#define	FSID_AT		192
+
+/* A suspended file system: the dump waits, and can be interrupted. */
+static void
+suspended(void)
+{
+	static u8 statfs[4096];
+	struct dump_job job = { SCRATCH "/suspended", 0, 0 };
+	struct mem_minidump_status st;
+	i64 scratch, dev, pid, r;
+
+	dev = sys(SYS_open, "/dev/ufssuspend", (i64)O_RDWR, 0L);
+	if (dev < 0) {
+		skip("suspended file system", "no /dev/ufssuspend");
+		return;
+	}
+	/* It is there before, so that making it does not wait. */
+	sys(SYS_close, open_target(job.path));
+	scratch = sys(SYS_open, SCRATCH, (i64)O_RDONLY, 0L);
+	sys(SYS_fstatfs, scratch, statfs);
+	sys(SYS_close, scratch);
+	for (int round = 0; round < 2; round++) {
+		i64 fd = sys(SYS_open, job.path, (i64)O_RDWR, 0L);
+		r = sys(SYS_ioctl, dev, (i64)UFSSUSPEND, statfs + FSID_AT);
+		if (r != 0) {
+			skip("suspended file system", "UFSSUSPEND failed");
+			sys(SYS_close, fd);
+			break;
+		}
+		pid = sys(SYS_fork);
+		if (pid == 0) {
+			struct mem_minidump_arg a;
+
+			catch(SIGINT);
+			sys(SYS_exit, -minidump(&a, fd, 0, 0));
+		}
+		sleep_ms(1500);
+		status(&st);
+		expect("suspended: the dump waits to truncate", st.mds_stage,
+		    st.mds_pid == pid ? 5 : -1);
+		if (round == 0) {
+			sys(SYS_kill, pid, (i64)SIGINT);
+			expect("suspended: SIGINT", wait_for(pid), EINTR);
+			sys(SYS_ioctl, dev, (i64)UFSRESUME);
+		} else {
+			sys(SYS_ioctl, dev, (i64)UFSRESUME);
+			expect("resumed: the dump", wait_for(pid), 0);
+		}
+		sys(SYS_close, fd);
+	}
+	sys(SYS_close, dev);
+	sys(SYS_unlink, job.path);
+}
+
+/* A raised securelevel closes /dev/mem for writing, not for a dump. */
+static void
+secured(void)
+{
+	struct mem_minidump_arg a;
+	i64 fd = open_target(SCRATCH "/secured");
+
+	expect("securelevel", sysctl_set("kern.securelevel", 1), 0);
+	expect("securelevel 1: /dev/mem for writing",
+	    sys(SYS_open, "/dev/mem", (i64)O_RDWR, 0L), -EPERM);
+	expect("securelevel 1: a dump", minidump(&a, fd, 0, 2), 0);
+	sys(SYS_close, fd);
+	sys(SYS_unlink, SCRATCH "/secured");
+}
+
 void
 cases_writing(void)
 {
+	suspended();
 	watched();
 	interrupted();
 	one_at_a_time();
 	full_and_limited();
 	unmounted();
+	/* Last: it does not go down again. */
+	secured();
 }

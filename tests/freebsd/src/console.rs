@@ -34,7 +34,7 @@ const COMPLAINTS: [&str; 8] = [
     "Sleeping on ",
     "acquiring duplicate lock",
     "could sleep with",
-    "memory leaked",
+    "leaked memory",
     "Fatal trap",
 ];
 
