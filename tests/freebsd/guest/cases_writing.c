@@ -246,21 +246,24 @@ suspended(void)
 	sys(SYS_fstatfs, scratch, statfs);
 	sys(SYS_close, scratch);
 	for (int round = 0; round < 2; round++) {
-		i64 fd = sys(SYS_open, job.path, (i64)O_RDWR, 0L);
-		r = sys(SYS_ioctl, dev, (i64)UFSSUSPEND, statfs + FSID_AT);
-		if (r != 0) {
-			skip("suspended file system", "UFSSUSPEND failed");
-			sys(SYS_close, fd);
-			break;
-		}
+		/* Whoever suspends must have nothing open for writing. */
 		pid = sys(SYS_fork);
 		if (pid == 0) {
 			struct mem_minidump_arg a;
+			i64 fd = sys(SYS_open, job.path, (i64)O_RDWR, 0L);
 
 			catch(SIGINT);
+			sleep_ms(1000);
 			sys(SYS_exit, -minidump(&a, fd, 0, 0));
 		}
-		sleep_ms(1500);
+		sleep_ms(300);
+		r = sys(SYS_ioctl, dev, (i64)UFSSUSPEND, statfs + FSID_AT);
+		if (r != 0) {
+			fail("suspended file system", "UFSSUSPEND", r, 0);
+			stop(pid);
+			break;
+		}
+		sleep_ms(3000);
 		status(&st);
 		expect("suspended: the dump waits to truncate", st.mds_stage,
 		    st.mds_pid == pid ? 5 : -1);
@@ -272,7 +275,6 @@ suspended(void)
 			sys(SYS_ioctl, dev, (i64)UFSRESUME);
 			expect("resumed: the dump", wait_for(pid), 0);
 		}
-		sys(SYS_close, fd);
 	}
 	sys(SYS_close, dev);
 	sys(SYS_unlink, job.path);
