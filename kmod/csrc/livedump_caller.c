@@ -117,17 +117,30 @@ livedump_rangelock_unlock(struct file *fp, void *cookie)
 	vn_rangelock_unlock(fp->f_vnode, cookie);
 }
 
-#if __FreeBSD_version >= 1400000
-/* 14 renamed the flag and took the second argument away. */
-#define	LD_START_WRITE	(V_WAIT | V_PCATCH)
-#else
-#define	LD_START_WRITE	(V_WAIT | PCATCH)
-#endif
 #if __FreeBSD_version >= 1300000
 #define	LD_VOP_UNLOCK(vp)	VOP_UNLOCK(vp)
 #else
 #define	LD_VOP_UNLOCK(vp)	VOP_UNLOCK(vp, 0)
 #endif
+
+/*
+ * vn_start_write() can be interrupted on some file systems only (those with
+ * VFCF_SBDRY): while another one, such as UFS, is suspended, wait here.
+ */
+static int
+livedump_start_write(struct vnode *vp, struct mount **mpp)
+{
+	int error;
+
+	for (;;) {
+		error = vn_start_write(vp, mpp, V_NOWAIT);
+		if (error != EWOULDBLOCK)
+			return (error);
+		error = pause_sig("ldsusp", hz / 10 + 1);
+		if (error != EWOULDBLOCK && error != 0)
+			return (EINTR);
+	}
+}
 
 int
 livedump_vn_truncate(struct file *fp)
@@ -138,7 +151,7 @@ livedump_vn_truncate(struct file *fp)
 	int error;
 
 	do {
-		error = vn_start_write(vp, &mp, LD_START_WRITE);
+		error = livedump_start_write(vp, &mp);
 		if (error != 0)
 			return (error);
 		vn_lock(vp, LK_EXCLUSIVE | LK_RETRY);
@@ -163,10 +176,23 @@ livedump_vn_write(struct file *fp, uint64_t offset, const void *data,
     size_t len)
 {
 	struct thread *td = curthread;
+	struct vnode *vp = fp->f_vnode;
+	struct mount *mp;
+	int error;
 
 	/* What vn_write() does for a regular file before it locks anything. */
 	bwillwrite();
-	return (vn_rdwr(UIO_WRITE, fp->f_vnode, __DECONST(void *, data),
-	    (int)len, (off_t)offset, UIO_SYSSPACE, IO_UNIT | IO_RANGELOCKED,
-	    td->td_ucred, fp->f_cred, NULL, td));
+	do {
+		error = livedump_start_write(vp, &mp);
+		if (error != 0)
+			return (error);
+		vn_lock(vp, LK_EXCLUSIVE | LK_RETRY);
+		error = vn_rdwr(UIO_WRITE, vp, __DECONST(void *, data),
+		    (int)len, (off_t)offset, UIO_SYSSPACE,
+		    IO_UNIT | IO_NODELOCKED | IO_RANGELOCKED, td->td_ucred,
+		    fp->f_cred, NULL, td);
+		LD_VOP_UNLOCK(vp);
+		vn_finished_write(mp);
+	} while (error == ERELOOKUP);
+	return (error);
 }

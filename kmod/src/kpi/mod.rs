@@ -181,7 +181,7 @@ pub trait Kpi {
     /// the range lock. Sleeps; takes `vn_start_write` and the vnode lock for
     /// this write alone, so that a suspension of the file system and other
     /// users of the vnode wait for one block, not for a whole dump.
-    /// C: `vn_rdwr(UIO_WRITE, IO_RANGELOCKED | IO_UNIT)`.
+    /// C: `vn_rdwr(UIO_WRITE, IO_NODELOCKED | IO_RANGELOCKED | IO_UNIT)`.
     ///
     /// # Errors
     /// The file system's (`ENOSPC`, `EFBIG`, `EDQUOT`, `EROFS`, `EIO` ...);
