@@ -23,6 +23,8 @@ use std::sync::Arc;
 const MAX_SECTIONS: u64 = 65535;
 const MAX_SYMBOLS: u64 = 4 << 20;
 const MAX_STRINGS: u64 = 64 << 20;
+/// Names may overlap: what looks for an end must not look for ever.
+const MAX_NAME: usize = 1024;
 const SYM_BYTES: usize = size_of::<Sym64<LE>>();
 const SYM: u64 = SYM_BYTES as u64;
 
@@ -178,6 +180,7 @@ impl Kernel {
 
     fn name(&self, at: u32) -> &[u8] {
         let from = self.names.get(at as usize..).unwrap_or_default();
+        let from = from.get(..MAX_NAME).unwrap_or(from);
         from.split(|&b| b == 0).next().unwrap_or_default()
     }
 

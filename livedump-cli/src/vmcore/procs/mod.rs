@@ -16,7 +16,7 @@ use walk::Walk;
 /// More processes than PID_MAX (99999) allows do not exist.
 pub const MAX_PROCS: usize = 100_000;
 /// A bound on all threads together.
-pub const MAX_THREADS: usize = 1 << 20;
+pub const MAX_THREADS: usize = 1 << 18;
 /// C: `PID_MAX`.
 const PID_MAX: i32 = 99_999;
 /// Thread ids start behind all process ids. C: `TID_MIN`.

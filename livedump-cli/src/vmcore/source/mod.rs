@@ -23,8 +23,8 @@ pub(crate) use unit::is_zstd;
 use std::io;
 
 /// The largest frame or member that is unpacked in memory; larger ones go
-/// through a temporary file.
-pub const MAX_UNIT: usize = 8 << 20;
+/// through a temporary file. What one look at a page can cost at most.
+pub const MAX_UNIT: usize = 2 << 20;
 
 /// Why bytes could not be had.
 #[derive(Debug, thiserror::Error)]

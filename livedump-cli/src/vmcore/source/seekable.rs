@@ -137,7 +137,7 @@ impl Seekable {
         Ok(if stored != table {
             Some("its seek table does not add up to the file")
         } else if large {
-            Some("its frames are larger than 8 MB")
+            Some("some of its frames are larger than 2 MB")
         } else {
             None
         })

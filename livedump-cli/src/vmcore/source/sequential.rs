@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// the index stays small whatever the file is made of; the more there is, the
 /// more each entry covers.
 const GROUP_BYTES: u64 = 256 << 10;
-const MAX_GROUP_BYTES: u64 = 4 << 20;
+const MAX_GROUP_BYTES: u64 = 1 << 20;
 const GROUPS: u64 = 32 << 10;
 const STEP_BYTES: usize = 128 << 10;
 
