@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/filedesc.h>
 #include <sys/jail.h>
+#include <sys/kernel.h>
 #include <sys/limits.h>
 #include <sys/lock.h>
 #include <sys/mount.h>
@@ -54,18 +55,28 @@ int
 livedump_sig_intr(void)
 {
 #if __FreeBSD_version >= 1300000
-	/* Since 13; ignores what the process ignores, honours stops. */
 	return (sig_intr());
 #else
+	/* What sig_intr() does since 13; stops are deferred (see serve). */
 	struct thread *td = curthread;
+	struct proc *p = td->td_proc;
+	sigset_t pending;
 	int error = 0;
 
-	if ((td->td_flags & TDF_NEEDSIGCHK) != 0) {
-		PROC_LOCK(td->td_proc);
-		if (SIGPENDING(td))
+	if ((td->td_flags & (TDF_NEEDSIGCHK | TDF_NEEDSUSPCHK)) == 0)
+		return (0);
+	PROC_LOCK(p);
+	if ((td->td_flags & TDF_NEEDSUSPCHK) != 0)
+		error = thread_suspend_check(1);
+	if (error == 0) {
+		pending = td->td_siglist;
+		SIGSETOR(pending, p->p_siglist);
+		SIGSETNAND(pending, td->td_sigmask);
+		SIG_STOPSIGMASK(pending);
+		if (!SIGISEMPTY(pending))
 			error = EINTR;
-		PROC_UNLOCK(td->td_proc);
 	}
+	PROC_UNLOCK(p);
 	return (error);
 #endif
 }
@@ -119,8 +130,21 @@ livedump_rangelock_unlock(struct file *fp, void *cookie)
 
 #if __FreeBSD_version >= 1300000
 #define	LD_VOP_UNLOCK(vp)	VOP_UNLOCK(vp)
+#define	LD_TRUNCATE(vp, cred)	vn_truncate_locked(vp, 0, false, cred)
 #else
+/* 12 has flags to unlock with, and this part of vn_truncate() inline. */
 #define	LD_VOP_UNLOCK(vp)	VOP_UNLOCK(vp, 0)
+#define	LD_TRUNCATE(vp, cred)	livedump_truncate_locked(vp, cred)
+
+static int
+livedump_truncate_locked(struct vnode *vp, struct ucred *cred)
+{
+	struct vattr va;
+
+	VATTR_NULL(&va);
+	va.va_size = 0;
+	return (VOP_SETATTR(vp, &va, cred));
+}
 #endif
 
 /*
@@ -146,7 +170,6 @@ int
 livedump_vn_truncate(struct file *fp)
 {
 	struct vnode *vp = fp->f_vnode;
-	struct vattr va;
 	struct mount *mp;
 	int error;
 
@@ -155,15 +178,13 @@ livedump_vn_truncate(struct file *fp)
 		if (error != 0)
 			return (error);
 		vn_lock(vp, LK_EXCLUSIVE | LK_RETRY);
+		error = 0;
 #ifdef MAC
 		error = mac_vnode_check_write(curthread->td_ucred, fp->f_cred,
 		    vp);
 #endif
-		if (error == 0) {
-			VATTR_NULL(&va);
-			va.va_size = 0;
-			error = VOP_SETATTR(vp, &va, fp->f_cred);
-		}
+		if (error == 0)
+			error = LD_TRUNCATE(vp, fp->f_cred);
 		LD_VOP_UNLOCK(vp);
 		vn_finished_write(mp);
 		/* Soft updates had to let go of the vnode (13 and later). */

@@ -19,6 +19,7 @@
 #include <sys/memrange.h>
 #include <sys/module.h>
 #include <sys/proc.h>
+#include <sys/signalvar.h>
 #include <sys/sx.h>
 
 #include <machine/atomic.h>
@@ -56,7 +57,16 @@ static bool livedump_loaded;
 int
 livedump_serve(u_long cmd, caddr_t data)
 {
-	return (livedump_entry_request(cmd, data, IOCPARM_LEN(cmd)));
+	int error, stops;
+
+	/*
+	 * A process that is stopped (SIGSTOP, ^Z) stops when its dump is done,
+	 * not with the livedump lock and the file's range lock in its hands.
+	 */
+	stops = sigdeferstop(SIGDEFERSTOP_SILENT);
+	error = livedump_entry_request(cmd, data, IOCPARM_LEN(cmd));
+	sigallowstop(stops);
+	return (error);
 }
 
 static int
