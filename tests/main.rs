@@ -4,11 +4,16 @@
 //! | | |
 //! |---|---|
 //! | `capture` | machines at rest: the dump is the machine |
+//! | `cli` | the tool from the outside: files, streams, exit status |
+//! | `crashdir` | killed, out of room, not alone: earlier dumps survive |
 //! | `faults` | what goes wrong: the answer, and what is left behind |
 //! | `race` | machines that run on: bits and pages agree, lists end |
 //! | `vmcore` | real FreeBSD memory, in and out |
 
 mod capture;
+mod cli;
+mod crashdir;
 mod faults;
 mod race;
+mod tool;
 mod vmcore;

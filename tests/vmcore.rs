@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Real FreeBSD memory: dumps that we did not write.
+//! Real FreeBSD memory: dumps that we did not write, read by the tool, and
+//! dumped once more by the engine.
 
+mod again;
 mod decoder;
+mod vectors;

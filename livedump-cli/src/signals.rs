@@ -50,7 +50,10 @@ impl Signals {
 
         let (sender, events) = channel();
         let quit = Arc::new(AtomicBool::new(false));
-        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok();
+        let mut blocked = set;
+        // Where a file must not grow any more, the write says so.
+        blocked.add(Signal::SIGXFSZ);
+        let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok();
         let waiter = {
             let (sender, quit) = (sender.clone(), Arc::clone(&quit));
             std::thread::spawn(move || wait(set, &sender, &quit))
@@ -112,7 +115,9 @@ impl Drop for Signals {
                 let _ = waiter.join();
             }
         }
-        if let Some(before) = self.before {
+        if let Some(mut before) = self.before {
+            // One may be pending.
+            before.add(Signal::SIGXFSZ);
             let _ = before.thread_set_mask();
         }
     }

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The tool from the outside: what it writes where, what it says, how it
+//! ends.
+
+mod capture;
+mod manners;
+mod reading;

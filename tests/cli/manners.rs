@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Exit status, streams, usage, and that the manual page is about this
+//! program.
+
+use crate::tool::{CrashDir, program, run};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+#[test]
+fn what_cannot_be_run_is_two_and_names_the_input() {
+    let dir = CrashDir::new();
+    let path = dir.path().to_str().unwrap();
+    std::fs::write(dir.file("text"), "no dump\n").unwrap();
+    std::fs::write(dir.file("empty"), "").unwrap();
+    let text = dir.file("text");
+    let text = text.to_str().unwrap();
+    let empty = dir.file("empty");
+    let empty = empty.to_str().unwrap();
+    let missing = "/nonexistent/dir";
+    for (args, named) in [
+        (vec!["capture", "--machine", "model", missing], missing),
+        (vec!["capture", "--machine", "modle:1", path], "modle:1"),
+        (vec!["capture", "--machine", "model:12", path], "12"),
+        (vec!["capture", "--machine", "model:1T2", path], "1T2"),
+        (vec!["capture", "--machine", "vmcore:/none", path], "/none"),
+        (vec!["capture", "-m", "0", path], "0"),
+        (vec!["capture", "-z", "-Z", path], "zstd"),
+        (vec!["info", missing], missing),
+        (vec!["info", text], text),
+        (vec!["verify", empty], empty),
+        (vec!["dmesg", path], path),
+        (vec!["read", text, "0"], text),
+        (vec!["frobnicate"], "frobnicate"),
+        (vec!["info"], "FILE"),
+    ] {
+        let run = run(&args).expect(2);
+        assert!(run.stderr.contains(named), "{args:?}: {}", run.stderr);
+        assert!(run.stdout.is_empty(), "{args:?}");
+    }
+    assert_eq!(dir.names(), ["empty", "text"]);
+}
+
+#[test]
+fn a_recipe_with_a_mistake_is_refused_with_its_line() {
+    let dir = CrashDir::new();
+    for (text, named) in [
+        ("size 16M\nmachine vax\n", "vax"),
+        ("size 16M\nfrob 1\n", "frob"),
+        ("size lots\n", "lots"),
+        ("release 11.0-RELEASE\n", "11.0-RELEASE"),
+    ] {
+        let run = dir.capture(&dir.recipe(text), &[]).expect(2);
+        assert!(run.stderr.contains(named), "{}", run.stderr);
+    }
+    assert_eq!(dir.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let dir = CrashDir::new();
+    dir.capture("model:16M", &[]).expect(0);
+    let mut child = Command::new(program())
+        .args(["read", "--raw", "--phys"])
+        .arg(dir.file("livecore.0"))
+        .args(["0x200000", "1M"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(0));
+    assert!(out.stderr.is_empty());
+}
+
+#[test]
+fn help_and_version_are_data() {
+    for args in [["--help"], ["--version"]] {
+        let run = run(args).expect(0);
+        assert!(!run.stdout.is_empty() && run.stderr.is_empty());
+    }
+}
+
+const COMMANDS: [&str; 5] = ["capture", "info", "verify", "dmesg", "read"];
+
+#[test]
+fn every_flag_is_in_the_manual_page() {
+    let man = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let man = man.join("../man/livedump.8");
+    let Ok(man) = std::fs::read_to_string(&man) else {
+        eprintln!("skipped: no {}", man.display());
+        return;
+    };
+    let mut missing = BTreeSet::new();
+    for command in COMMANDS {
+        let run = run([command, "--help"]).expect(0);
+        let words = run.text().split([' ', ',', '\n', '[', ']', '=']);
+        for flag in words.filter_map(|w| w.strip_prefix("--")) {
+            if !flag.is_empty() && !man.contains(&format!("-{flag}")) {
+                missing.insert(format!("{command} --{flag}"));
+            }
+        }
+        assert!(man.contains(command));
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}

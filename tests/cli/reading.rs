@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `info`, `verify`, `dmesg` and `read`, on dumps in every shape.
+
+use crate::tool::{CrashDir, Run, run};
+use livedump_tests::scenario::Scenario;
+use std::path::Path;
+
+const TEXT: &str = "size 16M\nmessage \"beastie: probed\"";
+
+/// A directory with the same machine's dump in every shape: raw and stripped,
+/// plain, gzip and zstd.
+fn shapes() -> (CrashDir, Vec<String>) {
+    let dir = CrashDir::new();
+    let machine = dir.recipe(TEXT);
+    for options in [&["--keep-kernel"][..], &["-z"], &["-Z"]] {
+        dir.capture(&machine, options).expect(0);
+    }
+    let s = Scenario::model(TEXT);
+    for (compression, name) in [(0, "raw"), (1, "raw.gz"), (2, "raw.zst")] {
+        let _ = s.dump(compression);
+        std::fs::write(dir.file(name), s.contents()).unwrap();
+    }
+    let names = [
+        "livecore.0",
+        "livecore.1.gz",
+        "livecore.2.zst",
+        "raw",
+        "raw.gz",
+        "raw.zst",
+    ];
+    (dir, names.map(String::from).into())
+}
+
+fn on(dir: &CrashDir, file: &str, command: &str, rest: &[&str]) -> Run {
+    let file = dir.file(file);
+    let kernel = dir.file("kernel.0");
+    let mut args = vec![command];
+    if ["verify", "read"].contains(&command) {
+        args.extend(["-k", kernel.to_str().unwrap()]);
+    }
+    args.push(file.to_str().unwrap());
+    args.extend(rest);
+    run(args)
+}
+
+#[test]
+fn every_shape_reads_the_same() {
+    let (dir, names) = shapes();
+    let dump = dir.judge("livecore.0");
+    let symbols = dir.symbols("kernel.0");
+    let hz = symbols.get("hz").unwrap();
+    for name in &names {
+        let read = on(&dir, name, "read", &["hz", "4"]).expect(0);
+        assert!(read.text().contains("e8 03 00 00"), "{name}");
+        let raw = on(&dir, name, "read", &["--raw", "hz", "4"]).expect(0);
+        assert_eq!(raw.stdout, [0xe8, 3, 0, 0], "{name}");
+        let at = format!("{hz:#x}");
+        let raw = on(&dir, name, "read", &["--raw", &at, "4"]).expect(0);
+        assert_eq!(raw.stdout, [0xe8, 3, 0, 0], "{name}");
+        let json = on(&dir, name, "read", &["--json", "hz", "4"]).expect(0);
+        json.json();
+
+        let dmesg = on(&dir, name, "dmesg", &[]).expect(0);
+        assert!(dmesg.text().contains("beastie: probed\n"), "{name}");
+
+        let verify = on(&dir, name, "verify", &[]).expect(0);
+        assert!(verify.text().contains("sound"), "{name}");
+        assert!(verify.text().contains("not checked"), "{name}");
+        on(&dir, name, "verify", &["--json"]).expect(0).json();
+
+        let info = on(&dir, name, "info", &[]).expect(0);
+        assert!(info.text().contains("amd64"), "{name}");
+        on(&dir, name, "info", &["--json"]).expect(0).json();
+        on(&dir, name, "dmesg", &["--json"]).expect(0).json();
+    }
+    // Across a page's end, and all that is mapped behind it.
+    let start = hz & !0xfff;
+    let at = format!("{start:#x}");
+    let got = on(&dir, &names[5], "read", &["--raw", &at, "8K"]).expect(0);
+    assert_eq!(got.stdout, dump.read(start, 8192).unwrap());
+}
+
+#[test]
+fn what_is_not_in_the_dump_is_said_and_is_one() {
+    let (dir, names) = shapes();
+    for name in &names {
+        let run = on(&dir, name, "read", &["0xffffffff00000000", "4"]);
+        assert_ne!(run.status, Some(0), "{name}");
+        assert!(!run.stderr.is_empty(), "{name}");
+        let run = on(&dir, name, "read", &["no_such_symbol", "4"]).expect(2);
+        assert!(run.stderr.contains("no_such_symbol"));
+    }
+}
+
+/// Cuts a copy of a file off at `len`.
+fn cut(dir: &CrashDir, name: &str, len: usize) -> &'static str {
+    let bytes = dir.read(name);
+    std::fs::write(dir.file("cut"), &bytes[..len.min(bytes.len())]).unwrap();
+    "cut"
+}
+
+#[test]
+fn a_truncated_dump_is_served_as_far_as_it_goes_and_is_not_sound() {
+    let (dir, _) = shapes();
+    let dump = dir.judge("livecore.0");
+    let symbols = dir.symbols("kernel.0");
+    let pa = dump.translate(symbols.get("hz").unwrap()).unwrap();
+    let end = dump.offset_of(pa).unwrap() + 4;
+    let place = ["--phys", "--raw", &format!("{pa:#x}"), "4"];
+    let name = cut(&dir, "livecore.0", end);
+    let read = on(&dir, name, "read", &place).expect(0);
+    assert_eq!(read.stdout, [0xe8, 3, 0, 0]);
+    let verify = on(&dir, name, "verify", &[]).expect(1);
+    assert!(verify.text().contains("length"), "{}", verify.text());
+    let info = on(&dir, name, "info", &[]);
+    let said = format!("{}{}", info.text(), info.stderr);
+    assert!(said.contains("truncated"), "{said}");
+
+    let name = cut(&dir, "livecore.0", end - 4);
+    let read = on(&dir, name, "read", &place).expect(1);
+    assert!(read.stdout.is_empty());
+    assert!(read.stderr.contains("the file ends"), "{}", read.stderr);
+}
+
+/// Flips a bit in the copy of a file.
+fn flip(dir: &CrashDir, name: &str, at: usize, bit: u8) {
+    let mut bytes = dir.read(name);
+    bytes[at] ^= 1 << bit;
+    std::fs::write(dir.file("flipped"), bytes).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_in_a_compressed_dump_is_found() {
+    let (dir, _) = shapes();
+    for name in ["livecore.1.gz", "livecore.2.zst"] {
+        let len = dir.read(name).len();
+        for i in 1..30 {
+            // Nowhere near the first bytes, which say what it is.
+            let at = 64 + (len - 128) / 30 * i;
+            flip(&dir, name, at, (i % 8) as u8);
+            let run = on(&dir, "flipped", "verify", &[]);
+            assert_eq!(run.status, Some(1), "{name} at {at}: {}", run.text());
+        }
+    }
+}
+
+#[test]
+fn a_list_that_leads_nowhere_is_not_sound() {
+    let (dir, _) = shapes();
+    let dump = dir.judge("livecore.0");
+    let symbols = dir.symbols("kernel.0");
+    let first = dump.read64(symbols.get("allproc").unwrap()).unwrap();
+    let next = dump.offset_of(dump.translate(first).unwrap()).unwrap();
+    // The first process leads to itself, then into nothing.
+    for target in [first, 0xffff_8000_dead_beef] {
+        let mut bytes = dir.read("livecore.0");
+        bytes[next..next + 8].copy_from_slice(&target.to_le_bytes());
+        std::fs::write(dir.file("torn"), bytes).unwrap();
+        let run = on(&dir, "torn", "verify", &[]).expect(1);
+        assert!(run.text().contains("allproc"), "{}", run.text());
+    }
+}
+
+#[test]
+fn reading_does_not_change_the_file() {
+    let (dir, names) = shapes();
+    for name in &names {
+        let before = dir.read(name);
+        let modified = |p: &Path| p.metadata().unwrap().modified().unwrap();
+        let time = modified(&dir.file(name));
+        for command in ["info", "verify", "dmesg"] {
+            on(&dir, name, command, &[]).expect(0);
+        }
+        assert!(dir.read(name) == before);
+        assert_eq!(modified(&dir.file(name)), time);
+    }
+}
