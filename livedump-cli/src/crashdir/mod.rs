@@ -35,6 +35,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Others hold the lock while they sync a directory, which takes moments.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// What went wrong in the crash directory.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +72,12 @@ pub enum Error {
         path: PathBuf,
         /// "a directory".
         what: &'static str,
+    },
+    /// Somebody holds the directory's lock and does not let go.
+    #[error("{} is locked by another process", path.display())]
+    Locked {
+        /// Where.
+        path: PathBuf,
     },
     /// `bounds` or `minfree` holds something else than a number.
     #[error(
@@ -119,15 +131,31 @@ impl CrashDir {
         self.path.join(name)
     }
 
-    /// Waits until nobody else names files here.
+    /// Waits until nobody else names files here; not for ever, because
+    /// whoever may read the directory may lock it.
     ///
     /// # Errors
-    /// Why the directory cannot be opened once more.
+    /// The directory cannot be opened once more, or stays locked.
     pub fn lock(&self) -> Result<DirLock, Error> {
+        self.lock_within(LOCK_WAIT)
+    }
+
+    fn lock_within(&self, wait: Duration) -> Result<DirLock, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd = openat(&self.fd, ".", flags, Mode::empty())
+        let mut fd = openat(&self.fd, ".", flags, Mode::empty())
             .map_err(|e| self.io("locking", ".", e))?;
-        Ok(DirLock { _lock: Flock::lock(fd, FlockArg::LockExclusive).ok() })
+        let started = Instant::now();
+        loop {
+            fd = match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(DirLock { _lock: Some(lock) }),
+                Err((fd, Errno::EWOULDBLOCK)) => fd,
+                Err(_) => return Ok(DirLock { _lock: None }),
+            };
+            if started.elapsed() >= wait {
+                return Err(Error::Locked { path: self.path.clone() });
+            }
+            sleep(LOCK_POLL);
+        }
     }
 
     /// Bytes that may still be written by whoever is not root.
@@ -225,5 +253,40 @@ fn kind_name(kind: SFlag) -> &'static str {
         SFlag::S_IFSOCK => "a socket",
         SFlag::S_IFREG => "a plain file",
         _ => "a device",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_is_waited_for_but_not_for_ever() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = CrashDir::open(tmp.path()).unwrap();
+        let held = dir.lock().unwrap();
+        let soon = Duration::from_millis(30);
+        let e = dir.lock_within(soon).unwrap_err().to_string();
+        assert!(e.ends_with("is locked by another process"), "{e}");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| dir.lock());
+            sleep(soon);
+            drop(held);
+            assert!(waiting.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn what_is_no_directory_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let e = CrashDir::open(file.path()).unwrap_err().to_string();
+        assert!(e.starts_with("opening crash directory /"), "{e}");
+    }
+
+    #[test]
+    fn there_is_free_space_somewhere() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = CrashDir::open(tmp.path()).unwrap();
+        assert!(dir.free_bytes().unwrap() > 0);
     }
 }
