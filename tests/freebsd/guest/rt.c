@@ -222,13 +222,29 @@ stop(i64 pid)
 	wait_for(pid);
 }
 
+/* By name through "sysctl.name2oid" (0.3): 12.x has no __sysctlbyname(2). */
+static i64
+sysctl(const char *name, void *old, u64 *oldlen, const void *new, u64 newlen)
+{
+	static const i32 name2oid[2] = { 0, 3 };
+	i32 oid[24];
+	u64 size = sizeof(oid);
+	i64 r;
+
+	r = sys(SYS___sysctl, name2oid, 2L, oid, &size, name, len(name));
+	if (r < 0)
+		return (r);
+	return (sys(SYS___sysctl, oid, size / sizeof(oid[0]), old, oldlen,
+	    new, newlen));
+}
+
 i64
 sysctl_int(const char *name, i64 none)
 {
 	i64 value = 0;
 	u64 size = sizeof(value);
 
-	if (sys(SYS_sysctlbyname, name, len(name), &value, &size, 0L, 0L) < 0)
+	if (sysctl(name, &value, &size, 0, 0) < 0)
 		return (none);
 	return (size == 4 ? (i32)value : value);
 }
@@ -236,8 +252,7 @@ sysctl_int(const char *name, i64 none)
 i64
 sysctl_set(const char *name, i32 value)
 {
-	return (sys(SYS_sysctlbyname, name, len(name), 0L, 0L, &value,
-	    sizeof(value)));
+	return (sysctl(name, 0, 0, &value, sizeof(value)));
 }
 
 int
@@ -246,7 +261,7 @@ sysctl_str(const char *name, char *out, u64 size)
 	u64 n = size - 1;
 
 	zero(out, size);
-	return (sys(SYS_sysctlbyname, name, len(name), out, &n, 0L, 0L) == 0);
+	return (sysctl(name, out, &n, 0, 0) == 0);
 }
 
 int

@@ -34,7 +34,7 @@ enum {
 	SYS_sched_yield = 331, SYS_nmount = 378, SYS_kenv = 390,
 	SYS_sigaction = 416, SYS_mmap = 477, SYS_lseek = 478,
 	SYS_ftruncate = 480, SYS_cap_enter = 516, SYS_cap_rights_limit = 533,
-	SYS_pipe2 = 542, SYS_fstat = 551, SYS_fstatfs = 556, SYS_sysctlbyname = 570,
+	SYS_pipe2 = 542, SYS_fstat = 551, SYS_fstatfs = 556, SYS___sysctl = 202,
 };
 
 enum {
