@@ -12,9 +12,6 @@ use crate::kpi::{Kpi, Target};
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use memdev::arch::{ENTRIES, Entry, Machine, span};
 
-/// Directory pages that may appear while the walk runs.
-const SLACK: usize = 16;
-
 /// One entry for each page of the pmap section.
 pub(super) struct Directory<K: Kpi> {
     machine: Machine,
@@ -27,9 +24,6 @@ pub(super) struct Directory<K: Kpi> {
     /// For entry i, 1 + where its copy is among `tables`; 0 is none.
     copies: K::Words,
 }
-
-/// More tables than there was memory for: the map grew.
-pub(super) struct Full;
 
 impl<K: Kpi> Directory<K> {
     /// Reads the tables above the section's, each entry once, and takes the
@@ -53,7 +47,7 @@ impl<K: Kpi> Directory<K> {
             matches!(machine.decode(level + 1, **e), Entry::Table(_))
         };
         let met = above.iter().filter(is_table).count();
-        let room = if copied { (met + SLACK).min(n) } else { 0 };
+        let room = if copied { met } else { 0 };
         Ok(Self {
             machine,
             level,
@@ -78,20 +72,15 @@ impl<K: Kpi> Directory<K> {
         self.above.get(i).copied().unwrap_or(0)
     }
 
-    /// Room for the copy of table `i`; `None` where none are kept.
-    pub(super) fn copy_of(
-        &mut self,
-        i: usize,
-    ) -> core::result::Result<Option<&mut [u64]>, Full> {
-        let Some(slot) = self.copies.get_mut(i) else {
-            return Ok(None);
-        };
+    /// Room for the copy of table `i`; `None` where none are kept. There is
+    /// room for each table of the private entries, asked for once.
+    pub(super) fn copy_of(&mut self, i: usize) -> Option<&mut [u64]> {
+        let slot = self.copies.get_mut(i)?;
         let at = self.tables_used * ENTRIES as usize;
-        let copy =
-            self.tables.get_mut(at..at + ENTRIES as usize).ok_or(Full)?;
+        let copy = self.tables.get_mut(at..at + ENTRIES as usize)?;
         self.tables_used += 1;
         *slot = self.tables_used as u64;
-        Ok(Some(copy))
+        Some(copy)
     }
 
     /// Fills page `i` of the pmap section.

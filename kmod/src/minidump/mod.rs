@@ -5,7 +5,9 @@
 //! Before the first byte is out, everything that other parts of the file
 //! depend on is copied: bitset, message buffer, dump_avail, and the upper
 //! page tables. From then on the live kernel can only change what pages
-//! contain, never how many there are or which.
+//! contain, never how many there are or which: there is nothing to retry when
+//! its map grows (the stock facility begins again, up to
+//! `machdep.dump_retry_count` times).
 
 mod directory;
 mod emit;
@@ -35,8 +37,8 @@ pub struct Written {
 /// Scan and plan, nothing else.
 ///
 /// # Errors
-/// `ENOMEM`, `EINTR`; `EINTEGRITY` where the kernel contradicts itself;
-/// `ENOSPC` where its map grew faster than it could be walked.
+/// `ENOMEM`, `EINTR`, `E2BIG`; `EINTEGRITY` where the kernel contradicts
+/// itself.
 pub fn estimate<K: Kpi>(kpi: &K, progress: &Progress) -> Result<Planned> {
     // A kilobyte, and kernel stacks are small.
     let mut ranges = kpi.malloc_array(MAX_RANGES, |_| Ok((0, 0)))?;

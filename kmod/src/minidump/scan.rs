@@ -2,33 +2,13 @@
 //! The walk: what the kernel's page tables map is added to the private
 //! bitset. Each entry is loaded once, since it may change between two looks.
 
-use super::directory::{Directory, Full};
-use crate::error::{Errno, Result};
+use super::directory::Directory;
+use crate::error::Result;
 use crate::kpi::{Kpi, Target};
 use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::arch::{ENTRIES, Entry, Machine, span};
 use memdev::bitset::Bitset;
 use memdev::dump_avail::DumpAvail;
-
-/// Why a walk ended early.
-pub(super) enum ScanError {
-    /// The map grew: begin again with more memory.
-    MapGrown,
-    /// It cannot go on.
-    Failed(Errno),
-}
-
-impl From<Errno> for ScanError {
-    fn from(e: Errno) -> Self {
-        Self::Failed(e)
-    }
-}
-
-impl From<Full> for ScanError {
-    fn from(_: Full) -> Self {
-        Self::MapGrown
-    }
-}
 
 /// Walks everything below `directory`, filling its copies.
 pub(super) fn scan<K: Kpi>(
@@ -37,7 +17,7 @@ pub(super) fn scan<K: Kpi>(
     avail: DumpAvail<'_>,
     set: Bitset<&mut [u64]>,
     directory: &mut Directory<K>,
-) -> core::result::Result<(), ScanError> {
+) -> Result<()> {
     let level = target.machine.pmap_level(target.minidump_version);
     let mut scan = Scan { kpi, machine: target.machine, avail, set };
     let pages = usize::try_from(directory.pmap_pages()).unwrap_or(0);
@@ -47,7 +27,7 @@ pub(super) fn scan<K: Kpi>(
             Entry::Mapped(pa) => scan.block(pa, level + 1)?,
             Entry::Table(pa) if !kpi.phys_in_dmap(pa) => continue,
             Entry::Table(pa) => {
-                let copy = directory.copy_of(i)?;
+                let copy = directory.copy_of(i);
                 scan.table(pa, level, copy)?;
             }
         }

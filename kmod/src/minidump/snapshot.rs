@@ -5,7 +5,7 @@
 
 use super::directory::Directory;
 use super::plan::{self, Planned};
-use super::scan::{self, ScanError};
+use super::scan;
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
@@ -15,10 +15,6 @@ use memdev::dump_avail::DumpAvail;
 
 /// Ranges that dump_avail may have: `VM_PHYSSEG_MAX` is 63 or 64.
 pub(super) const MAX_RANGES: usize = 66;
-
-/// Times the walk is begun again when the kernel map outgrew the memory that
-/// was taken for its directories. C: `machdep.dump_retry_count`.
-const SCAN_ATTEMPTS: u32 = 5;
 
 /// Everything but the data pages.
 pub(super) struct Snapshot<'a, K: Kpi> {
@@ -91,18 +87,11 @@ fn scanned<K: Kpi>(
     words: &mut K::Words,
 ) -> Result<Directory<K>> {
     let bits = avail.bits();
-    for _ in 0..SCAN_ATTEMPTS {
-        let mut directory = Directory::allocate(kpi, target)?;
-        copy_bitset(kpi, words, bits);
-        let set = Bitset::new(&mut **words, bits).ok_or(Errno::EINTEGRITY)?;
-        match scan::scan(kpi, target, avail, set, &mut directory) {
-            Ok(()) => return Ok(directory),
-            Err(ScanError::MapGrown) => {}
-            Err(ScanError::Failed(e)) => return Err(e),
-        }
-    }
-    // What the stock facility calls "dump map grown while dumping".
-    Err(Errno::ENOSPC)
+    let mut directory = Directory::allocate(kpi, target)?;
+    copy_bitset(kpi, words, bits);
+    let set = Bitset::new(&mut **words, bits).ok_or(Errno::EINTEGRITY)?;
+    scan::scan(kpi, target, avail, set, &mut directory)?;
+    Ok(directory)
 }
 
 /// Every word, then nothing behind the last bit. The stock facility of 13.2
