@@ -37,6 +37,7 @@ impl Progress {
     pub(super) fn update(&mut self, status: Option<&MemMinidumpStatus>) {
         if let Some(bar) = &self.bar {
             if let Some(status) = status.filter(|s| s.pages_total > 0) {
+                bar.set_message(rate(status));
                 if !self.measured {
                     self.measured = true;
                     bar.set_style(style(
@@ -45,7 +46,6 @@ impl Progress {
                 }
                 bar.set_length(status.pages_total);
                 bar.set_position(status.pages_done);
-                bar.set_message(rate(status));
             } else {
                 bar.set_message(doing(status));
                 bar.tick();
