@@ -175,7 +175,7 @@ watched(void)
 	struct mem_minidump_status st;
 	u64 pages = 0, bytes = 0, looks = 0;
 	int monotonic = 1;
-	i64 pid;
+	i64 before = malloc_in_use("livedump"), most = 0, used, pid;
 
 	slow(500);
 	pid = spawn(dumping, &job);
@@ -186,6 +186,9 @@ watched(void)
 			monotonic = 0;
 		pages = st.mds_pages_done;
 		bytes = st.mds_bytes_out;
+		used = malloc_in_use("livedump");
+		if (used > most)
+			most = used;
 		looks++;
 	}
 	slow(0);
@@ -193,6 +196,11 @@ watched(void)
 	expect_true("status from another process, monotonic",
 	    monotonic && looks > 3 && pages > 0, "counters went back");
 	expect("status afterwards", (status(&st), st.mds_last_pid), pid);
+	say("FACT memory ", num(most), "\n");
+	expect_true("memory of a dump is bounded", most > 0 && most < 32 << 20,
+	    "32 MB or more, or none seen");
+	expect("memory of a dump is given back", malloc_in_use("livedump"),
+	    before);
 	sys(SYS_unlink, SCRATCH "/watched");
 }
 

@@ -264,6 +264,38 @@ sysctl_str(const char *name, char *out, u64 size)
 	return (sysctl(name, out, &n, 0, 0) == 0);
 }
 
+/*
+ * kern.malloc_stats, as <sys/malloc.h> has it: a header of four words (the
+ * second is CPUs, the third types), then for each type its name in 32 bytes
+ * and for each CPU eight 64-bit numbers: bytes allocated, bytes freed, ...
+ */
+i64
+malloc_in_use(const char *type)
+{
+	static u8 stats[16 << 20] __attribute__((aligned(8)));
+	const u32 *header = (const u32 *)stats;
+	u64 size = sizeof(stats);
+	const u8 *at = stats + 16;
+	i64 used = 0;
+
+	if (sysctl("kern.malloc_stats", stats, &size, 0, 0) < 0)
+		return (-1);
+	for (u32 n = 0; n < header[2]; n++) {
+		const char *name = (const char *)at;
+
+		at += 32;
+		for (u32 cpu = 0; cpu < header[1]; cpu++, at += 64) {
+			const u64 *s = (const u64 *)at;
+
+			used += (i64)(s[0] - s[1]);
+		}
+		if (streq(name, type))
+			return (used);
+		used = 0;
+	}
+	return (-1);
+}
+
 int
 kernel_env(const char *name, char *out, u64 size)
 {

@@ -82,6 +82,8 @@ void	stop(i64 pid);
 i64	sysctl_int(const char *name, i64 none);
 i64	sysctl_set(const char *name, i32 value);
 int	sysctl_str(const char *name, char *out, u64 size);
+/* Bytes that a malloc(9) type has in use; -1 when there is no such type. */
+i64	malloc_in_use(const char *type);
 int	kernel_env(const char *name, char *out, u64 size);
 i64	mount_fs(const char *type, const char *from, const char *path,
 	    const char *option, const char *value, i64 flags);
