@@ -27,9 +27,12 @@ const SHT_RELA: u32 = 4;
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().collect();
-    let [_, library, prefix, out] = args.as_slice() else {
-        eprintln!("usage: relax LIBRARY.a PREFIX OUT");
-        return ExitCode::from(2);
+    let (library, prefix, out) = match args.as_slice() {
+        [_, library, prefix, out] => (library, prefix, out),
+        _ => {
+            eprintln!("usage: relax LIBRARY.a PREFIX OUT");
+            return ExitCode::from(2);
+        }
     };
     match run(library, prefix, out) {
         Ok(n) => {
@@ -171,13 +174,10 @@ fn direct(
     at: usize,
     kind: u32,
 ) -> Result<(u32, usize, i64), [u8; 3]> {
-    let Some(Ok(op)) = at
+    let op: [u8; 3] = at
         .checked_sub(3)
-        .and_then(|from| file.get(from..at))
-        .map(<[u8; 3]>::try_from)
-    else {
-        return Err([0; 3]);
-    };
+        .and_then(|from| file.get(from..at)?.try_into().ok())
+        .ok_or([0; 3])?;
     // The register of a `reg, symbol(%rip)` operand.
     let reg = op[2] >> 3 & 7;
     match op {
