@@ -264,7 +264,7 @@ mod tests {
         let mut set = Bitset::new(words, bits).unwrap();
         let mut model = vec![false; bits as usize];
         for b in 0..bits {
-            if noise(b) % 3 == 0 {
+            if noise(b).is_multiple_of(3) {
                 set.set(b);
                 model[b as usize] = true;
             } else {
