@@ -7,6 +7,7 @@
 //! | `cli` | the tool from the outside: files, streams, exit status |
 //! | `crashdir` | killed, out of room, not alone: earlier dumps survive |
 //! | `faults` | what goes wrong: the answer, and what is left behind |
+//! | `hostile` | files that mean harm: an answer soon, in little memory |
 //! | `race` | machines that run on: bits and pages agree, lists end |
 //! | `vmcore` | real FreeBSD memory, in and out |
 
@@ -14,6 +15,7 @@ mod capture;
 mod cli;
 mod crashdir;
 mod faults;
+mod hostile;
 mod race;
 mod tool;
 mod vmcore;

@@ -4,7 +4,7 @@
 
 use super::super::Vmcore;
 use super::super::elf::Kernel;
-use super::super::procs::Procs;
+use super::super::procs::{Proc, Procs};
 use super::Verdict;
 use super::tables::too_many;
 use crate::error::chain;
@@ -224,6 +224,9 @@ impl Vmcore {
             problems.iter().partition(|p| p.is_tear());
         if n == 0 && bad.is_empty() {
             v.wrong(name, "no process is on the list");
+        } else if bad.is_empty() && !procs.iter().any(is_kernels) {
+            // The first that ever was, and so the last of the list.
+            v.wrong(name, format!("{said}, and the kernel's own is missing"));
         } else if bad.is_empty() && torn.is_empty() {
             v.ok(name, format!("{said}, every link leads back"));
         } else if bad.is_empty() {
@@ -259,6 +262,11 @@ impl Vmcore {
             );
         }
     }
+}
+
+/// Whether it is pid 0, which has threads for as long as the kernel runs.
+fn is_kernels(p: &Proc) -> bool {
+    p.pid == 0 && !p.threads.is_empty()
 }
 
 fn cstr(b: &[u8]) -> &[u8] {
