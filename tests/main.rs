@@ -3,6 +3,7 @@
 //!
 //! | | |
 //! |---|---|
+//! | `abi` | bytes and numbers that others rely on |
 //! | `capture` | machines at rest: the dump is the machine |
 //! | `cli` | the tool from the outside: files, streams, exit status |
 //! | `crashdir` | killed, out of room, not alone: earlier dumps survive |
@@ -11,6 +12,7 @@
 //! | `race` | machines that run on: bits and pages agree, lists end |
 //! | `vmcore` | real FreeBSD memory, in and out |
 
+mod abi;
 mod capture;
 mod cli;
 mod crashdir;
