@@ -164,6 +164,9 @@ pub struct RangeLock(*mut c_void);
 /// would make others wait for it, and M_WAITOK is not to wait for ever.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
+/// What the shim takes for whatever is smaller.
+const MALLOC_LEAST: u64 = 64 << 10;
+
 /// A part of [`TAKEN`], given back on drop.
 #[derive(Debug)]
 struct Budget(u64);
@@ -203,13 +206,16 @@ impl<T> Array<T> {
     /// Room for `room` values, zeroed, of which there are none yet.
     fn with_room(room: usize) -> Result<Self> {
         let bytes = room.checked_mul(size_of::<T>()).ok_or(Errno::ENOMEM)?;
-        let budget = Budget::take(bytes as u64)?;
-        let memory = NonNull::new(livedump_malloc(bytes));
-        let memory = memory.ok_or(Errno::ENOMEM)?.cast();
-        let array =
-            Self { memory, len: 0, _budget: budget, _values: PhantomData };
-        // Whole pages, unless a debugging allocator shifts them.
-        if memory.is_aligned() { Ok(array) } else { Err(Errno::ENOMEM) }
+        let budget = Budget::take((bytes as u64).max(MALLOC_LEAST))?;
+        let p = livedump_malloc(bytes);
+        let memory = NonNull::new(p.cast::<T>()).ok_or(Errno::ENOMEM)?;
+        if !memory.is_aligned() {
+            // Whole pages are, unless a debugging allocator shifts them.
+            // SAFETY: from livedump_malloc, and not kept.
+            unsafe { livedump_free(p) };
+            return Err(Errno::ENOMEM);
+        }
+        Ok(Self { memory, len: 0, _budget: budget, _values: PhantomData })
     }
 }
 
