@@ -30,7 +30,7 @@ pub fn pages(machine: &dyn Machine) -> BTreeSet<u64> {
     }
     let known = machine.dump_avail();
     set.retain(|&pa| {
-        known.iter().any(|r| (r.0..r.1).contains(&pa))
+        known.iter().any(|r| r.0 < pa + 4096 && pa < r.1)
             && machine.phys_in_dmap(Paddr(pa))
             && machine.vm_phys_is_dumpable(Paddr(pa))
     });
@@ -59,6 +59,8 @@ fn bitset(machine: &dyn Machine) -> BTreeSet<u64> {
     let mut out = BTreeSet::new();
     let mut below = 0;
     for &(start, end) in machine.dump_avail() {
+        // A page counts that is in a range with one byte.
+        let (start, end) = (start & !0xfff, end.next_multiple_of(4096));
         for pa in (start..end).step_by(PAGE_SIZE) {
             let bit = match relative {
                 true => below + (pa - start) / PAGE_SIZE as u64,
@@ -68,7 +70,7 @@ fn bitset(machine: &dyn Machine) -> BTreeSet<u64> {
                 out.insert(pa);
             }
         }
-        below += (end - start).div_ceil(PAGE_SIZE as u64);
+        below += (end - start) / PAGE_SIZE as u64;
     }
     out
 }
