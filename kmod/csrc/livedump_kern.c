@@ -5,6 +5,7 @@
  */
 #include <sys/param.h>
 #include <sys/systm.h>
+#include <sys/condvar.h>
 #include <sys/conf.h>
 #include <sys/eventhandler.h>
 #include <sys/jail.h>
@@ -14,8 +15,8 @@
 #include <sys/lock.h>
 #include <sys/malloc.h>
 #include <sys/memrange.h>
+#include <sys/mutex.h>
 #include <sys/proc.h>
-#include <sys/sx.h>
 #include <sys/time.h>
 
 #include <machine/pcb.h>
@@ -25,24 +26,63 @@
 
 MALLOC_DEFINE(M_LIVEDUMP, "livedump", "live dumps");
 
-struct sx livedump_sx;
+/*
+ * The livedump lock. It is held for as long as a dump takes, which no lock of
+ * the kernel's is made for: whoever wanted an sx lock would spin while the
+ * dump has a CPU (12.1: not even a signal ends that).
+ */
+static struct mtx livedump_mtx;
+static struct cv livedump_free_cv;
+static bool livedump_busy;
+
+void
+livedump_lock_init(void)
+{
+	mtx_init(&livedump_mtx, "livedump", NULL, MTX_DEF);
+	cv_init(&livedump_free_cv, "livedump");
+}
+
+void
+livedump_lock_fini(void)
+{
+	cv_destroy(&livedump_free_cv);
+	mtx_destroy(&livedump_mtx);
+}
 
 bool
 livedump_try_xlock(void)
 {
-	return (sx_try_xlock(&livedump_sx) != 0);
+	bool taken;
+
+	mtx_lock(&livedump_mtx);
+	taken = !livedump_busy;
+	livedump_busy = true;
+	mtx_unlock(&livedump_mtx);
+	return (taken);
 }
 
 int
 livedump_xlock_sig(void)
 {
-	return (sx_xlock_sig(&livedump_sx));
+	int error = 0;
+
+	mtx_lock(&livedump_mtx);
+	while (livedump_busy && error == 0)
+		error = cv_wait_sig(&livedump_free_cv, &livedump_mtx);
+	if (error == 0)
+		livedump_busy = true;
+	mtx_unlock(&livedump_mtx);
+	return (error);
 }
 
 void
 livedump_xunlock(void)
 {
-	sx_xunlock(&livedump_sx);
+	mtx_lock(&livedump_mtx);
+	livedump_busy = false;
+	/* All of them: one may be woken by a signal as well, and leave. */
+	cv_broadcast(&livedump_free_cv);
+	mtx_unlock(&livedump_mtx);
 }
 
 /*

@@ -14,13 +14,11 @@
 #include <sys/conf.h>
 #include <sys/ioccom.h>
 #include <sys/kernel.h>
-#include <sys/lock.h>
 #include <sys/malloc.h>
 #include <sys/memrange.h>
 #include <sys/module.h>
 #include <sys/proc.h>
 #include <sys/signalvar.h>
-#include <sys/sx.h>
 
 #include <machine/atomic.h>
 
@@ -92,7 +90,7 @@ livedump_load(void)
 	struct make_dev_args args;
 	int error;
 
-	sx_init(&livedump_sx, "livedump");
+	livedump_lock_init();
 	livedump_savectx_init();
 
 	make_dev_args_init(&args);
@@ -103,13 +101,13 @@ livedump_load(void)
 	args.mda_mode = 0640;
 	error = make_dev_s(&args, &livedump_dev, "livedump");
 	if (error != 0) {
-		sx_destroy(&livedump_sx);
+		livedump_lock_fini();
 		return (error);
 	}
 	error = livedump_mem_take();
 	if (error != 0) {
 		destroy_dev(livedump_dev);
-		sx_destroy(&livedump_sx);
+		livedump_lock_fini();
 		return (error);
 	}
 	livedump_loaded = true;
@@ -138,10 +136,10 @@ livedump_unload(void)
 	/* A load that failed is followed by MOD_UNLOAD all the same. */
 	if (!livedump_loaded)
 		return (0);
-	if (!sx_try_xlock(&livedump_sx))
+	if (!livedump_try_xlock())
 		return (EBUSY);
 	atomic_store_rel_int(&livedump_leaving, 1);
-	sx_xunlock(&livedump_sx);
+	livedump_xunlock();
 	atomic_thread_fence_seq_cst();
 
 	error = livedump_dev_drain();
@@ -153,7 +151,7 @@ livedump_unload(void)
 	}
 	/* Late comers to our own device find livedump_leaving set. */
 	destroy_dev(livedump_dev);
-	sx_destroy(&livedump_sx);
+	livedump_lock_fini();
 	livedump_loaded = false;
 	return (0);
 }
@@ -167,9 +165,9 @@ livedump_modevent(module_t mod __unused, int what, void *arg __unused)
 	case MOD_QUIESCE:
 		if (!livedump_loaded)
 			return (0);
-		if (!sx_try_xlock(&livedump_sx))
+		if (!livedump_try_xlock())
 			return (EBUSY);
-		sx_xunlock(&livedump_sx);
+		livedump_xunlock();
 		return (0);
 	case MOD_UNLOAD:
 		return (livedump_unload());

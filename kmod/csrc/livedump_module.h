@@ -9,12 +9,11 @@
 #include <sys/conf.h>
 #include <sys/malloc.h>
 
-struct sx;
-
 MALLOC_DECLARE(M_LIVEDUMP);
 
 /* livedump_kern.c */
-extern struct sx livedump_sx;
+void	livedump_lock_init(void);
+void	livedump_lock_fini(void);
 void	livedump_savectx_init(void);
 
 /* livedump_sysctl.c */
