@@ -72,13 +72,15 @@ count(const char *variable, int none)
 static void
 under_load(const char *kind, int n, int stock)
 {
+	/* gzip takes longest: a fifth of them. */
+	static const u8 turn[] = { 0, 2, 1, 2, 0 };
 	int taken = 0;
 
 	if (n == 0)
 		return;
 	start_load();
 	for (int i = 0; i < n; i++)
-		taken += take(kind, i, i % 3, stock);
+		taken += take(kind, i, turn[i % sizeof(turn)], stock);
 	stop_load();
 	expect(kind, taken, n);
 }
