@@ -122,8 +122,8 @@ fn sigint_and_sigterm_leave_the_directory_as_it_was() {
     for (signal, bytes) in [
         (Signal::SIGINT, 0),
         (Signal::SIGTERM, 1),
-        (Signal::SIGHUP, 4 << 20),
-        (Signal::SIGINT, 12 << 20),
+        (Signal::SIGHUP, 1 << 20),
+        (Signal::SIGINT, 4 << 20),
     ] {
         let child = place.slow(bytes);
         send(&child, signal);
