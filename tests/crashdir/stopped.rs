@@ -130,6 +130,13 @@ struct Seen {
 
 /// Stops it at each of its calls in turn; every `step`th of them.
 fn sweep(how: How, options: &[&str], step: usize) {
+    // A shell that starts us in the background has SIGINT ignored, and the
+    // tool keeps to that.
+    if how == How::Interrupt && livedump_cli::device::is_ignored(Signal::SIGINT)
+    {
+        eprintln!("skipped: SIGINT is ignored here");
+        return;
+    }
     let dir = CrashDir::new();
     let machine = dir.recipe(TINY_ARM64);
     dir.capture(&machine, options).expect(0);
