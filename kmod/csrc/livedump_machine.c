@@ -9,6 +9,7 @@
 #include <sys/msgbuf.h>
 #include <sys/mutex.h>
 #include <sys/proc.h>
+#include <sys/sx.h>
 
 #include <vm/vm.h>
 #include <vm/vm_param.h>
@@ -109,6 +110,53 @@ livedump_copy_msgbuf(void *text, size_t len)
 	mtx_lock_spin(&mbp->msg_lock);
 	memcpy(text, mbp->msg_ptr, MIN(len, mbp->msg_size));
 	mtx_unlock_spin(&mbp->msg_lock);
+}
+
+struct ld_visit {
+	void	(*page)(void *arg, uint64_t pa);
+	void	*arg;
+};
+
+static void
+livedump_visit(const struct ld_visit *visit, const void *p, size_t len)
+{
+	vm_offset_t va;
+
+	for (va = trunc_page((vm_offset_t)p); va < (vm_offset_t)p + len;
+	    va += PAGE_SIZE)
+		visit->page(visit->arg, pmap_kextract(va));
+}
+
+static void
+livedump_visit_proc(const struct ld_visit *visit, struct proc *p)
+{
+	struct thread *td;
+
+	livedump_visit(visit, p, sizeof(*p));
+	PROC_LOCK(p);
+	if (p->p_state != PRS_NEW)
+		FOREACH_THREAD_IN_PROC(p, td)
+			livedump_visit(visit, td, sizeof(*td));
+	PROC_UNLOCK(p);
+}
+
+void
+livedump_linked_pages(void (*page)(void *arg, uint64_t pa), void *arg)
+{
+	struct ld_visit visit = { page, arg };
+	struct proc *p;
+
+	sx_slock(&allproc_lock);
+	livedump_visit(&visit, &allproc, sizeof(allproc));
+	FOREACH_PROC_IN_SYSTEM(p)
+		livedump_visit_proc(&visit, p);
+#if __FreeBSD_version < 1300000
+	/* 12 has a list of its own for zombies. */
+	livedump_visit(&visit, &zombproc, sizeof(zombproc));
+	LIST_FOREACH(p, &zombproc, p_list)
+		livedump_visit(&visit, p, sizeof(*p));
+#endif
+	sx_sunlock(&allproc_lock);
 }
 
 uint64_t

@@ -101,6 +101,7 @@ void	livedump_target(struct livedump_target *target);
 bool	livedump_dump_avail(size_t nth, uint64_t pair[2]);
 void	livedump_copy_bitset(uint64_t *words, size_t n);
 void	livedump_copy_msgbuf(void *text, size_t len);
+void	livedump_linked_pages(void (*page)(void *arg, uint64_t pa), void *arg);
 uint64_t livedump_load_entry(uint64_t table, uint64_t index);
 bool	livedump_phys_in_dmap(uint64_t pa);
 bool	livedump_vm_phys_is_dumpable(uint64_t pa);

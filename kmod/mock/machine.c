@@ -22,6 +22,8 @@ uint64_t mock_bitset[MEM_BYTES / PAGE / 64];
 char mock_msgbuf[MOCK_MSGBUF_BYTES];
 uint32_t mock_minidump_version = 3;
 
+static bool lists_are_locked;
+
 /* What is mapped, told by the code that maps it. */
 static bool mapped[MEM_BYTES / PAGE];
 
@@ -88,6 +90,7 @@ mock_machine(void)
 	for (i = 0; i < 300; i++)
 		set_bit(0x1000000 + i * 3 * PAGE);
 	set_bit(0x9e000);
+	mapped[0x1800000 / PAGE] = true;	/* linked, too new for a bit */
 	mock_nodump[0x205] = true;
 	mock_nodump[0x1000000 / PAGE] = true;
 	mock_nodump[0x410] = true;
@@ -152,6 +155,24 @@ livedump_copy_msgbuf(void *text, size_t len)
 	memcpy(text, mock_msgbuf, len);
 }
 
+/*
+ * Three pages that are linked, one of them new to the bitset, one told twice,
+ * two that are no memory. What they hold changes when the lists are free.
+ */
+void
+livedump_linked_pages(void (*page)(void *arg, uint64_t pa), void *arg)
+{
+	static const uint64_t linked[] = {
+		0x1003000, 0x1800000, 0xa0000, 0x1003000, 0x9e000, MEM_BYTES
+	};
+	size_t i;
+
+	lists_are_locked = true;
+	for (i = 0; i < sizeof(linked) / sizeof(linked[0]); i++)
+		page(arg, linked[i]);
+	lists_are_locked = false;
+}
+
 uint64_t
 livedump_load_entry(uint64_t pa, uint64_t index)
 {
@@ -179,4 +200,7 @@ livedump_read_page(uint64_t pa, void *page)
 	if (!is_memory(pa) || pa % PAGE != 0)
 		abort();
 	memcpy(page, mock_mem + pa, PAGE);
+	if (!lists_are_locked &&
+	    (pa == 0x1003000 || pa == 0x1800000 || pa == 0x9e000))
+		((uint8_t *)page)[100] ^= 0xff;
 }

@@ -101,6 +101,10 @@ unsafe extern "C" {
     fn livedump_dump_avail(nth: usize, pair: *mut [u64; 2]) -> bool;
     fn livedump_copy_bitset(words: *mut u64, n: usize);
     fn livedump_copy_msgbuf(text: *mut u8, len: usize);
+    fn livedump_linked_pages(
+        page: extern "C" fn(*mut c_void, u64),
+        arg: *mut c_void,
+    );
     fn livedump_load_entry(table: u64, index: u64) -> u64;
     safe fn livedump_phys_in_dmap(pa: u64) -> bool;
     safe fn livedump_vm_phys_is_dumpable(pa: u64) -> bool;
@@ -402,6 +406,15 @@ extern "C" fn run_worker(arg: *mut c_void) {
     worker();
 }
 
+/// `page` of [`Kpi::linked_pages`], as a C function.
+extern "C" fn name_page(arg: *mut c_void, pa: u64) {
+    let page = arg.cast::<&mut dyn FnMut(Paddr)>();
+    // SAFETY: linked_pages points it to a reference on its stack, which the
+    // shim hands to nobody else and forgets when it returns.
+    let page = unsafe { &mut *page };
+    page(Paddr(pa));
+}
+
 impl Kpi for FreeBsd {
     type File = File;
     type Words = Array<u64>;
@@ -632,6 +645,13 @@ impl Kpi for FreeBsd {
     fn copy_msgbuf(&self, text: &mut [u8]) {
         // SAFETY: the shim writes at most `len` bytes, all ours.
         unsafe { livedump_copy_msgbuf(text.as_mut_ptr(), text.len()) };
+    }
+
+    fn linked_pages(&self, mut page: &mut dyn FnMut(Paddr)) {
+        let arg: *mut &mut dyn FnMut(Paddr) = &mut page;
+        // SAFETY: the shim calls name_page with this, on this thread, before
+        // it returns.
+        unsafe { livedump_linked_pages(name_page, arg.cast()) };
     }
 
     fn load_entry(&self, table: Paddr, index: u64) -> u64 {

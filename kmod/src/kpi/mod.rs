@@ -293,6 +293,15 @@ pub trait Kpi {
     /// `msgbuf_bytes` long. C: `msgbufp->msg_ptr`.
     fn copy_msgbuf(&self, text: &mut [u8]);
 
+    /// Names, at least once each, the pages through which processes and their
+    /// threads are linked into lists, while those lists are locked; `page` may
+    /// read them and must not sleep. Nothing where nobody else changes them.
+    /// Sleeps. C: `allproc` under `allproc_lock`, `p_threads` under the
+    /// process' lock.
+    fn linked_pages(&self, page: &mut dyn FnMut(Paddr)) {
+        let _ = page;
+    }
+
     /// Loads one entry of the page table at `table` (a table in the direct
     /// map; `index` is below 512). C: `atomic_load_64` through
     /// `PHYS_TO_DMAP`.

@@ -65,7 +65,7 @@ pub(super) fn emit<K: Kpi>(
     let set = Bitset::new(&*from.words, from.bits).ok_or(Errno::EINTEGRITY)?;
     for bit in set.iter() {
         let pa = from.avail.pa_of(bit).ok_or(Errno::EINTEGRITY)?;
-        dumper.append_page(|page| kpi.read_page(pa, page))?;
+        dumper.append_page(|page| from.frozen.page(kpi, pa, page))?;
         progress.page_done();
     }
     Ok(())

@@ -3,14 +3,15 @@
 //! minidump_machdep.c.
 //!
 //! Before the first byte is out, everything that other parts of the file
-//! depend on is copied: bitset, message buffer, dump_avail, and the upper
-//! page tables. From then on the live kernel can only change what pages
+//! depend on is copied: bitset, message buffer, dump_avail, the upper page
+//! tables, and the pages through which processes are linked. From then on the live kernel can only change what pages
 //! contain, never how many there are or which: there is nothing to retry when
 //! its map grows (the stock facility begins again, up to
 //! `machdep.dump_retry_count` times).
 
 mod directory;
 mod emit;
+mod frozen;
 mod plan;
 mod scan;
 mod snapshot;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The private copies: bitset, message buffer, dump_avail, upper tables.
+//! The private copies: bitset, message buffer, dump_avail, upper tables,
+//! linked pages.
 //! C: `struct minidumpstate`, and what `minidumpsys` duplicates for a live
 //! dump.
 
 use super::directory::Directory;
+use super::frozen::Frozen;
 use super::plan::{self, Planned};
 use super::scan;
 use crate::error::{Errno, Result, Stage};
@@ -25,6 +27,7 @@ pub(super) struct Snapshot<'a, K: Kpi> {
     pub(super) bits: u64,
     pub(super) msgbuf: K::Pages,
     pub(super) directory: Directory<K>,
+    pub(super) frozen: Frozen<K>,
     pub(super) planned: Planned,
 }
 
@@ -43,13 +46,24 @@ impl<'a, K: Kpi> Snapshot<'a, K> {
         let mut words =
             kpi.malloc_words(len.next_multiple_of(PAGE_SIZE / 8))?;
         let directory = scanned(kpi, target, avail, &mut words)?;
+        let set = Bitset::new(&mut *words, bits).ok_or(Errno::EINTEGRITY)?;
+        let frozen = Frozen::take(kpi, avail, set)?;
         let msgbuf = msgbuf(kpi, target)?;
         progress.stage(Stage::Plan);
         let set = Bitset::new(&mut *words, bits).ok_or(Errno::EINTEGRITY)?;
         let planned =
             plan::plan(kpi, target, avail, set, directory.pmap_pages())?;
         progress.planned(planned.pages, planned.dumpsize);
-        Ok(Self { target, avail, words, bits, msgbuf, directory, planned })
+        Ok(Self {
+            target,
+            avail,
+            words,
+            bits,
+            msgbuf,
+            directory,
+            frozen,
+            planned,
+        })
     }
 }
 
