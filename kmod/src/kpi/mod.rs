@@ -78,7 +78,7 @@ pub const fn compress_bound(len: usize) -> usize {
     len + len / 128 + 4096
 }
 
-/// A value that the threads of one dump share. C: `struct mtx` and
+/// A value that the threads of one dump share. C: `struct sx` and
 /// `struct cv`.
 pub trait Monitor<T> {
     /// The value, while the lock is held.
@@ -86,7 +86,7 @@ pub trait Monitor<T> {
     where
         Self: 'a;
 
-    /// C: `mtx_lock`.
+    /// C: `sx_xlock`.
     fn lock(&self) -> Self::Guard<'_>;
 
     /// Gives the lock up until [`Monitor::notify`], and takes it again. May
@@ -195,16 +195,17 @@ pub trait Kpi {
 
     // -- one dump at a time
 
-    /// Takes the livedump lock if it is free. C: `sx_try_xlock`.
+    /// Takes the livedump lock if it is free. C: a flag under a mutex; the
+    /// stock facility has an sx lock, whose waiters spin.
     fn livedump_try_xlock(&self) -> bool;
 
-    /// Takes the livedump lock; sleeps until it is free. C: `sx_xlock_sig`.
+    /// Takes the livedump lock; sleeps until it is free. C: `cv_wait_sig`.
     ///
     /// # Errors
     /// `EINTR` when a signal ends the wait; the lock is not held then.
     fn livedump_xlock_sig(&self) -> Result<()>;
 
-    /// C: `sx_xunlock`.
+    /// Gives it back. C: `cv_broadcast`.
     fn livedump_xunlock(&self);
 
     // -- livedumper events
@@ -270,7 +271,7 @@ pub trait Kpi {
 
     /// Runs `body` here while up to `threads` other threads run `worker`
     /// once; returns when all of them have returned. Fewer threads, or none,
-    /// is no error: `body` runs in any case. May sleep. C: `kthread_add`.
+    /// is no error: `body` runs in any case. May sleep. C: taskqueue(9).
     fn with_workers(
         &self,
         threads: usize,
