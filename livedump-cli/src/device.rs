@@ -148,7 +148,9 @@ impl MemDevice {
                 }
             },
         };
-        catch_urgent();
+        // So that it interrupts a call. It is what nobody sends to a program
+        // without sockets.
+        catch(Signal::SIGURG);
         Ok(Self { node, name, waiting: Mutex::new(None) })
     }
 
@@ -230,9 +232,10 @@ impl Device for MemDevice {
 
 extern "C" fn nothing(_: libc::c_int) {}
 
-/// Lets SIGURG interrupt a call instead of doing nothing at all. It is what
-/// nobody sends to a program without sockets.
-fn catch_urgent() {
+/// Gives a signal that does nothing by default a handler that does nothing:
+/// it then interrupts calls, and FreeBSD does not discard it before
+/// sigwait(2) has seen it.
+pub fn catch(signal: Signal) {
     let action = SigAction::new(
         SigHandler::Handler(nothing),
         SaFlags::empty(),
@@ -240,7 +243,7 @@ fn catch_urgent() {
     );
     // SAFETY: the handler does nothing, so it is safe whenever it runs, and
     // it is a function that lives as long as the process.
-    let _ = unsafe { sigaction(Signal::SIGURG, &action) };
+    let _ = unsafe { sigaction(signal, &action) };
 }
 
 /// Whether whoever started us wants a signal ignored, as nohup(1) does.

@@ -3,6 +3,8 @@
 //! waits for them, so no code runs in a handler and no call is interrupted
 //! that is not meant to be.
 
+#[cfg(any(target_os = "freebsd", target_os = "macos"))]
+use crate::device::catch;
 use crate::device::is_ignored;
 use nix::sys::pthread::pthread_kill;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -46,7 +48,10 @@ impl Signals {
         }
         set.add(Signal::SIGUSR1);
         #[cfg(any(target_os = "freebsd", target_os = "macos"))]
-        set.add(Signal::SIGINFO);
+        {
+            set.add(Signal::SIGINFO);
+            catch(Signal::SIGINFO);
+        }
 
         let (sender, events) = channel();
         let quit = Arc::new(AtomicBool::new(false));
