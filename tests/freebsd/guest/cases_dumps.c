@@ -6,11 +6,14 @@
 #define	MARKER		"livedump-marker-7261"
 
 /* What the host will look for. */
-static void
+void
 facts(void)
 {
+	static int told;
 	char text[256];
 
+	if (told++ != 0)
+		return;
 	say("FACT hz ", num(sysctl_int("kern.hz", -1)), "\n");
 	say("FACT osreldate ", num(sysctl_int("kern.osreldate", -1)), "\n");
 	say("FACT ncpu ", num(sysctl_int("hw.ncpu", -1)), "\n");

@@ -10,6 +10,15 @@ load(const char *path)
 	return (sys(SYS_kldload, path));
 }
 
+void
+unload(const char *name)
+{
+	i64 id = sys(SYS_kldfind, name);
+
+	if (id >= 0)
+		expect("kldunload", sys(SYS_kldunload, id), 0);
+}
+
 i64
 open_target(const char *path)
 {

@@ -7,6 +7,7 @@
 #include "livedump_ioctl.h"
 
 #define	MODULE		"/livedump.ko"
+#define	MODULE_NAME	"livedump.ko"
 #define	TESTMODULE	"/ldtest.ko"
 #define	SCRATCH		"/scratch"	/* UFS, on its own disk */
 #define	MEMFS		"/tmp"		/* tmpfs */
@@ -16,6 +17,9 @@ extern i64 mem;			/* /dev/mem, read-only */
 /* Whether MEM_KERNELDUMP is there at all, without or with the module. */
 int	have_kerneldump(void);
 i64	load(const char *path);
+void	unload(const char *name);
+/* Tells the host what it will look for; once. */
+void	facts(void);
 i64	open_target(const char *path);
 i64	kerneldump(i64 fd, u8 compression);
 i64	kerneldump_flags(i64 fd, i32 flags, u8 compression);

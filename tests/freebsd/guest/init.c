@@ -23,9 +23,13 @@ console(void)
 static void
 mounts(void)
 {
+	char root[64];
 	i64 r;
 
-	r = mount_fs("ufs", "/dev/md0", "/", 0, 0, MNT_UPDATE);
+	/* "ufs:/dev/md0" */
+	if (!kernel_env("vfs.root.mountfrom", root, sizeof(root)))
+		fail("vfs.root.mountfrom", "result", -1, 0);
+	r = mount_fs("ufs", root + 4, "/", 0, 0, MNT_UPDATE);
 	if (r != 0)
 		fail("root read-write", "result", r, 0);
 	r = mount_fs("tmpfs", 0, MEMFS, 0, 0, 0);
@@ -69,10 +73,32 @@ asked_for(const char *wanted, const char *name)
 	return (0);
 }
 
+static int
+shell(void *phase)
+{
+	const char *argv[] = { "/bin/sh", "/userland.sh", phase, 0 };
+	const char *envp[] = { "PATH=/sbin:/bin:/usr/sbin:/usr/bin", 0 };
+
+	sys(SYS_execve, argv[0], argv, envp);
+	return (127);
+}
+
+/* What takes a userland: the tool, savecore(8), sh(1). */
+static void
+userland(const char *phase)
+{
+	if (sys(SYS_access, "/userland.sh", 0L) != 0) {
+		if (streq(phase, "main"))
+			skip("userland", "no FreeBSD root for this kernel");
+		return;
+	}
+	expect("userland.sh", wait_for(spawn(shell, (void *)phase)), 0);
+}
+
 static void
 needs_module(void)
 {
-	if (sys(SYS_kldfind, "livedump.ko") < 0 && load(MODULE) < 0)
+	if (sys(SYS_kldfind, MODULE_NAME) < 0 && load(MODULE) < 0)
 		fail("kldload", "result", load(MODULE), 0);
 }
 
@@ -98,10 +124,18 @@ init_main(void)
 		needs_module();
 		cases_requests();
 	}
+	if (asked_for(wanted, "userland")) {
+		facts();
+		unload(MODULE_NAME);
+		userland("main");
+	}
 	if (asked_for(wanted, "writing")) {
 		needs_module();
 		cases_writing();
 	}
+	/* Like the last of "writing": securelevels only go up. */
+	if (asked_for(wanted, "userland"))
+		userland("secured");
 	if (asked_for(wanted, "panic")) {
 		needs_module();
 		case_panic();

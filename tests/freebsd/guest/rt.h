@@ -8,6 +8,7 @@
  *	SKIP case: why		it could not be tried here
  *	FACT name value		something the host compares a dump with
  *	DUMP name offset length	a file's bytes on the output disk
+ *	INFO name line		a line of the info.N of a dump of that name
  *	END			all cases ran
  */
 #ifndef RT_H
@@ -26,8 +27,9 @@ i64	sys(i64 number, ...);
 enum {
 	SYS_exit = 1, SYS_fork = 2, SYS_read = 3, SYS_write = 4, SYS_open = 5,
 	SYS_close = 6, SYS_wait4 = 7, SYS_unlink = 10, SYS_getpid = 20,
-	SYS_unmount = 22, SYS_setuid = 23, SYS_sync = 36, SYS_kill = 37,
-	SYS_ioctl = 54, SYS_reboot = 55, SYS_dup2 = 90, SYS_fsync = 95,
+	SYS_unmount = 22, SYS_setuid = 23, SYS_access = 33, SYS_sync = 36,
+	SYS_kill = 37, SYS_ioctl = 54, SYS_reboot = 55, SYS_execve = 59,
+	SYS_dup2 = 90, SYS_fsync = 95,
 	SYS_socket = 97, SYS_mkfifo = 132, SYS_mkdir = 136,
 	SYS_setrlimit = 195, SYS_clock_gettime = 232, SYS_nanosleep = 240,
 	SYS_kldload = 304, SYS_kldunload = 305, SYS_kldfind = 306,

@@ -20,6 +20,8 @@ pub(crate) struct Console {
     pub(crate) skipped: Vec<String>,
     pub(crate) facts: BTreeMap<String, String>,
     pub(crate) dumps: Vec<DumpAt>,
+    /// info.N of a dump, by the dump's name.
+    pub(crate) infos: BTreeMap<String, String>,
     pub(crate) times: Vec<String>,
     /// WITNESS, KASSERT, panics, leaks of the module.
     pub(crate) complaints: Vec<String>,
@@ -52,6 +54,12 @@ impl Console {
             "FACT" => {
                 let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
                 self.facts.insert(name.into(), value.into());
+            }
+            "INFO" => {
+                let (name, line) = rest.split_once(' ').unwrap_or((rest, ""));
+                let text = self.infos.entry(name.into()).or_default();
+                text.push_str(line);
+                text.push('\n');
             }
             "DUMP" => match dump_at(rest) {
                 Some(dump) => self.dumps.push(dump),
@@ -90,6 +98,8 @@ mod tests {
             "FACT hz 100",
             "DUMP idle-plain-0 4096 512",
             "DUMP garbled 1",
+            "INFO capture-plain Dump header from device: /dev/mem",
+            "INFO capture-plain   Architecture: amd64",
             "lock order reversal:",
             "da0: something",
             "END",
@@ -101,6 +111,10 @@ mod tests {
         assert_eq!(c.fact("hz"), Some(100));
         assert_eq!(c.dumps.len(), 1);
         assert_eq!((c.dumps[0].offset, c.dumps[0].length), (4096, 512));
+        assert_eq!(
+            c.infos["capture-plain"],
+            "Dump header from device: /dev/mem\n  Architecture: amd64\n"
+        );
         assert_eq!(c.complaints, ["lock order reversal:"]);
         assert!(c.ended);
     }

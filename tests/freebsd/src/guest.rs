@@ -4,6 +4,7 @@
 use crate::error::{Error, Result, io};
 use crate::kernel::Kernel;
 use crate::loader::{self, Boot};
+use crate::userland::{self, Userland};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,11 +20,11 @@ pub(crate) struct Files {
     tramp: PathBuf,
 }
 
-fn top() -> PathBuf {
+pub(crate) fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn run(program: &str, command: &mut Command) -> Result<()> {
+pub(crate) fn run(program: &str, command: &mut Command) -> Result<()> {
     let out = command.output().map_err(io("running", program))?;
     if out.status.success() {
         return Ok(());
@@ -181,27 +182,28 @@ fn trampoline(dir: &Path) -> Result<PathBuf> {
 }
 
 /// A file system image of `dir`: UFS1, which every release mounts.
-fn makefs(image: &Path, dir: &Path, size: &str) -> Result<()> {
+pub(crate) fn makefs(image: &Path, dir: &Path, size: &[&str]) -> Result<()> {
     run(
         "makefs",
         Command::new("makefs")
             .args(["-t", "ffs", "-o", "version=1,optimization=space"])
-            .args(["-s", size])
+            .args(size)
             .arg(image)
             .arg(dir),
     )
 }
 
-/// The file that QEMU boots, and the scratch disk beside it.
+/// The file that QEMU boots, and the disks beside it.
 pub(crate) fn boot_file(
     kernel: &Kernel,
     files: &Files,
+    userland: Option<&Userland>,
     env: &[(&str, String)],
     dir: &Path,
 ) -> Result<PathBuf> {
     let root = dir.join("root");
     let _ = std::fs::remove_dir_all(&root);
-    for sub in ["sbin", "dev", "tmp", "scratch", "ro", "gone"] {
+    for sub in ["dev", "tmp", "scratch", "ro", "gone"] {
         let path = root.join(sub);
         std::fs::create_dir_all(&path).map_err(io("making", &path))?;
     }
@@ -213,25 +215,46 @@ pub(crate) fn boot_file(
         let name = module.file_name().unwrap_or_default();
         wanted.push((module, name.to_string_lossy().into_owned()));
     }
-    for (from, to) in wanted {
-        let to = root.join(to);
-        std::fs::copy(from, &to).map_err(io("copying to", &to))?;
-    }
-    let image = dir.join("root.img");
-    makefs(&image, &root, "8m")?;
-    let empty = dir.join("empty");
-    std::fs::create_dir_all(&empty).map_err(io("making", &empty))?;
-    makefs(&dir.join("scratch.img"), &empty, "2g")?;
-    let env: Vec<(String, String)> =
+    let mut env: Vec<(String, String)> =
         env.iter().map(|(n, v)| ((*n).into(), v.clone())).collect();
     let read = |path: &Path| std::fs::read(path).map_err(io("reading", path));
+    let memory_disk = match userland {
+        Some(userland) => {
+            userland::disk(userland, kernel, &wanted, &root, dir)?;
+            env.push(("vfs.root.mountfrom".into(), userland::DEVICE.into()));
+            Vec::new()
+        }
+        None => {
+            put(&wanted, &root)?;
+            let image = dir.join("root.img");
+            makefs(&image, &root, &["-s", "8m"])?;
+            read(&image)?
+        }
+    };
+    let empty = dir.join("empty");
+    std::fs::create_dir_all(&empty).map_err(io("making", &empty))?;
+    makefs(&dir.join("scratch.img"), &empty, &["-s", "2g"])?;
     let bytes = loader::multiboot(&Boot {
         kernel: &kernel.path,
-        root: &read(&image)?,
+        root: &memory_disk,
         env: &env,
         tramp: &read(&files.tramp)?,
     })?;
     let out = dir.join("boot.bin");
     std::fs::write(&out, bytes).map_err(io("writing", &out))?;
     Ok(out)
+}
+
+/// Copies files into a root, under these names.
+pub(crate) fn put(files: &[(&Path, String)], root: &Path) -> Result<()> {
+    for (from, to) in files {
+        let to = root.join(to);
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent).map_err(io("making", parent))?;
+        }
+        // One of several names of a file, or a link, is not written through.
+        let _ = std::fs::remove_file(&to);
+        std::fs::copy(from, &to).map_err(io("copying to", &to))?;
+    }
+    Ok(())
 }

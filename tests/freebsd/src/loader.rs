@@ -79,7 +79,7 @@ pub enum LoaderError {
 pub struct Boot<'a> {
     /// An ELF kernel.
     pub kernel: &'a Path,
-    /// A file system image that becomes `/`.
+    /// A file system image that becomes `/`; empty when `env` says what does.
     pub root: &'a [u8],
     /// Kernel environment, kenv(1).
     pub env: &'a [(String, String)],
@@ -246,11 +246,13 @@ fn metadata(
         .number(MODINFOMD_KERNEND, kernend)
         .number(MODINFOMD_MODULEP, modulep);
     let smap = modulep + list.bytes.len() as u64 + 8;
-    list.item(MODINFOMD_SMAP, &vec![0; 20 * SMAP_ENTRIES as usize])
-        .text(MODINFO_NAME, "/mfsroot")
-        .text(MODINFO_TYPE, "mfs_root")
-        .number(MODINFO_ADDR, root_at)
-        .number(MODINFO_SIZE, boot.root.len() as u64);
+    list.item(MODINFOMD_SMAP, &vec![0; 20 * SMAP_ENTRIES as usize]);
+    if !boot.root.is_empty() {
+        list.text(MODINFO_NAME, "/mfsroot")
+            .text(MODINFO_TYPE, "mfs_root")
+            .number(MODINFO_ADDR, root_at)
+            .number(MODINFO_SIZE, boot.root.len() as u64);
+    }
     list.bytes.extend([0; 8]);
     (list.bytes, smap)
 }
@@ -267,8 +269,10 @@ fn environment(extra: &[(String, String)]) -> Vec<u8> {
         ("hint.uart.0.flags", "0x10"),
     ];
     let mut out = Vec::new();
+    let given = |name: &str| extra.iter().any(|(n, _)| n == name);
     for (name, value) in ALWAYS
         .into_iter()
+        .filter(|(name, _)| !given(name))
         .chain(extra.iter().map(|(n, v)| (n.as_str(), v.as_str())))
     {
         out.extend(format!("{name}={value}\0").bytes());

@@ -9,10 +9,13 @@ mod check;
 mod console;
 mod error;
 mod guest;
+mod info;
 mod kernel;
 mod loader;
+mod look;
 mod qemu;
 mod symbols;
+mod userland;
 
 use clap::Parser;
 use console::Console;
@@ -31,8 +34,13 @@ struct Args {
     /// A livedump.ko built elsewhere for this kernel.
     #[arg(long)]
     module: Option<PathBuf>,
-    /// What to run: module, dumps, requests, writing, panic.
-    #[arg(long, default_value = "module,dumps,requests,writing")]
+    /// A FreeBSD root directory, for what takes a userland. Default:
+    /// LIVEDUMP_FREEBSD_ROOT, or the one of this kernel's name in
+    /// ~/.cache/livedump/roots.
+    #[arg(long)]
+    root: Option<PathBuf>,
+    /// What to run: module, dumps, requests, userland, writing, panic.
+    #[arg(long, default_value = "module,dumps,requests,userland,writing")]
     cases: String,
     /// Dumps taken under load.
     #[arg(long, default_value_t = 6)]
@@ -135,17 +143,26 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
         ("kern.panic_reboot_wait_time", "1".into()),
         ("debug.debugger_on_panic", "0".into()),
     ];
-    let image = guest::boot_file(kernel, &files, &env, &dir)?;
+    let userland = match args.cases.contains("userland") {
+        true => userland::find(args.root.as_deref(), kernel)?,
+        false => None,
+    };
+    let image =
+        guest::boot_file(kernel, &files, userland.as_ref(), &env, &dir)?;
     let machine = qemu::Machine {
         image: &image,
         dir: &dir,
+        root: userland.as_ref().map(|_| userland::ROOT),
         smp: args.smp,
         mem: &args.mem,
         cpu: &args.cpu,
         seconds: args.timeout,
         verbose: args.verbose,
     };
-    let console = qemu::run(&machine)?;
+    let mut console = qemu::run(&machine)?;
+    if let Some(userland) = userland {
+        console.skipped.extend(userland.skipped);
+    }
     Ok(report(args, kernel, &dir, &console))
 }
 
@@ -179,6 +196,15 @@ fn report(
             fail(&format!("{}: {}", dump.name, found.problems.join("; ")));
         } else if found.is_ours {
             done.passed += 1;
+        }
+    }
+    for (name, result) in check::infos(console) {
+        match result {
+            Ok(()) => done.passed += 1,
+            Err(e) => {
+                println!("{}: FAIL info.N of {name}: {e}", kernel.name);
+                done.failed += 1;
+            }
         }
     }
     if panics {

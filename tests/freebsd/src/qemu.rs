@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Machine<'a> {
     pub(crate) image: &'a Path,
     pub(crate) dir: &'a Path,
+    /// The name of a fourth disk.
+    pub(crate) root: Option<&'a str>,
     pub(crate) smp: u32,
     pub(crate) mem: &'a str,
     pub(crate) cpu: &'a str,
@@ -50,14 +52,18 @@ pub(crate) fn run(machine: &Machine<'_>) -> Result<Console> {
         let file = machine.dir.join(name);
         format!("file={},format=raw,if=virtio,cache=unsafe", file.display())
     };
-    let child = Command::new("qemu-system-x86_64")
-        .args(["-accel", "tcg,thread=multi", "-nodefaults", "-no-reboot"])
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args(["-accel", "tcg,thread=multi", "-nodefaults", "-no-reboot"])
         .args(["-display", "none", "-vga", "none", "-serial", "stdio"])
         .args(["-cpu", machine.cpu, "-m", machine.mem])
         .args(["-smp", &machine.smp.to_string()])
         .args(["-drive", &drive(OUTPUT)])
         .args(["-drive", &drive("scratch.img")])
-        .args(["-drive", &drive(DUMPDEV)])
+        .args(["-drive", &drive(DUMPDEV)]);
+    if let Some(root) = machine.root {
+        qemu.args(["-drive", &drive(root)]);
+    }
+    let child = qemu
         .arg("-kernel")
         .arg(machine.image)
         .stdin(Stdio::null())
