@@ -22,7 +22,7 @@ impl Symbols {
         };
         Ok(Self(
             elf.symbols()
-                .filter(|s| s.is_definition())
+                .filter(|s| !s.is_undefined())
                 .filter_map(named)
                 .collect(),
         ))
