@@ -266,13 +266,13 @@ sysctl_str(const char *name, char *out, u64 size)
 
 /*
  * kern.malloc_stats, as <sys/malloc.h> has it: a header of four words (the
- * second is CPUs, the third types), then for each type its name in 32 bytes
+ * second is CPUs (1024 in 15), the third types), then for each type its name in 32 bytes
  * and for each CPU eight 64-bit numbers: bytes allocated, bytes freed, ...
  */
 i64
 malloc_in_use(const char *type)
 {
-	static u8 stats[16 << 20] __attribute__((aligned(8)));
+	static u8 stats[40 << 20] __attribute__((aligned(8)));
 	const u32 *header = (const u32 *)stats;
 	u64 size = sizeof(stats);
 	const u8 *at = stats + 16;
