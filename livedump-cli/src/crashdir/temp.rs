@@ -15,6 +15,7 @@ use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PREFIX: &str = "livecore.tmp.";
@@ -169,6 +170,16 @@ impl Temp<'_> {
     #[must_use]
     pub fn path(&self) -> std::path::PathBuf {
         self.dir.path(&self.name)
+    }
+
+    /// Bytes it takes of its file system.
+    ///
+    /// # Errors
+    /// What fstat(2) answers.
+    pub fn allocated(&self) -> Result<u64, Error> {
+        // st_blocks counts in units of 512 bytes on every file system.
+        let blocks = self.file.metadata().map(|meta| meta.blocks());
+        blocks.map(|n| n * 512).map_err(|e| self.failed("measuring", e))
     }
 
     /// Appends.

@@ -37,6 +37,14 @@ struct Dumped {
     zero_pages: Option<u64>,
 }
 
+/// What a dump may take of the file system.
+#[derive(Clone, Copy)]
+struct Budget {
+    bytes: u64,
+    /// Bytes that are to stay free, and are not among them.
+    minfree: u64,
+}
+
 impl Capture<'_> {
     pub(super) fn take(
         &self,
@@ -121,13 +129,14 @@ impl Capture<'_> {
             Err(source) => return Err(self.failed(source)),
         };
         let budget = self.room(ours.then_some(estimate.dumpextent))?;
+        let bytes = budget.map(|b| b.bytes);
         let mut ours_arg = request;
         let mut stock = MemLivedumpArg {
             compression: request.compression,
             ..MemLivedumpArg::default()
         };
         let (answer, stop) =
-            watched(self.device, signals, &mut progress, budget, || {
+            watched(self.device, signals, &mut progress, bytes, || {
                 if ours {
                     self.device.minidump(&mut ours_arg, Some(temp.file()))
                 } else {
@@ -135,6 +144,13 @@ impl Capture<'_> {
                 }
             });
         self.stopped(stop)?;
+        if answer.is_ok() && bytes.is_some() {
+            let written = temp.allocated()?;
+            // What was written since the last look counts, too.
+            if bytes.is_some_and(|bytes| written > bytes) {
+                return Err(self.ran_out(written));
+            }
+        }
         match answer {
             Ok(()) if ours => Ok(Dumped {
                 pages: Some(ours_arg.pages),
@@ -144,23 +160,27 @@ impl Capture<'_> {
             Err(Errno::ENOTTY | Errno::ENODEV) if !ours => {
                 Err(Error::NoFacility)
             }
+            // The disk was full before the next look at what is written.
+            Err(Errno::ENOSPC) if budget.is_some_and(|b| b.minfree > 0) => {
+                Err(self.ran_out(temp.allocated()?))
+            }
             Err(source) => Err(self.failed(source)),
         }
     }
 
     /// Whether a dump of `dumpextent` bytes before compression has room, and
-    /// how many bytes may be written.
-    fn room(&self, dumpextent: Option<u64>) -> Result<Option<u64>, Error> {
+    /// how much may be written.
+    fn room(&self, dumpextent: Option<u64>) -> Result<Option<Budget>, Error> {
         if self.args.force {
             return Ok(None);
         }
         let free = self.directory.free_bytes()?;
         let minfree = self.directory.minfree_bytes()?;
-        let budget = free.saturating_sub(minfree);
+        let bytes = free.saturating_sub(minfree);
         let block = PAGE_SIZE as u64;
         let need = match dumpextent {
             // How far it compresses is not known: only that there is some
-            // room, and `budget` ends the dump when it is used up.
+            // room, and the budget ends the dump when it is used up.
             Some(_) if self.compression() != Compression::None => block,
             Some(extent) => extent
                 .checked_next_multiple_of(block)
@@ -180,22 +200,23 @@ impl Capture<'_> {
                  beforehand, and it cannot be interrupted",
             ),
         }
-        if need > budget {
+        if need > bytes {
             let directory = self.args.directory.clone();
             return Err(Error::Room { directory, need, free, minfree });
         }
-        Ok(Some(budget))
+        Ok(Some(Budget { bytes, minfree }))
     }
 
     fn stopped(&self, stop: Option<Stop>) -> Result<(), Error> {
         match stop {
             None => Ok(()),
             Some(Stop::Signal(signal)) => Err(Error::Stopped(signal)),
-            Some(Stop::Room(written)) => {
-                let directory = self.args.directory.clone();
-                Err(Error::RanOut { directory, written })
-            }
+            Some(Stop::Room(written)) => Err(self.ran_out(written)),
         }
+    }
+
+    fn ran_out(&self, written: u64) -> Error {
+        Error::RanOut { directory: self.args.directory.clone(), written }
     }
 
     /// What the kernel was doing when it said `source`.
