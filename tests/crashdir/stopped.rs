@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// System calls of x86-64 that change a file system, or wait for it.
@@ -50,6 +51,8 @@ fn start(dir: &CrashDir, machine: &str, options: &[&str]) -> Option<Child> {
         .args(["capture", "--machine", machine])
         .args(options)
         .arg(dir.path())
+        // cargo's; the loader would look through every directory of it.
+        .env_remove("LD_LIBRARY_PATH")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -83,8 +86,9 @@ fn stop_at(child: &mut Child, nth: usize, how: How) -> End {
         match waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap() {
             WaitStatus::Exited(_, status) => return End::Ran(status),
             WaitStatus::Signaled(..) => return End::Stopped(None),
-            WaitStatus::PtraceEvent(_, _, event) => {
-                started |= event == ptrace::Event::PTRACE_EVENT_EXEC as i32;
+            WaitStatus::PtraceEvent(..) => {
+                // The shell's own exec may be seen, too.
+                started |= runs_the_tool(pid);
                 entering = false;
             }
             WaitStatus::PtraceSyscall(_) if started => {
@@ -103,6 +107,11 @@ fn stop_at(child: &mut Child, nth: usize, how: How) -> End {
         }
         ptrace::syscall(pid, signal.take()).unwrap();
     }
+}
+
+fn runs_the_tool(pid: Pid) -> bool {
+    let runs = std::fs::read_link(format!("/proc/{pid}/exe"));
+    runs.is_ok_and(|exe| exe.file_name() == Path::new(program()).file_name())
 }
 
 fn end(child: &mut Child, how: How) -> End {
