@@ -10,6 +10,7 @@
 //! | `faults` | what goes wrong: the answer, and what is left behind |
 //! | `hostile` | files that mean harm: an answer soon, in little memory |
 //! | `race` | machines that run on: bits and pages agree, lists end |
+//! | `save` | dump devices and images of them: what comes off, what stays on |
 //! | `vmcore` | real FreeBSD memory, in and out |
 
 mod abi;
@@ -19,5 +20,6 @@ mod crashdir;
 mod faults;
 mod hostile;
 mod race;
+mod save;
 mod tool;
 mod vmcore;

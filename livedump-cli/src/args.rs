@@ -26,6 +26,8 @@ pub struct Cli {
 pub enum Command {
     /// Take a live dump and leave livecore.N and info.N in a directory
     Capture(cmd::capture::Args),
+    /// Save the dump of a panic from a dump device, or an image of one
+    Save(cmd::save::Args),
     /// Show what a dump says about itself
     Info(cmd::info::Args),
     /// Check what a dump can prove, and say what it cannot

@@ -36,6 +36,9 @@ pub enum Error {
     /// `livedump capture`.
     #[error(transparent)]
     Capture(cmd::capture::Error),
+    /// `livedump save`.
+    #[error(transparent)]
+    Save(cmd::save::Error),
     /// A file that is no dump.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -59,6 +62,15 @@ impl From<cmd::capture::Error> for Error {
             // The dump is there; that nobody listens is no failure of it.
             cmd::capture::Error::Output(e) => Self::Output(e),
             e => Self::Capture(e),
+        }
+    }
+}
+
+impl From<cmd::save::Error> for Error {
+    fn from(e: cmd::save::Error) -> Self {
+        match e {
+            cmd::save::Error::Output(e) => Self::Output(e),
+            e => Self::Save(e),
         }
     }
 }

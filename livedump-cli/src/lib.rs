@@ -9,6 +9,7 @@
 //!  args -> cmd/*  one file per command
 //!           |  device    where a dump comes from: /dev/mem, a hosted machine
 //!           |  crashdir  where it goes: savecore's directory
+//!           |  dumpdev   where a panic left one
 //!           |  vmcore    a dump as a file: open, check, read
 //!           '- report    what is said about it, as text and as JSON
 //! ```
@@ -17,6 +18,7 @@ pub mod args;
 pub mod cmd;
 pub mod crashdir;
 pub mod device;
+pub mod dumpdev;
 pub mod error;
 pub mod report;
 pub mod signals;

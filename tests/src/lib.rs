@@ -5,6 +5,7 @@
 //! own code, and what a model machine holds is asked of the model itself.
 
 pub mod decoder;
+pub mod dumpdisk;
 pub mod elf;
 pub mod expected;
 pub mod scenario;

@@ -5,6 +5,7 @@ pub mod capture;
 pub mod dmesg;
 pub mod info;
 pub mod read;
+pub mod save;
 pub mod verify;
 
 use crate::args::{Cli, Command};
@@ -17,6 +18,7 @@ use crate::error::{Error, Outcome};
 pub fn run(cli: Cli) -> Result<Outcome, Error> {
     match cli.command {
         Command::Capture(args) => Ok(capture::run(&args)?),
+        Command::Save(args) => Ok(save::run(&args)?),
         Command::Info(args) => info::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Dmesg(args) => dmesg::run(&args),

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A dump that is whole gets its number, its name and its `info.N`. Mirrors
-//! the end of `DoLiveFile` in savecore.c; the order is ours.
+//! the end of `DoLiveFile` and `DoFile` in savecore.c; the order is ours.
 //!
 //! ```text
 //!  SyncDump    the bytes are on disk, still livecore.tmp.XXXXXX
 //!  Lock        from here on no other livedump names files here
 //!  Info        info.N is written, under a temporary name
 //!  Bounds      bounds says N+1: this number is never given again
-//!  SetAside    an old info.N would now describe the wrong dump
+//!  SetAside    an old info.N would now describe the wrong dump; but an old
+//!              key.N stays with its dump
 //!  Dump        livecore.N appears, whole
+//!  Sides       kernel.N and key.N appear
 //!  NameInfo    info.N appears
-//!  Kernel      kernel.N appears
 //!  SyncNames   all of that is on disk
 //!  RemoveOld   only now go the files of an older dump number N
 //!  Links       .last
@@ -23,7 +24,7 @@
 //! are reported beside the dump, which is there.
 
 use super::bounds::after;
-use super::{CrashDir, Error, Temp, names};
+use super::{CrashDir, Error, Side, Stem, Temp, names};
 use memdev::kerneldump::Compression;
 use std::io;
 
@@ -37,8 +38,8 @@ pub enum Step {
     Bounds,
     SetAside,
     Dump,
+    Sides,
     NameInfo,
-    Kernel,
     SyncNames,
     RemoveOld,
     Links,
@@ -54,8 +55,8 @@ impl Step {
         Step::Bounds,
         Step::SetAside,
         Step::Dump,
+        Step::Sides,
         Step::NameInfo,
-        Step::Kernel,
         Step::SyncNames,
         Step::RemoveOld,
         Step::Links,
@@ -71,7 +72,7 @@ impl Step {
             Step::SetAside | Step::RemoveOld => "replacing the old dump in",
             Step::Dump => "naming the dump in",
             Step::NameInfo => "naming info in",
-            Step::Kernel => "naming the kernel in",
+            Step::Sides => "naming what belongs to the dump in",
             Step::SyncNames | Step::SyncLinks => "syncing",
             Step::Links => "linking in",
         }
@@ -82,8 +83,10 @@ impl Step {
 pub struct Finished<'d, 'a> {
     /// The dump, checked and cut to its length.
     pub dump: Temp<'d>,
-    /// The kernel to keep beside it.
-    pub kernel: Option<Temp<'d>>,
+    /// What it is.
+    pub stem: Stem,
+    /// The files to keep beside it.
+    pub sides: Vec<(Side, Temp<'d>)>,
     /// What the dump is compressed with.
     pub compression: Compression,
     /// Where numbers start again.
@@ -94,6 +97,7 @@ pub struct Finished<'d, 'a> {
 
 /// The names that were given.
 #[derive(Debug)]
+#[must_use]
 pub struct Saved {
     /// N.
     pub number: u32,
@@ -101,10 +105,19 @@ pub struct Saved {
     pub dump: String,
     /// `info.N`.
     pub info: Option<String>,
-    /// `kernel.N`.
-    pub kernel: Option<String>,
+    /// `kernel.N` and the like.
+    pub sides: Vec<(Side, String)>,
     /// What could not be done once the dump had its name.
     pub problems: Vec<Error>,
+}
+
+impl Saved {
+    /// The name of a file beside the dump.
+    #[must_use]
+    pub fn side(&self, side: Side) -> Option<&str> {
+        let mut sides = self.sides.iter();
+        sides.find(|(s, _)| *s == side).map(|(_, name)| name.as_str())
+    }
 }
 
 impl CrashDir {
@@ -116,14 +129,15 @@ impl CrashDir {
     pub fn check_names(
         &self,
         maxdumps: Option<u32>,
+        stem: Stem,
         compression: Compression,
-        kernel: bool,
+        sides: &[Side],
     ) -> Result<(), Error> {
         let n = self.bounds(maxdumps)?;
-        self.check_not_foreign(&names::livecore(n, compression))?;
+        self.check_not_foreign(&names::dump(stem, n, compression))?;
         self.check_not_foreign(&names::info(n))?;
-        if kernel {
-            self.check_not_foreign(&names::kernel(n))?;
+        for side in sides {
+            self.check_not_foreign(&side.name(n))?;
         }
         Ok(())
     }
@@ -153,21 +167,21 @@ impl CrashDir {
                 source,
             })
         };
-        let Finished { dump, kernel, compression, maxdumps, info } = it;
+        let Finished { dump, stem, sides, compression, maxdumps, info } = it;
 
         step(Step::SyncDump)?;
         dump.sync()?;
-        if let Some(kernel) = &kernel {
-            kernel.sync()?;
+        for (_, temp) in &sides {
+            temp.sync()?;
         }
         step(Step::Lock)?;
         let _lock = self.lock()?;
         // Another run may have finished since the last look.
-        self.check_names(maxdumps, compression, kernel.is_some())?;
+        let kinds: Vec<_> = sides.iter().map(|(side, _)| *side).collect();
+        self.check_names(maxdumps, stem, compression, &kinds)?;
         let number = self.bounds(maxdumps)?;
-        let dump_name = names::livecore(number, compression);
+        let dump_name = names::dump(stem, number, compression);
         let info_name = names::info(number);
-        let kernel_name = names::kernel(number);
 
         step(Step::Info)?;
         let mut info_temp = self.temp()?;
@@ -178,7 +192,9 @@ impl CrashDir {
         step(Step::SetAside)?;
         let mut aside = Aside::new(self);
         aside.take(&info_name)?;
-        aside.take(&kernel_name)?;
+        for side in Side::ALL.into_iter().filter(|s| *s != Side::Key) {
+            aside.take(&side.name(number))?;
+        }
         step(Step::Dump)?;
         dump.persist(&dump_name)?;
         aside.commit();
@@ -192,24 +208,31 @@ impl CrashDir {
                 false
             }
         };
+        let mut sides_saved = Vec::new();
+        for (side, temp) in sides {
+            let name = side.name(number);
+            if note(step(Step::Sides).and_then(|()| temp.persist(&name))) {
+                sides_saved.push((side, name));
+            }
+        }
         let info_saved = note(
             step(Step::NameInfo).and_then(|()| info_temp.persist(&info_name)),
         );
-        let kernel_saved = kernel.is_some_and(|kernel| {
-            note(step(Step::Kernel).and_then(|()| kernel.persist(&kernel_name)))
-        });
         let synced = step(Step::SyncNames).and_then(|()| self.sync());
         // An older dump goes when the new one is safe, and not before.
         if note(synced) {
-            note(step(Step::RemoveOld).and_then(|()| {
-                self.remove_old(number, &[&dump_name, &info_name, &kernel_name])
-            }));
+            let mut keep = vec![dump_name.as_str(), info_name.as_str()];
+            keep.extend(sides_saved.iter().map(|(_, name)| name.as_str()));
+            note(
+                step(Step::RemoveOld)
+                    .and_then(|()| self.remove_old(number, &keep)),
+            );
         }
         match step(Step::Links) {
             Ok(()) => {
                 let mut links = vec![dump_name.as_str()];
                 links.extend(info_saved.then_some(info_name.as_str()));
-                links.extend(kernel_saved.then_some(kernel_name.as_str()));
+                links.extend(sides_saved.iter().map(|(_, n)| n.as_str()));
                 problems.extend(self.relink(number, &links));
             }
             Err(e) => problems.push(e),
@@ -220,7 +243,7 @@ impl CrashDir {
             number,
             dump: dump_name,
             info: info_saved.then_some(info_name),
-            kernel: kernel_saved.then_some(kernel_name),
+            sides: sides_saved,
             problems,
         })
     }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! savecore(8)'s crash directory: `livecore.N`, `info.N`, `bounds`, `minfree`
-//! and the `.last` links. Mirrors the directory side of savecore.c.
+//! savecore(8)'s crash directory: `livecore.N`, `vmcore.N`, `info.N`,
+//! `bounds`, `minfree` and the `.last` links. Mirrors the directory side of
+//! savecore.c.
 //!
 //! What must hold, at whatever instant the tool is killed:
 //!
-//! * a file named `livecore.N` is whole;
+//! * a file named `livecore.N` or `vmcore.N` is whole;
 //! * a dump that was there before is still there, until the one that takes
 //!   its number is on disk under its name;
-//! * `info.N` describes the `livecore.N` beside it or is missing.
+//! * `info.N` describes the dump beside it or is missing.
 //!
 //! Everything is done relative to a descriptor of the directory, so a
 //! relative path, or one whose directory is renamed meanwhile, is no matter.
@@ -24,6 +25,7 @@ mod temp;
 pub use bounds::MAX_BOUNDS;
 pub use finish::{Finished, Saved, Step};
 pub use info::{Status, info_text};
+pub use names::{Side, Stem};
 pub use temp::Temp;
 
 use nix::dir::Dir;

@@ -5,9 +5,61 @@ use memdev::kerneldump::Compression;
 
 const SUFFIXES: [&str; 3] = ["", ".gz", ".zst"];
 
-/// `livecore.N`, with the codec's suffix.
-pub(super) fn livecore(n: u32, compression: Compression) -> String {
-    format!("livecore.{n}{}", compression.suffix())
+/// What a dump is, as its name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stem {
+    /// A live dump.
+    Livecore,
+    /// The dump of a panic.
+    Vmcore,
+    /// The same, encrypted; `key.N` belongs to it.
+    VmcoreEncrypted,
+    /// A textdump(4).
+    Textdump,
+}
+
+impl Stem {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Livecore => "livecore",
+            Self::Vmcore => "vmcore",
+            Self::VmcoreEncrypted => "vmcore_encrypted",
+            Self::Textdump => "textdump.tar",
+        }
+    }
+}
+
+/// A file beside a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `kernel.N`: the ELF kernel of a model machine.
+    Kernel,
+    /// `key.N`: the key of an encrypted dump, itself encrypted.
+    Key,
+}
+
+impl Side {
+    /// All of them.
+    pub(super) const ALL: [Self; 2] = [Self::Kernel, Self::Key];
+
+    /// Its name.
+    pub(super) fn name(self, n: u32) -> String {
+        let stem = match self {
+            Self::Kernel => "kernel",
+            Self::Key => "key",
+        };
+        format!("{stem}.{n}")
+    }
+}
+
+/// `livecore.N` and the like, with the codec's suffix. What is encrypted has
+/// none: no unpacker would take it.
+pub(super) fn dump(stem: Stem, n: u32, compression: Compression) -> String {
+    let suffix = match stem {
+        Stem::VmcoreEncrypted => "",
+        _ => compression.suffix(),
+    };
+    format!("{}.{n}{suffix}", stem.text())
 }
 
 /// `info.N`.
@@ -15,16 +67,14 @@ pub(super) fn info(n: u32) -> String {
     format!("info.{n}")
 }
 
-/// `kernel.N`: the ELF kernel of a model machine, kept beside its dump.
-pub(super) fn kernel(n: u32) -> String {
-    format!("kernel.{n}")
-}
-
 /// Every name that a dump with this number (or `last`) may have left.
 pub(super) fn set(n: &str) -> Vec<String> {
     let mut names =
         vec![format!("info.{n}"), format!("kernel.{n}"), format!("key.{n}")];
-    for stem in ["livecore", "vmcore", "vmcore_encrypted", "textdump.tar"] {
+    for stem in
+        [Stem::Livecore, Stem::Vmcore, Stem::VmcoreEncrypted, Stem::Textdump]
+    {
+        let stem = stem.text();
         names.extend(SUFFIXES.map(|suffix| format!("{stem}.{n}{suffix}")));
     }
     names

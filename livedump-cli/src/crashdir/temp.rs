@@ -14,7 +14,7 @@ use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -188,6 +188,17 @@ impl Temp<'_> {
     /// What write(2) answers.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all(bytes).map_err(|e| self.failed("writing", e))
+    }
+
+    /// Leaves out `length` bytes, which are zeros then.
+    ///
+    /// # Errors
+    /// What lseek(2) answers.
+    pub fn skip(&mut self, length: u64) -> Result<(), Error> {
+        let moved = i64::try_from(length)
+            .map_err(std::io::Error::other)
+            .and_then(|n| self.file.seek(SeekFrom::Current(n)));
+        moved.map(drop).map_err(|e| self.failed("writing", e))
     }
 
     /// Cuts it off behind `length` bytes.

@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::watch::{Stop, watched};
 use super::{Args, Error};
 use crate::crashdir::{
-    CrashDir, Finished, Saved, Status, Step, Temp, info_text,
+    CrashDir, Finished, Saved, Side, Status, Stem, Step, Temp, info_text,
 };
 use crate::device::Device;
 use crate::error::chain;
@@ -60,8 +60,9 @@ impl Capture<'_> {
             }
             self.directory.check_names(
                 self.args.maxdumps,
+                Stem::Livecore,
                 self.compression(),
-                elf.is_some(),
+                elf.is_some().then_some(Side::Kernel).as_slice(),
             )?;
             let kernel = match elf {
                 Some(_) => Some(self.directory.temp()?),
@@ -249,7 +250,11 @@ impl Capture<'_> {
         };
         let it = Finished {
             dump,
-            kernel,
+            stem: Stem::Livecore,
+            sides: kernel
+                .map(|temp| (Side::Kernel, temp))
+                .into_iter()
+                .collect(),
             compression: checked.compression,
             maxdumps: self.args.maxdumps,
             info: &info,
@@ -291,7 +296,7 @@ impl Capture<'_> {
             number: saved.number,
             file: path(&saved.dump),
             info: saved.info.as_deref().map(path),
-            kernel: saved.kernel.as_deref().map(path),
+            kernel: saved.side(Side::Kernel).map(path),
             machine: self.device.name().into(),
             architecture: field(|h| clean(h.architecture)),
             hostname: field(|h| clean(h.hostname)),

@@ -45,7 +45,8 @@ fn save(
     dir.finish_by_steps(
         Finished {
             dump,
-            kernel: Some(kernel),
+            stem: Stem::Livecore,
+            sides: vec![(Side::Kernel, kernel)],
             compression,
             maxdumps: Some(2),
             info: &|n| format!("about the new dump {n}"),
@@ -282,7 +283,8 @@ fn two_runs_at_once_get_two_numbers() {
                     dump.write_all(NEW.as_bytes()).unwrap();
                     let saved = dir.finish(Finished {
                         dump,
-                        kernel: None,
+                        stem: Stem::Livecore,
+                        sides: Vec::new(),
                         compression: Compression::None,
                         maxdumps: None,
                         info: &|n| n.to_string(),

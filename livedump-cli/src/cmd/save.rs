@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump save`: what a panic left on a dump device, saved as
+//! savecore(8) does. Mirrors `DoFile` of savecore.c.
+//!
+//! The device is written to only when the dump has its name and is on disk.
+
+mod copy;
+mod saved;
+
+use crate::crashdir::{self, CrashDir};
+use crate::dumpdev::{self, DumpDev};
+use crate::error::Outcome;
+use crate::report::{Report, note};
+use crate::signals::Signals;
+use copy::Save;
+use nix::sys::signal::Signal;
+use saved::Saved;
+use std::io;
+use std::path::PathBuf;
+
+/// What `save` is told.
+#[derive(Clone, Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct Args {
+    /// Only say whether there is a dump: exit status 0 if so, else 1
+    #[arg(short = 'C', long, conflicts_with_all = ["keep", "maxdumps"])]
+    pub check: bool,
+    /// Save what was saved before or is damaged; do not look at the room
+    #[arg(short, long)]
+    pub force: bool,
+    /// Do not mark the dump on the device as saved
+    #[arg(short, long)]
+    pub keep: bool,
+    /// Number dumps from 0 to one less than this, then again from 0
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub maxdumps: Option<u32>,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Describe the dump on standard output, as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The device that dumps go to, or an image of it
+    #[arg(value_name = "DEVICE|IMAGE")]
+    pub device: PathBuf,
+    /// The crash directory
+    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    pub directory: PathBuf,
+}
+
+/// Why nothing was saved.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no dump, or it is damaged.
+    #[error(transparent)]
+    DumpDev(#[from] dumpdev::Error),
+    /// There is no place.
+    #[error(transparent)]
+    CrashDir(#[from] crashdir::Error),
+    /// There is not enough room.
+    #[error(
+        "nothing saved: the dump has {need} bytes, but of {free} free in {} \
+         {minfree} are to stay so (-f saves it nevertheless)",
+        directory.display()
+    )]
+    Room {
+        /// Where.
+        directory: PathBuf,
+        /// Bytes of the dump and what belongs to it.
+        need: u64,
+        /// Bytes free.
+        free: u64,
+        /// Bytes that `minfree` wants to stay free.
+        minfree: u64,
+    },
+    /// A signal.
+    #[error("stopped by {0}: nothing was saved, the dump is where it was")]
+    Stopped(Signal),
+    /// The JSON could not be written; the dump is saved.
+    #[error("writing to standard output")]
+    Output(#[from] io::Error),
+}
+
+/// Saves a dump.
+///
+/// # Errors
+/// Why it is not saved. That there is none is [`Outcome::Found`].
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    // Before any thread is started, so that all have them blocked.
+    let signals = Signals::take();
+    let device = DumpDev::open(&args.device, !(args.check || args.keep))?;
+    let directory = match args.check {
+        true => None,
+        false => Some(CrashDir::open(&args.directory)?),
+    };
+    let found = match device.find(args.force) {
+        Ok(found) => found,
+        Err(e) if e.is_nothing() => {
+            if !args.quiet {
+                note(&e);
+            }
+            if args.json {
+                Saved::nothing(args).print(true)?;
+            }
+            return Ok(Outcome::Found);
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let report = match &directory {
+        None => Saved::seen(args, &found),
+        Some(directory) => {
+            Save { args, device: &device, directory, found: &found }
+                .run(&signals)?
+        }
+    };
+    for problem in &report.problems {
+        note(problem);
+    }
+    if !args.quiet {
+        note(report.summary());
+    }
+    if args.json {
+        report.print(true)?;
+    }
+    Ok(if report.complete { Outcome::Sound } else { Outcome::Found })
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! One dump, from the device to its name, and only then cleared.
+
+use super::saved::Saved;
+use super::{Args, Error};
+use crate::crashdir::{
+    CrashDir, Finished, Side, Status, Stem, Step, Temp, info_text,
+};
+use crate::dumpdev::{DumpDev, Found};
+use crate::error::chain;
+use crate::report::human;
+use crate::signals::Signals;
+use indicatif::{ProgressBar, ProgressStyle};
+use memdev::kerneldump::Compression;
+use std::io;
+
+/// Where zeros become holes: in units of what file systems have as blocks.
+const HOLE: usize = 4096;
+
+pub(super) struct Save<'a> {
+    pub(super) args: &'a Args,
+    pub(super) device: &'a DumpDev,
+    pub(super) directory: &'a CrashDir,
+    pub(super) found: &'a Found,
+}
+
+impl Save<'_> {
+    pub(super) fn run(&self, signals: &Signals) -> Result<Saved, Error> {
+        let found = self.found;
+        let (stem, compression) = (self.stem(), found.compression());
+        let key_side = found.key().map(|_| Side::Key);
+        let (mut dump, key) = {
+            let _lock = self.directory.lock()?;
+            self.directory.remove_stale()?;
+            self.directory.check_names(
+                self.args.maxdumps,
+                stem,
+                compression,
+                key_side.as_slice(),
+            )?;
+            let key = match key_side {
+                Some(_) => Some(self.directory.temp()?),
+                None => None,
+            };
+            (self.directory.temp()?, key)
+        };
+        self.room()?;
+        self.copy(&mut dump, signals)?;
+        let mut sides = Vec::new();
+        if let (Some(mut temp), Some(key)) = (key, found.key()) {
+            temp.write_all(key)?;
+            sides.push((Side::Key, temp));
+        }
+        let status = match found.problems() {
+            [] => Status::Good,
+            _ => Status::Bad,
+        };
+        let device = self.args.device.to_string_lossy();
+        let info = |number| {
+            info_text(found.header(), &device, number, status)
+                .unwrap_or_else(|e| format!("{e}\n"))
+        };
+        let it = Finished {
+            dump,
+            stem,
+            sides,
+            compression,
+            maxdumps: self.args.maxdumps,
+            info: &info,
+        };
+        let mut stop = None;
+        let finished = self.directory.finish_by_steps(it, &mut |step| {
+            if step <= Step::Dump {
+                stop = stop.or_else(|| signals.stopped());
+            }
+            match stop {
+                Some(_) => Err(io::ErrorKind::Interrupted.into()),
+                None => Ok(()),
+            }
+        });
+        let finished = match (finished, stop) {
+            (Ok(finished), _) => finished,
+            (Err(_), Some(signal)) => return Err(Error::Stopped(signal)),
+            (Err(e), None) => return Err(e.into()),
+        };
+        let mut saved = Saved::seen(self.args, found);
+        saved.named(self.directory, &finished);
+        // A dump whose key, or whose place on disk, is not certain is still
+        // needed where it is.
+        if finished.problems.is_empty() && !self.args.keep {
+            match self.device.clear(found) {
+                Ok(()) => saved.cleared = true,
+                Err(e) => saved.problem(chain(&e)),
+            }
+        }
+        Ok(saved)
+    }
+
+    fn stem(&self) -> Stem {
+        if self.found.is_text() {
+            Stem::Textdump
+        } else if self.found.key().is_some() {
+            Stem::VmcoreEncrypted
+        } else {
+            Stem::Vmcore
+        }
+    }
+
+    fn room(&self) -> Result<(), Error> {
+        if self.args.force {
+            return Ok(());
+        }
+        let free = self.directory.free_bytes()?;
+        let minfree = self.directory.minfree_bytes()?;
+        let key = self.found.key().map_or(0, <[u8]>::len);
+        let need = self.found.dumplength().saturating_add(key as u64);
+        if need > free.saturating_sub(minfree) {
+            let directory = self.args.directory.clone();
+            return Err(Error::Room { directory, need, free, minfree });
+        }
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        dump: &mut Temp<'_>,
+        signals: &Signals,
+    ) -> Result<(), Error> {
+        let length = self.found.dumplength();
+        let bar = self.bar(length);
+        // What is compressed, encrypted or text has no holes worth it.
+        let plain = self.found.compression() == Compression::None
+            && self.found.key().is_none()
+            && !self.found.is_text();
+        let done = self.device.contents(self.found, |piece| {
+            if let Some(signal) = signals.stopped() {
+                return Err(Error::Stopped(signal));
+            }
+            if plain {
+                sparse(dump, piece)?;
+            } else {
+                dump.write_all(piece)?;
+            }
+            bar.inc(piece.len() as u64);
+            Ok(())
+        });
+        bar.finish_and_clear();
+        done?;
+        // A hole at the end has to be part of the file, too.
+        Ok(dump.truncate(length)?)
+    }
+
+    fn bar(&self, length: u64) -> ProgressBar {
+        if self.args.quiet {
+            return ProgressBar::hidden();
+        }
+        // Draws nothing where standard error is no terminal.
+        let bar = ProgressBar::new(length);
+        if let Ok(style) = ProgressStyle::with_template(
+            "[{bar:30}] {percent}% {msg}, {binary_bytes_per_sec}, eta {eta}",
+        ) {
+            bar.set_style(style);
+        }
+        bar.set_message(format!("of {}", human(length)));
+        bar
+    }
+}
+
+/// Writes a piece, and leaves out the zeros in it.
+fn sparse(dump: &mut Temp<'_>, piece: &[u8]) -> Result<(), Error> {
+    let mut rest = piece;
+    while !rest.is_empty() {
+        let zeros = leading(rest, true);
+        let (hole, tail) = rest.split_at_checked(zeros).unwrap_or((rest, &[]));
+        dump.skip(hole.len() as u64)?;
+        let data = leading(tail, false);
+        let (data, tail) = tail.split_at_checked(data).unwrap_or((tail, &[]));
+        dump.write_all(data)?;
+        rest = tail;
+    }
+    Ok(())
+}
+
+/// How many bytes at the start are in blocks of zeros, or of something else.
+fn leading(bytes: &[u8], zeros: bool) -> usize {
+    let is_zero = |block: &&[u8]| block.iter().all(|b| *b == 0);
+    let blocks = bytes.chunks(HOLE);
+    blocks.take_while(|b| is_zero(b) == zeros).map(<[u8]>::len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_left_out_and_everything_is_where_it_was() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = CrashDir::open(tmp.path()).unwrap();
+        let mut bytes = vec![0; 9 * HOLE + 100];
+        bytes[HOLE] = 1;
+        bytes[4 * HOLE - 1] = 2;
+        for len in [0, 1, HOLE, 4 * HOLE, bytes.len()] {
+            let mut temp = dir.temp().unwrap();
+            sparse(&mut temp, &bytes[..len]).unwrap();
+            temp.truncate(len as u64).unwrap();
+            let written = std::fs::read(temp.path()).unwrap();
+            assert!(written == bytes[..len], "{len}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A dump device, or an image of one: what a panicking kernel left at its
+//! end. Mirrors the device side of `DoFile` in savecore.c; what is written is
+//! by `dump_write_headers` and `textdump_dumpsys`.
+//!
+//! ```text
+//!  ...                      the first 64 KB are never touched
+//!  leading header           one block, as all headers
+//!  key block                dumpkeysize bytes; none if not encrypted
+//!  dump                     dumplength bytes of dumpextent reserved ones
+//!  trailing header          the last block of the device
+//! ```
+//!
+//! In a textdump(4) the blocks of the dump stand in reverse order.
+//!
+//! Everything in the headers may be wrong; nothing outside the device is
+//! read, and nothing but the trailing header is ever written.
+
+mod contents;
+mod found;
+mod key;
+
+pub use found::Found;
+pub use key::KeyError;
+
+use memdev::kerneldump::{HEADER_SIZE, HeaderError, clear};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Why there is nothing to save, or it cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The device cannot be opened.
+    #[error("opening {}{hint}", path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// What may help.
+        hint: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory, or a pipe.
+    #[error("{} is neither a device nor an image of one", path.display())]
+    Kind {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It cannot be read or written.
+    #[error("{doing} at offset {at} of {}", path.display())]
+    Io {
+        /// "reading", "clearing the header".
+        doing: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Where.
+        at: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// No trailing header.
+    #[error(
+        "there is no dump at the end of {} ({size} bytes); of an image of a \
+         whole disk give the partition that dumps go to",
+        path.display()
+    )]
+    NoDump {
+        /// Which.
+        path: PathBuf,
+        /// How large it is.
+        size: u64,
+    },
+    /// It was saved before.
+    #[error(
+        "the dump on {} has been saved already (-f saves it again)",
+        path.display()
+    )]
+    Cleared {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A header that cannot be read.
+    #[error("the last header of {}", path.display())]
+    Header {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: HeaderError,
+    },
+    /// Something that `-f` lets pass.
+    #[error("{text} (-f saves it nevertheless)")]
+    Odd {
+        /// What it is.
+        text: String,
+    },
+    /// Something that makes no sense whatever the wish.
+    #[error("the last header of {}: {text}", path.display())]
+    Shape {
+        /// Which.
+        path: PathBuf,
+        /// What.
+        text: String,
+    },
+    /// The key block of an encrypted dump.
+    #[error("the key block of {}", path.display())]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyError,
+    },
+}
+
+impl Error {
+    /// Whether this only says that there is nothing to save.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::NoDump { .. } | Self::Cleared { .. })
+    }
+}
+
+/// An open dump device.
+#[derive(Debug)]
+pub struct DumpDev {
+    file: File,
+    path: PathBuf,
+    size: u64,
+}
+
+impl DumpDev {
+    /// Opens a device or an image; for writing where the dump is to be
+    /// cleared.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn open(path: &Path, write: bool) -> Result<Self, Error> {
+        let opened = OpenOptions::new().read(true).write(write).open(path);
+        let mut file = opened.map_err(|source| Error::Open {
+            path: path.into(),
+            hint: match source.kind() {
+                io::ErrorKind::PermissionDenied
+                | io::ErrorKind::ReadOnlyFilesystem
+                    if write =>
+                {
+                    " for reading and writing (--keep only reads)"
+                }
+                _ => "",
+            },
+            source,
+        })?;
+        let no_kind = || Error::Kind { path: path.into() };
+        let meta = file.metadata().map_err(|_| no_kind())?;
+        if meta.is_dir() {
+            return Err(no_kind());
+        }
+        // A device has no length of its own, but an end to seek to.
+        let size = file.seek(SeekFrom::End(0)).map_err(|_| no_kind())?;
+        Ok(Self { file, path: path.into(), size })
+    }
+
+    /// As it was named.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The descriptor, for who limits what may be done with it.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Marks the dump as saved.
+    ///
+    /// # Errors
+    /// Why it still looks unsaved.
+    pub fn clear(&self, found: &Found) -> Result<(), Error> {
+        let failed = |source| Error::Io {
+            doing: "clearing the header",
+            path: self.path.clone(),
+            at: found.trailer_at,
+            source,
+        };
+        // Whole blocks: a device takes nothing else.
+        let mut block = vec![0; found.block];
+        self.file
+            .read_exact_at(&mut block, found.trailer_at)
+            .map_err(failed)?;
+        if let Some(header) = block.first_chunk_mut::<HEADER_SIZE>() {
+            // What was found may have been cleared, or replaced by another
+            // dump, since.
+            if *header != found.trailer {
+                return Err(failed(io::Error::other("it has changed")));
+            }
+            clear(header);
+        }
+        self.file.write_all_at(&block, found.trailer_at).map_err(failed)?;
+        self.file.sync_all().map_err(failed)
+    }
+
+    fn read(&self, buf: &mut [u8], at: u64) -> Result<(), Error> {
+        self.file.read_exact_at(buf, at).map_err(|source| Error::Io {
+            doing: "reading",
+            path: self.path.clone(),
+            at,
+            source,
+        })
+    }
+}

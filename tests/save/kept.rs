@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What was saved stays, what was not saved stays on the device.
+
+use super::{Bench, noise};
+use livedump_tests::dumpdisk::{Disk, key};
+
+fn disk() -> Disk {
+    Disk::new(noise(40 * 4096))
+}
+
+#[test]
+fn a_dump_is_saved_once_and_again_by_force() {
+    let bench = Bench::new(&disk().image());
+    bench.save(&["-C"]).expect(0);
+    bench.save(&[]).expect(0);
+    let cleared = bench.image();
+    let run = bench.save(&[]).expect(1);
+    assert!(run.stderr.contains("saved already (-f"), "{}", run.stderr);
+    let run = bench.save(&["-C", "--json"]).expect(1);
+    assert_eq!(run.json()["found"], false);
+    assert_eq!(bench.dir.text("bounds"), "1\n");
+
+    let run = bench.save(&["-f", "--json"]).expect(1);
+    assert_eq!(run.json()["complete"], false);
+    assert!(bench.dir.read("vmcore.1") == disk().data);
+    assert!(bench.dir.text("info.1").contains("  Dump Status: bad\n"));
+    assert!(bench.image() == cleared);
+}
+
+#[test]
+fn a_cleared_textdump_is_still_one() {
+    let text = Disk { text: true, ..Disk::new(noise(4096)) };
+    let bench = Bench::new(&text.image());
+    bench.save(&[]).expect(0);
+    bench.save(&["-f"]).expect(1);
+    assert!(bench.dir.read("textdump.tar.1") == text.data);
+}
+
+#[test]
+fn keep_and_check_do_not_write_to_the_device() {
+    let image = disk().image();
+    let bench = Bench::new(&image);
+    let modified = || bench.device().metadata().unwrap().modified().unwrap();
+    let before = modified();
+    let run = bench.save(&["-C", "--json"]).expect(0);
+    assert_eq!(run.json()["found"], true);
+    assert_eq!(run.json()["panic"], "page fault");
+    assert!(run.stderr.contains("page fault"), "{}", run.stderr);
+    assert!(bench.dir.names().is_empty());
+    for n in 0..2 {
+        let run = bench.save(&["-k", "--json"]).expect(0);
+        assert_eq!(run.json()["number"], n);
+        assert_eq!(run.json()["cleared"], false);
+    }
+    assert!(bench.image() == image);
+    assert_eq!(modified(), before);
+}
+
+#[test]
+fn a_directory_that_takes_no_dump_leaves_it_on_the_device() {
+    let image = disk().image();
+    let bench = Bench::new(&image);
+    std::fs::create_dir(bench.dir.file("vmcore.0")).unwrap();
+    let run = bench.save(&[]).expect(2);
+    assert!(run.stderr.contains("in the way"), "{}", run.stderr);
+    std::fs::remove_dir(bench.dir.file("vmcore.0")).unwrap();
+    std::fs::write(bench.dir.file("minfree"), "999999999999\n").unwrap();
+    let run = bench.save(&[]).expect(2);
+    assert!(run.stderr.contains("are to stay so"), "{}", run.stderr);
+    std::fs::write(bench.dir.file("bounds"), "many\n").unwrap();
+    let run = bench.save(&["-f"]).expect(2);
+    assert!(run.stderr.contains("bounds"), "{}", run.stderr);
+    assert!(bench.image() == image);
+    assert_eq!(bench.dir.names(), ["bounds", "minfree"]);
+    std::fs::write(bench.dir.file("bounds"), "4\n").unwrap();
+    bench.save(&["-f"]).expect(0);
+    assert!(bench.dir.read("vmcore.4") == disk().data);
+}
+
+#[test]
+fn numbers_are_shared_with_live_dumps_and_wrap() {
+    let bench = Bench::new(&disk().image());
+    bench.dir.capture("model:16M", &["-m", "2"]).expect(0);
+    bench.save(&["-k", "-m", "2"]).expect(0);
+    assert!(bench.dir.file("livecore.0").exists());
+    assert!(bench.dir.file("vmcore.1").exists());
+    assert!(!bench.dir.file("livecore.last").exists());
+    let encrypted = Disk { key: key(1, 256), ..disk() };
+    bench.put(&encrypted.image());
+    bench.save(&["-k", "-m", "2"]).expect(0);
+    assert!(!bench.dir.file("livecore.0").exists());
+    assert!(bench.dir.file("vmcore_encrypted.0").exists());
+    assert!(bench.dir.file("key.0").exists());
+    bench.save(&["-k", "-m", "2"]).expect(0);
+    bench.put(&disk().image());
+    bench.save(&["-m", "2"]).expect(0);
+    // What belonged to the older dump number 0 has gone with it.
+    let names = bench.dir.names();
+    let of_0: Vec<_> = names.iter().filter(|n| n.contains(".0")).collect();
+    assert_eq!(of_0, ["info.0", "vmcore.0"], "{names:?}");
+    assert!(bench.dir.file("vmcore_encrypted.1").exists());
+}
+
+#[test]
+fn whoever_may_only_read_the_device_is_told_of_keep() {
+    use std::os::unix::fs::PermissionsExt;
+    if nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: root may write to everything");
+        return;
+    }
+    let bench = Bench::new(&disk().image());
+    let only = std::fs::Permissions::from_mode(0o400);
+    std::fs::set_permissions(bench.device(), only).unwrap();
+    let run = bench.save(&[]).expect(2);
+    assert!(run.stderr.contains("--keep"), "{}", run.stderr);
+    bench.save(&["-k"]).expect(0);
+}
