@@ -12,6 +12,8 @@ mod machine;
 pub use hosted::HostedDevice;
 pub use machine::{MachineSpec, ModelSpec, SpecError};
 
+use crate::host;
+use memdev::addr::PAGE_SIZE;
 use memdev::errno::Errno;
 use memdev::ioctl::{
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
@@ -26,6 +28,7 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
@@ -74,6 +77,17 @@ pub trait Device: Send + Sync {
 
     /// The ELF kernel that belongs to the machine, where it has one at hand.
     fn kernel_elf(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Where the file of the machine's kernel is.
+    fn kernel_path(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// Bytes of memory that cannot be paged out: how large a dump may be
+    /// whose size nobody tells.
+    fn wired_bytes(&self) -> Option<u64> {
         None
     }
 }
@@ -220,6 +234,15 @@ impl Device for MemDevice {
         nix::unistd::getpid().as_raw()
     }
 
+    fn kernel_path(&self) -> Option<PathBuf> {
+        host::sysctl_text("kern.bootfile").map(PathBuf::from)
+    }
+
+    fn wired_bytes(&self) -> Option<u64> {
+        let pages = host::sysctl_number("vm.stats.vm.v_wire_count")?;
+        u64::try_from(pages).ok()?.checked_mul(PAGE_SIZE as u64)
+    }
+
     fn interrupt(&self) {
         let waiting =
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -259,6 +282,34 @@ pub fn is_ignored(signal: Signal) -> bool {
     // function, for all of which the zero it was filled with is valid, too.
     let action = unsafe { action.assume_init() };
     answer == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
+/// What sysctlbyname(3) says, as bytes.
+///
+/// # Errors
+/// There is no such name, or it cannot be read.
+#[cfg(target_os = "freebsd")]
+pub fn sysctlbyname(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
+    let ask = |buf: *mut libc::c_void, len: &mut usize| {
+        // SAFETY: `name` ends in a NUL and outlives the call; `buf` is null
+        // or has `len` bytes that the caller owns until it returns; nothing
+        // is set, so the last two say there is nothing.
+        let answer = unsafe {
+            libc::sysctlbyname(name.as_ptr(), buf, len, ptr::null(), 0)
+        };
+        match answer {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    let mut len = 0;
+    ask(ptr::null_mut(), &mut len)?;
+    // It may have grown meanwhile; a bound, because it is only asked twice.
+    let mut bytes = vec![0u8; (len + 64).min(1 << 20)];
+    let mut len = bytes.len();
+    ask(bytes.as_mut_ptr().cast(), &mut len)?;
+    bytes.truncate(len);
+    Ok(bytes)
 }
 
 #[cfg(test)]

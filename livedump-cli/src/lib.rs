@@ -8,6 +8,7 @@
 //! ```text
 //!  args -> cmd/*  one file per command
 //!           |  device    where a dump comes from: /dev/mem, a hosted machine
+//!           |  host      what the system says about itself
 //!           |  crashdir  where it goes: savecore's directory
 //!           |  dumpdev   where a panic left one
 //!           |  vmcore    a dump as a file: open, check, read
@@ -20,6 +21,7 @@ pub mod crashdir;
 pub mod device;
 pub mod dumpdev;
 pub mod error;
+pub mod host;
 pub mod report;
 pub mod signals;
 pub mod vmcore;

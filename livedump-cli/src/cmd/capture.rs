@@ -4,6 +4,8 @@
 
 mod captured;
 mod check;
+mod limit;
+mod lists;
 mod progress;
 mod take;
 mod watch;
@@ -57,6 +59,9 @@ pub struct Args {
     /// Also keep a model machine's ELF kernel, as kernel.N
     #[arg(long)]
     pub keep_kernel: bool,
+    /// The kernel that is running, to check the dump with
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Option<PathBuf>,
     /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
     #[arg(
         long,

@@ -19,8 +19,8 @@
 //! ```
 //!
 //! Killed before `Dump`, a run leaves a gap in the numbers and a temporary
-//! file that the next run removes; killed after it, a whole dump that may
-//! lack its `info.N`. An error before `Dump` undoes what was done; later ones
+//! file that the next run removes, and it puts back what was set aside;
+//! killed after it, a whole dump that may lack its `info.N`. An error before `Dump` undoes what was done; later ones
 //! are reported beside the dump, which is there.
 
 use super::bounds::after;
@@ -176,7 +176,8 @@ impl CrashDir {
         }
         step(Step::Lock)?;
         let _lock = self.lock()?;
-        // Another run may have finished since the last look.
+        // Another run may have finished since the last look, or been killed.
+        self.put_back()?;
         let kinds: Vec<_> = sides.iter().map(|(side, _)| *side).collect();
         self.check_names(maxdumps, stem, compression, &kinds)?;
         let number = self.bounds(maxdumps)?;
@@ -190,7 +191,7 @@ impl CrashDir {
         step(Step::Bounds)?;
         self.bounds_temp(after(number))?.persist("bounds")?;
         step(Step::SetAside)?;
-        let mut aside = Aside::new(self);
+        let mut aside = Aside::new(self, dump.inode()?);
         aside.take(&info_name)?;
         for side in Side::ALL.into_iter().filter(|s| *s != Side::Key) {
             aside.take(&side.name(number))?;
@@ -264,18 +265,20 @@ impl CrashDir {
 /// Files moved out of sight: back on drop, gone on commit.
 struct Aside<'d> {
     dir: &'d CrashDir,
+    /// Of the dump that makes them wrong, once it has its name.
+    inode: u64,
     moved: Vec<(String, String)>,
 }
 
 impl<'d> Aside<'d> {
-    fn new(dir: &'d CrashDir) -> Self {
-        Self { dir, moved: Vec::new() }
+    fn new(dir: &'d CrashDir, inode: u64) -> Self {
+        Self { dir, inode, moved: Vec::new() }
     }
 
     fn take(&mut self, name: &str) -> Result<(), Error> {
         let plain = self.dir.check_not_foreign(name).is_ok();
         if plain && self.dir.stat(name)?.is_some() {
-            let temp = self.dir.set_aside(name)?;
+            let temp = self.dir.set_aside(name, self.inode)?;
             self.moved.push((name.into(), temp));
         }
         Ok(())
@@ -283,7 +286,8 @@ impl<'d> Aside<'d> {
 
     fn commit(mut self) {
         for (_, temp) in self.moved.drain(..) {
-            // What stays has a temporary name; the next run removes it.
+            // What stays has a temporary name, and the next run sees that the
+            // dump it belonged to is gone.
             let _ = self.dir.unlink(&temp);
         }
     }

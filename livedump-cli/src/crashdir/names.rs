@@ -19,6 +19,9 @@ pub enum Stem {
 }
 
 impl Stem {
+    const ALL: [Self; 4] =
+        [Self::Livecore, Self::Vmcore, Self::VmcoreEncrypted, Self::Textdump];
+
     fn text(self) -> &'static str {
         match self {
             Self::Livecore => "livecore",
@@ -67,15 +70,20 @@ pub(super) fn info(n: u32) -> String {
     format!("info.{n}")
 }
 
+/// The names that the dump itself may have.
+pub(super) fn dumps(n: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for stem in Stem::ALL {
+        let stem = stem.text();
+        names.extend(SUFFIXES.map(|suffix| format!("{stem}.{n}{suffix}")));
+    }
+    names
+}
+
 /// Every name that a dump with this number (or `last`) may have left.
 pub(super) fn set(n: &str) -> Vec<String> {
     let mut names =
         vec![format!("info.{n}"), format!("kernel.{n}"), format!("key.{n}")];
-    for stem in
-        [Stem::Livecore, Stem::Vmcore, Stem::VmcoreEncrypted, Stem::Textdump]
-    {
-        let stem = stem.text();
-        names.extend(SUFFIXES.map(|suffix| format!("{stem}.{n}{suffix}")));
-    }
+    names.extend(dumps(n));
     names
 }

@@ -6,8 +6,12 @@
 //! A living run holds a lock on its files, so another does not take them for
 //! left over. savecore(8) does not lock its own: names that cannot be ours
 //! (we use digits) are left alone until nothing has touched them for an hour.
+//!
+//! What is set aside for a dump that takes its number is named
+//! `livecore.tmp.NAME.INODE`, after itself and after that dump: with it a
+//! later run can tell which of the two dumps is there.
 
-use super::{CrashDir, Error, kind};
+use super::{CrashDir, Error, kind, names};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag};
@@ -76,11 +80,43 @@ impl CrashDir {
         })
     }
 
-    /// Moves a file to a temporary name, out of sight but not yet gone.
-    pub(super) fn set_aside(&self, name: &str) -> Result<String, Error> {
-        let temp = self.unused_name()?;
+    /// Moves a file to a temporary name, out of sight but not yet gone, to
+    /// make room for what belongs to the dump with this inode.
+    pub(super) fn set_aside(
+        &self,
+        name: &str,
+        inode: u64,
+    ) -> Result<String, Error> {
+        let temp = format!("{PREFIX}{name}.{inode}");
         self.rename(name, &temp)?;
         Ok(temp)
+    }
+
+    /// Gives what a killed run has set aside its name again, where the dump
+    /// it belongs to is still there; removes it where another one is. To be
+    /// called under the directory's lock.
+    pub(super) fn put_back(&self) -> Result<(), Error> {
+        for temp in self.names()? {
+            let Some(aside) = Aside::parse(&temp) else { continue };
+            let plain = self.check_not_foreign(&temp).is_ok();
+            if !plain {
+                continue;
+            }
+            let mut dumps = Vec::new();
+            for name in names::dumps(&aside.number.to_string()) {
+                dumps.extend(self.stat(&name)?.map(|stat| stat.st_ino));
+            }
+            // Narrower on some systems.
+            #[allow(clippy::useless_conversion)]
+            let replaced = dumps.iter().any(|&n| u64::from(n) == aside.inode);
+            let free = self.stat(aside.name)?.is_none();
+            if free && !replaced && !dumps.is_empty() {
+                self.rename(&temp, aside.name)?;
+            } else {
+                self.unlink(&temp)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
@@ -99,12 +135,14 @@ impl CrashDir {
         }
     }
 
-    /// Removes what killed runs left, and returns the names. To be called
-    /// under the directory's lock: a file is created and locked under it.
+    /// Removes what killed runs left, and returns the names; what they had
+    /// set aside is put back. To be called under the directory's lock: a
+    /// file is created and locked under it.
     ///
     /// # Errors
     /// The directory cannot be read. A file that cannot be removed is none.
     pub fn remove_stale(&self) -> Result<Vec<String>, Error> {
+        self.put_back()?;
         let mut names = self.names()?;
         names.retain(|name| self.is_stale(name) && self.unlink(name).is_ok());
         Ok(names)
@@ -149,13 +187,22 @@ impl CrashDir {
             }
         }
     }
+}
 
-    fn unused_name(&self) -> Result<String, Error> {
-        let absent = |name: &str| match self.stat(name) {
-            Ok(None) => Ok(()),
-            _ => Err(Errno::EEXIST),
-        };
-        self.fresh_name(absent).map(|(name, ())| name)
+/// What the name of a file that was set aside says.
+struct Aside<'n> {
+    name: &'n str,
+    number: u32,
+    inode: u64,
+}
+
+impl<'n> Aside<'n> {
+    fn parse(temp: &'n str) -> Option<Self> {
+        let (name, inode) = temp.strip_prefix(PREFIX)?.rsplit_once('.')?;
+        let number = name.split('.').nth(1)?.parse().ok()?;
+        let ours = names::set(&u32::to_string(&number));
+        let known = ours.iter().any(|n| n == name);
+        known.then_some(Self { name, number, inode: inode.parse().ok()? })
     }
 }
 
@@ -170,6 +217,15 @@ impl Temp<'_> {
     #[must_use]
     pub fn path(&self) -> std::path::PathBuf {
         self.dir.path(&self.name)
+    }
+
+    /// Its number in the file system; it keeps that when it is renamed.
+    ///
+    /// # Errors
+    /// What fstat(2) answers.
+    pub(super) fn inode(&self) -> Result<u64, Error> {
+        let inode = self.file.metadata().map(|meta| meta.ino());
+        inode.map_err(|e| self.failed("measuring", e))
     }
 
     /// Bytes it takes of its file system.
@@ -319,6 +375,39 @@ mod tests {
         file.set_modified(old).unwrap();
         assert_eq!(dir.remove_stale().unwrap().len(), 1);
         assert!(listing(&tmp).is_empty());
+    }
+
+    #[test]
+    fn what_was_set_aside_comes_back_to_its_own_dump_only() {
+        let put = |tmp: &tempfile::TempDir, name: &str| {
+            std::fs::write(tmp.path().join(name), name).unwrap();
+            std::fs::metadata(tmp.path().join(name)).unwrap().ino()
+        };
+        // Killed before the new dump had its name.
+        let (tmp, dir) = scratch();
+        let old = put(&tmp, "livecore.3.gz");
+        for name in ["info.3", "kernel.3"] {
+            put(&tmp, name);
+            dir.set_aside(name, old + 1).unwrap();
+        }
+        assert!(dir.remove_stale().unwrap().is_empty());
+        assert_eq!(listing(&tmp), ["info.3", "kernel.3", "livecore.3.gz"]);
+        // Killed after it.
+        put(&tmp, "livecore.3.zst");
+        let new = put(&tmp, "livecore.3");
+        dir.set_aside("info.3", new).unwrap();
+        dir.remove_stale().unwrap();
+        assert!(!listing(&tmp).contains(&"info.3".into()));
+        // The dump is gone altogether, or has an info.N by now.
+        for name in ["info.4", "info.3"] {
+            put(&tmp, name);
+            dir.set_aside(name, 1).unwrap();
+        }
+        put(&tmp, "info.3");
+        dir.remove_stale().unwrap();
+        let left = listing(&tmp);
+        assert!(!left.contains(&"info.4".into()), "{left:?}");
+        assert!(!left.iter().any(|n| n.contains("tmp")), "{left:?}");
     }
 
     #[test]

@@ -27,9 +27,14 @@ pub(super) struct Captured {
     pub(super) pages: Option<u64>,
     pub(super) zero_pages: Option<u64>,
     pub(super) elapsed_ns: u64,
-    /// Nothing of it is missing or odd, as far as its shape shows.
+    /// Whether its lists walk; unknown where nobody looked.
+    pub(super) lists: Option<bool>,
+    /// Nothing of it is missing or odd, as far as its shape and its lists
+    /// show.
     pub(super) complete: bool,
     pub(super) problems: Vec<String>,
+    /// What was not looked at, and why.
+    pub(super) unchecked: Vec<String>,
 }
 
 impl Captured {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! How far a dump is, for people: a bar on a terminal, a line for each tenth
-//! with -v elsewhere, nothing with -q.
+//! elsewhere, nothing with -q.
 
 use crate::report::{human, note};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,14 +22,14 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Decides once, by what standard error is.
-    pub(super) fn new(quiet: bool, verbose: bool) -> Self {
+    pub(super) fn new(quiet: bool) -> Self {
         let tty = std::io::stderr().is_terminal();
         let bar = (tty && !quiet).then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_style(style("{spinner} {msg} {elapsed}"));
             bar
         });
-        let tenths = bar.is_none() && verbose && !quiet;
+        let tenths = bar.is_none() && !quiet;
         Self { bar, tenths, last_tenth: 0, measured: false }
     }
 
@@ -41,7 +41,7 @@ impl Progress {
                 if !self.measured {
                     self.measured = true;
                     bar.set_style(style(
-                        "[{bar:30}] {percent}% {msg}, eta {eta}",
+                        "[{bar:24}] {percent}% {msg}, eta {eta}",
                     ));
                 }
                 bar.set_length(status.pages_total);
@@ -104,11 +104,10 @@ fn percent(status: &MemMinidumpStatus) -> Option<u64> {
 
 /// What is read, of how much, and what is written.
 fn amount(status: &MemMinidumpStatus) -> String {
-    let bytes = |pages: u64| human(pages.saturating_mul(PAGE_SIZE as u64));
     format!(
-        "{} of {}, {} written",
-        bytes(status.pages_done),
-        bytes(status.pages_total),
+        "{} of {} pages, {} written",
+        status.pages_done,
+        status.pages_total,
         human(status.bytes_out)
     )
 }
@@ -154,7 +153,7 @@ mod tests {
         };
         assert_eq!(
             sentence(Some(&status), Some(Duration::from_millis(1500))),
-            "writing data pages: 25 %, 512.0 KB of 2.0 MB, 1.0 MB written, \
+            "writing data pages: 25 %, 128 of 512 pages, 1.0 MB written, \
              1.5 s"
         );
         assert_eq!(

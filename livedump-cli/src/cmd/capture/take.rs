@@ -5,6 +5,8 @@
 
 use super::captured::Captured;
 use super::check::{self, Checked};
+use super::limit::FileSizeLimit;
+use super::lists::{self, Lists};
 use super::progress::Progress;
 use super::watch::{Stop, watched};
 use super::{Args, Error};
@@ -33,6 +35,8 @@ pub(super) struct Capture<'a> {
 /// What the request answered.
 #[derive(Default)]
 struct Dumped {
+    /// Whether it was ours, and not the kernel's own.
+    ours: bool,
     pages: Option<u64>,
     zero_pages: Option<u64>,
 }
@@ -77,11 +81,34 @@ impl Capture<'_> {
         dump.truncate(checked.dumplength)?;
         let mut problems = checked.problems.clone();
         problems.extend(check::structure(dump.file(), &dump.path(), &checked));
+        let lists = self.lists(&dump, dumped.ours);
+        problems.extend(lists.problems.iter().cloned());
         if let (Some(temp), Some(elf)) = (&mut kernel, &elf) {
             temp.write_all(elf)?;
         }
         let saved = self.finish(dump, kernel, &checked, &problems, signals)?;
-        Ok(self.report(saved, &checked, &dumped, problems, started.elapsed()))
+        let mut it = self.report(saved, &checked, &dumped, started.elapsed());
+        it.problems.splice(0..0, problems);
+        it.complete = it.problems.is_empty();
+        it.lists = lists.walked;
+        it.unchecked = lists.unchecked;
+        Ok(it)
+    }
+
+    /// Walks the dump's lists. That a dump of the stock facility has all the
+    /// pages it says it has does not make it complete.
+    fn lists(&self, dump: &Temp<'_>, ours: bool) -> Lists {
+        let kernel = match &self.args.kernel {
+            Some(kernel) => Some(kernel.clone()),
+            None => self.device.kernel_path(),
+        };
+        let lists = lists::walk(dump.file(), &dump.path(), kernel.as_deref());
+        for text in &lists.unchecked {
+            if self.args.verbose || !ours && !self.args.quiet {
+                note(text);
+            }
+        }
+        lists
     }
 
     fn kernel_elf(&self) -> Result<Option<Vec<u8>>, Error> {
@@ -109,7 +136,7 @@ impl Capture<'_> {
         temp: &Temp<'_>,
         signals: &mut Signals,
     ) -> Result<Dumped, Error> {
-        let mut progress = Progress::new(self.args.quiet, self.args.verbose);
+        let mut progress = Progress::new(self.args.quiet);
         let request = MemMinidumpArg {
             flags: FLAG_WAIT,
             compression: self.compression() as u8,
@@ -131,6 +158,8 @@ impl Capture<'_> {
         };
         let budget = self.room(ours.then_some(estimate.dumpextent))?;
         let bytes = budget.map(|b| b.bytes);
+        // It does not listen to signals, but to this.
+        let limit = bytes.filter(|_| !ours).and_then(FileSizeLimit::set);
         let mut ours_arg = request;
         let mut stock = MemLivedumpArg {
             compression: request.compression,
@@ -145,6 +174,7 @@ impl Capture<'_> {
                 }
             });
         self.stopped(stop)?;
+        let limited = limit.is_some_and(|limit| limit.is_lowered());
         if answer.is_ok() && bytes.is_some() {
             let written = temp.allocated()?;
             // What was written since the last look counts, too.
@@ -154,12 +184,16 @@ impl Capture<'_> {
         }
         match answer {
             Ok(()) if ours => Ok(Dumped {
+                ours,
                 pages: Some(ours_arg.pages),
                 zero_pages: Some(ours_arg.zero_pages),
             }),
             Ok(()) => Ok(Dumped::default()),
             Err(Errno::ENOTTY | Errno::ENODEV) if !ours => {
                 Err(Error::NoFacility)
+            }
+            Err(Errno::EFBIG) if limited => {
+                Err(self.ran_out(bytes.unwrap_or(0)))
             }
             // The disk was full before the next look at what is written.
             Err(Errno::ENOSPC) if budget.is_some_and(|b| b.minfree > 0) => {
@@ -187,7 +221,8 @@ impl Capture<'_> {
                 .checked_next_multiple_of(block)
                 .unwrap_or(u64::MAX)
                 .saturating_add(HEADER_SIZE as u64),
-            None => block,
+            None if self.compression() != Compression::None => block,
+            None => self.device.wired_bytes().unwrap_or(block),
         };
         match dumpextent {
             Some(extent) => self.say(&format!(
@@ -283,11 +318,9 @@ impl Capture<'_> {
         saved: Saved,
         checked: &Checked,
         dumped: &Dumped,
-        mut problems: Vec<String>,
         elapsed: Duration,
     ) -> Captured {
         let path = |name: &str| self.directory.path(name);
-        problems.extend(saved.problems.iter().map(|e| chain(e)));
         let header = KernelDumpHeader::decode(&checked.bytes).ok();
         let field = |get: fn(&KernelDumpHeader<'_>) -> String| {
             header.as_ref().map(get).unwrap_or_default()
@@ -308,8 +341,10 @@ impl Capture<'_> {
             pages: dumped.pages,
             zero_pages: dumped.zero_pages,
             elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
-            complete: problems.is_empty(),
-            problems,
+            lists: None,
+            complete: true,
+            problems: saved.problems.iter().map(|e| chain(e)).collect(),
+            unchecked: Vec::new(),
         }
     }
 

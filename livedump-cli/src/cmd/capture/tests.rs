@@ -147,8 +147,10 @@ fn the_report_has_its_documented_keys() {
         "pages",
         "zero_pages",
         "elapsed_ns",
+        "lists",
         "complete",
         "problems",
+        "unchecked",
     ];
     wanted.sort_unstable();
     assert_eq!(keys, wanted);
@@ -274,7 +276,7 @@ fn more_bytes_than_the_budget_end_the_dump() {
     let (answer, stop) = watched(
         &device,
         &mut Signals::take(),
-        &mut Progress::new(true, false),
+        &mut Progress::new(true),
         Some(8192),
         || device.minidump(&mut MemMinidumpArg::new(), Some(&file)),
     );
@@ -355,6 +357,38 @@ fn without_the_module_the_kernels_own_facility_dumps() {
         assert_eq!(report.pages, None);
         assert_eq!(report.machine, "/dev/mem");
     }
+}
+
+#[test]
+fn a_dump_whose_lists_do_not_walk_is_called_bad() {
+    let tmp = directory();
+    let machine = crate::device::open(&"model:16M".parse().unwrap()).unwrap();
+    let kernel = tmp.path().join("kernel");
+    fs::write(&kernel, machine.kernel_elf().unwrap()).unwrap();
+    let other = tmp.path().join("other");
+    let spec = "model:32M".parse().unwrap();
+    let another = crate::device::open(&spec).unwrap();
+    fs::write(&other, another.kernel_elf().unwrap()).unwrap();
+    let words = |codec: &str, file: &Path| {
+        args(&format!("{codec} --kernel {}", file.display()), tmp.path())
+    };
+    for codec in ["", "-Z"] {
+        let it = take(machine.as_ref(), &words(codec, &kernel)).unwrap();
+        assert_eq!((it.lists, it.complete), (Some(true), true), "{it:?}");
+    }
+    // Nothing of a kernel is in it.
+    let it = take(&stock(|_| {}), &words("", &kernel)).unwrap();
+    assert_eq!((it.lists, it.complete), (Some(false), false), "{it:?}");
+    let info = fs::read_to_string(it.info.unwrap()).unwrap();
+    assert!(info.ends_with("  Dump Status: bad\n"), "{info}");
+    // What was not looked at is said, and is no fault of the dump's.
+    for (codec, file) in [("-z", kernel.as_path()), ("", tmp.path())] {
+        let it = take(&stock(|_| {}), &words(codec, file)).unwrap();
+        assert_eq!((it.lists, it.complete), (None, true), "{it:?}");
+        assert_eq!(it.unchecked.len(), 1, "{it:?}");
+    }
+    let none = take(&stock(|_| {}), &args("", tmp.path())).unwrap();
+    assert!(none.unchecked[0].contains("verify -k"), "{none:?}");
 }
 
 #[test]

@@ -198,6 +198,10 @@ fn a_kill_at_any_step_keeps_every_promise() {
         dir.remove_stale().unwrap();
         let left = contents(tmp.path());
         assert!(!left.keys().any(|n| n.contains("tmp")), "{what}: {left:?}");
+        let old = left.get("livecore.0.gz").is_some_and(|t| t == OLD);
+        if old && Step::ALL[step] <= Step::Dump {
+            assert_eq!(left["info.0"], "about the old dump 0", "{what}");
+        }
         let again =
             save(tmp.path(), Compression::None, &mut |_| Ok(())).unwrap();
         assert!(again.problems.is_empty(), "{what}: {again:?}");

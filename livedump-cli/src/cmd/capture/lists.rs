@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Do the lists of a fresh dump walk? The stock facility of 13.2 leaves out
+//! most pages and their bits with them: such a dump agrees with itself and is
+//! of no use. Done where it costs little, which is where any page can be read
+//! at once; `livedump verify` does it for the others.
+
+use crate::error::chain;
+use crate::vmcore::elf::Kernel;
+use crate::vmcore::{Status, Vmcore};
+use memdev::kerneldump::Compression;
+use std::fs::File;
+use std::path::Path;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    /// Whether they do; `None` where nobody could tell.
+    pub(super) walked: Option<bool>,
+    /// What is wrong with them.
+    pub(super) problems: Vec<String>,
+    /// What was not looked at, and why.
+    pub(super) unchecked: Vec<String>,
+}
+
+/// Walks them, with the kernel that is running.
+pub(super) fn walk(file: &File, path: &Path, kernel: Option<&Path>) -> Lists {
+    let skip = |why: String| Lists {
+        unchecked: vec![format!(
+            "whether the dump is complete was not checked: {why}"
+        )],
+        ..Lists::default()
+    };
+    let Some(kernel) = kernel else {
+        return skip(
+            "its kernel's file is not known (livedump verify -k)".into(),
+        );
+    };
+    let opened = file
+        .try_clone()
+        .map_err(|e| e.to_string())
+        .and_then(|f| Vmcore::from_file(f, path).map_err(|e| chain(&e)));
+    // Said already where its structure was looked at.
+    let Ok(core) = opened else { return Lists::default() };
+    let plain = core.compression() == Compression::None;
+    if !plain && core.source().parts().is_none() {
+        return skip(
+            "it is compressed without an index (livedump verify -k)".into(),
+        );
+    }
+    let kernel = match Kernel::open(kernel) {
+        Ok(kernel) => kernel,
+        Err(e) => return skip(chain(&e)),
+    };
+    let verdict = core.verify_lists_only(&kernel);
+    let wrong = |f: &&crate::vmcore::Finding| f.status == Status::Wrong;
+    // Another kernel's file says nothing about the dump.
+    if let Some(f) =
+        verdict.findings.iter().filter(wrong).find(|f| f.check == "kernel")
+        && !verdict.walked
+    {
+        return skip(format!("{}: {}", kernel.path(), f.text));
+    }
+    let wrong = verdict.findings.iter().filter(wrong);
+    let problems: Vec<_> =
+        wrong.map(|f| format!("{}: {}", f.check, f.text)).collect();
+    let walked = verdict.walked && problems.is_empty();
+    if !walked && problems.is_empty() {
+        return skip(verdict.unchecked.join("; "));
+    }
+    Lists { walked: Some(walked), problems, unchecked: Vec::new() }
+}
