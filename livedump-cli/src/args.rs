@@ -28,6 +28,10 @@ pub enum Command {
     Capture(cmd::capture::Args),
     /// Save the dump of a panic from a dump device, or an image of one
     Save(cmd::save::Args),
+    /// Show the dumps in a crash directory
+    List(cmd::list::Args),
+    /// Remove live dumps that are too many, too large or too old
+    Prune(cmd::prune::Args),
     /// Show what a dump says about itself
     Info(cmd::info::Args),
     /// Check what a dump can prove, and say what it cannot

@@ -5,6 +5,7 @@
 //! printed behind it, once, by [`Error::report`].
 
 use crate::cmd;
+use crate::crashdir;
 use crate::vmcore::OpenError;
 use crate::vmcore::elf::ElfError;
 use crate::vmcore::msgbuf::MsgbufError;
@@ -39,6 +40,12 @@ pub enum Error {
     /// `livedump save`.
     #[error(transparent)]
     Save(cmd::save::Error),
+    /// A crash directory.
+    #[error(transparent)]
+    CrashDir(#[from] crashdir::Error),
+    /// Options that say too little, or contradict each other.
+    #[error("{0}")]
+    Usage(&'static str),
     /// A file that is no dump.
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -22,6 +22,7 @@ pub mod device;
 pub mod dumpdev;
 pub mod error;
 pub mod host;
+pub mod quantity;
 pub mod report;
 pub mod signals;
 pub mod vmcore;

@@ -82,8 +82,8 @@ fn help_and_version_are_data() {
     }
 }
 
-const COMMANDS: [&str; 6] =
-    ["capture", "save", "info", "verify", "dmesg", "read"];
+const COMMANDS: [&str; 8] =
+    ["capture", "save", "list", "prune", "info", "verify", "dmesg", "read"];
 
 #[test]
 fn every_flag_is_in_the_manual_page() {

@@ -5,7 +5,7 @@
 mod captured;
 mod check;
 mod limit;
-mod lists;
+pub(super) mod lists;
 mod progress;
 mod take;
 mod watch;

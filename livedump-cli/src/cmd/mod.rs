@@ -4,6 +4,8 @@
 pub mod capture;
 pub mod dmesg;
 pub mod info;
+pub mod list;
+pub mod prune;
 pub mod read;
 pub mod save;
 pub mod verify;
@@ -19,6 +21,8 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
     match cli.command {
         Command::Capture(args) => Ok(capture::run(&args)?),
         Command::Save(args) => Ok(save::run(&args)?),
+        Command::List(args) => list::run(&args),
+        Command::Prune(args) => prune::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Dmesg(args) => dmesg::run(&args),

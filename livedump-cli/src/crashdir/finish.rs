@@ -89,6 +89,8 @@ pub struct Finished<'d, 'a> {
     pub sides: Vec<(Side, Temp<'d>)>,
     /// What the dump is compressed with.
     pub compression: Compression,
+    /// Whether it may take the place of the newest sound dump.
+    pub sound: bool,
     /// Where numbers start again.
     pub maxdumps: Option<u32>,
     /// The text of `info.N`, given N.
@@ -134,12 +136,41 @@ impl CrashDir {
         sides: &[Side],
     ) -> Result<(), Error> {
         let n = self.bounds(maxdumps)?;
+        self.check_names_of(n, stem, compression, sides)
+    }
+
+    fn check_names_of(
+        &self,
+        n: u32,
+        stem: Stem,
+        compression: Compression,
+        sides: &[Side],
+    ) -> Result<(), Error> {
         self.check_not_foreign(&names::dump(stem, n, compression))?;
         self.check_not_foreign(&names::info(n))?;
         for side in sides {
             self.check_not_foreign(&side.name(n))?;
         }
         Ok(())
+    }
+
+    /// The number that a dump gets. Where numbers start again one that is
+    /// not sound leaves out that of the newest dump that is.
+    fn number_for(
+        &self,
+        maxdumps: Option<u32>,
+        sound: bool,
+    ) -> Result<u32, Error> {
+        let n = self.bounds(maxdumps)?;
+        let Some(max) = maxdumps.filter(|_| !sound) else { return Ok(n) };
+        if self.newest_sound()? != Some(n) {
+            return Ok(n);
+        }
+        match after(n) {
+            next if next < max => Ok(next),
+            _ if n > 0 => Ok(0),
+            _ => Err(Error::OnlySound { path: self.path.clone() }),
+        }
     }
 
     /// Gives a dump its name.
@@ -167,7 +198,8 @@ impl CrashDir {
                 source,
             })
         };
-        let Finished { dump, stem, sides, compression, maxdumps, info } = it;
+        let Finished { dump, stem, sides, compression, sound, maxdumps, info } =
+            it;
 
         step(Step::SyncDump)?;
         dump.sync()?;
@@ -179,8 +211,8 @@ impl CrashDir {
         // Another run may have finished since the last look, or been killed.
         self.put_back()?;
         let kinds: Vec<_> = sides.iter().map(|(side, _)| *side).collect();
-        self.check_names(maxdumps, stem, compression, &kinds)?;
-        let number = self.bounds(maxdumps)?;
+        let number = self.number_for(maxdumps, sound)?;
+        self.check_names_of(number, stem, compression, &kinds)?;
         let dump_name = names::dump(stem, number, compression);
         let info_name = names::info(number);
 

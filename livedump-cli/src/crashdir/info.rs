@@ -102,6 +102,53 @@ fn lines(bytes: &[u8]) -> String {
     out
 }
 
+/// What an `info.N` says, whoever wrote it. Nothing of it is relied on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct InfoText {
+    pub architecture: Option<String>,
+    pub dumplength: Option<u64>,
+    /// Unix seconds.
+    pub dumptime: Option<u64>,
+    pub hostname: Option<String>,
+    /// The first line of it.
+    pub version: Option<String>,
+    pub panic: Option<String>,
+    pub status: Option<String>,
+}
+
+impl InfoText {
+    /// Takes what it knows; what is missing or odd is `None`.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
+        let mut info = Self::default();
+        let text = String::from_utf8_lossy(bytes);
+        for line in text.lines() {
+            // Lines of a version go on after four blanks.
+            let Some(line) = line.strip_prefix("  ") else { continue };
+            let Some((name, value)) = line.split_once(": ") else { continue };
+            let value = value.trim();
+            let text = (!value.is_empty()).then(|| String::from(value));
+            match name {
+                "Architecture" => info.architecture = text,
+                "Dump Length" => info.dumplength = value.parse().ok(),
+                "Dumptime" => info.dumptime = parse_dumptime(value),
+                "Hostname" => info.hostname = text,
+                "Version String" => info.version = text,
+                "Panic String" => info.panic = text,
+                "Dump Status" => info.status = text,
+                _ => {}
+            }
+        }
+        info
+    }
+}
+
+fn parse_dumptime(text: &str) -> Option<u64> {
+    let time = Timestamp::strptime("%Y-%m-%d %H:%M:%S %z", text).ok()?;
+    u64::try_from(time.as_second()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +215,20 @@ mod tests {
             dumptime(u64::MAX, &TimeZone::UTC),
             "18446744073709551615 seconds after 1970"
         );
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let (text, _) = text(&header());
+        let info = InfoText::parse(text.as_bytes());
+        assert_eq!(info.architecture.as_deref(), Some("amd64"));
+        assert_eq!(info.dumplength, Some(107_388_928));
+        assert_eq!(info.dumptime, Some(1_700_000_000));
+        assert_eq!(info.hostname.as_deref(), Some("crash.example.org"));
+        assert_eq!(info.version.as_deref(), Some("FreeBSD 14.0-RELEASE #0"));
+        assert_eq!((info.panic, info.status.as_deref()), (None, Some("good")));
+        let odd = b"\xff\n  Dump Length: -3\n  Dumptime: now\n  Bounds\n: \n";
+        assert_eq!(InfoText::parse(odd), InfoText::default());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! savecore.c; each link is replaced at once instead of removed and made.
 
 use super::{CrashDir, Error, kind, kind_name, names};
+use nix::errno::Errno;
+use nix::fcntl::readlinkat;
 use nix::sys::stat::SFlag;
 
 impl CrashDir {
@@ -37,6 +39,18 @@ impl CrashDir {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether one of the links leads to a file.
+    pub(super) fn links_to(&self, name: &str) -> Result<bool, Error> {
+        for link in names::dumps("last") {
+            match readlinkat(&self.fd, link.as_str()) {
+                Ok(target) if target == name => return Ok(true),
+                Ok(_) | Err(Errno::ENOENT | Errno::EINVAL) => {}
+                Err(e) => return Err(self.io("reading", &link, e)),
+            }
+        }
+        Ok(false)
     }
 
     fn remove_link(&self, name: &str) -> Result<(), Error> {

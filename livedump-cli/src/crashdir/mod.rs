@@ -16,16 +16,22 @@
 //! dump's name) are neither followed nor replaced.
 
 mod bounds;
+mod dumps;
 mod finish;
 mod info;
 mod links;
 mod names;
+mod prune;
+mod retention;
 mod temp;
 
 pub use bounds::MAX_BOUNDS;
+pub use dumps::{SavedDump, compression_in};
 pub use finish::{Finished, Saved, Step};
-pub use info::{Status, info_text};
+pub use info::{InfoText, Status, info_text};
 pub use names::{Side, Stem};
+pub use prune::Pruned;
+pub use retention::{Plan, Retention, Soundness, Weight};
 pub use temp::Temp;
 
 use nix::dir::Dir;
@@ -78,6 +84,16 @@ pub enum Error {
     /// Somebody holds the directory's lock and does not let go.
     #[error("{} is locked by another process", path.display())]
     Locked {
+        /// Where.
+        path: PathBuf,
+    },
+    /// With `-m 1`, say.
+    #[error(
+        "the dump is not sound and was not kept: it would replace the only \
+         sound one in {} (a larger -m has room for both)",
+        path.display()
+    )]
+    OnlySound {
         /// Where.
         path: PathBuf,
     },

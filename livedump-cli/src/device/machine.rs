@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::quantity;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -88,28 +89,11 @@ fn model(rest: Option<&str>) -> Result<ModelSpec, SpecError> {
         None => Ok(ModelSpec::Default),
         Some("") => Err(SpecError::Empty),
         Some(word) if word.starts_with(|c: char| c.is_ascii_digit()) => {
-            let bytes = size(word);
-            bytes
-                .map(ModelSpec::Size)
-                .ok_or_else(|| SpecError::Size(word.into()))
+            let bytes = quantity::size(word);
+            bytes.map(ModelSpec::Size).map_err(|_| SpecError::Size(word.into()))
         }
         Some(recipe) => Ok(ModelSpec::Recipe(recipe.into())),
     }
-}
-
-/// `256M`: a number of bytes, or of the next power of 1024.
-fn size(word: &str) -> Option<u64> {
-    let at = word.find(|c: char| !c.is_ascii_digit());
-    let (number, unit) = word.split_at(at.unwrap_or(word.len()));
-    let shift = match unit {
-        "" => 0,
-        "k" | "K" => 10,
-        "m" | "M" => 20,
-        "g" | "G" => 30,
-        "t" | "T" => 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 impl fmt::Display for MachineSpec {

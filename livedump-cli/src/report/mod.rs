@@ -7,6 +7,7 @@ mod dmesg;
 mod info;
 mod json;
 mod read;
+mod table;
 mod text;
 mod verify;
 
@@ -14,6 +15,7 @@ pub use dmesg::{Dmesg, lines};
 pub use info::{DumpHeader, Info, Memory, Section};
 pub use json::Hex;
 pub use read::{Missing, Read};
+pub use table::Table;
 pub use text::{Hexdump, escape, human};
 pub use verify::{Check, Verify};
 

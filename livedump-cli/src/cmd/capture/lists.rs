@@ -13,17 +13,27 @@ use std::path::Path;
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
+pub(in crate::cmd) struct Lists {
     /// Whether they do; `None` where nobody could tell.
-    pub(super) walked: Option<bool>,
+    pub(in crate::cmd) walked: Option<bool>,
     /// What is wrong with them.
-    pub(super) problems: Vec<String>,
+    pub(in crate::cmd) problems: Vec<String>,
     /// What was not looked at, and why.
-    pub(super) unchecked: Vec<String>,
+    pub(in crate::cmd) unchecked: Vec<String>,
 }
 
-/// Walks them, with the kernel that is running.
+/// Walks those of a file, with the kernel that is running.
 pub(super) fn walk(file: &File, path: &Path, kernel: Option<&Path>) -> Lists {
+    let opened = file.try_clone().ok();
+    match opened.and_then(|file| Vmcore::from_file(file, path).ok()) {
+        Some(core) => walk_core(&core, kernel),
+        // Said already where its structure was looked at.
+        None => Lists::default(),
+    }
+}
+
+/// Walks those of a dump.
+pub(in crate::cmd) fn walk_core(core: &Vmcore, kernel: Option<&Path>) -> Lists {
     let skip = |why: String| Lists {
         unchecked: vec![format!(
             "whether the dump is complete was not checked: {why}"
@@ -31,36 +41,25 @@ pub(super) fn walk(file: &File, path: &Path, kernel: Option<&Path>) -> Lists {
         ..Lists::default()
     };
     let Some(kernel) = kernel else {
-        return skip(
-            "its kernel's file is not known (livedump verify -k)".into(),
-        );
+        let why = "its kernel's file is not known (livedump verify -k)";
+        return skip(why.into());
     };
-    let opened = file
-        .try_clone()
-        .map_err(|e| e.to_string())
-        .and_then(|f| Vmcore::from_file(f, path).map_err(|e| chain(&e)));
-    // Said already where its structure was looked at.
-    let Ok(core) = opened else { return Lists::default() };
     let plain = core.compression() == Compression::None;
     if !plain && core.source().parts().is_none() {
-        return skip(
-            "it is compressed without an index (livedump verify -k)".into(),
-        );
+        let why = "it is compressed without an index (livedump verify -k)";
+        return skip(why.into());
     }
     let kernel = match Kernel::open(kernel) {
         Ok(kernel) => kernel,
         Err(e) => return skip(chain(&e)),
     };
     let verdict = core.verify_lists_only(&kernel);
-    let wrong = |f: &&crate::vmcore::Finding| f.status == Status::Wrong;
+    let wrong = verdict.findings.iter().filter(|f| f.status == Status::Wrong);
     // Another kernel's file says nothing about the dump.
-    if let Some(f) =
-        verdict.findings.iter().filter(wrong).find(|f| f.check == "kernel")
-        && !verdict.walked
-    {
+    let another = wrong.clone().find(|f| f.check == "kernel");
+    if let Some(f) = another.filter(|_| !verdict.walked) {
         return skip(format!("{}: {}", kernel.path(), f.text));
     }
-    let wrong = verdict.findings.iter().filter(wrong);
     let problems: Vec<_> =
         wrong.map(|f| format!("{}: {}", f.check, f.text)).collect();
     let walked = verdict.walked && problems.is_empty();

@@ -291,6 +291,7 @@ impl Capture<'_> {
                 .into_iter()
                 .collect(),
             compression: checked.compression,
+            sound: problems.is_empty(),
             maxdumps: self.args.maxdumps,
             info: &info,
         };

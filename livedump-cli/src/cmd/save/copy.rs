@@ -65,6 +65,7 @@ impl Save<'_> {
             stem,
             sides,
             compression,
+            sound: true,
             maxdumps: self.args.maxdumps,
             info: &info,
         };

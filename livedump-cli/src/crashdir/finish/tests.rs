@@ -48,6 +48,7 @@ fn save(
             stem: Stem::Livecore,
             sides: vec![(Side::Kernel, kernel)],
             compression,
+            sound: true,
             maxdumps: Some(2),
             info: &|n| format!("about the new dump {n}"),
         },
@@ -290,6 +291,7 @@ fn two_runs_at_once_get_two_numbers() {
                         stem: Stem::Livecore,
                         sides: Vec::new(),
                         compression: Compression::None,
+                        sound: true,
                         maxdumps: None,
                         info: &|n| n.to_string(),
                     });

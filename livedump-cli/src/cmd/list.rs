@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump list`: the dumps in a crash directory, those of a panic too.
+
+use super::capture::lists;
+use crate::crashdir::{CrashDir, SavedDump, Soundness, compression_in};
+use crate::error::{Error, Outcome};
+use crate::report::{Report, Table, escape, human, note};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+/// What `list` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Walk the lists of dumps with this kernel, where there is no kernel.N
+    #[arg(short, long, value_name = "KERNEL")]
+    pub kernel: Option<PathBuf>,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// The crash directory
+    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    pub directory: PathBuf,
+}
+
+/// A crash directory, for `--json`. The keys are documented in livedump(8).
+#[derive(Debug, Serialize)]
+struct List {
+    directory: PathBuf,
+    /// The number of the next dump.
+    next: u32,
+    /// Oldest first.
+    dumps: Vec<Listed>,
+}
+
+/// One dump.
+#[derive(Debug, Serialize)]
+struct Listed {
+    number: u32,
+    file: PathBuf,
+    /// "live" or "panic".
+    kind: &'static str,
+    /// Unix seconds.
+    time: u64,
+    hostname: Option<String>,
+    architecture: Option<String>,
+    version: Option<String>,
+    panic: Option<String>,
+    compression: &'static str,
+    dumplength: u64,
+    /// Bytes before compression; null where only unpacking all would tell.
+    dumpextent: Option<u64>,
+    disk_bytes: u64,
+    /// "yes", "whole", "no" or "unknown".
+    sound: &'static str,
+    /// Why it is not "yes".
+    why: Option<String>,
+}
+
+/// Shows them.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    let directory = CrashDir::open(&args.directory)?;
+    let mut dumps: Vec<_> = directory
+        .dumps()?
+        .iter()
+        .map(|dump| listed(&directory, dump, args))
+        .collect();
+    dumps.reverse();
+    let wrong = dumps.iter().any(|dump| dump.sound == "no");
+    if dumps.is_empty() && !args.json {
+        note(format_args!("no dumps in {}", args.directory.display()));
+        return Ok(Outcome::Sound);
+    }
+    let next = directory.bounds(None)?;
+    let list = List { directory: args.directory.clone(), next, dumps };
+    list.print(args.json)?;
+    Ok(if wrong { Outcome::Found } else { Outcome::Sound })
+}
+
+fn listed(directory: &CrashDir, dump: &SavedDump, args: &Args) -> Listed {
+    let (sound, why) = match directory.judge(dump) {
+        Soundness::Wrong(why) => ("no", Some(why)),
+        Soundness::Unknown(why) => ("unknown", Some(why)),
+        Soundness::Sound => walked(directory, dump, args),
+    };
+    let core = directory.open_dump(dump).ok();
+    let info = dump.info.clone().unwrap_or_default();
+    let clean = |text: Option<String>| text.map(|t| escape(t.as_bytes()));
+    let time = dump.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Listed {
+        number: dump.number,
+        file: directory.path(&dump.name),
+        kind: if dump.live { "live" } else { "panic" },
+        time: time.as_secs(),
+        hostname: clean(info.hostname),
+        architecture: clean(info.architecture),
+        version: clean(info.version),
+        panic: clean(info.panic),
+        compression: compression_in(&dump.name).name(),
+        dumplength: dump.length,
+        dumpextent: core.and_then(|core| core.expected_len()),
+        disk_bytes: dump.disk_bytes,
+        sound,
+        why,
+    }
+}
+
+/// Whole is all that can be said of a dump without its kernel.
+fn walked(
+    directory: &CrashDir,
+    dump: &SavedDump,
+    args: &Args,
+) -> (&'static str, Option<String>) {
+    let beside = format!("kernel.{}", dump.number);
+    let kernel = match dump.beside.contains(&beside) {
+        true => Some(directory.path(&beside)),
+        false => args.kernel.clone(),
+    };
+    let Ok(core) = directory.open_dump(dump) else {
+        return ("unknown", None);
+    };
+    let lists = lists::walk_core(&core, kernel.as_deref());
+    match lists.walked {
+        Some(true) => ("yes", None),
+        Some(false) => ("no", Some(lists.problems.join("; "))),
+        None => ("whole", lists.unchecked.into_iter().next()),
+    }
+}
+
+impl Listed {
+    fn ratio(&self) -> String {
+        let percent = self.dumpextent.and_then(|extent| {
+            (u128::from(self.dumplength) * 100).checked_div(u128::from(extent))
+        });
+        match percent {
+            Some(percent) if self.compression != "none" => {
+                format!("{percent} %")
+            }
+            _ => "-".into(),
+        }
+    }
+
+    /// `14.0-RELEASE` of a longer text.
+    fn release(&self) -> String {
+        let version = self.version.as_deref().unwrap_or("-");
+        let version = version.strip_prefix("FreeBSD ").unwrap_or(version);
+        let word = version.split_whitespace().next().unwrap_or("-");
+        word.chars().take(24).collect()
+    }
+
+    fn soundness(&self) -> String {
+        match (self.sound, &self.why) {
+            ("no" | "unknown", Some(why)) => format!("{}: {why}", self.sound),
+            _ => self.sound.into(),
+        }
+    }
+}
+
+impl Report for List {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new(&[
+            ">N", "TIME", "HOST", "VERSION", "KIND", ">SIZE", ">RATIO", "SOUND",
+        ]);
+        for dump in &self.dumps {
+            table.row(vec![
+                dump.number.to_string(),
+                local_minute(dump.time),
+                dump.hostname.clone().unwrap_or_else(|| "-".into()),
+                dump.release(),
+                dump.kind.into(),
+                human(dump.dumplength),
+                dump.ratio(),
+                dump.soundness(),
+            ]);
+        }
+        table.write(out)
+    }
+}
+
+fn local_minute(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok();
+    let time = time.and_then(|s| Timestamp::from_second(s).ok());
+    match time {
+        Some(time) => {
+            let zoned = time.to_zoned(TimeZone::system());
+            zoned.strftime("%Y-%m-%d %H:%M").to_string()
+        }
+        None => seconds.to_string(),
+    }
+}

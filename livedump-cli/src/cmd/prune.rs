@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump prune`: removes the live dumps that are too many, too large or
+//! too old, and never the newest sound one.
+
+use crate::crashdir::{CrashDir, Pruned, Retention};
+use crate::error::{Error, Outcome, chain};
+use crate::quantity;
+use crate::report::{Report, human, note};
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// What is to stay, for `prune` and `watch`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Limits {
+    /// Keep this many dumps
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub keep: Option<u32>,
+    /// Keep dumps that take this much of the disk, such as 20G
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
+    pub max_bytes: Option<u64>,
+    /// Keep dumps for this long, such as 7d
+    #[arg(long, value_name = "AGE", value_parser = quantity::duration)]
+    pub max_age: Option<Duration>,
+}
+
+impl Limits {
+    /// As the crash directory wants them.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        Retention {
+            keep: self.keep,
+            max_bytes: self.max_bytes,
+            max_age: self.max_age,
+        }
+    }
+}
+
+/// What `prune` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What is to stay
+    #[command(flatten)]
+    pub limits: Limits,
+    /// Only tell what would be removed
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The crash directory
+    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    pub directory: PathBuf,
+}
+
+/// Removes them.
+///
+/// # Errors
+/// Why nothing was removed.
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    let retention = args.limits.retention();
+    if !retention.is_limited() {
+        return Err(Error::Usage(
+            "keep what? Say --keep N, --max-bytes SIZE or --max-age AGE",
+        ));
+    }
+    let directory = CrashDir::open(&args.directory)?;
+    let pruned =
+        directory.prune(&retention, SystemTime::now(), args.dry_run)?;
+    for problem in &pruned.problems {
+        note(chain(problem));
+    }
+    Removal::new(&directory, &pruned, args.dry_run).print(args.json)?;
+    match pruned.problems.is_empty() {
+        true => Ok(Outcome::Sound),
+        false => Ok(Outcome::Found),
+    }
+}
+
+/// What was removed, for `--json`. The keys are documented in livedump(8).
+#[derive(Debug, Serialize)]
+pub(super) struct Removal {
+    directory: PathBuf,
+    dry_run: bool,
+    /// Oldest first.
+    removed: Vec<Removed>,
+    /// Numbers, oldest first.
+    kept: Vec<u32>,
+    /// Bytes of disk that those take.
+    kept_bytes: u64,
+    /// The number of the newest sound one.
+    newest_sound: Option<u32>,
+}
+
+/// One dump.
+#[derive(Debug, Serialize)]
+struct Removed {
+    number: u32,
+    file: PathBuf,
+    disk_bytes: u64,
+    reason: String,
+}
+
+impl Removal {
+    pub(super) fn new(
+        directory: &CrashDir,
+        pruned: &Pruned,
+        dry_run: bool,
+    ) -> Self {
+        let removed = pruned.removed.iter().map(|(dump, reason)| Removed {
+            number: dump.number,
+            file: directory.path(&dump.name),
+            disk_bytes: dump.disk_bytes,
+            reason: reason.clone(),
+        });
+        Self {
+            directory: directory.path(".").components().collect(),
+            dry_run,
+            removed: removed.collect(),
+            kept: pruned.kept.iter().rev().map(|dump| dump.number).collect(),
+            kept_bytes: pruned.kept.iter().map(|dump| dump.disk_bytes).sum(),
+            newest_sound: pruned.protected,
+        }
+    }
+}
+
+impl Report for Removal {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let verb = if self.dry_run { "would go" } else { "removed" };
+        for it in &self.removed {
+            writeln!(
+                out,
+                "{verb}: {} ({}): {}",
+                it.file.display(),
+                human(it.disk_bytes),
+                it.reason
+            )?;
+        }
+        let kept = self.kept.len();
+        let dumps = if kept == 1 { "dump stays" } else { "dumps stay" };
+        writeln!(out, "{kept} {dumps}, {}", human(self.kept_bytes))
+    }
+}

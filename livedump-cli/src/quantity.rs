@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Sizes and durations as people write them: `10G`, `1h30m`.
+
+use std::time::Duration;
+
+/// Why a word is no quantity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuantityError {
+    /// Not a number of bytes.
+    #[error("{0:?} is no size: 512M, 10G and the like are")]
+    Size(String),
+    /// Not a span of time.
+    #[error("{0:?} is no duration: 30s, 15m, 1h30m, 7d and the like are")]
+    Duration(String),
+}
+
+/// `256M`: a number of bytes, with a power of 1024 behind it.
+///
+/// # Errors
+/// It is none, or more than 64 bits.
+pub fn size(word: &str) -> Result<u64, QuantityError> {
+    parse_size(word).ok_or_else(|| QuantityError::Size(word.into()))
+}
+
+fn parse_size(word: &str) -> Option<u64> {
+    let (number, unit) = split(word)?;
+    let shift = match unit {
+        "" => 0,
+        "k" | "K" => 10,
+        "m" | "M" => 20,
+        "g" | "G" => 30,
+        "t" | "T" => 40,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+/// `1h30m`: numbers, each with its unit: ms, s, m, h, d, w. A number alone is
+/// in seconds.
+///
+/// # Errors
+/// It is none, or more than anybody waits.
+pub fn duration(word: &str) -> Result<Duration, QuantityError> {
+    parse_duration(word).ok_or_else(|| QuantityError::Duration(word.into()))
+}
+
+fn parse_duration(word: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = word;
+    loop {
+        let (number, behind) = split(rest)?;
+        let at = behind.find(|c: char| c.is_ascii_digit());
+        let (unit, next) = behind.split_at(at.unwrap_or(behind.len()));
+        let (milliseconds, bare) = match unit {
+            "ms" => (1, false),
+            "s" => (1000, false),
+            "m" => (60_000, false),
+            "h" => (3_600_000, false),
+            "d" => (86_400_000, false),
+            "w" => (604_800_000, false),
+            "" => (1000, true),
+            _ => return None,
+        };
+        // "1h30" may be minutes or seconds.
+        if bare && rest.len() != word.len() {
+            return None;
+        }
+        let part = Duration::from_millis(number.checked_mul(milliseconds)?);
+        total = total.checked_add(part)?;
+        if next.is_empty() {
+            // What no clock has room for is no time to wait.
+            let limit = Duration::from_secs(100 * 366 * 86_400);
+            return (total <= limit).then_some(total);
+        }
+        rest = next;
+    }
+}
+
+/// The digits that a word starts with, and what is behind them.
+fn split(word: &str) -> Option<(u64, &str)> {
+    let at = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
+    let (digits, rest) = word.split_at(at);
+    Some((digits.parse().ok()?, rest))
+}
+
+/// A duration in the units it is usually given in: `2h`, `90s`.
+#[must_use]
+pub fn show(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let units =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    for (unit, name) in units {
+        if ms >= unit && ms.is_multiple_of(unit) {
+            return format!("{}{name}", ms / unit);
+        }
+    }
+    format!("{ms}ms")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_are_understood() {
+        for (word, bytes) in
+            [("0", 0), ("512", 512), ("3k", 3072), ("10G", 10 << 30)]
+        {
+            assert_eq!(size(word), Ok(bytes), "{word}");
+        }
+        for (word, seconds) in
+            [("90", 90), ("15m", 900), ("1h30m", 5400), ("7d", 604_800)]
+        {
+            let want = Duration::from_secs(seconds);
+            assert_eq!(duration(word), Ok(want), "{word}");
+        }
+        assert_eq!(duration("1s250ms"), Ok(Duration::from_millis(1250)));
+    }
+
+    #[test]
+    fn what_is_none_is_named() {
+        for word in ["", "G", "1.5G", "-1", "10GB", "16777216T", "1 G"] {
+            let e = size(word).unwrap_err().to_string();
+            assert!(e.contains(&format!("{word:?}")), "{e}");
+        }
+        for word in ["", "m", "1h30", "15x", "-5m", "1h m", "99999999w", "5M"] {
+            let e = duration(word).unwrap_err().to_string();
+            assert!(e.contains(&format!("{word:?}")), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_shown_as_it_is_written() {
+        for word in ["7d", "36h", "15m", "90s", "1500ms", "0ms"] {
+            assert_eq!(show(duration(word).unwrap()), word);
+        }
+    }
+}
