@@ -28,6 +28,8 @@ pub enum Command {
     Capture(cmd::capture::Args),
     /// Save the dump of a panic from a dump device, or an image of one
     Save(cmd::save::Args),
+    /// Tell how large a dump would be, and whether it has room
+    Estimate(cmd::estimate::Args),
     /// Show the dumps in a crash directory
     List(cmd::list::Args),
     /// Remove live dumps that are too many, too large or too old

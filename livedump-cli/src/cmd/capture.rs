@@ -8,7 +8,7 @@ mod limit;
 pub(super) mod lists;
 mod progress;
 mod take;
-mod watch;
+pub(super) mod watch;
 
 pub use check::CheckError;
 

@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod dmesg;
+pub mod estimate;
 pub mod info;
 pub mod list;
 pub mod prune;
@@ -21,6 +22,7 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
     match cli.command {
         Command::Capture(args) => Ok(capture::run(&args)?),
         Command::Save(args) => Ok(save::run(&args)?),
+        Command::Estimate(args) => estimate::run(&args),
         Command::List(args) => list::run(&args),
         Command::Prune(args) => prune::run(&args),
         Command::Info(args) => info::run(&args),

@@ -87,7 +87,9 @@ fn look(
 }
 
 /// The status, as far as it is about this process's own request.
-fn own_status(device: &dyn Device) -> Option<MemMinidumpStatus> {
+pub(in crate::cmd) fn own_status(
+    device: &dyn Device,
+) -> Option<MemMinidumpStatus> {
     let status = device.status().ok()?;
     if status.pid == device.pid() {
         return Some(status);

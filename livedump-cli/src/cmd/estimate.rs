@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump estimate`: how large a dump would be, and whether it has room.
+//! The plain size is the kernel's own answer; what compression leaves of it
+//! is measured on the beginning of a real dump, which is then thrown away.
+
+mod estimated;
+mod sample;
+
+use crate::cmd::capture::Error as CaptureError;
+use crate::crashdir::CrashDir;
+use crate::device::{self, Device, MachineSpec};
+use crate::error::{Error, Outcome};
+use crate::quantity;
+use crate::report::Report;
+use crate::signals::Signals;
+use estimated::{Codec, Estimate};
+use memdev::addr::PAGE_SIZE;
+use memdev::errno::Errno;
+use memdev::ioctl::{FLAG_ESTIMATE, FLAG_WAIT, MemMinidumpArg};
+use memdev::kerneldump::{Compression, HEADER_SIZE};
+use sample::Sampling;
+use std::path::PathBuf;
+
+/// What `estimate` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The crash directory
+    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    pub directory: PathBuf,
+    /// Estimate a gzip dump; without -z or -Z: a plain one, and both
+    #[arg(short = 'z', long, conflicts_with = "zstd")]
+    pub gzip: bool,
+    /// Estimate a zstd dump
+    #[arg(short = 'Z', long)]
+    pub zstd: bool,
+    /// Memory to compress for a measurement; 0 measures nothing
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64M",
+        value_parser = quantity::size
+    )]
+    pub sample: u64,
+    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE or raw:FILE
+    #[arg(long, value_name = "MACHINE", default_value = "kernel")]
+    pub machine: MachineSpec,
+    /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(i16).range(1..=19)
+    )]
+    pub level: Option<i16>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Estimates. What would not fit is outcome 1.
+///
+/// # Errors
+/// There is no machine or no directory, or the kernel refuses.
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    check_usage(args)?;
+    let mut signals = Signals::take();
+    let directory = CrashDir::open(&args.directory)?;
+    let device = device::open(&args.machine).map_err(CaptureError::from)?;
+    let it = estimate(args, device.as_ref(), &directory, &mut signals)?;
+    it.print(args.json)?;
+    Ok(if it.fits == Some(false) { Outcome::Found } else { Outcome::Sound })
+}
+
+fn check_usage(args: &Args) -> Result<(), Error> {
+    if args.level.is_some() && !args.gzip && !args.zstd {
+        return Err(Error::Usage("--level goes with -z or -Z"));
+    }
+    if args.gzip && args.level.is_some_and(|level| level > 9) {
+        return Err(Error::Usage("--level: gzip has levels 1 to 9"));
+    }
+    Ok(())
+}
+
+fn estimate(
+    args: &Args,
+    device: &dyn Device,
+    directory: &CrashDir,
+    signals: &mut Signals,
+) -> Result<Estimate, Error> {
+    let mut arg = MemMinidumpArg {
+        flags: FLAG_ESTIMATE | FLAG_WAIT,
+        ..MemMinidumpArg::new()
+    };
+    let known = match device.minidump(&mut arg, None) {
+        Ok(()) => true,
+        Err(Errno::ENOTTY | Errno::ENODEV) => false,
+        Err(source) => return Err(refused(source)),
+    };
+    let (free, minfree) = (directory.free_bytes()?, directory.minfree_bytes()?);
+    let room = free.saturating_sub(minfree);
+    let mut it = Estimate {
+        machine: device.name().into(),
+        directory: args.directory.clone(),
+        pages: known.then_some(arg.pages),
+        dumpextent: known.then_some(arg.dumpextent),
+        wired_bytes: device.wired_bytes(),
+        compression: asked(args).name(),
+        codecs: Vec::new(),
+        free,
+        minfree,
+        need: None,
+        fits: None,
+    };
+    // It is written before it is thrown away.
+    let measurable = args.sample.min(arg.dumpextent) <= room;
+    if known && args.sample > 0 && measurable {
+        for codec in codecs(args) {
+            let sampling = Sampling {
+                device,
+                directory,
+                bytes: args.sample,
+                request: MemMinidumpArg {
+                    flags: FLAG_WAIT,
+                    compression: codec as u8,
+                    level: args.level.unwrap_or(0),
+                    ..MemMinidumpArg::new()
+                },
+            };
+            it.codecs.push(sampling.take(arg.dumpextent, signals)?);
+        }
+    }
+    it.need = need(&it, asked(args));
+    let none = room < PAGE_SIZE as u64;
+    it.fits = it.need.map(|need| need <= room).or(none.then_some(false));
+    Ok(it)
+}
+
+/// What the dump takes that the flags ask for.
+fn need(it: &Estimate, asked: Compression) -> Option<u64> {
+    let bytes = match asked {
+        Compression::None => it.dumpextent.or(it.wired_bytes)?,
+        codec => {
+            let measured: Option<&Codec> =
+                it.codecs.iter().find(|c| c.compression == codec.name());
+            measured?.bytes?
+        }
+    };
+    let block = bytes.checked_next_multiple_of(PAGE_SIZE as u64)?;
+    block.checked_add(HEADER_SIZE as u64)
+}
+
+fn asked(args: &Args) -> Compression {
+    match (args.gzip, args.zstd) {
+        (true, _) => Compression::Gzip,
+        (_, true) => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
+
+fn codecs(args: &Args) -> Vec<Compression> {
+    match asked(args) {
+        Compression::None => vec![Compression::Gzip, Compression::Zstd],
+        codec => vec![codec],
+    }
+}
+
+fn refused(source: Errno) -> Error {
+    let doing = "asking the kernel for an estimate";
+    CaptureError::Dump { doing, source }.into()
+}
+
+#[cfg(test)]
+mod tests;

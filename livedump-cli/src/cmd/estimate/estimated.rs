@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! An estimate, as text and as JSON. It says how each figure was come by.
+
+use crate::report::{Report, human};
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// For `--json`. The keys are documented in livedump(8).
+#[derive(Debug, Serialize)]
+pub(super) struct Estimate {
+    pub(super) machine: String,
+    pub(super) directory: PathBuf,
+    /// Unknown where only the kernel's own facility is there.
+    pub(super) pages: Option<u64>,
+    pub(super) dumpextent: Option<u64>,
+    /// Memory that cannot be paged out, where the kernel tells.
+    pub(super) wired_bytes: Option<u64>,
+    /// What the flags ask for.
+    pub(super) compression: &'static str,
+    pub(super) codecs: Vec<Codec>,
+    pub(super) free: u64,
+    pub(super) minfree: u64,
+    /// Bytes that the dump asked for takes.
+    pub(super) need: Option<u64>,
+    pub(super) fits: Option<bool>,
+}
+
+/// What one compressor leaves.
+#[derive(Debug, Serialize)]
+pub(super) struct Codec {
+    pub(super) compression: &'static str,
+    /// Unknown where the sample was too small, or the kernel has no such
+    /// compressor.
+    pub(super) bytes: Option<u64>,
+    /// Whether all of it was compressed, and not a sample.
+    pub(super) whole: bool,
+    pub(super) sampled_pages: u64,
+    pub(super) sampled_bytes: u64,
+    pub(super) elapsed_ns: u64,
+}
+
+impl Report for Estimate {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let name = &self.machine;
+        match (self.pages, self.dumpextent, self.wired_bytes) {
+            (Some(pages), Some(extent), _) => writeln!(
+                out,
+                "{name}: {} plain, {pages} pages, as the kernel counts them \
+                 now",
+                human(extent)
+            )?,
+            (_, _, Some(wired)) => writeln!(
+                out,
+                "{name}: the kernel's own facility tells no size; {} of \
+                 memory are wired, most of which a dump has",
+                human(wired)
+            )?,
+            _ => writeln!(
+                out,
+                "{name}: the kernel's own facility tells no size"
+            )?,
+        }
+        for codec in &self.codecs {
+            codec.text(self.pages, self.dumpextent, out)?;
+        }
+        let room = format!(
+            "{}: {} free, {} of them to stay so",
+            self.directory.display(),
+            human(self.free),
+            human(self.minfree)
+        );
+        let dump = match self.compression {
+            "none" => "plain",
+            codec => codec,
+        };
+        match self.fits {
+            Some(true) => writeln!(out, "{room}: a {dump} dump has room"),
+            Some(false) => writeln!(out, "{room}: no room for a {dump} dump"),
+            None => writeln!(out, "{room}"),
+        }
+    }
+}
+
+impl Codec {
+    fn text(
+        &self,
+        pages: Option<u64>,
+        extent: Option<u64>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let name = self.compression;
+        let Some(bytes) = self.bytes else {
+            return writeln!(out, "{name}: not measured");
+        };
+        let percent = extent
+            .and_then(|e| (u128::from(bytes) * 100).checked_div(e.into()))
+            .unwrap_or(100);
+        let size = human(bytes);
+        if self.whole {
+            return writeln!(
+                out,
+                "{name}: {size} ({percent} %), all of it compressed"
+            );
+        }
+        writeln!(
+            out,
+            "{name}: about {size} ({percent} %), for the first {} of {} \
+             pages became {}",
+            self.sampled_pages,
+            pages.unwrap_or(0),
+            human(self.sampled_bytes)
+        )
+    }
+}

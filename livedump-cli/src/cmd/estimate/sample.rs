@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A measurement: a dump is begun with the kernel's own compressor and level,
+//! and stopped after so many pages. How many bytes those became is read from
+//! the status request while it runs, between the first page and the last, so
+//! that neither what stands before the pages nor what is on its way through
+//! the compressor counts. What was written is removed.
+//!
+//! Pages come in the order of their addresses, so it is the beginning of
+//! memory that is measured. What is said about it says so.
+
+use super::estimated::Codec;
+use super::refused;
+use crate::cmd::capture::Error as CaptureError;
+use crate::cmd::capture::watch::own_status;
+use crate::crashdir::CrashDir;
+use crate::device::Device;
+use crate::error::Error;
+use crate::signals::{Event, Signals};
+use memdev::addr::PAGE_SIZE;
+use memdev::errno::Errno;
+use memdev::ioctl::{MemMinidumpArg, MemMinidumpStatus};
+use memdev::kerneldump::Compression;
+use memdev::stage::Stage;
+use nix::sys::signal::Signal;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Less than this says nothing.
+const LEAST_PAGES: u64 = 64;
+
+/// One measurement.
+pub(super) struct Sampling<'a> {
+    pub(super) device: &'a dyn Device,
+    pub(super) directory: &'a CrashDir,
+    /// As much memory as is compressed.
+    pub(super) bytes: u64,
+    pub(super) request: MemMinidumpArg,
+}
+
+/// What was seen of a dump while it ran.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Pages done and bytes written when the first pages were done.
+    pub(super) first: Option<(u64, u64)>,
+    /// The same at the end.
+    pub(super) last: (u64, u64),
+    pub(super) stopped: Option<Signal>,
+}
+
+impl Sampling<'_> {
+    pub(super) fn take(
+        &self,
+        dumpextent: u64,
+        signals: &mut Signals,
+    ) -> Result<Codec, Error> {
+        let file = {
+            let _lock = self.directory.lock()?;
+            self.directory.temp()?
+        };
+        let started = Instant::now();
+        let limit = self.bytes / PAGE_SIZE as u64;
+        let mut arg = self.request;
+        let done = signals.sender();
+        let events = signals.events_mut();
+        let (answer, seen) = thread::scope(|scope| {
+            let eyes = scope.spawn(|| look(self.device, events, limit));
+            let answer = self.device.minidump(&mut arg, Some(file.file()));
+            // Cannot fail: the receiver is ours until `eyes` has returned.
+            let _ = done.send(Event::Done);
+            (answer, eyes.join().unwrap_or_default())
+        });
+        if let Some(signal) = seen.stopped {
+            return Err(CaptureError::Stopped(signal).into());
+        }
+        let elapsed = started.elapsed();
+        let codec = Compression::from_u8(self.request.compression);
+        let mut it = Codec {
+            compression: codec.map_or("none", Compression::name),
+            bytes: None,
+            whole: false,
+            sampled_pages: 0,
+            sampled_bytes: 0,
+            elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+        };
+        match answer {
+            Ok(()) => {
+                it.bytes = Some(arg.dumplength);
+                it.whole = true;
+                it.sampled_pages = arg.pages;
+                it.sampled_bytes = arg.dumplength;
+            }
+            Err(Errno::EINTR) => extrapolate(&mut it, &seen, dumpextent),
+            // A compressor that the kernel does not have.
+            Err(Errno::EINVAL) => {}
+            Err(source) => return Err(refused(source)),
+        }
+        Ok(it)
+    }
+}
+
+/// From what was seen to all of it.
+pub(super) fn extrapolate(it: &mut Codec, seen: &Seen, dumpextent: u64) {
+    let Some(first) = seen.first else { return };
+    let pages = seen.last.0.saturating_sub(first.0);
+    let bytes = seen.last.1.saturating_sub(first.1);
+    if pages < LEAST_PAGES {
+        return;
+    }
+    it.sampled_pages = pages;
+    it.sampled_bytes = bytes;
+    let all = u128::from(dumpextent) * u128::from(bytes)
+        / (u128::from(pages) * PAGE_SIZE as u128);
+    it.bytes = u64::try_from(all).ok();
+}
+
+fn look(device: &dyn Device, events: &mut Receiver<Event>, limit: u64) -> Seen {
+    let mut seen = Seen::default();
+    let mut enough = false;
+    loop {
+        match events.recv_timeout(LOOK_EVERY) {
+            Ok(Event::Done) | Err(RecvTimeoutError::Disconnected) => {
+                return seen;
+            }
+            Ok(Event::Stop(signal)) => {
+                seen.stopped = seen.stopped.or(Some(signal));
+            }
+            Ok(Event::Info) | Err(RecvTimeoutError::Timeout) => {}
+        }
+        if !enough && let Some(status) = own_status(device) {
+            enough = seen.add(&status, limit);
+        }
+        if enough || seen.stopped.is_some() {
+            // Again and again: the first may have come too early.
+            device.interrupt();
+        }
+    }
+}
+
+impl Seen {
+    /// Whether that was enough.
+    fn add(&mut self, status: &MemMinidumpStatus, limit: u64) -> bool {
+        if status.stage() != Some(Stage::Pages) || status.pages_done == 0 {
+            return false;
+        }
+        let now = (status.pages_done, status.bytes_out);
+        self.first = self.first.or(Some(now));
+        self.last = now;
+        status.pages_done >= limit
+    }
+}
