@@ -30,6 +30,8 @@ pub enum Command {
     Save(cmd::save::Args),
     /// Tell how large a dump would be, and whether it has room
     Estimate(cmd::estimate::Args),
+    /// Take dumps again and again, and keep as many as there is room for
+    Watch(cmd::watch::Args),
     /// Show the dumps in a crash directory
     List(cmd::list::Args),
     /// Remove live dumps that are too many, too large or too old

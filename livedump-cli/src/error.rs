@@ -46,6 +46,9 @@ pub enum Error {
     /// Options that say too little, or contradict each other.
     #[error("{0}")]
     Usage(&'static str),
+    /// `livedump watch --on-change`.
+    #[error("--on-change: there is no sysctl {0}, or it cannot be read")]
+    NoValue(String),
     /// A file that is no dump.
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -2,7 +2,7 @@
 //! `livedump capture`: estimate, check the room, dump, check the dump, and
 //! only then give it its name. Mirrors `DoLiveFile` of savecore.c.
 
-mod captured;
+pub(super) mod captured;
 mod check;
 mod limit;
 pub(super) mod lists;
@@ -13,10 +13,11 @@ pub(super) mod watch;
 pub use check::CheckError;
 
 use crate::crashdir::{self, CrashDir};
-use crate::device::{self, MachineSpec};
+use crate::device::{self, Device, MachineSpec};
 use crate::error::Outcome;
 use crate::report::{Report, note};
 use crate::signals::Signals;
+use captured::Captured;
 use memdev::errno::Errno;
 use nix::sys::signal::Signal;
 use std::io;
@@ -156,9 +157,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
     let device = device::open(&args.machine)?;
-    let report =
-        Capture { args, device: device.as_ref(), directory: &directory }
-            .take(&mut signals)?;
+    let report = once(args, device.as_ref(), &directory, &mut signals)?;
     for problem in &report.problems {
         note(problem);
     }
@@ -171,7 +170,17 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     Ok(if report.complete { Outcome::Sound } else { Outcome::Found })
 }
 
-fn check_usage(args: &Args) -> Result<(), Error> {
+/// One dump, of a device and into a directory that are open.
+pub(super) fn once(
+    args: &Args,
+    device: &dyn Device,
+    directory: &CrashDir,
+    signals: &mut Signals,
+) -> Result<Captured, Error> {
+    Capture { args, device, directory }.take(signals)
+}
+
+pub(super) fn check_usage(args: &Args) -> Result<(), Error> {
     let compressed = args.gzip || args.zstd;
     if !compressed && args.level.is_some() {
         return Err(Error::Usage("--level goes with -z or -Z"));

@@ -10,6 +10,7 @@ pub mod prune;
 pub mod read;
 pub mod save;
 pub mod verify;
+pub mod watch;
 
 use crate::args::{Cli, Command};
 use crate::error::{Error, Outcome};
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::Capture(args) => Ok(capture::run(&args)?),
         Command::Save(args) => Ok(save::run(&args)?),
         Command::Estimate(args) => estimate::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::List(args) => list::run(&args),
         Command::Prune(args) => prune::run(&args),
         Command::Info(args) => info::run(&args),

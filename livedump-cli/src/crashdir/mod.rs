@@ -19,6 +19,7 @@ mod bounds;
 mod dumps;
 mod finish;
 mod info;
+mod instance;
 mod links;
 mod names;
 mod prune;
@@ -29,6 +30,7 @@ pub use bounds::MAX_BOUNDS;
 pub use dumps::{SavedDump, compression_in};
 pub use finish::{Finished, Saved, Step};
 pub use info::{InfoText, Status, info_text};
+pub use instance::Instance;
 pub use names::{Side, Stem};
 pub use prune::Pruned;
 pub use retention::{Plan, Retention, Soundness, Weight};
@@ -86,6 +88,18 @@ pub enum Error {
     Locked {
         /// Where.
         path: PathBuf,
+    },
+    /// Another watch is at work here.
+    #[error(
+        "{} is watched already{}",
+        path.display(),
+        pid.map(|pid| format!(", by process {pid}")).unwrap_or_default()
+    )]
+    Watched {
+        /// Where.
+        path: PathBuf,
+        /// By whom.
+        pid: Option<u32>,
     },
     /// With `-m 1`, say.
     #[error(

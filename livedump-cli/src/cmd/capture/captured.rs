@@ -10,35 +10,35 @@ use std::time::Duration;
 /// What a dump came to, for `--json`. The keys are documented in
 /// livedump(8).
 #[derive(Debug, Serialize)]
-pub(super) struct Captured {
-    pub(super) number: u32,
-    pub(super) file: PathBuf,
-    pub(super) info: Option<PathBuf>,
-    pub(super) kernel: Option<PathBuf>,
-    pub(super) machine: String,
-    pub(super) architecture: String,
-    pub(super) hostname: String,
-    pub(super) version: String,
-    pub(super) dumptime: u64,
-    pub(super) compression: &'static str,
-    pub(super) dumplength: u64,
-    pub(super) dumpextent: u64,
+pub(in crate::cmd) struct Captured {
+    pub(in crate::cmd) number: u32,
+    pub(in crate::cmd) file: PathBuf,
+    pub(in crate::cmd) info: Option<PathBuf>,
+    pub(in crate::cmd) kernel: Option<PathBuf>,
+    pub(in crate::cmd) machine: String,
+    pub(in crate::cmd) architecture: String,
+    pub(in crate::cmd) hostname: String,
+    pub(in crate::cmd) version: String,
+    pub(in crate::cmd) dumptime: u64,
+    pub(in crate::cmd) compression: &'static str,
+    pub(in crate::cmd) dumplength: u64,
+    pub(in crate::cmd) dumpextent: u64,
     /// Unknown where the kernel's own facility dumped.
-    pub(super) pages: Option<u64>,
-    pub(super) zero_pages: Option<u64>,
-    pub(super) elapsed_ns: u64,
+    pub(in crate::cmd) pages: Option<u64>,
+    pub(in crate::cmd) zero_pages: Option<u64>,
+    pub(in crate::cmd) elapsed_ns: u64,
     /// Whether its lists walk; unknown where nobody looked.
-    pub(super) lists: Option<bool>,
+    pub(in crate::cmd) lists: Option<bool>,
     /// Nothing of it is missing or odd, as far as its shape and its lists
     /// show.
-    pub(super) complete: bool,
-    pub(super) problems: Vec<String>,
+    pub(in crate::cmd) complete: bool,
+    pub(in crate::cmd) problems: Vec<String>,
     /// What was not looked at, and why.
-    pub(super) unchecked: Vec<String>,
+    pub(in crate::cmd) unchecked: Vec<String>,
 }
 
 impl Captured {
-    pub(super) fn summary(&self) -> String {
+    pub(in crate::cmd) fn summary(&self) -> String {
         let seconds = Duration::from_nanos(self.elapsed_ns).as_secs_f64();
         let size = human(self.dumplength);
         let of = match self.compression {

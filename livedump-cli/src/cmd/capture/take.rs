@@ -41,6 +41,9 @@ struct Dumped {
     zero_pages: Option<u64>,
 }
 
+/// Bytes for what lies beside a dump.
+const BESIDE: u64 = 64 << 10;
+
 /// What a dump may take of the file system.
 #[derive(Clone, Copy)]
 struct Budget {
@@ -211,7 +214,7 @@ impl Capture<'_> {
         }
         let free = self.directory.free_bytes()?;
         let minfree = self.directory.minfree_bytes()?;
-        let bytes = free.saturating_sub(minfree);
+        let bytes = free.saturating_sub(minfree).saturating_sub(BESIDE);
         let block = PAGE_SIZE as u64;
         let need = match dumpextent {
             // How far it compresses is not known: only that there is some

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump watch`: a dump every so often, and as many kept as the limits
+//! say. A loop, flags and the crash directory: what it has to know after a
+//! restart are the dumps that lie there.
+
+mod cron;
+mod due;
+mod event;
+mod exec;
+mod round;
+
+use crate::cmd::capture;
+use crate::cmd::prune::Limits;
+use crate::crashdir::CrashDir;
+use crate::device::{self, MachineSpec};
+use crate::error::{Error, Outcome};
+use crate::quantity;
+use crate::report::note;
+use crate::signals::{Event, Signals};
+use cron::Cron;
+use due::{Change, Due, Reason};
+use round::{Round, Watch};
+use std::path::PathBuf;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, SystemTime};
+
+/// What `watch` is told.
+#[derive(Clone, Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct Args {
+    /// The crash directory
+    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    pub directory: PathBuf,
+    /// Take a dump this often, such as 15m
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
+    pub every: Option<Duration>,
+    /// Take a dump at these times: "0 3 * * *", as in crontab(5)
+    #[arg(long, value_name = "WHEN")]
+    pub at: Option<Cron>,
+    /// Take a dump when a value changes: sysctl=NAME; may be repeated
+    #[arg(long, value_name = "sysctl=NAME")]
+    pub on_change: Vec<Change>,
+    /// What is to stay
+    #[command(flatten)]
+    pub limits: Limits,
+    /// Run this with sh(1) after each dump
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: Option<String>,
+    /// Stop after this many dumps
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Have dumps compressed as gzip
+    #[arg(short = 'z', long, conflicts_with = "zstd")]
+    pub gzip: bool,
+    /// Have dumps compressed as zstd
+    #[arg(short = 'Z', long)]
+    pub zstd: bool,
+    /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(i16).range(1..=19)
+    )]
+    pub level: Option<i16>,
+    /// Compressing threads, at most 64; as many as CPUs by default
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=64)
+    )]
+    pub workers: Option<u32>,
+    /// The kernel that is running, to check dumps with
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Option<PathBuf>,
+    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE or raw:FILE
+    #[arg(long, value_name = "MACHINE", default_value = "kernel")]
+    pub machine: MachineSpec,
+    /// Say more
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// One JSON object for each dump, on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Takes dumps until it is told to stop.
+///
+/// # Errors
+/// It could not begin. A dump that fails later is told, and no end.
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    check_usage(args)?;
+    let what = what(args);
+    capture::check_usage(&what)?;
+    let mut signals = Signals::take();
+    let directory = CrashDir::open(&args.directory)?;
+    let _instance = directory.only_one()?;
+    let opened = device::open(&args.machine);
+    let device = opened.map_err(capture::Error::from)?;
+    let newest = directory.dumps()?.into_iter().find(|dump| dump.live);
+    let mut due = Due::new(
+        args.every,
+        args.at.as_ref(),
+        &args.on_change,
+        newest.map(|dump| dump.time),
+        SystemTime::now(),
+    )
+    .map_err(Error::NoValue)?;
+    let mut watch = Watch::new(args, what, &directory, device);
+    // Killed between a dump and what was to go for it?
+    watch.prune();
+    while args.count.is_none_or(|count| watch.taken() < count) {
+        let now = SystemTime::now();
+        let Some(reason) = due.now(now) else {
+            match signals.events().recv_timeout(due.wait(now)) {
+                Ok(Event::Stop(signal)) => {
+                    watch.say(format_args!("stopped by {signal}"));
+                    return Ok(Outcome::Sound);
+                }
+                Ok(Event::Info) => watch.tell(due.next(now)),
+                Ok(Event::Done) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            continue;
+        };
+        if let Reason::Change(name) = &reason {
+            watch.say(format_args!("{name} has changed"));
+        }
+        match watch.round(&mut signals)? {
+            Round::Done => due.done(now),
+            Round::Stopped(signal) => {
+                watch.say(format_args!("stopped by {signal}"));
+                return Ok(Outcome::Sound);
+            }
+        }
+    }
+    Ok(watch.outcome())
+}
+
+fn check_usage(args: &Args) -> Result<(), Error> {
+    if args.every.is_none() && args.at.is_none() && args.on_change.is_empty() {
+        return Err(Error::Usage(
+            "when? Say --every TIME, --at WHEN or --on-change sysctl=NAME",
+        ));
+    }
+    if args.every == Some(Duration::ZERO) {
+        return Err(Error::Usage("--every: 0 is no time to wait"));
+    }
+    if !args.limits.retention().is_limited() {
+        return Err(Error::Usage(
+            "keep what? Say --keep N, --max-bytes SIZE or --max-age AGE",
+        ));
+    }
+    Ok(())
+}
+
+/// Each dump is one of `capture`.
+fn what(args: &Args) -> capture::Args {
+    capture::Args {
+        directory: args.directory.clone(),
+        force: false,
+        verbose: args.verbose,
+        // Nobody looks at a bar every quarter of an hour.
+        quiet: !args.verbose,
+        gzip: args.gzip,
+        zstd: args.zstd,
+        maxdumps: None,
+        machine: args.machine.clone(),
+        keep_kernel: false,
+        kernel: args.kernel.clone(),
+        level: args.level,
+        workers: args.workers,
+        json: false,
+    }
+}
+
+impl Watch<'_> {
+    fn say(&self, text: std::fmt::Arguments<'_>) {
+        if !self.is_quiet() {
+            note(text);
+        }
+    }
+}

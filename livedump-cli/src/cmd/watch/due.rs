@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! When the next dump is due. Clocks are set while this runs, so it is asked
+//! again and again and believes neither a last dump from the future nor that
+//! it has slept as long as it wanted.
+
+use super::cron::Cron;
+use crate::host;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+/// How often values are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Something whose change asks for a dump.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    name: String,
+}
+
+impl FromStr for Change {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("sysctl", name)) if !name.is_empty() => {
+                Ok(Self { name: name.into() })
+            }
+            _ => Err(format!("{text:?} is not sysctl=NAME")),
+        }
+    }
+}
+
+/// Why a dump is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It is time.
+    Time,
+    /// This has changed.
+    Change(String),
+}
+
+/// When.
+#[derive(Debug)]
+pub(super) struct Due {
+    every: Option<Duration>,
+    at: Option<(Cron, Option<SystemTime>)>,
+    changes: Vec<(Change, Option<Vec<u8>>)>,
+    looked: SystemTime,
+    last: Option<SystemTime>,
+}
+
+impl Due {
+    /// `last` is when the newest dump was taken: a restart takes none before
+    /// its time. `Err` names a value that cannot be read.
+    pub(super) fn new(
+        every: Option<Duration>,
+        at: Option<&Cron>,
+        changes: &[Change],
+        last: Option<SystemTime>,
+        now: SystemTime,
+    ) -> Result<Self, String> {
+        let read = |change: &Change| match host::sysctl(&change.name) {
+            Some(value) => Ok((change.clone(), Some(value))),
+            None => Err(change.name.clone()),
+        };
+        let changes: Result<Vec<_>, _> = changes.iter().map(read).collect();
+        Ok(Self {
+            every,
+            at: at.map(|cron| (cron.clone(), after(cron, now))),
+            changes: changes?,
+            looked: now,
+            last,
+        })
+    }
+
+    /// A dump was taken, or could not be.
+    pub(super) fn done(&mut self, now: SystemTime) {
+        self.last = Some(now);
+        if let Some((cron, next)) = &mut self.at {
+            *next = after(cron, now);
+        }
+    }
+
+    /// When it is time; `None` where only a change counts.
+    pub(super) fn next(&self, now: SystemTime) -> Option<SystemTime> {
+        let at = self.at.as_ref().and_then(|(_, next)| *next);
+        let every = self.every.map(|every| match self.last {
+            Some(last) => last.min(now) + every,
+            None => now,
+        });
+        at.into_iter().chain(every).min()
+    }
+
+    /// Whether it is, and why.
+    pub(super) fn now(&mut self, now: SystemTime) -> Option<Reason> {
+        if self.next(now).is_some_and(|next| next <= now) {
+            return Some(Reason::Time);
+        }
+        let since = now.duration_since(self.looked).unwrap_or(LOOK_EVERY);
+        if self.changes.is_empty() || since < LOOK_EVERY {
+            return None;
+        }
+        self.looked = now;
+        let mut changed = None;
+        for (change, before) in &mut self.changes {
+            let value = host::sysctl(&change.name);
+            // What cannot be read for a while has not changed.
+            if value.is_some() && value != *before {
+                *before = value;
+                changed = changed.or(Some(change.name.clone()));
+            }
+        }
+        changed.map(Reason::Change)
+    }
+
+    /// How long to do nothing before asking again.
+    pub(super) fn wait(&self, now: SystemTime) -> Duration {
+        let next = self.next(now).map_or(LOOK_EVERY, |next| {
+            next.duration_since(now).unwrap_or_default()
+        });
+        // Not longer: the clock may be set.
+        next.min(LOOK_EVERY)
+    }
+}
+
+fn after(cron: &Cron, now: SystemTime) -> Option<SystemTime> {
+    let now = Timestamp::try_from(now).ok()?;
+    cron.after(now, &TimeZone::system()).map(SystemTime::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    fn second(n: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_700_000_000 + n)
+    }
+
+    fn every(seconds: u64, last: Option<SystemTime>) -> Due {
+        let every = Some(Duration::from_secs(seconds));
+        Due::new(every, None, &[], last, second(0)).unwrap()
+    }
+
+    #[test]
+    fn the_first_dump_is_due_at_once_and_the_next_when_it_is_time() {
+        let mut due = every(60, None);
+        assert_eq!(due.now(second(0)), Some(Reason::Time));
+        due.done(second(1));
+        assert_eq!(due.now(second(60)), None);
+        assert_eq!(due.wait(second(0)), LOOK_EVERY);
+        assert_eq!(due.now(second(61)), Some(Reason::Time));
+    }
+
+    #[test]
+    fn a_restart_waits_for_the_rest_of_the_time() {
+        let mut due = every(60, Some(second(0) - Duration::from_secs(50)));
+        assert_eq!(due.now(second(9)), None);
+        assert_eq!(due.now(second(10)), Some(Reason::Time));
+    }
+
+    #[test]
+    fn a_last_dump_from_the_future_does_not_stop_it_for_years() {
+        let due = every(60, Some(second(1 << 30)));
+        assert_eq!(due.next(second(0)), Some(second(60)));
+    }
+
+    #[test]
+    fn a_time_of_day_that_was_missed_is_not_made_up_for() {
+        let cron: Cron = "* * * * *".parse().unwrap();
+        let mut due =
+            Due::new(None, Some(&cron), &[], None, second(0)).unwrap();
+        assert_eq!(due.now(second(0)), None);
+        assert_eq!(due.now(second(600)), Some(Reason::Time));
+        due.done(second(600));
+        assert_eq!(due.now(second(600)), None);
+    }
+
+    #[test]
+    fn a_value_that_changes_asks_for_a_dump() {
+        // Another one whenever it is read.
+        let uuid: Change = "sysctl=kernel.random.uuid".parse().unwrap();
+        let Ok(mut due) = Due::new(None, None, &[uuid], None, second(0)) else {
+            return eprintln!("skipped: there is no kernel.random.uuid");
+        };
+        assert_eq!(due.now(second(0)), None);
+        let changed = Reason::Change("kernel.random.uuid".into());
+        assert_eq!(due.now(second(2)), Some(changed));
+        assert_eq!(due.next(second(2)), None);
+        let none: Change = "sysctl=no.such.thing".parse().unwrap();
+        let e = Due::new(None, None, &[none], None, second(0)).unwrap_err();
+        assert_eq!(e, "no.such.thing");
+        for text in ["", "sysctl", "sysctl=", "file=x"] {
+            assert!(text.parse::<Change>().is_err(), "{text}");
+        }
+    }
+}

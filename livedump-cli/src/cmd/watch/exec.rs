@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `--exec`: a command after each dump, in a process group of its own, so
+//! that what it starts ends with it when we are told to stop.
+
+use crate::cmd::capture::captured::Captured;
+use crate::signals::{Event, Signals};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long it may take to clear up when it is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) enum Ran {
+    /// Well.
+    Good,
+    /// Otherwise, and how.
+    Bad(String),
+    /// We were told to stop, and so was it.
+    Stopped(Signal),
+}
+
+pub(super) fn run(
+    command: &str,
+    dump: &Captured,
+    signals: &Signals,
+) -> io::Result<Ran> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .env("LIVEDUMP_FILE", &dump.file)
+        .env("LIVEDUMP_INFO", dump.info.clone().unwrap_or_default())
+        .env("LIVEDUMP_NUMBER", dump.number.to_string())
+        .env("LIVEDUMP_SOUND", if dump.complete { "yes" } else { "no" })
+        .stdin(Stdio::null())
+        // Ours is data.
+        .stdout(io::stderr())
+        .process_group(0)
+        .spawn()?;
+    let mut wait = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(ended(status));
+        }
+        match signals.events().recv_timeout(wait) {
+            Ok(Event::Stop(signal)) => {
+                end(&mut child)?;
+                return Ok(Ran::Stopped(signal));
+            }
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            // Its end is all there is left to wait for.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
+        }
+        wait = (wait * 2).min(LOOK_EVERY);
+    }
+}
+
+fn ended(status: ExitStatus) -> Ran {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Ran::Good,
+        (Some(code), _) => Ran::Bad(format!("exit status {code}")),
+        (None, signal) => {
+            Ran::Bad(format!("signal {}", signal.unwrap_or_default()))
+        }
+    }
+}
+
+fn end(child: &mut Child) -> io::Result<()> {
+    let group = i32::try_from(child.id()).map(Pid::from_raw);
+    let send = |signal| {
+        // It may be gone already.
+        let _ = group.map(|group| killpg(group, signal));
+    };
+    send(Signal::SIGTERM);
+    let told = Instant::now();
+    while child.try_wait()?.is_none() {
+        if told.elapsed() > GRACE {
+            send(Signal::SIGKILL);
+            child.wait()?;
+            break;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}

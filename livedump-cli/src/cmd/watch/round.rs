@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! One round: a dump, then what is to go for it, then the command. Nothing
+//! goes before the new dump is safe, and what fails is told and is no end.
+
+use super::Args;
+use super::event::WatchEvent;
+use super::exec::{self, Ran};
+use crate::cmd::capture::captured::Captured;
+use crate::cmd::capture::{self, once};
+use crate::crashdir::{CrashDir, Pruned};
+use crate::device::{self, Device, MachineSpec};
+use crate::error::{Error, Outcome, chain};
+use crate::report::{Report, human, note};
+use crate::signals::Signals;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use nix::sys::signal::Signal;
+use std::time::SystemTime;
+
+/// How a round ended.
+#[derive(Debug)]
+pub(super) enum Round {
+    Done,
+    Stopped(Signal),
+}
+
+/// What a watch has and has done.
+pub(super) struct Watch<'a> {
+    args: &'a Args,
+    what: capture::Args,
+    directory: &'a CrashDir,
+    device: Box<dyn Device>,
+    taken: u64,
+    failed: u64,
+    kept: usize,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(
+        args: &'a Args,
+        what: capture::Args,
+        directory: &'a CrashDir,
+        device: Box<dyn Device>,
+    ) -> Self {
+        Self { args, what, directory, device, taken: 0, failed: 0, kept: 0 }
+    }
+
+    /// Dumps that were taken or could not be.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken + self.failed
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.args.quiet
+    }
+
+    /// Whether all went well.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self.failed {
+            0 => Outcome::Sound,
+            _ => Outcome::Found,
+        }
+    }
+
+    /// Where it stands, in one line.
+    pub(super) fn tell(&self, next: Option<SystemTime>) {
+        let next = match next.map(Timestamp::try_from) {
+            Some(Ok(next)) => {
+                let next = next.to_zoned(TimeZone::system());
+                next.strftime("%Y-%m-%d %H:%M:%S").to_string()
+            }
+            _ => "when something changes".into(),
+        };
+        note(format_args!(
+            "{} taken, {} failed, {} there; next: {next}",
+            self.taken, self.failed, self.kept
+        ));
+    }
+
+    pub(super) fn round(
+        &mut self,
+        signals: &mut Signals,
+    ) -> Result<Round, Error> {
+        let captured = match self.capture(signals) {
+            Err(capture::Error::Stopped(signal)) => {
+                return Ok(Round::Stopped(signal));
+            }
+            captured => captured,
+        };
+        match &captured {
+            Ok(it) => {
+                self.taken += 1;
+                for problem in &it.problems {
+                    note(problem);
+                }
+                if !self.args.quiet {
+                    note(it.summary());
+                }
+            }
+            Err(e) => {
+                self.failed += 1;
+                note(chain(e));
+            }
+        }
+        let pruned = self.prune();
+        if self.args.json {
+            let captured = captured.as_ref().map_err(|e| chain(e));
+            WatchEvent::new(captured, &pruned).print(true)?;
+        }
+        match (&self.args.exec, &captured) {
+            (Some(command), Ok(it)) => Ok(self.exec(command, it, signals)),
+            _ => Ok(Round::Done),
+        }
+    }
+
+    fn capture(
+        &mut self,
+        signals: &mut Signals,
+    ) -> Result<Captured, capture::Error> {
+        if self.args.machine == MachineSpec::Kernel {
+            // The module may have come or gone since.
+            self.device = device::open(&self.args.machine)?;
+        }
+        once(&self.what, self.device.as_ref(), self.directory, signals)
+    }
+
+    /// Lets go what is too much.
+    pub(super) fn prune(&mut self) -> Pruned {
+        let retention = self.args.limits.retention();
+        let now = SystemTime::now();
+        match self.directory.prune(&retention, now, false) {
+            Ok(pruned) => {
+                for problem in &pruned.problems {
+                    note(chain(problem));
+                }
+                for (dump, reason) in &pruned.removed {
+                    if !self.args.quiet {
+                        let path = self.directory.path(&dump.name);
+                        let size = human(dump.disk_bytes);
+                        let path = path.display();
+                        note(format_args!("removed {path} ({size}): {reason}"));
+                    }
+                }
+                self.kept = pruned.kept.len();
+                pruned
+            }
+            Err(e) => {
+                note(chain(&e));
+                Pruned::default()
+            }
+        }
+    }
+
+    fn exec(&self, command: &str, it: &Captured, signals: &Signals) -> Round {
+        match exec::run(command, it, signals) {
+            Ok(Ran::Good) => {}
+            Ok(Ran::Bad(how)) => note(format_args!("{command}: {how}")),
+            Ok(Ran::Stopped(signal)) => return Round::Stopped(signal),
+            Err(e) => note(format_args!("running {command}: {e}")),
+        }
+        Round::Done
+    }
+}

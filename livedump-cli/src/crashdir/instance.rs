@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `watch.lock`: one watch in a crash directory. The lock is what counts; the
+//! number in the file is for people. The file stays when its owner goes:
+//! whoever removed it could remove that of the next one.
+
+use super::{CrashDir, Error};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::io::{Read, Write};
+
+const NAME: &str = "watch.lock";
+
+/// That we are the one; until dropped.
+#[derive(Debug)]
+pub struct Instance {
+    file: Flock<File>,
+}
+
+impl CrashDir {
+    /// Becomes the one watch of this directory.
+    ///
+    /// # Errors
+    /// There is one, or the file system has no locks.
+    pub fn only_one(&self) -> Result<Instance, Error> {
+        self.check_not_foreign(NAME)?;
+        let flags = OFlag::O_RDWR
+            | OFlag::O_CREAT
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let fd = openat(&self.fd, NAME, flags, mode)
+            .map_err(|e| self.io("opening", NAME, e))?;
+        let lock = Flock::lock(File::from(fd), FlockArg::LockExclusiveNonblock);
+        let file = match lock {
+            Ok(file) => file,
+            Err((mut file, Errno::EWOULDBLOCK)) => {
+                let mut pid = String::new();
+                let _ = (&mut file).take(16).read_to_string(&mut pid);
+                return Err(Error::Watched {
+                    path: self.path.clone(),
+                    pid: pid.trim().parse().ok(),
+                });
+            }
+            Err((_, e)) => return Err(self.io("locking", NAME, e)),
+        };
+        let mut instance = Instance { file };
+        // A full disk is no reason not to be the one.
+        let _ = instance.say(&format!("{}\n", std::process::id()));
+        Ok(instance)
+    }
+}
+
+impl Instance {
+    fn say(&mut self, text: &str) -> std::io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_at_a_time_and_the_other_is_told_which() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = CrashDir::open(tmp.path()).unwrap();
+        for _ in 0..2 {
+            let held = dir.only_one().unwrap();
+            let e = dir.only_one().unwrap_err().to_string();
+            let pid = std::process::id().to_string();
+            assert!(e.contains("already") && e.contains(&pid), "{e}");
+            drop(held);
+        }
+        let left = std::fs::read(tmp.path().join(NAME)).unwrap();
+        assert!(left.is_empty());
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_not_followed() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = CrashDir::open(tmp.path()).unwrap();
+        std::os::unix::fs::symlink("x", tmp.path().join(NAME)).unwrap();
+        let e = dir.only_one().unwrap_err().to_string();
+        assert!(e.contains("in the way"), "{e}");
+    }
+}
