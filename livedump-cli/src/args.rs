@@ -24,6 +24,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Tell what this host can do, why not, and what would mend it
+    Doctor(cmd::doctor::Args),
     /// Take a live dump and leave livecore.N and info.N in a directory
     Capture(cmd::capture::Args),
     /// Save the dump of a panic from a dump device, or an image of one

@@ -64,7 +64,8 @@ fn every_option_of_every_command_has_its_entry() {
 fn every_key_of_a_captures_json_is_documented() {
     let text = fs::read_to_string(page("livedump.8")).unwrap();
     let json = text.split(".Sh JSON").nth(1).unwrap();
-    let capture = json.split(".It Cm ").nth(1).unwrap();
+    let mut parts = json.split(".It Cm ");
+    let capture = parts.find(|part| part.starts_with("capture")).unwrap();
     let crash = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_livedump"))
         .args(["capture", "-q", "--json", "--machine", "model:16M"])

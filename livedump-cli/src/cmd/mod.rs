@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod dmesg;
+pub mod doctor;
 pub mod estimate;
 pub mod info;
 pub mod list;
@@ -25,6 +26,7 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::Save(args) => Ok(save::run(&args)?),
         Command::Estimate(args) => estimate::run(&args),
         Command::Watch(args) => watch::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::List(args) => list::run(&args),
         Command::Prune(args) => prune::run(&args),
         Command::Info(args) => info::run(&args),

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump doctor`: what this host can do and why not, with the command
+//! that would mend it. Asks what a capture would ask, and writes nothing but
+//! a temporary file that is gone again.
+
+mod host;
+mod machine;
+mod place;
+
+use crate::crashdir::CrashDir;
+use crate::device::{self, MachineSpec};
+use crate::error::{Error, Outcome};
+use crate::report::{Report, escape};
+use machine::Machine;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// What `doctor` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The crash directory
+    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    pub directory: PathBuf,
+    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE or raw:FILE
+    #[arg(long, value_name = "MACHINE", default_value = "kernel")]
+    pub machine: MachineSpec,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// A name that stays.
+    pub name: &'static str,
+    /// "ok"; "warning" where a capture works nevertheless; "wrong".
+    pub status: &'static str,
+    /// In words.
+    pub text: String,
+    /// The command that would mend it.
+    pub fix: Option<String>,
+}
+
+impl Check {
+    /// As it should be.
+    pub fn ok(name: &'static str, text: impl Into<String>) -> Self {
+        Self { name, status: "ok", text: text.into(), fix: None }
+    }
+
+    /// A capture works nevertheless.
+    pub fn warning(name: &'static str, text: impl Into<String>) -> Self {
+        Self { status: "warning", ..Self::ok(name, text) }
+    }
+
+    /// A capture would fail.
+    pub fn wrong(name: &'static str, text: impl Into<String>) -> Self {
+        Self { status: "wrong", ..Self::ok(name, text) }
+    }
+
+    /// What to type.
+    #[must_use]
+    pub fn fix(self, command: impl Into<String>) -> Self {
+        Self { fix: Some(command.into()), ..self }
+    }
+}
+
+/// All of them, for `--json`. The keys are documented in livedump(8).
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    machine: String,
+    directory: PathBuf,
+    /// Whether a capture would work, as far as can be told without one.
+    works: bool,
+    checks: Vec<Check>,
+}
+
+/// Looks at the host. That a capture would fail is outcome 1.
+///
+/// # Errors
+/// Standard output does not take it.
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    let it = diagnose(args);
+    it.print(args.json)?;
+    Ok(if it.works { Outcome::Sound } else { Outcome::Found })
+}
+
+fn diagnose(args: &Args) -> Diagnosis {
+    let mut checks = Vec::new();
+    let real = args.machine == MachineSpec::Kernel;
+    if real {
+        checks.extend(host::kernel());
+    }
+    let mut extent = None;
+    match device::open(&args.machine) {
+        Ok(device) => {
+            let machine = Machine::ask(device.as_ref());
+            extent = machine.extent();
+            checks.extend(machine.checks(real));
+        }
+        Err(e) => checks.extend(machine::refused(&e)),
+    }
+    if real {
+        checks.extend(host::surroundings());
+    }
+    match CrashDir::open(&args.directory) {
+        Ok(directory) => checks.extend(place::checks(&directory, extent)),
+        Err(e) => checks.push(place::missing(&args.directory, &e)),
+    }
+    checks.push(Check::ok(
+        "readers",
+        "info, verify, dmesg, read, list, prune and save work here",
+    ));
+    Diagnosis {
+        machine: args.machine.to_string(),
+        directory: args.directory.clone(),
+        works: checks.iter().all(|check| check.status != "wrong"),
+        checks,
+    }
+}
+
+impl Report for Diagnosis {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for it in &self.checks {
+            let text = escape(it.text.as_bytes());
+            writeln!(out, "{:<8} {:<11} {text}", it.status, it.name)?;
+            if let Some(fix) = &it.fix {
+                writeln!(out, "{:<8} {:<11} try: {fix}", "", "")?;
+            }
+        }
+        let directory = self.directory.display();
+        let would = if self.works { "would work" } else { "would fail" };
+        writeln!(out, "a capture of {} into {directory} {would}", self.machine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doctor(machine: &str, directory: &std::path::Path) -> Diagnosis {
+        diagnose(&Args {
+            directory: directory.into(),
+            machine: machine.parse().unwrap(),
+            json: false,
+        })
+    }
+
+    fn wrong(it: &Diagnosis) -> Vec<&'static str> {
+        let wrong = it.checks.iter().filter(|c| c.status == "wrong");
+        wrong.map(|c| c.name).collect()
+    }
+
+    #[test]
+    fn a_model_machine_can_be_dumped_anywhere() {
+        let tmp = tempfile::tempdir().unwrap();
+        let it = doctor("model:16M", tmp.path());
+        assert!(it.works, "{it:?}");
+        assert_eq!(std::fs::read_dir(tmp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_would_make_a_capture_fail_is_wrong_and_has_a_fix() {
+        let tmp = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| {
+            std::fs::write(tmp.path().join(name), text).unwrap();
+        };
+        put("minfree", "999999999999\n");
+        assert_eq!(wrong(&doctor("model:16M", tmp.path())), ["room"]);
+        put("minfree", "2 GB\n");
+        assert_eq!(wrong(&doctor("model:16M", tmp.path())), ["room"]);
+        put("minfree", "0\n");
+        put("bounds", "many\n");
+        let it = doctor("model:16M", tmp.path());
+        assert_eq!(wrong(&it), ["bounds"]);
+        put("bounds", "3\n");
+        std::fs::create_dir(tmp.path().join("livecore.3")).unwrap();
+        assert_eq!(wrong(&doctor("model:16M", tmp.path())), ["bounds"]);
+        let none = tmp.path().join("none");
+        let it = doctor("raw:/nonexistent", &none);
+        assert_eq!(wrong(&it), ["machine", "directory"]);
+        assert!(it.checks[1].fix.as_ref().unwrap().starts_with("mkdir"));
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_freebsds_cannot_be_dumped() {
+        if cfg!(target_os = "freebsd") {
+            return;
+        }
+        let tmp = tempfile::tempdir().unwrap();
+        let it = doctor("kernel", tmp.path());
+        assert!(!it.works);
+        assert_eq!(wrong(&it), ["kernel"]);
+    }
+
+    #[test]
+    fn the_keys_of_the_json_object_are_these() {
+        let tmp = tempfile::tempdir().unwrap();
+        let it = serde_json::to_value(doctor("model:16M", tmp.path()));
+        let it = it.unwrap();
+        let keys = |v: &serde_json::Value| {
+            let keys: Vec<_> = v.as_object().unwrap().keys().cloned().collect();
+            keys.join(" ")
+        };
+        assert_eq!(keys(&it), "checks directory machine works");
+        assert_eq!(keys(&it["checks"][0]), "fix name status text");
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The kernel that this runs on and what is around it: release, module,
+//! securelevel, jail, dump device, kernel file.
+
+use super::Check;
+use crate::host::{sysctl_number, sysctl_text};
+use std::path::{Path, PathBuf};
+
+/// `__FreeBSD_version` of 13.2, the first with a live dump of its own.
+const FIRST_LIVE: i64 = 1_302_000;
+/// That of 14.0, whose live dumps have the whole bitset.
+const WHOLE_BITSET: i64 = 1_400_000;
+/// The oldest the module is made for.
+const OLDEST: i64 = 1_201_000;
+
+/// The kernel and its module.
+pub(super) fn kernel() -> Vec<Check> {
+    if !cfg!(target_os = "freebsd") {
+        let os = std::env::consts::OS;
+        let release = sysctl_text("kernel.osrelease").unwrap_or_default();
+        let text = format!(
+            "this is {os} {release}, not FreeBSD: it cannot be dumped, a \
+             model machine can"
+        );
+        return vec![
+            Check::wrong("kernel", text)
+                .fix("livedump capture --machine model"),
+        ];
+    }
+    let release = sysctl_text("kern.osrelease").unwrap_or_default();
+    let version = sysctl_number("kern.osreldate").unwrap_or(0);
+    let machine = sysctl_text("hw.machine_arch").unwrap_or_default();
+    let text = format!("FreeBSD {release} ({version}) on {machine}");
+    let right = ["amd64", "aarch64"].contains(&machine.as_str());
+    let kernel = match right && version >= OLDEST {
+        true => Check::ok("kernel", text),
+        false => Check::wrong(
+            "kernel",
+            format!("{text}: made for 12.1 and later on amd64 and arm64"),
+        ),
+    };
+    vec![kernel, module()]
+}
+
+fn module() -> Check {
+    if Path::new("/dev/livedump").exists() {
+        return Check::ok("module", "livedump is loaded");
+    }
+    match module_file() {
+        Some(path) => Check::warning(
+            "module",
+            format!("{} is not loaded", path.display()),
+        )
+        .fix("kldload livedump"),
+        None => Check::warning(
+            "module",
+            "livedump.ko is neither loaded nor in kern.module_path",
+        )
+        .fix("make -C kmod install"),
+    }
+}
+
+fn module_file() -> Option<PathBuf> {
+    let path = sysctl_text("kern.module_path")?;
+    let files = path.split(';').map(|dir| Path::new(dir).join("livedump.ko"));
+    files.into_iter().find(|file| file.is_file())
+}
+
+/// What there is without the module.
+pub(super) fn stock_facility() -> Check {
+    let version = sysctl_number("kern.osreldate").unwrap_or(0);
+    if version < FIRST_LIVE {
+        return Check::wrong(
+            "facility",
+            "this kernel has no live dumps of its own, and the module is not \
+             loaded",
+        )
+        .fix("kldload livedump");
+    }
+    let text = match version < WHOLE_BITSET {
+        true => {
+            "the kernel's own, whose dumps lack most of its memory on this \
+             release"
+        }
+        false => {
+            "the kernel's own: no size beforehand, no progress, and it \
+             cannot be interrupted"
+        }
+    };
+    Check::warning("facility", text).fix("kldload livedump")
+}
+
+/// Whether the kernel was configured with an option; `None` where it does
+/// not say.
+pub(super) fn has_option(option: &str) -> Option<bool> {
+    let config = sysctl_text("kern.conftxt")?;
+    let mut lines = config.lines().map(str::split_whitespace);
+    Some(lines.any(|mut words| {
+        words.next() == Some("options") && words.next() == Some(option)
+    }))
+}
+
+/// What else counts on FreeBSD.
+pub(super) fn surroundings() -> Vec<Check> {
+    if !cfg!(target_os = "freebsd") {
+        return Vec::new();
+    }
+    vec![securelevel(), jail(), user(), dumpdev(), bootfile()]
+}
+
+fn securelevel() -> Check {
+    let name = "securelevel";
+    let loaded = Path::new("/dev/livedump").exists();
+    match sysctl_number("kern.securelevel") {
+        Some(level) if level > 0 && !loaded => Check::warning(
+            name,
+            format!("is {level}: dumps work, the module cannot be loaded"),
+        )
+        .fix("sysrc -f /boot/loader.conf livedump_load=YES"),
+        Some(level) => Check::ok(name, format!("is {level}: dumps work")),
+        None => Check::ok(name, "is not known"),
+    }
+}
+
+fn jail() -> Check {
+    match sysctl_number("security.jail.jailed") {
+        Some(1) => Check::wrong("jail", "this is one: its host can be dumped")
+            .fix("livedump doctor, on the host"),
+        _ => Check::ok("jail", "none"),
+    }
+}
+
+fn user() -> Check {
+    let uid = nix::unistd::geteuid();
+    match uid.is_root() {
+        true => Check::ok("user", "root"),
+        // Whether that is enough the device has said.
+        false => Check::warning(
+            "user",
+            format!("{uid}: the module answers root alone"),
+        ),
+    }
+}
+
+fn dumpdev() -> Check {
+    match sysctl_text("kern.shutdown.dumpdevname") {
+        Some(name) if name != "/dev/null" => {
+            Check::ok("dumpon", format!("a panic would dump to {name}"))
+        }
+        _ => Check::warning(
+            "dumpon",
+            "a panic would leave no dump: there is no dump device",
+        )
+        .fix("sysrc dumpdev=AUTO && service dumpon start"),
+    }
+}
+
+/// With it the lists of a dump are walked.
+fn bootfile() -> Check {
+    match sysctl_text("kern.bootfile") {
+        Some(path) if std::fs::File::open(&path).is_ok() => {
+            Check::ok("bootfile", format!("{path} can be read"))
+        }
+        Some(path) => Check::warning(
+            "bootfile",
+            format!("{path} cannot be read: dumps are not checked with it"),
+        )
+        .fix("livedump capture --kernel KERNEL"),
+        None => Check::warning("bootfile", "is not known"),
+    }
+}

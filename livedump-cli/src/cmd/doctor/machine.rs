@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the machine answers when it is asked for an estimate: whether the
+//! module is there, whether we may, which compressors there are.
+
+use super::Check;
+use super::host;
+use crate::device::{Device, OpenError};
+use crate::error::chain;
+use crate::report::human;
+use memdev::errno::Errno;
+use memdev::ioctl::{FLAG_ESTIMATE, MemMinidumpArg};
+use memdev::kerneldump::Compression;
+use std::io;
+
+/// Its answers.
+pub(super) struct Machine {
+    name: String,
+    plain: Result<MemMinidumpArg, Errno>,
+    codecs: [(Compression, Result<(), Errno>); 2],
+    wired: Option<u64>,
+}
+
+impl Machine {
+    pub(super) fn ask(device: &dyn Device) -> Self {
+        let ask = |codec: Compression| {
+            let mut arg = MemMinidumpArg {
+                flags: FLAG_ESTIMATE,
+                compression: codec as u8,
+                ..MemMinidumpArg::new()
+            };
+            device.minidump(&mut arg, None).map(|()| arg)
+        };
+        let codec = |codec| (codec, ask(codec).map(|_| ()));
+        Self {
+            name: device.name().into(),
+            plain: ask(Compression::None),
+            codecs: [codec(Compression::Gzip), codec(Compression::Zstd)],
+            wired: device.wired_bytes(),
+        }
+    }
+
+    /// Bytes of a plain dump, as far as anybody knows.
+    pub(super) fn extent(&self) -> Option<u64> {
+        match &self.plain {
+            Ok(arg) => Some(arg.dumpextent),
+            Err(_) => self.wired,
+        }
+    }
+
+    pub(super) fn checks(&self, real: bool) -> Vec<Check> {
+        let mut checks = vec![Check::ok("device", &self.name)];
+        checks.push(match self.plain {
+            Ok(arg) => Check::ok(
+                "facility",
+                format!(
+                    "{}dumps {} in {} pages",
+                    if real { "the module is loaded and " } else { "" },
+                    human(arg.dumpextent),
+                    arg.pages
+                ),
+            ),
+            // It would be waited for.
+            Err(Errno::EBUSY) => Check::ok(
+                "facility",
+                "the module is loaded, and another dump is being taken",
+            ),
+            Err(Errno::EPERM) => Check::wrong(
+                "facility",
+                "the module is loaded, but only root, outside of jails, may \
+                 use it",
+            )
+            .fix("su -m root -c 'livedump doctor'"),
+            Err(Errno::ENOTTY | Errno::ENODEV) => host::stock_facility(),
+            Err(e) => {
+                Check::wrong("facility", format!("asking for an estimate: {e}"))
+            }
+        });
+        for (codec, answer) in &self.codecs {
+            checks.extend(self.codec(*codec, *answer));
+        }
+        checks
+    }
+
+    fn codec(
+        &self,
+        codec: Compression,
+        answer: Result<(), Errno>,
+    ) -> Option<Check> {
+        let (name, option) = match codec {
+            Compression::Gzip => ("gzip", "GZIO"),
+            _ => ("zstd", "ZSTDIO"),
+        };
+        match answer {
+            Ok(()) => Some(Check::ok(name, "the kernel can compress with it")),
+            Err(Errno::EINVAL) => Some(
+                Check::warning(name, "the kernel cannot compress with it")
+                    .fix(format!("a kernel with options {option}")),
+            ),
+            // The stock facility is not asked without taking a dump.
+            Err(Errno::ENOTTY | Errno::ENODEV) => {
+                host::has_option(option).map(|has| match has {
+                    true => Check::ok(name, "the kernel can compress with it"),
+                    false => Check::warning(
+                        name,
+                        "the kernel cannot compress with it",
+                    )
+                    .fix(format!("a kernel with options {option}")),
+                })
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// Why there is no machine.
+pub(super) fn refused(e: &OpenError) -> Option<Check> {
+    match e {
+        // Said already, of the kernel.
+        OpenError::NotFreeBsd { .. } => None,
+        OpenError::Hosted { .. } => Some(Check::wrong("machine", chain(e))),
+        OpenError::Node { source, .. } => {
+            let check = Check::wrong("device", chain(e));
+            Some(match source.kind() {
+                io::ErrorKind::NotFound => check.fix("kldload mem"),
+                io::ErrorKind::PermissionDenied => {
+                    check.fix("su -m root -c 'livedump doctor'")
+                }
+                _ => check,
+            })
+        }
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The crash directory: is it there, may we write, what stands in the way,
+//! is there room?
+
+use super::Check;
+use crate::crashdir::{CrashDir, Error, Soundness, Stem};
+use crate::error::chain;
+use crate::report::human;
+use memdev::kerneldump::Compression;
+use std::io;
+use std::path::Path;
+
+/// A directory that cannot be opened.
+pub(super) fn missing(path: &Path, e: &Error) -> Check {
+    let check = Check::wrong("directory", chain(e));
+    match e {
+        Error::Io { source, .. }
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            check.fix(format!("mkdir -m 750 {}", path.display()))
+        }
+        _ => check,
+    }
+}
+
+pub(super) fn checks(directory: &CrashDir, extent: Option<u64>) -> Vec<Check> {
+    let mut checks = vec![writable(directory)];
+    checks.push(bounds(directory));
+    checks.push(room(directory, extent));
+    checks.extend(dumps(directory));
+    checks
+}
+
+fn writable(directory: &CrashDir) -> Check {
+    let path = directory.path(".").components().collect::<std::path::PathBuf>();
+    let path = path.display();
+    let file = directory.lock().and_then(|_lock| directory.temp().map(drop));
+    match file {
+        Ok(()) => Check::ok("directory", format!("{path} takes files")),
+        Err(e) => Check::wrong("directory", chain(&e))
+            .fix(format!("ls -ld {path}; mount; id")),
+    }
+}
+
+fn bounds(directory: &CrashDir) -> Check {
+    let none = Compression::None;
+    let next = directory.bounds(None).and_then(|n| {
+        directory.check_names(None, Stem::Livecore, none, &[]).map(|()| n)
+    });
+    match next {
+        Ok(n) => Check::ok("bounds", format!("the next dump is number {n}")),
+        Err(Error::Number { path, text, wanted }) => Check::wrong(
+            "bounds",
+            format!("{} holds {text:?}, not {wanted}", path.display()),
+        )
+        .fix(format!("rm {}", path.display())),
+        Err(e) => Check::wrong("bounds", chain(&e)),
+    }
+}
+
+fn room(directory: &CrashDir, extent: Option<u64>) -> Check {
+    let name = "room";
+    let space = directory
+        .free_bytes()
+        .and_then(|free| Ok((free, directory.minfree_bytes()?)));
+    let (free, minfree) = match space {
+        Ok(space) => space,
+        Err(Error::Number { path, text, wanted }) => {
+            let path = path.display();
+            let text = format!("{path} holds {text:?}, not {wanted}");
+            return Check::wrong(name, text).fix(format!("rm {path}"));
+        }
+        Err(e) => return Check::wrong(name, chain(&e)),
+    };
+    let text =
+        format!("{} free, {} of them to stay so", human(free), human(minfree));
+    match extent {
+        Some(extent) if extent > free.saturating_sub(minfree) => {
+            let size = human(extent);
+            Check::wrong(name, format!("{text}: a dump may have {size}"))
+                .fix("livedump estimate -Z")
+        }
+        _ if minfree == 0 => {
+            let text = format!("{text}: there is no file minfree");
+            let path = directory.path("minfree");
+            Check::warning(name, text)
+                .fix(format!("echo 1048576 > {}", path.display()))
+        }
+        _ => Check::ok(name, text),
+    }
+}
+
+/// Whether there is something to fall back to.
+fn dumps(directory: &CrashDir) -> Option<Check> {
+    let dumps = directory.dumps().ok()?;
+    let live: Vec<_> = dumps.iter().filter(|dump| dump.live).collect();
+    let newest = live.first()?;
+    let count = live.len();
+    let here = match count {
+        1 => "one live dump".into(),
+        _ => format!("{count} live dumps"),
+    };
+    Some(match directory.judge(newest) {
+        Soundness::Wrong(why) => Check::warning(
+            "dumps",
+            format!("{here}, the newest, {}, is not sound: {why}", newest.name),
+        ),
+        _ => {
+            Check::ok("dumps", format!("{here}, the newest is {}", newest.name))
+        }
+    })
+}
