@@ -5,3 +5,4 @@
 mod capture;
 mod manners;
 mod reading;
+mod transcripts;

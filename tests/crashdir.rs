@@ -5,6 +5,7 @@
 mod room;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod stopped;
+mod watch;
 
 use crate::tool::CrashDir;
 use livedump_tests::decoder::judge_stripped;

@@ -24,10 +24,10 @@ fn minfree_is_respected_before_anything_is_written() {
 }
 
 /// A small file system of memory; gone when dropped.
-struct Tmpfs(PathBuf);
+pub(super) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    fn mount(dir: &CrashDir, bytes: u64) -> Option<Self> {
+    pub(super) fn mount(dir: &CrashDir, bytes: u64) -> Option<Self> {
         let options = format!("size={bytes}");
         let flags = MsFlags::empty();
         let fs = Some("tmpfs");

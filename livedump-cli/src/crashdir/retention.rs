@@ -107,12 +107,12 @@ impl Retention {
 
     fn too_many(&self, count: u32) -> Option<String> {
         let keep = self.keep?;
-        (count >= keep).then(|| format!("{keep} are to be kept"))
+        (count >= keep).then(|| format!("at most {keep} are kept"))
     }
 
     fn too_large(&self, bytes: u64) -> Option<String> {
         let max = self.max_bytes?;
-        (bytes > max).then(|| format!("{} are to be kept", human(max)))
+        (bytes > max).then(|| format!("at most {} are kept", human(max)))
     }
 
     fn too_old(&self, age: Duration) -> Option<String> {

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is typed and what is said, on the model machine, one file for each
+//! command. Times, free space and what a file system allocates are elided;
+//! `SNAPSHOTS=overwrite` writes the files anew, to be read before they are
+//! kept.
+//!
+//! A line after `$` is for sh(1), in a directory that is empty at the start
+//! of the file; `? 1` is the exit status where it is not 0.
+
+use crate::tool::{CrashDir, program};
+use snapbox::{Assert, Data, Redactions};
+use std::fmt::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn transcript(name: &str) {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = here.join("cli/transcripts").join(name);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let dir = CrashDir::new();
+    std::fs::create_dir(dir.file("bin")).unwrap();
+    std::fs::create_dir(dir.file("cwd")).unwrap();
+    let tool = dir.file("bin/livedump");
+    std::os::unix::fs::symlink(program(), tool).unwrap();
+    let mut said = String::new();
+    for line in text.lines() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            writeln!(said, "{line}").unwrap();
+            run(&dir, command, &mut said);
+        } else if line.starts_with('#') || line.is_empty() {
+            writeln!(said, "{line}").unwrap();
+        }
+    }
+    Assert::new()
+        .action_env("SNAPSHOTS")
+        .redact_with(elided())
+        .eq(said, Data::read_from(&file, None));
+}
+
+fn run(dir: &CrashDir, command: &str, said: &mut String) {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let out = Command::new("sh")
+        .args(["-c", &format!("exec 2>&1; {command}")])
+        .current_dir(dir.file("cwd"))
+        .env("PATH", format!("{}:{path}", dir.file("bin").display()))
+        .env("TZ", "UTC")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    for line in String::from_utf8_lossy(&out.stdout).lines() {
+        // How often it is told how far a dump is is a matter of speed.
+        if !(line.contains(" pages, ") && line.ends_with(" written")) {
+            writeln!(said, "{line}").unwrap();
+        }
+    }
+    match out.status.code() {
+        Some(0) => {}
+        Some(status) => writeln!(said, "? {status}").unwrap(),
+        None => writeln!(said, "? signal").unwrap(),
+    }
+}
+
+fn elided() -> Redactions {
+    let mut elided = Redactions::new();
+    for (name, pattern) in [
+        ("[TIME]", r"[0-9]{4}-[0-9-]{5} [0-9:]{5,8}"),
+        ("[UNIX]", r#""(?:dump)?time":(?<redacted>[0-9]+)"#),
+        ("[SECONDS]", r"[0-9]+\.[0-9][0-9] s"),
+        ("[NS]", r#""elapsed_ns":(?<redacted>[0-9]+)"#),
+        ("[FREE]", r"(?<redacted>[0-9]+\.[0-9] [KMGTPE]B) free"),
+        ("[BYTES]", r#""(?:free|disk_bytes|kept_bytes)":(?<redacted>[0-9]+)"#),
+        ("[DISK]", r"\((?<redacted>[0-9]+\.[0-9] [KMG]B)\): "),
+        ("[DISK]", r"stays?, (?<redacted>[0-9]+\.[0-9] [KMG]B)"),
+        ("[FREE]", r"of (?<redacted>[0-9]+) free in"),
+        ("[PARITY]", r"Dump Parity: (?<redacted>[0-9]+)"),
+        ("[PID]", r"by process (?<redacted>[0-9]+)"),
+        ("[SYSTEM]", r"this is (?<redacted>.*), not FreeBSD"),
+    ] {
+        let pattern = regex::Regex::new(pattern).unwrap();
+        elided.insert(name, pattern).unwrap();
+    }
+    elided
+}
+
+#[test]
+fn capture_reads_like_this() {
+    transcript("capture.console");
+}
+
+#[test]
+fn doctor_reads_like_this() {
+    transcript("doctor.console");
+}
+
+#[test]
+fn estimate_reads_like_this() {
+    transcript("estimate.console");
+}
+
+#[test]
+fn list_reads_like_this() {
+    transcript("list.console");
+}
+
+#[test]
+fn prune_reads_like_this() {
+    transcript("prune.console");
+}
+
+#[test]
+fn watch_reads_like_this() {
+    transcript("watch.console");
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `watch` at high speed on a disk that holds a few dumps only: never out of
+//! space, never more than it may keep, killed at any moment and started
+//! again.
+
+use super::room::Tmpfs;
+use crate::tool::{CrashDir, program};
+use livedump_tests::decoder::judge_stripped;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const CAPTURES: u32 = 200;
+const KEEP: usize = 4;
+const MAX_BYTES: u64 = 24 << 20;
+
+/// The numbers of the dumps that are there.
+fn numbers(dir: &CrashDir) -> Vec<u32> {
+    let names = dir.names().into_iter();
+    let mut numbers: Vec<_> = names
+        .filter_map(|n| {
+            n.strip_prefix("livecore.")?.split('.').next()?.parse().ok()
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn start(dir: &CrashDir, log: &File, count: u32) -> Child {
+    let max_bytes = MAX_BYTES.to_string();
+    Command::new(program())
+        .args(["watch", "--machine", "model:16M", "--every", "1ms"])
+        .args(["--keep", &KEEP.to_string()])
+        .args(["--max-bytes", &max_bytes, "--count", &count.to_string()])
+        .arg(dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.try_clone().unwrap())
+        .spawn()
+        .unwrap()
+}
+
+/// What must hold whenever nobody is at work.
+fn check(dir: &CrashDir, at_rest: bool, what: &str) {
+    let mut bytes = 0;
+    for name in dir.names() {
+        let meta = std::fs::symlink_metadata(dir.file(&name)).unwrap();
+        if !meta.is_file() || name.contains(".tmp.") {
+            assert!(!at_rest || !name.contains(".tmp."), "{what}: {name}");
+            continue;
+        }
+        if name.starts_with("livecore.") || name.starts_with("info.") {
+            bytes += meta.blocks() * 512;
+        }
+        if name.starts_with("livecore.") {
+            judge_stripped(&dir.read(&name))
+                .unwrap_or_else(|e| panic!("{what}: {name}: {e}"));
+        }
+    }
+    let numbers = numbers(dir);
+    // Killed between a dump and what was to go for it there is one more.
+    let most = if at_rest { KEEP } else { KEEP + 1 };
+    assert!(numbers.len() <= most, "{what}: {numbers:?}");
+    assert!(!at_rest || bytes <= MAX_BYTES, "{what}: {bytes} bytes");
+    // The newest ones, without a gap that was not one of a kill.
+    let newest = numbers.last().copied().unwrap_or(0);
+    let text = dir.text("bounds");
+    let next: u32 = text.trim().parse().unwrap();
+    assert!(newest < next, "{what}: {newest}, bounds {next}");
+}
+
+#[test]
+fn two_hundred_captures_and_as_many_kills_as_there_are() {
+    let dir = CrashDir::new();
+    let Some(_mounted) = Tmpfs::mount(&dir, 64 << 20) else { return };
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let said = || {
+        let mut text = String::new();
+        let mut file = File::open(log.path()).unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text
+    };
+    let taken =
+        || said().lines().filter(|l| l.contains(": 14.8 MB in ")).count();
+    let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok());
+    let mut state: u64 = seed.unwrap_or(0x9e37_79b9_7f4a_7c15);
+    println!("SEED={state}");
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut kills = 0;
+    while taken() < CAPTURES as usize - 20 {
+        let before = numbers(&dir);
+        let mut child = start(&dir, log.as_file(), CAPTURES);
+        std::thread::sleep(Duration::from_millis(40 + 2 * kills + random(260)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        let what = format!("kill {kills}");
+        if dir.file("bounds").exists() {
+            check(&dir, false, &what);
+            let newest = before.last();
+            let lost = newest.filter(|n| !numbers(&dir).contains(n));
+            let newer = numbers(&dir).last() > newest;
+            assert!(lost.is_none() || newer, "{what}: {lost:?} is lost");
+        }
+        assert!(kills < 300, "{}", said());
+    }
+    // The rest undisturbed: exactly what is to be kept, and nothing else.
+    let mut child = start(&dir, log.as_file(), 20);
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said());
+    check(&dir, true, "the end");
+    let last = numbers(&dir);
+    assert_eq!(last.len(), KEEP, "{:?}", dir.names());
+    assert!(last.windows(2).all(|w| w[0] + 1 == w[1]), "{last:?}");
+    let mut want = vec!["bounds".to_string(), "info.last".into()];
+    want.extend(["livecore.last", "watch.lock"].map(String::from));
+    for n in last {
+        want.extend([format!("info.{n}"), format!("livecore.{n}")]);
+    }
+    want.sort();
+    assert_eq!(dir.names(), want);
+    let said = said();
+    assert!(!said.contains("No space"), "{said}");
+    assert!(!said.contains("no dump taken"), "{said}");
+    assert!(taken() >= CAPTURES as usize && kills > 2, "{kills} kills");
+}
+
+#[test]
+fn a_disk_with_room_for_less_than_is_to_be_kept_is_not_filled() {
+    let dir = CrashDir::new();
+    let Some(_mounted) = Tmpfs::mount(&dir, 20 << 20) else { return };
+    std::fs::write(dir.file("minfree"), "4096\n").unwrap();
+    let out = Command::new(program())
+        .args(["watch", "--machine", "model:16M", "--every", "1ms"])
+        .args(["--keep", "99", "--count", "6"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("minfree") || said.contains("to stay so"), "{said}");
+    assert!(!said.contains("No space"), "{said}");
+    assert!(!numbers(&dir).is_empty(), "{said}");
+    check(&dir, false, "full");
+    let free = nix::sys::statvfs::statvfs(dir.path()).unwrap();
+    assert!(free.blocks_available() * free.fragment_size() >= 4 << 20);
+}
+
+#[test]
+fn told_to_stop_it_ends_a_dump_and_a_command_and_leaves_nothing() {
+    let dir = CrashDir::new();
+    let marker = dir.file("started");
+    let command = format!("touch {}; sleep 60", marker.display());
+    let mut child = Command::new(program())
+        .args(["watch", "-q", "--machine", "model:16M", "--every", "1h"])
+        .args(["--keep", "2", "--exec", &command])
+        .arg(dir.path())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !marker.exists() {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(40));
+    assert_eq!(numbers(&dir), [0]);
+    assert!(dir.names().iter().all(|n| !n.contains("tmp")));
+}
