@@ -27,7 +27,7 @@ use nix::sys::signal::{
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
@@ -74,6 +74,12 @@ pub trait Device: Send + Sync {
     /// Ends the request that another thread is waiting for, if the kernel
     /// lets it be ended. Does nothing when there is none.
     fn interrupt(&self);
+
+    /// The descriptor that requests go to, for who limits what may be done
+    /// with it.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// The ELF kernel that belongs to the machine, where it has one at hand.
     fn kernel_elf(&self) -> Option<Vec<u8>> {
@@ -228,6 +234,10 @@ impl Device for MemDevice {
         let mut status = MemMinidumpStatus::default();
         self.ioctl(MEM_MINIDUMP_STATUS, &mut status)?;
         Ok(status)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.node.as_fd())
     }
 
     fn pid(&self) -> i32 {

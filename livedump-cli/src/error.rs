@@ -52,6 +52,14 @@ pub enum Error {
     /// A file that is no dump.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A seal that cannot be opened.
+    #[error("opening the seal {}", path.display())]
+    Seal {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file that is no kernel.
     #[error(transparent)]
     Kernel(#[from] ElfError),

@@ -24,5 +24,7 @@ pub mod error;
 pub mod host;
 pub mod quantity;
 pub mod report;
+pub mod sandbox;
+pub mod seal;
 pub mod signals;
 pub mod vmcore;

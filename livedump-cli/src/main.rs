@@ -10,6 +10,7 @@ fn main() -> ExitCode {
         // Usage errors exit with 2; --help and --version with 0.
         Err(e) => e.exit(),
     };
+    livedump_cli::sandbox::arm();
     match livedump_cli::cmd::run(cli) {
         Ok(outcome) => outcome.into(),
         Err(e) => {

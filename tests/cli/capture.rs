@@ -99,7 +99,15 @@ fn a_dump_that_takes_anothers_number_replaces_all_of_it() {
     let names = dir.names();
     assert_eq!(
         names,
-        ["bounds", "info.0", "info.last", "livecore.0", "livecore.last"]
+        [
+            "bounds",
+            "info.0",
+            "info.last",
+            "livecore.0",
+            "livecore.last",
+            "seal.0",
+            "seal.last",
+        ]
     );
     dir.judge("livecore.0");
     assert_eq!(field(&dir.text("info.0"), "Compression"), "none");

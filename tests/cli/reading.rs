@@ -175,3 +175,66 @@ fn reading_does_not_change_the_file() {
         assert_eq!(modified(&dir.file(name)), time);
     }
 }
+
+#[test]
+fn a_flipped_bit_in_a_sealed_dump_is_found_in_its_part() {
+    let (dir, _) = shapes();
+    for (name, n) in [("livecore.0", 0), ("livecore.2.zst", 2)] {
+        let info = dir.text(&format!("info.{n}"));
+        assert!(info.ends_with(&format!("  Seal: seal.{n}\n")), "{info}");
+        let sound = on(&dir, name, "verify", &[]).expect(0);
+        let text = sound.text();
+        assert!(text.contains("are as they were sealed"), "{text}");
+        assert!(!text.contains("flipped bits"), "{text}");
+        let whole = dir.read(name);
+        let len = whole.len();
+        for at in [len - 100, len / 2] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(dir.file(name), bytes).unwrap();
+            let run = on(&dir, name, "verify", &[]).expect(1);
+            let part = at >> 22 << 22;
+            let said = format!("bytes {part} to ");
+            let line = run.text().lines().find(|l| l.contains(&said));
+            let line = line.unwrap_or_else(|| panic!("{}", run.text()));
+            assert!(line.contains("not as they were sealed"), "{line}");
+            let section = line.contains("pmap") || line.contains("pages)");
+            assert_eq!(section, n == 0, "{line}");
+        }
+        std::fs::write(dir.file(name), &whole[..len - 1]).unwrap();
+        let run = on(&dir, name, "verify", &[]).expect(1);
+        let said = format!("has {} bytes, {len} were sealed", len - 1);
+        assert!(run.text().contains(&said), "{}", run.text());
+        // What is no dump any more still has a seal to be held against.
+        let mut bytes = whole.clone();
+        bytes[..64].fill(0xff);
+        std::fs::write(dir.file(name), bytes).unwrap();
+        let run = on(&dir, name, "verify", &[]).expect(2);
+        assert!(run.stderr.contains("bytes 0 to "), "{}", run.stderr);
+        std::fs::write(dir.file(name), whole).unwrap();
+    }
+    // By name, and a seal that is damaged.
+    let seal = dir.file("seal.0");
+    let seal = seal.to_str().unwrap();
+    on(&dir, "livecore.0", "verify", &["--seal", seal]).expect(0);
+    let run = on(&dir, "raw", "verify", &["--seal", seal]).expect(1);
+    assert!(run.text().contains("were sealed"), "{}", run.text());
+    let mut text = dir.text("seal.0");
+    text.push('x');
+    std::fs::write(seal, text).unwrap();
+    let run = on(&dir, "livecore.0", "verify", &[]).expect(1);
+    assert!(run.text().contains("the seal cannot be used"));
+    std::fs::remove_file(seal).unwrap();
+    let run = on(&dir, "livecore.0", "verify", &[]).expect(0);
+    assert!(run.text().contains("flipped bits"));
+    let run = on(&dir, "livecore.0", "verify", &["--seal", seal]).expect(2);
+    assert!(run.stderr.contains("seal.0"), "{}", run.stderr);
+}
+
+#[test]
+fn who_wants_no_seal_gets_none() {
+    let dir = CrashDir::new();
+    dir.capture("model:16M", &["--no-seal"]).expect(0);
+    assert!(!dir.names().iter().any(|name| name.starts_with("seal")));
+    assert!(dir.text("info.0").ends_with("  Dump Status: good\n"));
+}

@@ -97,7 +97,7 @@ fn numbers_are_shared_with_live_dumps_and_wrap() {
     // What belonged to the older dump number 0 has gone with it.
     let names = bench.dir.names();
     let of_0: Vec<_> = names.iter().filter(|n| n.contains(".0")).collect();
-    assert_eq!(of_0, ["info.0", "vmcore.0"], "{names:?}");
+    assert_eq!(of_0, ["info.0", "seal.0", "vmcore.0"], "{names:?}");
     assert!(bench.dir.file("vmcore_encrypted.1").exists());
 }
 

@@ -45,6 +45,9 @@ fn saved(disk: &Disk, name: &str) -> Bench {
     let link = bench.dir.file(&format!("{stem}.last{rest}"));
     assert_eq!(std::fs::read_link(link).unwrap().to_str(), Some(name));
     assert_eq!(bench.dir.text("bounds"), "1\n");
+    let seal = bench.dir.text("seal.0");
+    assert!(seal.contains(&format!("size {}\n", data.len())), "{seal}");
+    assert!(info.ends_with("  Seal: seal.0\n"), "{info}");
 
     // Only the last header has changed, and it says so.
     let after = bench.image();

@@ -2,6 +2,7 @@
 //! `livedump capture`: estimate, check the room, dump, check the dump, and
 //! only then give it its name. Mirrors `DoLiveFile` of savecore.c.
 
+mod around;
 pub(super) mod captured;
 mod check;
 mod limit;
@@ -12,15 +13,19 @@ pub(super) mod watch;
 
 pub use check::CheckError;
 
+use super::sealing::Fault;
 use crate::crashdir::{self, CrashDir};
 use crate::device::{self, Device, MachineSpec};
 use crate::error::Outcome;
 use crate::report::{Report, note};
+use crate::sandbox::{self, Entered, Purpose, Role};
 use crate::signals::Signals;
+use around::Around;
 use captured::Captured;
 use memdev::errno::Errno;
 use nix::sys::signal::Signal;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use take::Capture;
 
@@ -77,6 +82,9 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..=64)
     )]
     pub workers: Option<u32>,
+    /// Leave no seal.N, the digests that verify checks
+    #[arg(long)]
+    pub no_seal: bool,
     /// Describe the dump on standard output, as JSON
     #[arg(long)]
     pub json: bool,
@@ -147,6 +155,15 @@ pub enum Error {
     Output(#[from] io::Error),
 }
 
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Stopped(signal) => Self::Stopped(signal),
+            Fault::CrashDir(e) => Self::CrashDir(e),
+        }
+    }
+}
+
 /// Takes a dump.
 ///
 /// # Errors
@@ -157,7 +174,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
     let device = device::open(&args.machine)?;
-    let report = once(args, device.as_ref(), &directory, &mut signals)?;
+    let around = Around::look(args, device.as_ref());
+    confine(args, device.as_ref(), &directory, &around);
+    let (device, directory) = (device.as_ref(), &directory);
+    let report =
+        Capture { args, device, directory, around }.take(&mut signals)?;
     for problem in &report.problems {
         note(problem);
     }
@@ -177,7 +198,28 @@ pub(super) fn once(
     directory: &CrashDir,
     signals: &mut Signals,
 ) -> Result<Captured, Error> {
-    Capture { args, device, directory }.take(signals)
+    let around = Around::look(args, device);
+    Capture { args, device, directory, around }.take(signals)
+}
+
+/// From here on only the node, the directory and what is in it, and the
+/// kernel's file.
+fn confine(
+    args: &Args,
+    device: &dyn Device,
+    directory: &CrashDir,
+    around: &Around,
+) {
+    let mut files = vec![(directory.descriptor(), Purpose::Directory)];
+    if let Some((_, Ok(kernel))) = &around.kernel {
+        files.push((kernel.as_fd(), Purpose::Read));
+    }
+    files.extend(device.descriptor().map(|node| (node, Purpose::Requests)));
+    if let Entered::Not(why) = sandbox::enter(Role::Writer, &files)
+        && args.verbose
+    {
+        note(why);
+    }
 }
 
 pub(super) fn check_usage(args: &Args) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `livedump dmesg`: the dumped machine's message buffer.
 
+use super::Inputs;
 use crate::error::{Error, Outcome, chain};
 use crate::report::{self, Dmesg, Report};
 use crate::vmcore::msgbuf::{MsgbufError, Ring};
@@ -29,8 +30,8 @@ pub struct Args {
 /// # Errors
 /// The file is no dump, or has no message buffer.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let core = Vmcore::open(&args.file)?;
-    let kernel = args.kernel.as_deref().map(Kernel::open).transpose()?;
+    let Inputs { core, kernel } =
+        Inputs::open(&args.file, args.kernel.as_deref())?;
     let mut outcome = Outcome::Sound;
     let (source, ring) = match kernel.map(|k| in_memory(&core, &k)) {
         Some(Ok(ring)) => ("msgbufp", ring),

@@ -11,6 +11,7 @@ use crate::crashdir::CrashDir;
 use crate::device::{self, MachineSpec};
 use crate::error::{Error, Outcome};
 use crate::report::{Report, escape};
+use crate::sandbox;
 use machine::Machine;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -108,6 +109,7 @@ fn diagnose(args: &Args) -> Diagnosis {
         Ok(directory) => checks.extend(place::checks(&directory, extent)),
         Err(e) => checks.push(place::missing(&args.directory, &e)),
     }
+    checks.push(confinement());
     checks.push(Check::ok(
         "readers",
         "info, verify, dmesg, read, list, prune and save work here",
@@ -117,6 +119,16 @@ fn diagnose(args: &Args) -> Diagnosis {
         directory: args.directory.clone(),
         works: checks.iter().all(|check| check.status != "wrong"),
         checks,
+    }
+}
+
+/// A capture works without it.
+fn confinement() -> Check {
+    let found = sandbox::describe();
+    let text = format!("{}: {}", found.mechanism, found.text);
+    match found.works {
+        true => Check::ok("sandbox", text),
+        false => Check::warning("sandbox", text),
     }
 }
 

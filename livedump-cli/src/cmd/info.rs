@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `livedump info`: everything a dump says about itself.
 
+use super::Inputs;
 use crate::error::{Error, Outcome};
 use crate::report::{self, DumpHeader, Hex, Info, Memory, Report, Section};
 use crate::vmcore::{Trailer, Vmcore};
@@ -22,7 +23,7 @@ pub struct Args {
 /// # Errors
 /// The file is no dump.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let core = Vmcore::open(&args.file)?;
+    let Inputs { core, .. } = Inputs::open(&args.file, None)?;
     let info = info(&core);
     for note in &info.notes {
         report::note(format_args!("{}: {note}", info.file));
@@ -118,7 +119,7 @@ fn local_time(seconds: u64) -> String {
         .and_then(|s| jiff::Timestamp::from_second(s).ok());
     match time {
         Some(t) => t
-            .to_zoned(jiff::tz::TimeZone::system())
+            .to_zoned(report::time_zone())
             .strftime("%Y-%m-%d %H:%M:%S %z")
             .to_string(),
         None => seconds.to_string(),

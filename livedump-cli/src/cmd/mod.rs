@@ -6,15 +6,19 @@ pub mod dmesg;
 pub mod doctor;
 pub mod estimate;
 pub mod info;
+mod inputs;
 pub mod list;
 pub mod prune;
 pub mod read;
 pub mod save;
+mod sealing;
 pub mod verify;
 pub mod watch;
 
 use crate::args::{Cli, Command};
 use crate::error::{Error, Outcome};
+
+pub use inputs::Inputs;
 
 /// Runs what the command line asks for.
 ///

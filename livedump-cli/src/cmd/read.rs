@@ -7,6 +7,7 @@
 //! ffffffff81cd4c10
 //! ```
 
+use super::Inputs;
 use crate::error::{Error, Outcome, chain};
 use crate::report::{self, Hex, Hexdump, Missing, Report};
 use crate::vmcore::elf::Kernel;
@@ -92,8 +93,9 @@ struct Place {
 /// The file is no dump, or the place no place. Memory that is not in the
 /// dump ends the output and is [`Outcome::Found`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let core = Vmcore::open(&args.file)?;
-    let place = find(args, &core)?;
+    let Inputs { core, kernel } =
+        Inputs::open(&args.file, args.kernel.as_deref())?;
+    let place = find(args, &core, kernel.as_ref())?;
     if args.json {
         return json(args, &core, place);
     }
@@ -172,7 +174,11 @@ fn copy(
     Ok(None)
 }
 
-fn find(args: &Args, core: &Vmcore) -> Result<Place, Error> {
+fn find(
+    args: &Args,
+    core: &Vmcore,
+    kernel: Option<&Kernel>,
+) -> Result<Place, Error> {
     let (base, offset) = match args.place.split_once('+') {
         Some((base, offset)) => match number(offset) {
             Some(n) => (base, n),
@@ -187,10 +193,9 @@ fn find(args: &Args, core: &Vmcore) -> Result<Place, Error> {
             length: args.length.unwrap_or(DEFAULT_LENGTH),
         });
     }
-    let Some(path) = &args.kernel else {
+    let Some(kernel) = kernel else {
         return Err(PlaceError::NoKernel(base.into()).into());
     };
-    let kernel = Kernel::open(path)?;
     let (found, expected) = (kernel.machine(), core.header().machine);
     if found != expected {
         return Err(PlaceError::Machine {
@@ -273,9 +278,10 @@ mod tests {
         let (machine, version) = VERSIONS[2];
         let s = Sample::new(machine, version);
         let core = open(&s.bytes());
-        let kernel = file(&s.kernel());
+        let elf = file(&s.kernel());
+        let kernel = Kernel::open(elf.path()).unwrap();
         let mut args = Args {
-            kernel: Some(kernel.path().to_path_buf()),
+            kernel: Some(elf.path().to_path_buf()),
             raw: false,
             json: false,
             phys: false,
@@ -283,15 +289,15 @@ mod tests {
             place: "hz".into(),
             length: None,
         };
-        let place = find(&args, &core).unwrap();
+        let place = find(&args, &core, Some(&kernel)).unwrap();
         assert_eq!((place.at, place.length), (s.base(), 4));
         args.place = "allproc+4".into();
-        let place = find(&args, &core).unwrap();
+        let place = find(&args, &core, Some(&kernel)).unwrap();
         assert_eq!((place.at, place.length), (s.base() + 12, 4));
         args.place = "nosuch".into();
-        assert!(find(&args, &core).is_err());
+        assert!(find(&args, &core, Some(&kernel)).is_err());
         args.place = "hz+x".into();
-        assert!(find(&args, &core).is_err());
+        assert!(find(&args, &core, Some(&kernel)).is_err());
 
         let at = s.base() + 0x1000;
         let place = Place { symbol: None, at, length: 1 << 40 };

@@ -7,15 +7,18 @@
 mod copy;
 mod saved;
 
+use super::sealing::Fault;
 use crate::crashdir::{self, CrashDir};
 use crate::dumpdev::{self, DumpDev};
 use crate::error::Outcome;
 use crate::report::{Report, note};
+use crate::sandbox::{self, Purpose, Role};
 use crate::signals::Signals;
 use copy::Save;
 use nix::sys::signal::Signal;
 use saved::Saved;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 /// What `save` is told.
@@ -39,6 +42,9 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     pub maxdumps: Option<u32>,
+    /// Leave no seal.N, the digests that verify checks
+    #[arg(long)]
+    pub no_seal: bool,
     /// Say nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
@@ -86,6 +92,15 @@ pub enum Error {
     Output(#[from] io::Error),
 }
 
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Stopped(signal) => Self::Stopped(signal),
+            Fault::CrashDir(e) => Self::CrashDir(e),
+        }
+    }
+}
+
 /// Saves a dump.
 ///
 /// # Errors
@@ -98,6 +113,15 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         true => None,
         false => Some(CrashDir::open(&args.directory)?),
     };
+    let purpose = match args.check || args.keep {
+        true => Purpose::Read,
+        false => Purpose::Update,
+    };
+    let mut files = vec![(device.file().as_fd(), purpose)];
+    let opened = directory.as_ref().map(CrashDir::descriptor);
+    files.extend(opened.map(|fd| (fd, Purpose::Directory)));
+    // Where the kernel cannot, `livedump doctor` says so.
+    let _ = sandbox::enter(Role::Writer, &files);
     let found = match device.find(args.force) {
         Ok(found) => found,
         Err(e) if e.is_nothing() => {

@@ -5,9 +5,13 @@
 //! that lose nothing, such as the garbage which stock kernels leave in the
 //! bitset's padding; `--strict` lets them count.
 
+mod seal;
+
+use super::Inputs;
+use super::inputs::Opened;
 use crate::error::{Error, Outcome};
-use crate::report::{Report, Verify};
-use crate::vmcore::{Vmcore, elf::Kernel};
+use crate::report::{Report, Verify, note};
+use memdev::kerneldump::Compression;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
@@ -17,6 +21,9 @@ pub struct Args {
     /// The kernel that was running: walk the dump's lists with its symbols
     #[arg(short, long, value_name = "KERNEL")]
     pub kernel: Option<PathBuf>,
+    /// The seal; by default the seal.N beside the dump, if there is one
+    #[arg(long, value_name = "SEAL")]
+    pub seal: Option<PathBuf>,
     /// Exit with 1 for warnings too
     #[arg(long)]
     pub strict: bool,
@@ -33,10 +40,25 @@ pub struct Args {
 /// # Errors
 /// The file is no dump, or the kernel no kernel.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let core = Vmcore::open(&args.file)?;
-    let kernel = args.kernel.as_deref().map(Kernel::open).transpose()?;
     let threads = available_parallelism().map_or(1, |n| n.get().min(16));
-    let verdict = core.verify(kernel.as_ref(), threads);
+    let sealed = seal::open(&args.file, args.seal.as_deref())?;
+    let opened = Opened::open(&args.file, args.kernel.as_deref(), sealed)?;
+    let sealed = opened
+        .seal
+        .as_ref()
+        .map(|sealed| seal::check(&opened.dump, sealed, threads));
+    let Inputs { core, kernel } = opened.read().inspect_err(|_| {
+        // Of a file that cannot be read at all it is the only thing to say.
+        for finding in sealed.iter().flat_map(|s| s.findings(None)) {
+            note(format_args!("{}: {}", args.file.display(), finding.text));
+        }
+    })?;
+    let mut verdict = core.verify(kernel.as_ref(), threads);
+    if let Some(sealed) = &sealed {
+        let plain = core.compression() == Compression::None;
+        let layout = plain.then(|| core.layout());
+        verdict.add_seal(sealed.findings(layout), sealed.holds);
+    }
     let file = args.file.display().to_string();
     let kernel = kernel.map(|k| k.path().to_string());
     let report = Verify::new(file, kernel, &verdict);
@@ -58,6 +80,7 @@ mod tests {
         let (dump, kernel) = (file(&s.bytes()), file(&s.kernel()));
         let args = Args {
             kernel: Some(kernel.path().to_path_buf()),
+            seal: None,
             strict,
             json: true,
             file: dump.path().to_path_buf(),

@@ -172,6 +172,7 @@ fn what(args: &Args) -> capture::Args {
         kernel: args.kernel.clone(),
         level: args.level,
         workers: args.workers,
+        no_seal: false,
         json: false,
     }
 }

@@ -56,7 +56,7 @@ pub fn info_text(
     line("Dump Length", &h.dumplength.to_string());
     line("Blocksize", &h.blocksize.to_string());
     line("Compression", h.compression.name());
-    line("Dumptime", &dumptime(h.dumptime, &TimeZone::system()));
+    line("Dumptime", &dumptime(h.dumptime, &crate::report::time_zone()));
     line("Hostname", &one_line(h.hostname));
     line("Magic", &one_line(h.magic.text()));
     line("Version String", &lines(h.versionstring));

@@ -43,7 +43,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::sys::statvfs::fstatvfs;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -155,6 +155,12 @@ impl CrashDir {
             }
         })?;
         Ok(Self { fd, path: path.into() })
+    }
+
+    /// Its descriptor, for who limits what may be done with it.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// A name in the directory, for people.

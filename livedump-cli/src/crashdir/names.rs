@@ -39,17 +39,20 @@ pub enum Side {
     Kernel,
     /// `key.N`: the key of an encrypted dump, itself encrypted.
     Key,
+    /// `seal.N`: digests of the dump.
+    Seal,
 }
 
 impl Side {
     /// All of them.
-    pub(super) const ALL: [Self; 2] = [Self::Kernel, Self::Key];
+    pub(super) const ALL: [Self; 3] = [Self::Kernel, Self::Key, Self::Seal];
 
     /// Its name.
     pub(super) fn name(self, n: u32) -> String {
         let stem = match self {
             Self::Kernel => "kernel",
             Self::Key => "key",
+            Self::Seal => "seal",
         };
         format!("{stem}.{n}")
     }
@@ -82,8 +85,10 @@ pub(super) fn dumps(n: &str) -> Vec<String> {
 
 /// Every name that a dump with this number (or `last`) may have left.
 pub(super) fn set(n: &str) -> Vec<String> {
-    let mut names =
-        vec![format!("info.{n}"), format!("kernel.{n}"), format!("key.{n}")];
+    let mut names: Vec<_> = ["info", "kernel", "key", "seal"]
+        .iter()
+        .map(|stem| format!("{stem}.{n}"))
+        .collect();
     names.extend(dumps(n));
     names
 }

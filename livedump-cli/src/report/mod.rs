@@ -9,6 +9,7 @@ mod json;
 mod read;
 mod table;
 mod text;
+mod time;
 mod verify;
 
 pub use dmesg::{Dmesg, lines};
@@ -17,6 +18,7 @@ pub use json::Hex;
 pub use read::{Missing, Read};
 pub use table::Table;
 pub use text::{Hexdump, escape, human};
+pub use time::{prepare_time_zone, time_zone};
 pub use verify::{Check, Verify};
 
 use serde::Serialize;

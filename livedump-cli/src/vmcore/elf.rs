@@ -99,6 +99,14 @@ impl Kernel {
     /// It is not a little-endian 64-bit ELF file of a machine known here, or
     /// has no symbols.
     pub fn open(path: &Path) -> Result<Self, ElfError> {
+        Self::from_file(Self::open_file(path)?, path)
+    }
+
+    /// Opens the file of a kernel and does not look into it yet.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is no plain file.
+    pub fn open_file(path: &Path) -> Result<File, ElfError> {
         let path_text = path.display().to_string();
         let io = |source| ElfError::Io { path: path_text.clone(), source };
         let meta = std::fs::metadata(path).map_err(io)?;
@@ -108,10 +116,20 @@ impl Kernel {
                 what: "not a regular file".into(),
             });
         }
-        let file = File::open(path).map_err(io)?;
-        let file = Plain::new(Arc::new(file), meta.len());
+        File::open(path).map_err(io)
+    }
+
+    /// The same for a file that is open already; `path` is what to call it.
+    ///
+    /// # Errors
+    /// It is no kernel that is read here.
+    pub fn from_file(file: File, path: &Path) -> Result<Self, ElfError> {
+        let path = path.display().to_string();
+        let io = |source| ElfError::Io { path: path.clone(), source };
+        let len = file.metadata().map_err(io)?.len();
+        let file = Plain::new(Arc::new(file), len);
         let mut kernel = Self {
-            path: path_text,
+            path,
             file,
             machine: Machine::Amd64,
             sections: Vec::new(),

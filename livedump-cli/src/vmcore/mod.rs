@@ -95,6 +95,14 @@ impl Vmcore {
     /// # Errors
     /// It is not a minidump that is read here.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::from_file(probe::open(path)?, path)
+    }
+
+    /// Opens the file of a dump and does not look into it yet.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is no plain file.
+    pub fn open_file(path: &Path) -> Result<File, OpenError> {
         probe::open(path)
     }
 

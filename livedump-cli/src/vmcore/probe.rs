@@ -81,14 +81,15 @@ pub enum OpenError {
     },
 }
 
-pub(super) fn open(path: &Path) -> Result<Vmcore, OpenError> {
+/// The file alone, not looked into.
+pub(super) fn open(path: &Path) -> Result<File, OpenError> {
     let name = path.display().to_string();
     let io = |source| OpenError::Io { path: name.clone(), source };
     // Before opening: a FIFO would wait for its writer.
     if !std::fs::metadata(path).map_err(io)?.is_file() {
         return Err(OpenError::NotRegular { path: name });
     }
-    open_file(File::open(path).map_err(io)?, path)
+    File::open(path).map_err(io)
 }
 
 pub(super) fn open_file(file: File, path: &Path) -> Result<Vmcore, OpenError> {

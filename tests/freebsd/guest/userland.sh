@@ -90,7 +90,7 @@ take() {
 
 # remove: the last dump
 remove() {
-	rm -f $crash/livecore.$n* $crash/info.$n
+	rm -f $crash/livecore.$n* $crash/info.$n $crash/seal.$n
 }
 
 # three KIND COMMAND...: plain, gzip, zstd, by letters.
@@ -152,7 +152,7 @@ asked() {
 	wait $!
 	expect "SIGINFO: exit status" $? 0
 	said SIGINFO "writing data pages: .* %"
-	rm -f $crash/livecore.[0-9]* $crash/info.[0-9]*
+	rm -f $crash/livecore.[0-9]* $crash/info.[0-9]* $crash/seal.[0-9]*
 }
 
 # full CASE OPTION: a dump that fills /tmp/small, and goes again.

@@ -51,8 +51,12 @@ fn parse(text: &str) -> Result<Fields, String> {
         fields.insert(label, value[..end].into());
         rest = &value[end + 1..];
     }
+    // Ours names its digests in one more line.
+    let seal = rest.strip_prefix("  Seal: seal.").map(str::trim_end);
+    let sealed = seal.is_some_and(|n| n.parse::<u32>().is_ok());
     match rest {
         "" => Ok(fields),
+        _ if sealed => Ok(fields),
         rest => Err(format!("{rest:?} at its end")),
     }
 }

@@ -15,6 +15,7 @@ pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) file: PathBuf,
     pub(in crate::cmd) info: Option<PathBuf>,
     pub(in crate::cmd) kernel: Option<PathBuf>,
+    pub(in crate::cmd) seal: Option<PathBuf>,
     pub(in crate::cmd) machine: String,
     pub(in crate::cmd) architecture: String,
     pub(in crate::cmd) hostname: String,

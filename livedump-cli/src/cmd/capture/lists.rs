@@ -9,7 +9,7 @@ use crate::vmcore::elf::Kernel;
 use crate::vmcore::{Status, Vmcore};
 use memdev::kerneldump::Compression;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -22,11 +22,25 @@ pub(in crate::cmd) struct Lists {
     pub(in crate::cmd) unchecked: Vec<String>,
 }
 
+/// The file of a kernel, opened before, or why it could not be.
+pub(super) type KernelFile = (PathBuf, Result<File, String>);
+
 /// Walks those of a file, with the kernel that is running.
-pub(super) fn walk(file: &File, path: &Path, kernel: Option<&Path>) -> Lists {
+pub(super) fn walk(
+    file: &File,
+    path: &Path,
+    kernel: Option<&KernelFile>,
+) -> Lists {
     let opened = file.try_clone().ok();
+    let kernel = kernel.map(|(path, file)| {
+        move || {
+            let file = file.as_ref().map_err(Clone::clone)?;
+            let file = file.try_clone().map_err(|e| e.to_string())?;
+            Kernel::from_file(file, path).map_err(|e| chain(&e))
+        }
+    });
     match opened.and_then(|file| Vmcore::from_file(file, path).ok()) {
-        Some(core) => walk_core(&core, kernel),
+        Some(core) => walk_with(&core, kernel),
         // Said already where its structure was looked at.
         None => Lists::default(),
     }
@@ -34,6 +48,14 @@ pub(super) fn walk(file: &File, path: &Path, kernel: Option<&Path>) -> Lists {
 
 /// Walks those of a dump.
 pub(in crate::cmd) fn walk_core(core: &Vmcore, kernel: Option<&Path>) -> Lists {
+    let open = |path| Kernel::open(path).map_err(|e| chain(&e));
+    walk_with(core, kernel.map(|path| move || open(path)))
+}
+
+fn walk_with(
+    core: &Vmcore,
+    kernel: Option<impl FnOnce() -> Result<Kernel, String>>,
+) -> Lists {
     let skip = |why: String| Lists {
         unchecked: vec![format!(
             "whether the dump is complete was not checked: {why}"
@@ -49,9 +71,9 @@ pub(in crate::cmd) fn walk_core(core: &Vmcore, kernel: Option<&Path>) -> Lists {
         let why = "it is compressed without an index (livedump verify -k)";
         return skip(why.into());
     }
-    let kernel = match Kernel::open(kernel) {
+    let kernel = match kernel() {
         Ok(kernel) => kernel,
-        Err(e) => return skip(chain(&e)),
+        Err(why) => return skip(why),
     };
     let verdict = core.verify_lists_only(&kernel);
     let wrong = verdict.findings.iter().filter(|f| f.status == Status::Wrong);

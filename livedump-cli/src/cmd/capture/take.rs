@@ -3,6 +3,7 @@
 //! nothing is dumped that could not be named or has no room, and nothing is
 //! named that was not checked.
 
+use super::around::Around;
 use super::captured::Captured;
 use super::check::{self, Checked};
 use super::limit::FileSizeLimit;
@@ -10,6 +11,7 @@ use super::lists::{self, Lists};
 use super::progress::Progress;
 use super::watch::{Stop, watched};
 use super::{Args, Error};
+use crate::cmd::sealing;
 use crate::crashdir::{
     CrashDir, Finished, Saved, Side, Status, Stem, Step, Temp, info_text,
 };
@@ -30,6 +32,7 @@ pub(super) struct Capture<'a> {
     pub(super) args: &'a Args,
     pub(super) device: &'a dyn Device,
     pub(super) directory: &'a CrashDir,
+    pub(super) around: Around,
 }
 
 /// What the request answered.
@@ -69,7 +72,7 @@ impl Capture<'_> {
                 self.args.maxdumps,
                 Stem::Livecore,
                 self.compression(),
-                elf.is_some().then_some(Side::Kernel).as_slice(),
+                &self.sides(elf.is_some()),
             )?;
             let kernel = match elf {
                 Some(_) => Some(self.directory.temp()?),
@@ -89,7 +92,17 @@ impl Capture<'_> {
         if let (Some(temp), Some(elf)) = (&mut kernel, &elf) {
             temp.write_all(elf)?;
         }
-        let saved = self.finish(dump, kernel, &checked, &problems, signals)?;
+        let mut sides: Vec<_> =
+            kernel.map(|temp| (Side::Kernel, temp)).into_iter().collect();
+        let mut unsealed = None;
+        if !self.args.no_seal {
+            match sealing::seal(self.directory, &dump, signals)? {
+                Ok(temp) => sides.push((Side::Seal, temp)),
+                Err(why) => unsealed = Some(why),
+            }
+        }
+        let saved = self.finish(dump, sides, &checked, &problems, signals)?;
+        problems.extend(unsealed);
         let mut it = self.report(saved, &checked, &dumped, started.elapsed());
         it.problems.splice(0..0, problems);
         it.complete = it.problems.is_empty();
@@ -101,17 +114,21 @@ impl Capture<'_> {
     /// Walks the dump's lists. That a dump of the stock facility has all the
     /// pages it says it has does not make it complete.
     fn lists(&self, dump: &Temp<'_>, ours: bool) -> Lists {
-        let kernel = match &self.args.kernel {
-            Some(kernel) => Some(kernel.clone()),
-            None => self.device.kernel_path(),
-        };
-        let lists = lists::walk(dump.file(), &dump.path(), kernel.as_deref());
+        let kernel = self.around.kernel.as_ref();
+        let lists = lists::walk(dump.file(), &dump.path(), kernel);
         for text in &lists.unchecked {
             if self.args.verbose || !ours && !self.args.quiet {
                 note(text);
             }
         }
         lists
+    }
+
+    /// The files that will stand beside the dump.
+    fn sides(&self, kernel: bool) -> Vec<Side> {
+        let kernel = kernel.then_some(Side::Kernel);
+        let seal = (!self.args.no_seal).then_some(Side::Seal);
+        kernel.into_iter().chain(seal).collect()
     }
 
     fn kernel_elf(&self) -> Result<Option<Vec<u8>>, Error> {
@@ -225,7 +242,7 @@ impl Capture<'_> {
                 .unwrap_or(u64::MAX)
                 .saturating_add(HEADER_SIZE as u64),
             None if self.compression() != Compression::None => block,
-            None => self.device.wired_bytes().unwrap_or(block),
+            None => self.around.wired.unwrap_or(block),
         };
         match dumpextent {
             Some(extent) => self.say(&format!(
@@ -273,7 +290,7 @@ impl Capture<'_> {
     fn finish(
         &self,
         dump: Temp<'_>,
-        kernel: Option<Temp<'_>>,
+        sides: Vec<(Side, Temp<'_>)>,
         checked: &Checked,
         problems: &[String],
         signals: &Signals,
@@ -282,17 +299,20 @@ impl Capture<'_> {
             [] => Status::Good,
             _ => Status::Bad,
         };
+        let sealed = sides.iter().any(|(side, _)| *side == Side::Seal);
         let info = |number| {
-            info_text(&checked.bytes, self.device.name(), number, status)
-                .unwrap_or_else(|e| format!("{e}\n"))
+            let name = self.device.name();
+            let mut text = info_text(&checked.bytes, name, number, status)
+                .unwrap_or_else(|e| format!("{e}\n"));
+            if sealed {
+                text.push_str(&sealing::line(number));
+            }
+            text
         };
         let it = Finished {
             dump,
             stem: Stem::Livecore,
-            sides: kernel
-                .map(|temp| (Side::Kernel, temp))
-                .into_iter()
-                .collect(),
+            sides,
             compression: checked.compression,
             sound: problems.is_empty(),
             maxdumps: self.args.maxdumps,
@@ -334,6 +354,7 @@ impl Capture<'_> {
             file: path(&saved.dump),
             info: saved.info.as_deref().map(path),
             kernel: saved.side(Side::Kernel).map(path),
+            seal: saved.side(Side::Seal).map(path),
             machine: self.device.name().into(),
             architecture: field(|h| clean(h.architecture)),
             hostname: field(|h| clean(h.hostname)),

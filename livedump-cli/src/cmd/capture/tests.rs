@@ -79,7 +79,8 @@ fn take_with(
 ) -> Result<Captured, Error> {
     check_usage(args)?;
     let directory = CrashDir::open(&args.directory).unwrap();
-    Capture { args, device, directory: &directory }.take(signals)
+    let around = Around::look(args, device);
+    Capture { args, device, directory: &directory, around }.take(signals)
 }
 
 fn take(device: &dyn Device, args: &Args) -> Result<Captured, Error> {
@@ -116,7 +117,7 @@ fn each_codec_leaves_a_sound_dump_beside_the_older_one() {
         );
         let info = fs::read_to_string(report.info.unwrap()).unwrap();
         assert!(info.contains(&format!("  Bounds: {n}\n")), "{info}");
-        assert!(info.ends_with("  Dump Status: good\n"), "{info}");
+        assert!(info.contains("\n  Dump Status: good\n"), "{info}");
         let link = tmp.path().join(name.replace(&n.to_string(), "last"));
         assert_eq!(fs::read_link(link).unwrap(), Path::new(name));
     }
@@ -136,6 +137,7 @@ fn the_report_has_its_documented_keys() {
         "file",
         "info",
         "kernel",
+        "seal",
         "machine",
         "architecture",
         "hostname",
@@ -380,7 +382,7 @@ fn a_dump_whose_lists_do_not_walk_is_called_bad() {
     let it = take(&stock(|_| {}), &words("", &kernel)).unwrap();
     assert_eq!((it.lists, it.complete), (Some(false), false), "{it:?}");
     let info = fs::read_to_string(it.info.unwrap()).unwrap();
-    assert!(info.ends_with("  Dump Status: bad\n"), "{info}");
+    assert!(info.contains("\n  Dump Status: bad\n"), "{info}");
     // What was not looked at is said, and is no fault of the dump's.
     for (codec, file) in [("-z", kernel.as_path()), ("", tmp.path())] {
         let it = take(&stock(|_| {}), &words(codec, file)).unwrap();
@@ -429,7 +431,7 @@ fn a_dump_that_contradicts_itself_is_kept_and_called_bad() {
     assert!(!report.complete);
     assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
     let info = fs::read_to_string(report.info.unwrap()).unwrap();
-    assert!(info.ends_with("  Dump Status: bad\n"), "{info}");
+    assert!(info.contains("\n  Dump Status: bad\n"), "{info}");
 }
 
 #[test]

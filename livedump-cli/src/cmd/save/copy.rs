@@ -3,6 +3,7 @@
 
 use super::saved::Saved;
 use super::{Args, Error};
+use crate::cmd::sealing;
 use crate::crashdir::{
     CrashDir, Finished, Side, Status, Stem, Step, Temp, info_text,
 };
@@ -29,6 +30,8 @@ impl Save<'_> {
         let found = self.found;
         let (stem, compression) = (self.stem(), found.compression());
         let key_side = found.key().map(|_| Side::Key);
+        let seal_side = (!self.args.no_seal).then_some(Side::Seal);
+        let names: Vec<_> = key_side.into_iter().chain(seal_side).collect();
         let (mut dump, key) = {
             let _lock = self.directory.lock()?;
             self.directory.remove_stale()?;
@@ -36,7 +39,7 @@ impl Save<'_> {
                 self.args.maxdumps,
                 stem,
                 compression,
-                key_side.as_slice(),
+                &names,
             )?;
             let key = match key_side {
                 Some(_) => Some(self.directory.temp()?),
@@ -51,14 +54,27 @@ impl Save<'_> {
             temp.write_all(key)?;
             sides.push((Side::Key, temp));
         }
+        let mut unsealed = None;
+        if seal_side.is_some() {
+            match sealing::seal(self.directory, &dump, signals)? {
+                Ok(temp) => sides.push((Side::Seal, temp)),
+                Err(why) => unsealed = Some(why),
+            }
+        }
+        let sealed = unsealed.is_none() && seal_side.is_some();
         let status = match found.problems() {
             [] => Status::Good,
             _ => Status::Bad,
         };
         let device = self.args.device.to_string_lossy();
         let info = |number| {
-            info_text(found.header(), &device, number, status)
-                .unwrap_or_else(|e| format!("{e}\n"))
+            let header = found.header();
+            let mut text = info_text(header, &device, number, status)
+                .unwrap_or_else(|e| format!("{e}\n"));
+            if sealed {
+                text.push_str(&sealing::line(number));
+            }
+            text
         };
         let it = Finished {
             dump,
@@ -86,6 +102,9 @@ impl Save<'_> {
         };
         let mut saved = Saved::seen(self.args, found);
         saved.named(self.directory, &finished);
+        if let Some(why) = unsealed {
+            saved.problem(why);
+        }
         // A dump whose key, or whose place on disk, is not certain is still
         // needed where it is.
         if finished.problems.is_empty() && !self.args.keep {

@@ -22,6 +22,7 @@ pub(super) struct Saved {
     file: Option<PathBuf>,
     info: Option<PathBuf>,
     key: Option<PathBuf>,
+    seal: Option<PathBuf>,
     /// "kernel" or "text".
     kind: Option<&'static str>,
     compression: Option<&'static str>,
@@ -74,6 +75,7 @@ impl Saved {
         self.file = Some(dir.path(&it.dump));
         self.info = it.info.as_deref().map(|name| dir.path(name));
         self.key = it.side(Side::Key).map(|name| dir.path(name));
+        self.seal = it.side(Side::Seal).map(|name| dir.path(name));
         for problem in &it.problems {
             self.problem(chain(problem));
         }

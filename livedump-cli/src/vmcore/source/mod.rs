@@ -17,6 +17,7 @@ mod unit;
 pub use plain::Plain;
 pub use seekable::Seekable;
 pub use sequential::Sequential;
+pub use spool::reserve as reserve_spool;
 pub use unit::Codec;
 pub(crate) use unit::is_zstd;
 

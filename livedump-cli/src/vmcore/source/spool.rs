@@ -9,6 +9,17 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Made while files may still be opened, for a source that is not yet there.
+static RESERVED: Mutex<Option<Spool>> = Mutex::new(None);
+
+/// Makes the temporary file that the next source may need. That it cannot be
+/// made is said where it is needed.
+pub fn reserve() {
+    let spool = Spool::create().ok();
+    *RESERVED.lock().unwrap_or_else(PoisonError::into_inner) = spool;
+}
 
 #[derive(Debug)]
 pub(super) struct Spool {
@@ -19,6 +30,12 @@ pub(super) struct Spool {
 
 impl Spool {
     pub(super) fn new() -> Result<Self, SourceError> {
+        let mut reserved =
+            RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+        reserved.take().map_or_else(Self::create, Ok)
+    }
+
+    fn create() -> Result<Self, SourceError> {
         let dir = std::env::temp_dir();
         let directory = dir.display().to_string();
         match unnamed(&dir) {

@@ -13,6 +13,9 @@ mod tables;
 use super::Vmcore;
 use super::elf::Kernel;
 
+/// What no checksum covers begins like this.
+const FLIPPED: &str = "flipped bits";
+
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
@@ -70,6 +73,15 @@ impl Verdict {
 
     fn skip(&mut self, text: impl Into<String>) {
         self.unchecked.push(text.into());
+    }
+
+    /// Adds what a look at the dump's seal found; one that holds covers what
+    /// the dump's own checksums leave open.
+    pub fn add_seal(&mut self, findings: Vec<Finding>, holds: bool) {
+        self.findings.extend(findings);
+        if holds {
+            self.unchecked.retain(|text| !text.starts_with(FLIPPED));
+        }
     }
 
     /// How many checks ended like this.

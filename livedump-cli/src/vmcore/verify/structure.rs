@@ -3,7 +3,7 @@
 
 use super::super::source::Check;
 use super::super::{Pages, Vmcore};
-use super::Verdict;
+use super::{FLIPPED, Verdict};
 use crate::error::chain;
 use memdev::addr::{PAGE_SIZE, round_page};
 use memdev::bitset::words_for;
@@ -112,7 +112,9 @@ impl Vmcore {
         }
         if plain {
             v.ok("data", format!("all {bytes} bytes can be read"));
-            v.skip("flipped bits in data pages: a plain dump has no checksums");
+            v.skip(format!(
+                "{FLIPPED} in data pages: a plain dump has no checksums"
+            ));
         } else {
             let name = self.compression().name();
             v.ok(
@@ -123,10 +125,9 @@ impl Vmcore {
                 ),
             );
             if checked < units {
-                v.skip(
-                    "flipped bits in parts that carry no checksum of their \
-                     own",
-                );
+                v.skip(format!(
+                    "{FLIPPED} in parts that carry no checksum of their own"
+                ));
             }
         }
         Some(bytes)

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A dump held against its seal.
+
+use crate::error::{Error, chain};
+use crate::seal::Seal;
+use crate::vmcore::{Finding, Status};
+use memdev::minidump::Layout;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+const CHECK: &str = "seal";
+/// How many damaged places are told one by one.
+const MAX_TOLD: usize = 8;
+
+/// Opens the seal that was named, or the one beside the dump if there is one.
+pub(super) fn open(
+    dump: &Path,
+    named: Option<&Path>,
+) -> Result<Option<File>, Error> {
+    let Some(path) = named.map(Path::to_path_buf).or_else(|| beside(dump))
+    else {
+        return Ok(None);
+    };
+    let failed = |source| Error::Seal { path: path.clone(), source };
+    match std::fs::metadata(&path) {
+        // Before opening: a FIFO would wait for its writer.
+        Ok(meta) if !meta.is_file() => {
+            Err(failed(io::Error::other("not a regular file")))
+        }
+        Ok(_) => File::open(&path).map(Some).map_err(failed),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {
+            Ok(None)
+        }
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// `seal.N` of `livecore.N.zst`, and `seal.last` of `livecore.last.zst`.
+fn beside(dump: &Path) -> Option<PathBuf> {
+    let name = dump.file_name()?.to_str()?;
+    let name = [".gz", ".zst"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .unwrap_or(name);
+    let (stem, n) = name.rsplit_once('.')?;
+    let stems = ["livecore", "vmcore", "vmcore_encrypted", "textdump.tar"];
+    let number = !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
+    let ours = stems.contains(&stem) && (number || n == "last");
+    ours.then(|| dump.with_file_name(format!("seal.{n}")))
+}
+
+/// What holding `dump` against `seal` finds.
+pub(super) fn check(dump: &File, seal: &File, threads: usize) -> Checked {
+    let seal = match Seal::read(seal) {
+        Ok(seal) => seal,
+        Err(e) => return Checked::failed(chain(&e)),
+    };
+    let damage = match seal.check(dump, threads) {
+        Ok(damage) => damage,
+        Err(e) => return Checked::failed(chain(&e)),
+    };
+    let length = damage.length.map(|now| {
+        format!("the file has {now} bytes, {} were sealed", seal.size())
+    });
+    if damage.is_none() {
+        let (size, parts) = (seal.size(), seal.parts());
+        return Checked {
+            holds: true,
+            text: Some(format!(
+                "{size} bytes in {parts} parts are as they were sealed"
+            )),
+            damaged: Vec::new(),
+        };
+    }
+    Checked { holds: false, text: length, damaged: damage.parts }
+}
+
+/// What came of it.
+pub(super) struct Checked {
+    pub(super) holds: bool,
+    text: Option<String>,
+    damaged: Vec<Range<u64>>,
+}
+
+impl Checked {
+    fn failed(why: String) -> Self {
+        let text = Some(format!("the seal cannot be used: {why}"));
+        Self { holds: false, text, damaged: Vec::new() }
+    }
+
+    /// As findings; with a layout, damage is told by section.
+    pub(super) fn findings(&self, layout: Option<&Layout>) -> Vec<Finding> {
+        let status = if self.holds { Status::Ok } else { Status::Wrong };
+        let told = self.damaged.iter().take(MAX_TOLD).map(|range| {
+            let last = range.end.saturating_sub(1);
+            let within = match layout {
+                Some(layout) => format!(" ({})", sections(layout, range)),
+                None => String::new(),
+            };
+            format!(
+                "bytes {} to {last}{within} are not as they were sealed",
+                range.start
+            )
+        });
+        let more = self.damaged.len().saturating_sub(MAX_TOLD);
+        let more = (more > 0).then(|| format!("and {more} more places"));
+        let texts = self.text.iter().cloned().chain(told).chain(more);
+        texts.map(|text| Finding { check: CHECK, status, text }).collect()
+    }
+}
+
+/// The sections of an uncompressed dump that a range has a part in.
+fn sections(layout: &Layout, range: &Range<u64>) -> String {
+    let starts = [
+        ("header", 0),
+        ("msgbuf", layout.msgbuf),
+        ("dump_avail", layout.dump_avail),
+        ("bitmap", layout.bitmap),
+        ("pmap", layout.pmap),
+        ("pages", layout.pages),
+    ];
+    let ends = starts.iter().skip(1).map(|s| s.1).chain([u64::MAX]);
+    let within = starts.iter().zip(ends).filter(|((_, start), end)| {
+        start < end && *start < range.end && range.start < *end
+    });
+    let names: Vec<_> = within.map(|((name, _), _)| *name).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seal_is_looked_for_beside_dumps() {
+        for (dump, seal) in [
+            ("livecore.3", Some("seal.3")),
+            ("/var/crash/livecore.12.zst", Some("/var/crash/seal.12")),
+            ("d/vmcore.0.gz", Some("d/seal.0")),
+            ("vmcore_encrypted.0", Some("seal.0")),
+            ("textdump.tar.7", Some("seal.7")),
+            ("livecore.last.gz", Some("seal.last")),
+            ("livecore", None),
+            ("livecore.", None),
+            ("livecore.x", None),
+            ("livecore.3.bak", None),
+            ("mylivecore.3", None),
+            ("info.3", None),
+            ("/", None),
+        ] {
+            let found = beside(Path::new(dump));
+            assert_eq!(found.as_deref(), seal.map(Path::new), "{dump}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the tool can do after it has opened its files: little. A dump comes
+//! from another machine and may mean harm, and whoever takes one is root.
+//!
+//! ```text
+//!           opens, then             keeps
+//!  reader   the dump, the kernel    reading them; standard streams
+//!  writer   the device, the         the three requests, or reading and
+//!           crash directory         clearing a dump; files in the directory
+//! ```
+//!
+//! On FreeBSD that is capability mode, with each descriptor limited to the
+//! rights and requests it needs; on Linux landlock, and seccomp for readers.
+//! Where the kernel has none of it everything works as before; [`describe`]
+//! says so, and so does `livedump doctor`.
+//!
+//! Nothing is opened by its path afterwards. What would be, the temporary
+//! file for unpacking and the time zone, is fetched by [`enter`].
+
+#[cfg_attr(target_os = "freebsd", path = "sandbox/freebsd.rs")]
+#[cfg_attr(target_os = "linux", path = "sandbox/linux.rs")]
+#[cfg_attr(
+    not(any(target_os = "freebsd", target_os = "linux")),
+    path = "sandbox/none.rs"
+)]
+mod host;
+
+use serde::Serialize;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Who is confined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Reads files that may mean harm and writes to standard streams.
+    Reader,
+    /// Writes files into a directory.
+    Writer,
+}
+
+/// What a descriptor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A file to be read.
+    Read,
+    /// A dump device, whose header may be cleared.
+    Update,
+    /// The node that takes the three requests, and nothing else.
+    Requests,
+    /// A directory; files in it are made, read, written, renamed, removed.
+    Directory,
+}
+
+/// What came of [`enter`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// As it should be.
+    Confined,
+    /// The kernel has not all of it, or nothing.
+    Not(String),
+    /// Nobody has called [`arm`].
+    Unarmed,
+}
+
+/// What this host has, for `livedump doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Confinement {
+    /// "capsicum", "landlock and seccomp", or "none".
+    pub mechanism: &'static str,
+    /// Whether it works here.
+    pub works: bool,
+    /// In words: what is confined, or why it is not.
+    pub text: String,
+}
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+
+/// Lets [`enter`] do what it says. Only a program whose one job is one
+/// command calls this: there is no way back.
+pub fn arm() {
+    ARMED.store(true, Ordering::SeqCst);
+}
+
+/// Gives up everything but these descriptors and the standard streams; for
+/// this thread, those it will start and, on FreeBSD, the process.
+pub fn enter(role: Role, files: &[(BorrowedFd<'_>, Purpose)]) -> Entered {
+    if !ARMED.load(Ordering::SeqCst) {
+        return Entered::Unarmed;
+    }
+    crate::report::prepare_time_zone();
+    crate::vmcore::source::reserve_spool();
+    match host::enter(role, files) {
+        Ok(()) => Entered::Confined,
+        Err(why) => Entered::Not(why),
+    }
+}
+
+/// How far this host lets the tool be confined.
+#[must_use]
+pub fn describe() -> Confinement {
+    host::describe()
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! capsicum(4): rights(4) of each descriptor, then cap_enter(2). What
+//! savecore.c does with its directory and device, without casper: everything
+//! is open before.
+
+use super::{Confinement, Purpose, Role};
+use capsicum::{CapRights, FileRights, IoctlsBuilder, Right};
+use memdev::ioctl::{MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS};
+use nix::libc;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// What a directory needs; files that are opened in it have no more.
+const DIRECTORY: [Right; 18] = [
+    Right::Create,
+    Right::Fcntl,
+    Right::Flock,
+    Right::Fpathconf,
+    Right::Fstat,
+    Right::Fstatat,
+    Right::Fstatfs,
+    Right::Fsync,
+    Right::Ftruncate,
+    Right::Lookup,
+    Right::Pread,
+    Right::Pwrite,
+    Right::RenameatSource,
+    Right::RenameatTarget,
+    Right::Seek,
+    Right::Symlinkat,
+    Right::Unlinkat,
+    Right::Futimes,
+];
+const READ: [Right; 3] = [Right::Pread, Right::Seek, Right::Fstat];
+const UPDATE: [Right; 5] =
+    [Right::Pread, Right::Pwrite, Right::Seek, Right::Fstat, Right::Fsync];
+
+pub(super) fn enter(
+    _role: Role,
+    files: &[(BorrowedFd<'_>, Purpose)],
+) -> Result<(), String> {
+    let said = |what: &str| {
+        let what = what.to_string();
+        move |e: io::Error| format!("not confined: {what}: {e}")
+    };
+    for (fd, purpose) in files {
+        limit(fd, *purpose).map_err(said("limiting a descriptor"))?;
+    }
+    streams().map_err(said("limiting the standard streams"))?;
+    capsicum::enter().map_err(said("entering capability mode"))
+}
+
+fn limit(fd: &BorrowedFd<'_>, purpose: Purpose) -> io::Result<()> {
+    match purpose {
+        Purpose::Read => allow(fd, &READ),
+        Purpose::Update => allow(fd, &UPDATE),
+        Purpose::Directory => allow(fd, &DIRECTORY),
+        Purpose::Requests => {
+            allow(fd, &[Right::Ioctl, Right::Fstat])?;
+            [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS]
+                .into_iter()
+                .fold(IoctlsBuilder::new(), |ioctls, request| {
+                    ioctls.allow(request.into())
+                })
+                .finalize()
+                .limit(fd)
+        }
+    }
+}
+
+fn allow(fd: &impl AsFd, rights: &[Right]) -> io::Result<()> {
+    let mut all = FileRights::new();
+    for right in rights {
+        all.allow(*right);
+    }
+    all.limit(fd)
+}
+
+/// Standard streams: written to, and asked what terminal they are.
+fn streams() -> io::Result<()> {
+    let terminal = || {
+        [libc::TIOCGETA, libc::TIOCGWINSZ]
+            .into_iter()
+            .fold(IoctlsBuilder::new(), IoctlsBuilder::allow)
+            .finalize()
+    };
+    let asked = [Right::Fstat, Right::Fcntl, Right::Ioctl];
+    let written =
+        [Right::Write, Right::Seek, Right::Fstat, Right::Fcntl, Right::Ioctl];
+    let one = |fd: BorrowedFd<'_>, rights: &[Right]| {
+        let limited = allow(&fd, rights).and_then(|()| terminal().limit(&fd));
+        match limited {
+            // Whoever started us has closed it.
+            Err(e) if e.raw_os_error() == Some(libc::EBADF) => Ok(()),
+            limited => limited,
+        }
+    };
+    one(io::stdin().as_fd(), &asked)?;
+    one(io::stdout().as_fd(), &written)?;
+    one(io::stderr().as_fd(), &written)
+}
+
+pub(super) fn describe() -> Confinement {
+    // Trying it would confine the whole process.
+    let (works, text) = match capsicum::get_mode() {
+        Ok(_) => (
+            true,
+            "every command enters capability mode once its files are open"
+                .into(),
+        ),
+        Err(e) => (false, format!("not confined: no capability mode: {e}")),
+    };
+    Confinement { mechanism: "capsicum", works, text }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is confined can do what it is for, and nothing else. A program of its
+//! own: who is armed stays so. Linux confines threads, so each test has one.
+
+#![cfg(target_os = "linux")]
+
+use livedump_cli::sandbox::{self, Entered, Purpose, Role, arm, enter};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+/// Confines a thread that has `file` and `dir` open; what it came to, or
+/// nothing where this kernel does not confine.
+fn confined(
+    role: Role,
+    file: &Path,
+    dir: &Path,
+    then: impl FnOnce(File, File) + Send,
+) {
+    arm();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (file, dir) =
+                (File::open(file).unwrap(), File::open(dir).unwrap());
+            let mut files = vec![(file.as_fd(), Purpose::Read)];
+            if role == Role::Writer {
+                files.push((dir.as_fd(), Purpose::Directory));
+            }
+            match enter(role, &files) {
+                Entered::Confined => then(file, dir),
+                Entered::Not(why) => eprintln!("skipped: {why}"),
+                Entered::Unarmed => panic!("armed is armed"),
+            }
+        });
+    });
+}
+
+fn scratch() -> (tempfile::TempDir, std::path::PathBuf) {
+    let tmp = tempfile::tempdir().unwrap();
+    let file = tmp.path().join("file");
+    fs::write(&file, "what is in it").unwrap();
+    (tmp, file)
+}
+
+#[test]
+fn a_reader_keeps_its_file_and_opens_no_other() {
+    let (tmp, path) = scratch();
+    confined(Role::Reader, &path, tmp.path(), |mut file, _| {
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "what is in it");
+        let mut buf = [0; 4];
+        file.read_exact_at(&mut buf, 5).unwrap();
+
+        assert!(File::open(&path).is_err());
+        assert!(File::open("/etc/passwd").is_err());
+        assert!(File::create(tmp.path().join("new")).is_err());
+        assert!(fs::read_dir("/").is_err());
+        assert!(fs::remove_file(&path).is_err());
+        assert!(fs::rename(&path, tmp.path().join("other")).is_err());
+        assert!(TcpListener::bind("127.0.0.1:0").is_err());
+        assert!(UdpSocket::bind("127.0.0.1:0").is_err());
+        assert!(Command::new("/bin/true").spawn().is_err());
+        // Threads and memory are no matter, and threads are confined, too.
+        let path = &path;
+        thread::scope(|s| {
+            let inner = s.spawn(move || {
+                let many = vec![1u8; 64 << 20];
+                assert!(File::open(path).is_err());
+                many.len()
+            });
+            assert_eq!(inner.join().unwrap(), 64 << 20);
+        });
+    });
+    assert!(path.exists());
+}
+
+#[test]
+fn a_writer_keeps_its_directory() {
+    let (tmp, path) = scratch();
+    let elsewhere = tempfile::tempdir().unwrap();
+    confined(Role::Writer, &path, tmp.path(), |_, _| {
+        let at = |name: &str| tmp.path().join(name);
+        let mut new = File::create(at("new")).unwrap();
+        new.write_all(b"written").unwrap();
+        new.set_len(3).unwrap();
+        new.sync_all().unwrap();
+        fs::rename(at("new"), at("named")).unwrap();
+        std::os::unix::fs::symlink("named", at("last")).unwrap();
+        fs::remove_file(at("last")).unwrap();
+        assert_eq!(fs::read(at("named")).unwrap(), b"wri");
+        assert!(File::create(elsewhere.path().join("x")).is_err());
+        assert!(File::open("/etc/passwd").is_err());
+    });
+}
+
+#[test]
+fn asking_how_far_it_goes_confines_nobody() {
+    let said = sandbox::describe();
+    assert_eq!(said.mechanism, "landlock and seccomp");
+    assert!(!said.text.is_empty());
+    File::open("/etc/passwd").unwrap();
+}
+
+#[test]
+fn the_program_confines_itself_before_it_writes() {
+    let tmp = tempfile::tempdir().unwrap();
+    let livedump = env!("CARGO_BIN_EXE_livedump");
+    let taken = Command::new(livedump)
+        .args(["capture", "-q", "--machine", "model:16M"])
+        .arg(tmp.path())
+        .status()
+        .unwrap();
+    assert!(taken.success());
+    // More than a pipe holds: it waits until somebody reads.
+    let mut child = Command::new(livedump)
+        .args(["read", "--raw", "--phys"])
+        .arg(tmp.path().join("livecore.0"))
+        .args(["0x200000", "1M"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut [0; 4096]).unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let status = fs::read_to_string(status).unwrap();
+    if sandbox::describe().works {
+        assert!(status.contains("\nSeccomp:\t2\n"), "{status}");
+        assert!(status.contains("\nNoNewPrivs:\t1\n"), "{status}");
+    }
+    let mut rest = Vec::new();
+    out.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest.len(), (1 << 20) - 4096);
+    assert!(child.wait().unwrap().success());
+}
