@@ -74,6 +74,12 @@ fn elided() -> Redactions {
         ("[FREE]", r"of (?<redacted>[0-9]+) free in"),
         ("[PARITY]", r"Dump Parity: (?<redacted>[0-9]+)"),
         ("[PID]", r"by process (?<redacted>[0-9]+)"),
+        // What a system can do about it is a matter of that system.
+        ("[SANDBOX]", r"(?m)^(?<redacted>(?:ok|warning) +sandbox .*)$"),
+        (
+            "[SANDBOX]",
+            r#""sandbox",(?<redacted>"status":"[a-z]+","text":"[^"]*")"#,
+        ),
         ("[SYSTEM]", r"this is (?<redacted>.*), not FreeBSD"),
     ] {
         let pattern = regex::Regex::new(pattern).unwrap();
