@@ -97,7 +97,8 @@ fn c_and_rust_lay_out_the_arguments_alike() {
     fields!(all, "mem_minidump_arg", "mda_", MemMinidumpArg:
         version flags fd compression pad0 level workers pad1 stage
         minidump_version pages zero_pages changed_pages dumplength
-        dumpextent elapsed_ns quiesced_ns reserved);
+        dumpextent elapsed_ns quiesced_ns changes_fd registers
+        changed_by_kind reserved);
     fields!(all, "mem_minidump_status", "mds_", MemMinidumpStatus:
         version stage pages_done pages_total bytes_out dumpextent start_sec
         elapsed_ns started completed last_stage last_error pid pad0 last_pid

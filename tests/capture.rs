@@ -3,5 +3,6 @@
 //! byte, on every kind of machine and in every packing.
 
 mod contents;
+mod instant;
 mod packing;
 mod requests;

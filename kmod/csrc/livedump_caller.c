@@ -27,6 +27,7 @@
 #include <security/mac/mac_framework.h>
 #endif
 
+#include "livedump_module.h"
 #include "livedump_shim.h"
 
 int
@@ -54,6 +55,7 @@ livedump_jailed(void)
 int
 livedump_sig_intr(void)
 {
+	livedump_beat();
 #if __FreeBSD_version >= 1300000
 	return (sig_intr());
 #else
@@ -114,6 +116,12 @@ livedump_vnode_is_regular(struct file *fp)
 {
 	/* A FIFO has a vnode, too, whose VOP_WRITE panics. */
 	return (fp->f_vnode->v_type == VREG);
+}
+
+bool
+livedump_same_vnode(struct file *fp, struct file *other)
+{
+	return (fp->f_vnode == other->f_vnode);
 }
 
 void *

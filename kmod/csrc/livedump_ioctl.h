@@ -48,7 +48,10 @@ struct mem_minidump_arg {
 	uint64_t	mda_dumpextent;		/* out: bytes uncompressed */
 	uint64_t	mda_elapsed_ns;		/* out */
 	uint64_t	mda_quiesced_ns;	/* out */
-	uint64_t	mda_reserved[5];	/* in: zero */
+	int32_t		mda_changes_fd;		/* in: STABILITY: or -1 */
+	uint32_t	mda_registers;		/* out: threads */
+	uint64_t	mda_changed_by_kind[3];	/* out: tables, kmap, dmap */
+	uint64_t	mda_reserved;		/* in: zero */
 };
 
 struct mem_minidump_status {

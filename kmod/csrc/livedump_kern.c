@@ -135,6 +135,17 @@ livedump_savectx(void)
 {
 	dump_savectx();
 }
+
+void
+livedump_savectx_where(uint64_t *pcb, uint64_t *tid)
+{
+	/* As dump_savectx() declares them. */
+	extern struct pcb dumppcb;
+	extern lwpid_t dumptid;
+
+	*pcb = (uintptr_t)&dumppcb;
+	*tid = (uintptr_t)&dumptid;
+}
 #else
 /*
  * Before 13.2 dumppcb is static in kern_shutdown.c. Debuggers read it all the
@@ -159,6 +170,13 @@ livedump_savectx(void)
 		return;
 	savectx(livedump_dumppcb);
 	*livedump_dumptid = curthread->td_tid;
+}
+
+void
+livedump_savectx_where(uint64_t *pcb, uint64_t *tid)
+{
+	*pcb = (uintptr_t)livedump_dumppcb;
+	*tid = (uintptr_t)livedump_dumptid;
 }
 #endif
 

@@ -113,7 +113,7 @@ livedump_copy_msgbuf(void *text, size_t len)
 }
 
 struct ld_visit {
-	void	(*page)(void *arg, uint64_t pa);
+	void	(*page)(void *arg, uint64_t pa, bool oncpu);
 	void	*arg;
 };
 
@@ -124,7 +124,7 @@ livedump_visit(const struct ld_visit *visit, const void *p, size_t len)
 
 	for (va = trunc_page((vm_offset_t)p); va < (vm_offset_t)p + len;
 	    va += PAGE_SIZE)
-		visit->page(visit->arg, pmap_kextract(va));
+		visit->page(visit->arg, pmap_kextract(va), false);
 }
 
 static void
@@ -135,13 +135,17 @@ livedump_visit_proc(const struct ld_visit *visit, struct proc *p)
 	livedump_visit(visit, p, sizeof(*p));
 	PROC_LOCK(p);
 	if (p->p_state != PRS_NEW)
-		FOREACH_THREAD_IN_PROC(p, td)
+		FOREACH_THREAD_IN_PROC(p, td) {
 			livedump_visit(visit, td, sizeof(*td));
+			visit->page(visit->arg,
+			    pmap_kextract((vm_offset_t)&td->td_oncpu), true);
+		}
 	PROC_UNLOCK(p);
 }
 
 void
-livedump_linked_pages(void (*page)(void *arg, uint64_t pa), void *arg)
+livedump_linked_pages(void (*page)(void *arg, uint64_t pa, bool oncpu),
+    void *arg)
 {
 	struct ld_visit visit = { page, arg };
 	struct proc *p;

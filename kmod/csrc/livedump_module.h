@@ -15,6 +15,10 @@ MALLOC_DECLARE(M_LIVEDUMP);
 void	livedump_lock_init(void);
 void	livedump_lock_fini(void);
 void	livedump_savectx_init(void);
+void	livedump_savectx_where(uint64_t *pcb, uint64_t *tid);
+
+/* livedump_quiesce.c */
+void	livedump_beat(void);
 
 /* livedump_sysctl.c */
 extern int livedump_mem_enabled;

@@ -41,6 +41,29 @@ struct livedump_target {
 	uint32_t	pad;
 };
 
+/* struct Debugger: where debuggers look, 0 where there is no such place. */
+struct livedump_debugger {
+	uint64_t	stoppcbs;
+	uint64_t	stopped_cpus;
+	uint64_t	dumppcb;
+	uint64_t	dumptid;
+	uint32_t	pcb_bytes;
+	uint32_t	cpuset_bytes;
+};
+
+/* struct Context: what a CPU did. thread is 0 where nothing was saved. */
+#define	LIVEDUMP_PCB_WORDS	34
+struct livedump_cpu {
+	uint64_t	thread;
+	uint64_t	oncpu;		/* physical address of td_oncpu */
+	uint64_t	stack;		/* from there on up it was saved */
+	uint32_t	stack_bytes;
+	uint32_t	pcb_bytes;	/* of pcb, as struct pcb begins */
+	uint32_t	cpu;
+	int32_t		tid;
+	uint64_t	pcb[LIVEDUMP_PCB_WORDS];
+};
+
 /* One compressor(9) stream and where its output goes. */
 struct livedump_stream;
 /* A sleepable lock and a condition. */
@@ -60,6 +83,8 @@ int	livedump_getvnode(int fd, struct file **fpp);
 void	livedump_fdrop(struct file *fp);
 bool	livedump_file_is_writable(struct file *fp);
 bool	livedump_vnode_is_regular(struct file *fp);
+bool	livedump_same_vnode(struct file *fp, struct file *other);
+bool	livedump_file_is_served(struct file *fp);
 void	*livedump_rangelock_wlock(struct file *fp);
 void	livedump_rangelock_unlock(struct file *fp, void *cookie);
 int	livedump_vn_truncate(struct file *fp);
@@ -71,12 +96,26 @@ bool	livedump_try_xlock(void);
 int	livedump_xlock_sig(void);
 void	livedump_xunlock(void);
 
+/* Suspended processes. */
+int	livedump_quiesce(void);
+uint64_t livedump_suspend_pass(void);
+int	livedump_quiesced(void);
+void	livedump_pause(void);
+void	livedump_resume(void);
+
 /* livedumper events. */
 int	livedump_livedumper_start(void);
 int	livedump_livedumper_dump(const void *block, uint64_t offset,
 	    size_t len);
 void	livedump_livedumper_finish(void);
 void	livedump_savectx(void);
+
+/* One instant. */
+size_t	livedump_cpus(void);
+void	livedump_debugger(struct livedump_debugger *debugger);
+/* n is livedump_cpus() + 1, the last for the caller; room for each stack. */
+void	livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
+	    size_t room);
 
 /* Memory. */
 void	*livedump_malloc(size_t size);
@@ -101,7 +140,8 @@ void	livedump_target(struct livedump_target *target);
 bool	livedump_dump_avail(size_t nth, uint64_t pair[2]);
 void	livedump_copy_bitset(uint64_t *words, size_t n);
 void	livedump_copy_msgbuf(void *text, size_t len);
-void	livedump_linked_pages(void (*page)(void *arg, uint64_t pa), void *arg);
+void	livedump_linked_pages(void (*page)(void *arg, uint64_t pa, bool oncpu),
+	    void *arg);
 uint64_t livedump_load_entry(uint64_t table, uint64_t index);
 bool	livedump_phys_in_dmap(uint64_t pa);
 bool	livedump_vm_phys_is_dumpable(uint64_t pa);

@@ -20,7 +20,8 @@
 
 struct mock_file mock_file;
 int mock_priv_read, mock_priv_write, mock_event_error;
-bool mock_jailed;
+bool mock_jailed, mock_served;
+long mock_passes;
 int mock_ncpus_now = 2, mock_threads_refused;
 uint64_t mock_physmem_now = 1UL << 30;
 long mock_fail_at = -1, mock_signal_at = -1, mock_held, mock_calls;
@@ -110,6 +111,19 @@ livedump_vnode_is_regular(struct file *fp)
 {
 	(void)fp;
 	return (mock_file.regular);
+}
+
+bool
+livedump_same_vnode(struct file *fp, struct file *other)
+{
+	return (fp == other);
+}
+
+bool
+livedump_file_is_served(struct file *fp)
+{
+	(void)fp;
+	return (mock_served);
 }
 
 void *
@@ -223,6 +237,72 @@ livedump_livedumper_finish(void)
 void
 livedump_savectx(void)
 {
+}
+
+int
+livedump_quiesce(void)
+{
+	int error = fails();
+
+	if (error == 0)
+		HOLD();
+	return (error);
+}
+
+uint64_t
+livedump_suspend_pass(void)
+{
+	return (mock_passes > 0 ? mock_passes-- : 0);
+}
+
+int
+livedump_quiesced(void)
+{
+	return (fails());
+}
+
+void
+livedump_pause(void)
+{
+}
+
+void
+livedump_resume(void)
+{
+	RELEASE();
+}
+
+/* Two CPUs; the second runs a thread whose stack is in the direct map. */
+size_t
+livedump_cpus(void)
+{
+	return (2);
+}
+
+void
+livedump_debugger(struct livedump_debugger *debugger)
+{
+	memset(debugger, 0, sizeof(*debugger));
+	debugger->stoppcbs = MOCK_DMAP + MOCK_STOPPCBS;
+	debugger->pcb_bytes = 320;
+}
+
+void
+livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
+    size_t room)
+{
+	if (n != 3)
+		abort();
+	cpus[1].thread = 0xfffff80000001234;
+	cpus[1].oncpu = MOCK_ONCPU;
+	cpus[1].stack = MOCK_DMAP + MOCK_STACK;
+	cpus[1].stack_bytes = 5000;
+	memset((uint8_t *)stacks + room, 0x5a, 5000);
+	cpus[1].pcb_bytes = 64;
+	cpus[1].cpu = 1;
+	cpus[1].tid = 100001;
+	for (int i = 0; i < 8; i++)
+		cpus[1].pcb[i] = 0x1111111111111111UL * (i + 1);
 }
 
 /* Right before memory that is freed early, or written behind: a canary. */

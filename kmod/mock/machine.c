@@ -160,7 +160,8 @@ livedump_copy_msgbuf(void *text, size_t len)
  * two that are no memory. What they hold changes when the lists are free.
  */
 void
-livedump_linked_pages(void (*page)(void *arg, uint64_t pa), void *arg)
+livedump_linked_pages(void (*page)(void *arg, uint64_t pa, bool oncpu),
+    void *arg)
 {
 	static const uint64_t linked[] = {
 		0x1003000, 0x1800000, 0xa0000, 0x1003000, 0x9e000, MEM_BYTES
@@ -169,7 +170,7 @@ livedump_linked_pages(void (*page)(void *arg, uint64_t pa), void *arg)
 
 	lists_are_locked = true;
 	for (i = 0; i < sizeof(linked) / sizeof(linked[0]); i++)
-		page(arg, linked[i]);
+		page(arg, linked[i], false);
 	lists_are_locked = false;
 }
 

@@ -29,7 +29,8 @@ reset(void)
 	mock_file.writable = mock_file.regular = true;
 	mock_file.space = ~0UL >> 1;
 	mock_priv_read = mock_priv_write = mock_event_error = 0;
-	mock_jailed = false;
+	mock_jailed = mock_served = false;
+	mock_passes = 0;
 	mock_ncpus_now = 2;
 	mock_threads_refused = 0;
 	mock_physmem_now = 1UL << 30;
@@ -243,7 +244,7 @@ bad_requests_have_their_errno(void)
 	arg.mda_version = 2;
 	CHECK(minidump(&arg) == EINVAL_);
 	arg = request();
-	arg.mda_reserved[4] = 1;
+	arg.mda_reserved = 1;
 	CHECK(minidump(&arg) == EINVAL_);
 	arg = request();
 	arg.mda_fd = 4;
@@ -356,6 +357,96 @@ memory_is_bounded_by_the_machines(void)
 	CHECK(minidump(&arg) == OK);
 }
 
+/* Where a page is in a plain dump. */
+static size_t
+page_at(size_t pages, uint64_t pa)
+{
+	size_t at = pages;
+	uint64_t p;
+
+	for (p = PAGE; p < pa; p += PAGE)
+		if ((p < 0x9f000 || p >= 0x100000) && mock_expects(p))
+			at += PAGE;
+	return (at);
+}
+
+static void
+registers_are_shown_and_memory_is_not_touched(void)
+{
+	struct mem_minidump_arg arg = request();
+	uint8_t *plain, *before;
+	size_t pages, at, n = 0, i;
+
+	reset();
+	CHECK(minidump(&arg) == OK);
+	pages = arg.mda_dumpextent - arg.mda_pages * PAGE;
+	plain = malloc(mock_file.len);
+	memcpy(plain, mock_file.data, mock_file.len);
+	before = malloc(MEM_BYTES);
+	memcpy(before, mock_mem, MEM_BYTES);
+	reset();
+	arg = request();
+	arg.mda_flags = MINIDUMP_REGISTERS;
+	CHECK(minidump(&arg) == OK && mock_held == 0);
+	CHECK(arg.mda_registers == 1 && arg.mda_changed_pages == 0);
+	CHECK(memcmp(before, mock_mem, MEM_BYTES) == 0);
+	at = page_at(pages, MOCK_STOPPCBS & ~0xfffUL) +
+	    (MOCK_STOPPCBS & 0xfff) + 320;
+	for (i = 0; i < 64; i++)
+		CHECK(mock_file.data[at + i] == 0x11 * (i / 8 + 1));
+	at = page_at(pages, MOCK_STACK & ~0xfffUL) + (MOCK_STACK & 0xfff);
+	for (i = 0; i < 5000; i++)
+		CHECK(mock_file.data[at + i] == 0x5a);
+	at = page_at(pages, MOCK_ONCPU & ~0xfffUL) + (MOCK_ONCPU & 0xfff);
+	CHECK(memcmp(mock_file.data + at, "\1\0\0\0", 4) == 0);
+	/* And nothing else. */
+	for (i = pages; i < arg.mda_dumpextent; i++)
+		n += mock_file.data[i] != plain[i];
+	CHECK(n <= 64 + 5000 + 4 && n > 5000);
+	free(plain);
+	free(before);
+}
+
+/* Whatever fails, those who were suspended are resumed. */
+static void
+suspended_processes_are_always_resumed(void)
+{
+	struct mem_minidump_arg arg;
+	int error;
+	long nth;
+
+	reset();
+	arg = request();
+	arg.mda_flags = MINIDUMP_QUIESCE;
+	mock_served = true;
+	CHECK(minidump(&arg) == 45 && mock_held == 0);
+	for (nth = 0;; nth++) {
+		reset();
+		arg = request();
+		arg.mda_flags = MINIDUMP_QUIESCE | MINIDUMP_REGISTERS |
+		    MINIDUMP_STABILITY;
+		arg.mda_changes_fd = -1;
+		mock_passes = 3;
+		mock_fail_at = nth;
+		mock_fail_with = EIO_;
+		error = minidump(&arg);
+		CHECK(mock_held == 0);
+		if (mock_fail_at >= 0)
+			break;
+		CHECK(error != OK);
+	}
+	CHECK(error == OK && nth > 10);
+	/* A signal while they are being suspended, and later. */
+	for (nth = 0; nth < 12; nth++) {
+		reset();
+		arg = request();
+		arg.mda_flags = MINIDUMP_QUIESCE;
+		mock_passes = 3;
+		mock_signal_at = nth;
+		CHECK(minidump(&arg) == EINTR_ && mock_held == 0);
+	}
+}
+
 int
 main(void)
 {
@@ -367,6 +458,8 @@ main(void)
 	each_failure_is_answered_and_everything_given_back();
 	any_number_of_threads_writes_the_same_dump();
 	memory_is_bounded_by_the_machines();
+	registers_are_shown_and_memory_is_not_touched();
+	suspended_processes_are_always_resumed();
 	reset();
 	printf("mock: all tests passed\n");
 	return (0);

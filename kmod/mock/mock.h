@@ -35,7 +35,8 @@ extern struct mock_file {
 
 /* What it answers. */
 extern int mock_priv_read, mock_priv_write, mock_event_error;
-extern bool mock_jailed;
+extern bool mock_jailed, mock_served;
+extern long mock_passes;		/* until all threads stop */
 extern int mock_ncpus_now, mock_threads_refused;
 extern uint64_t mock_physmem_now;
 /* The nth call from now that can fail does, with this errno. */
@@ -43,6 +44,12 @@ extern long mock_fail_at;
 extern int mock_fail_with;
 /* The nth look at signals from now finds one. */
 extern long mock_signal_at;
+
+/* What one instant is. */
+#define	MOCK_DMAP	0xfffff80000000000UL
+#define	MOCK_STOPPCBS	0x420ea0UL	/* the second crosses a page */
+#define	MOCK_ONCPU	0x440010UL
+#define	MOCK_STACK	0x430d00UL	/* 5000 bytes of it */
 
 /* What must be zero between requests. */
 extern long mock_held;

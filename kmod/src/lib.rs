@@ -30,3 +30,4 @@ pub mod kpi;
 pub mod livedump;
 pub mod minidump;
 pub mod progress;
+mod quiesce;

@@ -8,36 +8,42 @@
 //! |---|---|
 //! | request known, argument of its size | `ENOTTY` |
 //! | `PRIV_KMEM_READ`; ours: really root, not jailed | `EPERM` |
-//! | version, flags, padding, level, workers | `EINVAL`, `EOPNOTSUPP` |
+//! | version, flags, padding, level, workers | `EINVAL` |
 //! | descriptor is a vnode, with `CAP_WRITE` | `EBADF`, `ENOTCAPABLE`, `EINVAL` |
 //! | opened for writing | `EBADF` |
 //! | a regular file | `EINVAL` |
+//! | list of changes: the same checks; another file | theirs, `EINVAL` |
+//! | no file is served by a process that is to be suspended | `EOPNOTSUPP` |
 //! | compressor known, and in the kernel | `EINVAL` |
 //! | no other dump | `EBUSY` (or the wait's `EINTR`) |
 //! | livedumper_start handlers agree | theirs |
+//! | user processes stop in time | `EAGAIN` |
 //!
 //! Locks, in this order and released in reverse on every path: the livedump
-//! lock, the range lock over the whole file; below them, for one block at a
-//! time, `vn_start_write` and the vnode lock. The stock facility holds the
+//! lock, the range lock over the whole file, then over that for the list of
+//! changes; below them, for one block at a time, `vn_start_write` and the vnode lock. The stock facility holds the
 //! vnode lock throughout, so that even stat(2) of the file waits for the whole
 //! dump; the range lock alone keeps other writers and truncation out.
 
 use crate::dumper::Output;
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::Kpi;
-use crate::minidump::{self, Planned};
+use crate::minidump::{self, Options, Planned, Written};
 use crate::progress::Progress;
+use crate::quiesce::Quiesced;
+use memdev::changes::Header;
 use memdev::ioctl::{
-    FLAG_ALL, FLAG_ESTIMATE, FLAG_WAIT, MEM_KERNELDUMP, MEM_MINIDUMP,
-    MEM_MINIDUMP_STATUS, MINIDUMP_ARG_VERSION, MemLivedumpArg, MemMinidumpArg,
-    NO_FD,
+    FLAG_ALL, FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY,
+    FLAG_WAIT, MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS,
+    MINIDUMP_ARG_VERSION, MemLivedumpArg, MemMinidumpArg, NO_FD,
 };
 use memdev::kerneldump::Compression;
 
 /// More compressing threads than this are refused.
 pub const MAX_WORKERS: u32 = 64;
 
-const FLAGS_HERE: u32 = FLAG_ESTIMATE | FLAG_WAIT;
+/// Flags of a dump that is written.
+const FLAGS_OF_A_DUMP: u32 = FLAG_QUIESCE | FLAG_REGISTERS | FLAG_STABILITY;
 
 /// The facility: one for each kernel.
 #[derive(Debug, Default)]
@@ -53,6 +59,9 @@ struct Job {
     level: i32,
     workers: u32,
     wait: bool,
+    quiesce: bool,
+    options: Options,
+    changes_fd: i32,
 }
 
 /// What a dump came to.
@@ -61,6 +70,9 @@ struct Outcome {
     planned: Planned,
     zero_pages: u64,
     dumplength: u64,
+    registers: u32,
+    changes: Header,
+    quiesced_ns: u64,
 }
 
 impl Livedump {
@@ -127,6 +139,9 @@ impl Livedump {
             level: 0,
             workers: 0,
             wait: false,
+            quiesce: false,
+            options: Options::default(),
+            changes_fd: NO_FD,
         };
         self.livedump_start(kpi, &job, &mut Outcome::default())
     }
@@ -147,6 +162,15 @@ impl Livedump {
             level: i32::from(arg.level),
             workers: arg.workers,
             wait: arg.flags & FLAG_WAIT != 0,
+            quiesce: arg.flags & FLAG_QUIESCE != 0,
+            options: Options {
+                registers: arg.flags & FLAG_REGISTERS != 0,
+                stability: arg.flags & FLAG_STABILITY != 0,
+            },
+            changes_fd: match arg.flags & FLAG_STABILITY {
+                0 => NO_FD,
+                _ => arg.changes_fd,
+            },
         };
         let mut out = Outcome::default();
         if arg.flags & FLAG_ESTIMATE != 0 {
@@ -158,11 +182,13 @@ impl Livedump {
         arg.minidump_version = out.planned.version;
         arg.pages = out.planned.pages;
         arg.zero_pages = out.zero_pages;
-        arg.changed_pages = 0;
+        arg.changed_pages = out.changes.total();
+        arg.changed_by_kind = out.changes.changed;
+        arg.registers = out.registers;
         arg.dumplength = out.dumplength;
         arg.dumpextent = out.planned.dumpsize;
         arg.elapsed_ns = kpi.nanouptime().saturating_sub(started);
-        arg.quiesced_ns = 0;
+        arg.quiesced_ns = out.quiesced_ns;
         Ok(())
     }
 
@@ -194,23 +220,34 @@ impl Livedump {
         out: &mut Outcome,
     ) -> Result<()> {
         let file = FileRef::get(kpi, job.fd)?;
-        if !kpi.file_is_writable(&file.file) {
-            return Err(Errno::EBADF);
-        }
-        if !kpi.vnode_is_regular(&file.file) {
+        let changes = match job.changes_fd {
+            NO_FD => None,
+            fd => Some(FileRef::get(kpi, fd)?),
+        };
+        if let Some(changes) = &changes
+            && kpi.same_vnode(&file.file, &changes.file)
+        {
             return Err(Errno::EINVAL);
+        }
+        let is_served = |f: &FileRef<'_, K>| kpi.file_is_served(&f.file);
+        if job.quiesce
+            && (is_served(&file) || changes.as_ref().is_some_and(is_served))
+        {
+            return Err(Errno::EOPNOTSUPP);
         }
         let format = compressor(kpi, job.compression)?;
         let _lock = LivedumpLock::acquire(kpi, job.wait)?;
         let running = Running::begin(kpi, &self.progress);
         let _range = RangeLock::acquire(kpi, &file.file);
+        let changes = changes.as_ref().map(|f| &f.file);
+        let _changes_range = changes.map(|f| RangeLock::acquire(kpi, f));
         let output = Output {
             file: &file.file,
             format,
             level: job.level,
             workers: job.workers,
         };
-        let result = self.dump(kpi, &output, out);
+        let result = self.dump(kpi, &output, changes, job, out);
         running.end(result)
     }
 
@@ -220,17 +257,57 @@ impl Livedump {
         &self,
         kpi: &K,
         output: &Output<'_, K>,
+        changes: Option<&K::File>,
+        job: &Job,
         out: &mut Outcome,
     ) -> Result<()> {
         kpi.livedumper_start()?;
-        kpi.dump_savectx();
-        let result = minidump::minidumpsys(kpi, output, &self.progress);
+        let result = self.quiesced(kpi, output, changes, job, out);
         kpi.livedumper_finish();
         let written = result?;
         out.planned = written.planned;
         out.zero_pages = written.zero_pages;
         out.dumplength = written.dumplength;
+        out.registers = written.registers;
+        out.changes = written.changes;
         Ok(())
+    }
+
+    /// Processes are suspended here, where that was asked for.
+    fn quiesced<K: Kpi>(
+        &self,
+        kpi: &K,
+        output: &Output<'_, K>,
+        changes: Option<&K::File>,
+        job: &Job,
+        out: &mut Outcome,
+    ) -> Result<Written> {
+        let quiesced = match job.quiesce {
+            true => {
+                self.progress.stage(Stage::Quiesce);
+                Some(Quiesced::acquire(kpi)?)
+            }
+            false => None,
+        };
+        let still = || match job.quiesce {
+            true => kpi.quiesced(),
+            false => Ok(()),
+        };
+        if !job.options.registers {
+            kpi.dump_savectx();
+        }
+        let written = minidump::minidumpsys(
+            kpi,
+            output,
+            job.options,
+            changes,
+            &still,
+            &self.progress,
+        )?;
+        if let Some(quiesced) = quiesced {
+            out.quiesced_ns = quiesced.release();
+        }
+        Ok(written)
     }
 }
 
@@ -243,8 +320,8 @@ fn check_arg(arg: &MemMinidumpArg) -> Result<()> {
     {
         return Err(Errno::EINVAL);
     }
-    if arg.flags & !FLAGS_HERE != 0 {
-        return Err(Errno::EOPNOTSUPP);
+    if arg.flags & FLAG_ESTIMATE != 0 && arg.flags & FLAGS_OF_A_DUMP != 0 {
+        return Err(Errno::EINVAL);
     }
     Ok(())
 }
@@ -275,8 +352,16 @@ struct FileRef<'k, K: Kpi> {
 }
 
 impl<'k, K: Kpi> FileRef<'k, K> {
+    /// One that a dump may go to.
     fn get(kpi: &'k K, fd: i32) -> Result<Self> {
-        Ok(Self { kpi, file: kpi.getvnode(fd)? })
+        let file = Self { kpi, file: kpi.getvnode(fd)? };
+        if !kpi.file_is_writable(&file.file) {
+            return Err(Errno::EBADF);
+        }
+        if !kpi.vnode_is_regular(&file.file) {
+            return Err(Errno::EINVAL);
+        }
+        Ok(file)
     }
 }
 

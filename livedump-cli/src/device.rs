@@ -52,6 +52,20 @@ pub trait Device: Send + Sync {
         file: Option<&File>,
     ) -> Result<(), Errno>;
 
+    /// `MEM_MINIDUMP` into `file`, the list of changed pages into `changes`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn minidump_listing(
+        &self,
+        arg: &mut MemMinidumpArg,
+        file: &File,
+        changes: &File,
+    ) -> Result<(), Errno> {
+        let _ = (arg, file, changes);
+        Err(Errno::EOPNOTSUPP)
+    }
+
     /// The stock `MEM_KERNELDUMP` into `file`.
     ///
     /// # Errors
@@ -219,6 +233,16 @@ impl Device for MemDevice {
     ) -> Result<(), Errno> {
         arg.fd = file.map_or(NO_FD, AsRawFd::as_raw_fd);
         self.wait(MEM_MINIDUMP, arg)
+    }
+
+    fn minidump_listing(
+        &self,
+        arg: &mut MemMinidumpArg,
+        file: &File,
+        changes: &File,
+    ) -> Result<(), Errno> {
+        arg.changes_fd = changes.as_raw_fd();
+        self.minidump(arg, Some(file))
     }
 
     fn kerneldump(

@@ -11,10 +11,12 @@ pub type Page = [u8; PAGE_SIZE];
 
 /// A physical address. C: `vm_paddr_t`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
 pub struct Paddr(pub u64);
 
 /// A virtual address. C: `vm_offset_t`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
 pub struct Vaddr(pub u64);
 
 /// Rounds down to a page. C: `trunc_page`.

@@ -128,7 +128,7 @@ pub struct MemMinidumpArg {
     pub pages: u64,
     /// Out: how many of them hold only zeros.
     pub zero_pages: u64,
-    /// Out: how many changed while the dump was written.
+    /// Out: how many were not the same any more at the end.
     pub changed_pages: u64,
     /// Out: bytes of the dump as written.
     pub dumplength: u64,
@@ -138,8 +138,15 @@ pub struct MemMinidumpArg {
     pub elapsed_ns: u64,
     /// Out: nanoseconds user processes were suspended.
     pub quiesced_ns: u64,
+    /// In: with [`FLAG_STABILITY`], where the list of changed pages goes (see
+    /// [`crate::changes`]), or [`NO_FD`]; otherwise zero.
+    pub changes_fd: i32,
+    /// Out: running threads whose registers are in the dump.
+    pub registers: u32,
+    /// Out: `changed_pages` by kind, as [`crate::changes::Kind`] counts.
+    pub changed_by_kind: [u64; 3],
     /// In: zero.
-    pub reserved: [u64; 5],
+    pub reserved: u64,
 }
 
 /// C: `struct mem_minidump_status`; 128 bytes, all out.
@@ -197,7 +204,10 @@ const _: () = {
     assert!(offset_of!(MemMinidumpArg, stage) == 24);
     assert!(offset_of!(MemMinidumpArg, pages) == 32);
     assert!(offset_of!(MemMinidumpArg, quiesced_ns) == 80);
-    assert!(offset_of!(MemMinidumpArg, reserved) == 88);
+    assert!(offset_of!(MemMinidumpArg, changes_fd) == 88);
+    assert!(offset_of!(MemMinidumpArg, registers) == 92);
+    assert!(offset_of!(MemMinidumpArg, changed_by_kind) == 96);
+    assert!(offset_of!(MemMinidumpArg, reserved) == 120);
     assert!(size_of::<MemMinidumpStatus>() == 128);
     assert!(offset_of!(MemMinidumpStatus, pages_done) == 8);
     assert!(offset_of!(MemMinidumpStatus, start_sec) == 40);
@@ -216,9 +226,11 @@ impl MemMinidumpArg {
     /// Whether every padding byte is zero, as it must be.
     #[must_use]
     pub fn padding_is_zero(&self) -> bool {
+        let unused_fd = self.flags & FLAG_STABILITY == 0;
         self.pad0 == 0
             && self.pad1 == 0
-            && self.reserved.iter().all(|&r| r == 0)
+            && !(unused_fd && self.changes_fd != 0)
+            && self.reserved == 0
     }
 
     /// The stage reached, where this side knows it.
@@ -250,7 +262,10 @@ impl MemMinidumpArg {
             dumpextent: u64_at(64),
             elapsed_ns: u64_at(72),
             quiesced_ns: u64_at(80),
-            reserved: core::array::from_fn(|i| u64_at(88 + 8 * i)),
+            changes_fd: i32::from_ne_bytes(get(b, 88)),
+            registers: u32_at(92),
+            changed_by_kind: core::array::from_fn(|i| u64_at(96 + 8 * i)),
+            reserved: u64_at(120),
         }
     }
 
@@ -273,9 +288,12 @@ impl MemMinidumpArg {
         put(b, 64, &self.dumpextent.to_ne_bytes());
         put(b, 72, &self.elapsed_ns.to_ne_bytes());
         put(b, 80, &self.quiesced_ns.to_ne_bytes());
-        for (i, r) in self.reserved.iter().enumerate() {
-            put(b, 88 + 8 * i, &r.to_ne_bytes());
+        put(b, 88, &self.changes_fd.to_ne_bytes());
+        put(b, 92, &self.registers.to_ne_bytes());
+        for (i, n) in self.changed_by_kind.iter().enumerate() {
+            put(b, 96 + 8 * i, &n.to_ne_bytes());
         }
+        put(b, 120, &self.reserved.to_ne_bytes());
     }
 }
 
@@ -375,7 +393,7 @@ mod tests {
     #[test]
     fn nonzero_padding_is_seen_in_each_padding_field() {
         assert!(MemMinidumpArg::new().padding_is_zero());
-        for at in [13, 20, 23, 88, 127] {
+        for at in [13, 20, 23, 88, 91, 120, 127] {
             let mut b = [0; 128];
             b[at] = 1;
             assert!(

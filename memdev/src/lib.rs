@@ -32,6 +32,7 @@
 pub mod addr;
 pub mod arch;
 pub mod bitset;
+pub mod changes;
 pub mod dump_avail;
 pub mod errno;
 pub mod ioctl;

@@ -2,7 +2,8 @@
 //! How far a dump got. The stock request answers with an errno alone; ours
 //! also tell the stage, so that a tool can say *what* ran out of space.
 
-/// A stage of one dump, in the order they are passed through.
+/// A stage of one dump, in the order they are passed through; the last two
+/// came later, and only some dumps have them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Stage {
@@ -35,10 +36,14 @@ pub enum Stage {
     Finish = 12,
     /// Complete.
     Done = 13,
+    /// After `Lock`: waiting until user processes are suspended.
+    Quiesce = 14,
+    /// After `Finish`: reading the pages again, to see which changed.
+    Stability = 15,
 }
 
 impl Stage {
-    const ALL: [Stage; 14] = [
+    const ALL: [Stage; 16] = [
         Stage::Idle,
         Stage::Check,
         Stage::Lock,
@@ -53,6 +58,8 @@ impl Stage {
         Stage::Pages,
         Stage::Finish,
         Stage::Done,
+        Stage::Quiesce,
+        Stage::Stability,
     ];
 
     /// The stage a number stands for; `None` for one a newer kernel made.
@@ -79,6 +86,8 @@ impl Stage {
             Stage::Pages => "writing data pages",
             Stage::Finish => "writing kernel dump header",
             Stage::Done => "done",
+            Stage::Quiesce => "suspending user processes",
+            Stage::Stability => "reading the pages again",
         }
     }
 }
@@ -93,6 +102,6 @@ mod tests {
             assert_eq!(s as usize, n);
             assert_eq!(Stage::from_u32(n as u32), Some(s));
         }
-        assert_eq!(Stage::from_u32(14), None);
+        assert_eq!(Stage::from_u32(16), None);
     }
 }

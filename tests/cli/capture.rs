@@ -194,3 +194,67 @@ fn where_there_is_no_freebsd_kernel_it_says_what_to_try() {
     assert!(run.stderr.contains("--machine model"), "{}", run.stderr);
     assert_eq!(dir.names(), Vec::<String>::new());
 }
+
+#[test]
+fn what_was_asked_for_besides_is_in_info_and_json() {
+    let dir = CrashDir::new();
+    let flags = ["-Z", "--quiesce", "--registers", "--stability", "--json"];
+    let run = dir.capture("model:16M", &flags).expect(0);
+    let json = run.json();
+    assert!(json["quiesced_ns"].as_u64().unwrap() > 0);
+    assert!(json["registers"].as_u64().unwrap() > 0);
+    assert_eq!(json["changed"]["pages"], 0);
+    let list = json["changed"]["file"].as_str().unwrap();
+    assert!(list.ends_with("/changed.0"), "{list}");
+    let info = dir.text("info.0");
+    assert!(field(&info, "Quiesced").ends_with(" s"));
+    assert!(field(&info, "Registers").ends_with(" threads"));
+    assert!(field(&info, "Changed Pages").starts_with("0 of "));
+    assert_eq!(field(&info, "Changed List"), "changed.0");
+    let core = dir.file("livecore.0.zst");
+    let core = core.to_str().unwrap();
+    let shown = crate::tool::run(["info", core]).expect(0);
+    assert!(shown.text().contains("Changed pages:        0 of "));
+    let verdict = crate::tool::run(["verify", core]).expect(0);
+    assert!(verdict.text().contains("0 of "), "{}", verdict.text());
+
+    // One that was asked for nothing has none of it.
+    let run = dir.capture("model:16M", &["-Z", "--json"]).expect(0);
+    let json = run.json();
+    for key in ["quiesced_ns", "registers", "changed"] {
+        assert!(json[key].is_null(), "{key}");
+    }
+    assert!(!dir.names().iter().any(|n| n == "changed.1"));
+    assert!(!dir.text("info.1").contains("Changed"));
+}
+
+#[test]
+fn reading_what_changed_says_so() {
+    use memdev::addr::Paddr;
+    use memdev::changes::{Header, Kind, Record};
+
+    let dir = CrashDir::new();
+    dir.capture("model:16M", &[]).expect(0);
+    let core = dir.file("livecore.0");
+    let dump = dir.judge("livecore.0");
+    let pa = dump.pas()[10];
+    let kind = Kind::KernelMap;
+    let record = Record { start: Paddr(pa), pages: 1, kind };
+    let header = Header { records: 1, pages: 99, changed: [0, 1, 0] };
+    let list = [&header.encode()[..], &record.encode()].concat();
+    std::fs::write(dir.file("changed.0"), list).unwrap();
+    let core = core.to_str().unwrap();
+    for (pa, said) in [(pa, true), (dump.pas()[12], false)] {
+        let at = format!("{pa:#x}");
+        let run = crate::tool::run(["read", "--phys", core, &at]).expect(0);
+        let warned = run.stderr.contains("changed while the dump was written");
+        assert_eq!(warned, said, "{at}");
+    }
+    std::fs::write(dir.file("changed.0"), "no list").unwrap();
+    let run = crate::tool::run(["info", core]).expect(0);
+    assert!(
+        run.stderr.contains("not a list of changed pages"),
+        "{}",
+        run.stderr
+    );
+}

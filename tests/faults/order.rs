@@ -10,8 +10,9 @@ use livedump_kmod::kpi::hosted::vnode::FileKind;
 use livedump_kmod::kpi::hosted::{Caller, Events};
 use livedump_tests::scenario::Scenario;
 use memdev::ioctl::{
-    FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, MEM_KERNELDUMP, MEM_MINIDUMP,
-    MEM_MINIDUMP_STATUS, MemLivedumpArg, MemMinidumpArg,
+    FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY,
+    MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
+    MemMinidumpArg,
 };
 use std::fs::File;
 use std::io::Write;
@@ -151,7 +152,7 @@ const ROWS: &[Row] = &[
         spoil: |s| s.arg.flags |= 1 << 5,
         ..ARGUMENT
     },
-    Row { name: "padding", spoil: |s| s.arg.reserved[4] = 1, ..ARGUMENT },
+    Row { name: "padding", spoil: |s| s.arg.reserved = 1, ..ARGUMENT },
     Row {
         name: "too many workers",
         spoil: |s| s.arg.workers = u32::MAX,
@@ -163,9 +164,16 @@ const ROWS: &[Row] = &[
         ..ARGUMENT
     },
     Row {
-        name: "a flag for later",
-        errno: Errno::EOPNOTSUPP,
-        spoil: |s| s.arg.flags |= FLAG_QUIESCE,
+        name: "an estimate of a dump with suspended processes",
+        spoil: |s| s.arg.flags |= FLAG_ESTIMATE | FLAG_QUIESCE,
+        ..ARGUMENT
+    },
+    Row {
+        name: "a list of changes that nobody asked for",
+        spoil: |s| {
+            s.arg.flags &= !FLAG_STABILITY;
+            s.arg.changes_fd = 1;
+        },
         ..ARGUMENT
     },
     Row {
@@ -383,15 +391,15 @@ fn of_two_failing_checks_the_earlier_one_answers() {
 }
 
 #[test]
-fn flags_that_do_not_exist_yet_say_so_and_others_do_not() {
+fn flags_that_do_not_exist_are_refused() {
     let s = Scenario::model("size 16M");
     for bit in 0..32 {
         let mut setup = Setup::good(MEM_MINIDUMP);
         setup.arg.flags = 1 << bit;
         let want = match setup.arg.flags {
-            FLAG_QUIESCE | FLAG_REGISTERS | FLAG_STABILITY => {
-                Err(Errno::EOPNOTSUPP)
-            }
+            FLAG_QUIESCE | FLAG_REGISTERS => Ok(()),
+            // The list has nowhere to go: there is no descriptor 0.
+            FLAG_STABILITY => Err(Errno::EBADF),
             // An estimate, and waiting when there is nobody to wait for.
             1 => Err(Errno::EINVAL),
             2 => Ok(()),
@@ -406,7 +414,8 @@ fn every_byte_of_padding_must_be_zero() {
     let s = Scenario::model("size 16M");
     let mut good = [0; 128];
     s.request(0).encode(&mut good);
-    for at in [13].into_iter().chain(20..24).chain(88..128) {
+    let reserved = (20..24).chain(88..92).chain(120..128);
+    for at in [13].into_iter().chain(reserved) {
         let mut data = good;
         data[at] = 1;
         let result = s.process.ioctl(MEM_MINIDUMP, &mut data);

@@ -5,8 +5,12 @@
 use livedump_kmod::error::Errno;
 use livedump_kmod::kpi::hosted::fault::Script;
 use livedump_kmod::kpi::hosted::method::Method;
+use livedump_kmod::kpi::hosted::process::Descriptor;
 use livedump_tests::scenario::{Scenario, TINY, TINY_ARM64};
-use memdev::ioctl::{FLAG_ESTIMATE, FLAG_WAIT, MemMinidumpArg, NO_FD};
+use memdev::ioctl::{
+    FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, FLAG_WAIT,
+    MemMinidumpArg, NO_FD,
+};
 use std::os::unix::fs::FileExt;
 
 const BEFORE: &[u8] = b"as it was";
@@ -79,6 +83,24 @@ fn every_failing_call_of_a_plain_dump_leaves_nothing_behind() {
 #[test]
 fn every_failing_call_of_a_plain_arm64_dump_leaves_nothing_behind() {
     sweep(TINY_ARM64, |s| dump(s, 0));
+}
+
+/// Everything at once, with a list of changes.
+fn instant(s: &Scenario, compression: u8) -> MemMinidumpArg {
+    let list = tempfile::tempfile().unwrap();
+    let changes_fd = s.process.install(Descriptor::from_file(list).unwrap());
+    let flags = FLAG_QUIESCE | FLAG_REGISTERS | FLAG_STABILITY;
+    MemMinidumpArg { flags, changes_fd, ..dump(s, compression) }
+}
+
+#[test]
+fn every_failing_call_of_a_quiesced_dump_resumes_processes() {
+    sweep(TINY, |s| instant(s, 0));
+}
+
+#[test]
+fn every_failing_call_of_a_quiesced_arm64_dump_resumes_processes() {
+    sweep(TINY_ARM64, |s| instant(s, 2));
 }
 
 #[test]

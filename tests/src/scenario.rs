@@ -163,6 +163,7 @@ impl<M: Machine + Clone + 'static> Scenario<M> {
         let steps = || format!("the last steps were {}", self.steps());
         assert_eq!(k.locks_held(), 0, "locks held; {}", steps());
         assert_eq!(k.misuses(), 0, "locks freed twice; {}", steps());
+        assert!(!k.is_quiesced(), "not resumed; {}", steps());
         assert_eq!(k.files_held(), 0, "references kept; {}", steps());
         assert_eq!(k.memory().current(), 0, "bytes kept; {}", steps());
     }

@@ -7,7 +7,9 @@
 //! a pointer: the shim copies.
 #![allow(unsafe_code)]
 
-use super::{Compressor, Kpi, Monitor, Target};
+use super::{
+    Compressor, Context, Debugger, Kpi, Linked, Monitor, PCB_WORDS, Target,
+};
 use crate::error::{Errno, Result};
 use core::cell::UnsafeCell;
 use core::ffi::{c_char, c_int, c_void};
@@ -44,6 +46,25 @@ const _: () = {
     assert!(offset_of!(ShimTarget, root_level) == 56);
 };
 
+/// C: `struct livedump_debugger`.
+#[repr(C)]
+#[derive(Default)]
+struct ShimDebugger {
+    stoppcbs: u64,
+    stopped_cpus: u64,
+    dumppcb: u64,
+    dumptid: u64,
+    pcb_bytes: u32,
+    cpuset_bytes: u32,
+}
+
+const _: () = {
+    assert!(size_of::<ShimDebugger>() == 40);
+    assert!(size_of::<Context>() == 40 + 8 * PCB_WORDS);
+    assert!(offset_of!(Context, stack_bytes) == 24);
+    assert!(offset_of!(Context, pcb) == 40);
+};
+
 unsafe extern "C" {
     safe fn livedump_priv_check_kmem_read() -> c_int;
     safe fn livedump_priv_check_kmem_write() -> c_int;
@@ -55,6 +76,8 @@ unsafe extern "C" {
     fn livedump_fdrop(fp: *mut c_void);
     fn livedump_file_is_writable(fp: *mut c_void) -> bool;
     fn livedump_vnode_is_regular(fp: *mut c_void) -> bool;
+    fn livedump_same_vnode(fp: *mut c_void, other: *mut c_void) -> bool;
+    fn livedump_file_is_served(fp: *mut c_void) -> bool;
     fn livedump_rangelock_wlock(fp: *mut c_void) -> *mut c_void;
     fn livedump_rangelock_unlock(fp: *mut c_void, cookie: *mut c_void);
     fn livedump_vn_truncate(fp: *mut c_void) -> c_int;
@@ -69,6 +92,12 @@ unsafe extern "C" {
     safe fn livedump_xlock_sig() -> c_int;
     fn livedump_xunlock();
 
+    safe fn livedump_quiesce() -> c_int;
+    fn livedump_suspend_pass() -> u64;
+    safe fn livedump_quiesced() -> c_int;
+    safe fn livedump_pause();
+    fn livedump_resume();
+
     safe fn livedump_livedumper_start() -> c_int;
     fn livedump_livedumper_dump(
         block: *const u8,
@@ -77,6 +106,15 @@ unsafe extern "C" {
     ) -> c_int;
     safe fn livedump_livedumper_finish();
     safe fn livedump_savectx();
+
+    safe fn livedump_cpus() -> usize;
+    safe fn livedump_debugger(debugger: &mut ShimDebugger);
+    fn livedump_instant(
+        cpus: *mut Context,
+        n: usize,
+        stacks: *mut Page,
+        room: usize,
+    );
 
     safe fn livedump_malloc(size: usize) -> *mut c_void;
     fn livedump_free(p: *mut c_void);
@@ -102,7 +140,7 @@ unsafe extern "C" {
     fn livedump_copy_bitset(words: *mut u64, n: usize);
     fn livedump_copy_msgbuf(text: *mut u8, len: usize);
     fn livedump_linked_pages(
-        page: extern "C" fn(*mut c_void, u64),
+        page: extern "C" fn(*mut c_void, u64, bool),
         arg: *mut c_void,
     );
     fn livedump_load_entry(table: u64, index: u64) -> u64;
@@ -406,13 +444,13 @@ extern "C" fn run_worker(arg: *mut c_void) {
     worker();
 }
 
-/// `page` of [`Kpi::linked_pages`], as a C function.
-extern "C" fn name_page(arg: *mut c_void, pa: u64) {
-    let page = arg.cast::<&mut dyn FnMut(Paddr)>();
+/// `see` of [`Kpi::linked_pages`], as a C function.
+extern "C" fn name_page(arg: *mut c_void, pa: u64, oncpu: bool) {
+    let see = arg.cast::<&mut dyn FnMut(Linked)>();
     // SAFETY: linked_pages points it to a reference on its stack, which the
     // shim hands to nobody else and forgets when it returns.
-    let page = unsafe { &mut *page };
-    page(Paddr(pa));
+    let see = unsafe { &mut *see };
+    see(if oncpu { Linked::Oncpu(Paddr(pa)) } else { Linked::Page(Paddr(pa)) });
 }
 
 impl Kpi for FreeBsd {
@@ -469,6 +507,16 @@ impl Kpi for FreeBsd {
         unsafe { livedump_vnode_is_regular(file.0.as_ptr()) }
     }
 
+    fn same_vnode(&self, file: &File, other: &File) -> bool {
+        // SAFETY: both referenced from getvnode until fdrop.
+        unsafe { livedump_same_vnode(file.0.as_ptr(), other.0.as_ptr()) }
+    }
+
+    fn file_is_served(&self, file: &File) -> bool {
+        // SAFETY: referenced from getvnode until fdrop, and so is its vnode.
+        unsafe { livedump_file_is_served(file.0.as_ptr()) }
+    }
+
     fn rangelock_wlock(&self, file: &File) -> RangeLock {
         // SAFETY: referenced from getvnode until fdrop, and so is its vnode.
         RangeLock(unsafe { livedump_rangelock_wlock(file.0.as_ptr()) })
@@ -520,6 +568,30 @@ impl Kpi for FreeBsd {
         unsafe { livedump_xunlock() };
     }
 
+    fn quiesce(&self) -> Result<()> {
+        check(livedump_quiesce())
+    }
+
+    fn suspend_pass(&self) -> u64 {
+        // SAFETY: the engine's guard is the only caller, between quiesce and
+        // resume.
+        unsafe { livedump_suspend_pass() }
+    }
+
+    fn quiesced(&self) -> Result<()> {
+        check(livedump_quiesced())
+    }
+
+    fn pause(&self) {
+        livedump_pause();
+    }
+
+    fn resume(&self) {
+        // SAFETY: the engine's guard is the only caller, in its drop, on the
+        // thread for which quiesce answered that it had begun.
+        unsafe { livedump_resume() };
+    }
+
     fn livedumper_start(&self) -> Result<()> {
         check(livedump_livedumper_start())
     }
@@ -539,6 +611,42 @@ impl Kpi for FreeBsd {
 
     fn dump_savectx(&self) {
         livedump_savectx();
+    }
+
+    fn cpus(&self) -> usize {
+        livedump_cpus()
+    }
+
+    fn debugger(&self) -> Debugger {
+        let mut d = ShimDebugger::default();
+        livedump_debugger(&mut d);
+        Debugger {
+            stoppcbs: Vaddr(d.stoppcbs),
+            stopped_cpus: Vaddr(d.stopped_cpus),
+            dumppcb: Vaddr(d.dumppcb),
+            dumptid: Vaddr(d.dumptid),
+            pcb_bytes: d.pcb_bytes,
+            cpuset_bytes: d.cpuset_bytes,
+        }
+    }
+
+    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]) {
+        let pages = stacks.len().checked_div(contexts.len()).unwrap_or(0);
+        // A place for the caller, and any that no CPU has stay empty.
+        if contexts.is_empty() {
+            return;
+        }
+        // SAFETY: the shim writes contexts by CPU number below the last, which
+        // is the caller's, and as many pages of stack for each; both are ours
+        // until every CPU has gone on, which is when it returns.
+        unsafe {
+            livedump_instant(
+                contexts.as_mut_ptr(),
+                contexts.len(),
+                stacks.as_mut_ptr(),
+                pages * PAGE_SIZE,
+            );
+        }
     }
 
     fn malloc_words(&self, words: usize) -> Result<Array<u64>> {
@@ -647,8 +755,8 @@ impl Kpi for FreeBsd {
         unsafe { livedump_copy_msgbuf(text.as_mut_ptr(), text.len()) };
     }
 
-    fn linked_pages(&self, mut page: &mut dyn FnMut(Paddr)) {
-        let arg: *mut &mut dyn FnMut(Paddr) = &mut page;
+    fn linked_pages(&self, mut see: &mut dyn FnMut(Linked)) {
+        let arg: *mut &mut dyn FnMut(Linked) = &mut see;
         // SAFETY: the shim calls name_page with this, on this thread, before
         // it returns.
         unsafe { livedump_linked_pages(name_page, arg.cast()) };

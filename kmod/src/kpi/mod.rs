@@ -58,6 +58,74 @@ pub struct Target {
     pub dump_avail_bytes: u32,
 }
 
+/// Where debuggers look for the registers of running threads: addresses of the
+/// kernel's variables, 0 where there is no such thing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Debugger {
+    /// The pcb of CPU 0; those of the others follow. C: `stoppcbs`, the array
+    /// or (from 14 on) what it points to.
+    pub stoppcbs: Vaddr,
+    /// C: `stopped_cpus`.
+    pub stopped_cpus: Vaddr,
+    /// C: `dumppcb`.
+    pub dumppcb: Vaddr,
+    /// C: `dumptid`.
+    pub dumptid: Vaddr,
+    /// C: `sizeof(struct pcb)`.
+    pub pcb_bytes: u32,
+    /// C: `sizeof(cpuset_t)`.
+    pub cpuset_bytes: u32,
+}
+
+/// Words at the start of a pcb that hold all registers a debugger takes from
+/// it: 8 on amd64, 33 on arm64.
+pub const PCB_WORDS: usize = 34;
+
+/// What a CPU was doing at the instant. C: `struct livedump_cpu`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Context {
+    /// The thread; 0 where nothing was saved.
+    pub thread: Vaddr,
+    /// Where its `td_oncpu` is.
+    pub oncpu: Paddr,
+    /// The part of its kernel stack that was saved begins here.
+    pub stack: Vaddr,
+    /// And is so long.
+    pub stack_bytes: u32,
+    /// Bytes of `pcb` that are used.
+    pub pcb_bytes: u32,
+    /// The CPU's number.
+    pub cpu: u32,
+    /// The thread's.
+    pub tid: i32,
+    /// As a pcb of this machine begins.
+    pub pcb: [u64; PCB_WORDS],
+}
+
+impl Context {
+    /// Nothing was saved.
+    pub const NONE: Self = Self {
+        thread: Vaddr(0),
+        oncpu: Paddr(0),
+        stack: Vaddr(0),
+        stack_bytes: 0,
+        pcb_bytes: 0,
+        cpu: 0,
+        tid: 0,
+        pcb: [0; PCB_WORDS],
+    };
+}
+
+/// What a page through which processes are linked has to do with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linked {
+    /// It holds part of a process or a thread.
+    Page(Paddr),
+    /// There is the `td_oncpu` of a thread; never across pages.
+    Oncpu(Paddr),
+}
+
 /// One compressor stream. C: `struct compressor`, compressor(9).
 pub trait Compressor {
     /// Compresses `src` into one complete gzip member or zstd frame (with its
@@ -162,6 +230,13 @@ pub trait Kpi {
     /// Whether it is a regular file. C: `vp->v_type == VREG`.
     fn vnode_is_regular(&self, file: &Self::File) -> bool;
 
+    /// Whether two descriptors are of one file. C: `fp->f_vnode`.
+    fn same_vnode(&self, file: &Self::File, other: &Self::File) -> bool;
+
+    /// Whether a user process serves the file system: with that process
+    /// suspended, writing would wait for ever. C: `f_fstypename`.
+    fn file_is_served(&self, file: &Self::File) -> bool;
+
     /// Locks the whole file against other writers and truncation. Sleeps.
     /// C: `vn_rangelock_wlock(vp, 0, OFF_MAX)`.
     fn rangelock_wlock(&self, file: &Self::File) -> Self::RangeLock;
@@ -208,6 +283,34 @@ pub trait Kpi {
     /// Gives it back. C: `cv_broadcast`.
     fn livedump_xunlock(&self);
 
+    // -- suspended processes
+
+    /// Begins to suspend user processes, and to watch over it: when the
+    /// engine shows no sign of life for some time, they are resumed. Sleeps.
+    /// C: `stop_all_proc_block`, taskqueue(9).
+    ///
+    /// # Errors
+    /// `EINTR` when a signal ends the wait for whoever else stops processes.
+    fn quiesce(&self) -> Result<()>;
+
+    /// Suspends what can be: all processes but the caller's, its parent, the
+    /// kernel's, and traced ones. How many threads are still on their way to
+    /// where they stop. Sleeps.
+    fn suspend_pass(&self) -> u64;
+
+    /// Whether they are still suspended.
+    ///
+    /// # Errors
+    /// `EAGAIN` when they had to be resumed.
+    fn quiesced(&self) -> Result<()>;
+
+    /// Sleeps for the shortest time there is. C: `pause`.
+    fn pause(&self);
+
+    /// Ends what [`Kpi::quiesce`] began: every process that was suspended is
+    /// resumed. Sleeps.
+    fn resume(&self);
+
     // -- livedumper events
 
     /// Asks the handlers. May sleep. C: `EVENTHANDLER_INVOKE(livedumper_start,
@@ -231,6 +334,20 @@ pub trait Kpi {
     /// Saves this thread's context where debuggers look (`dumppcb`,
     /// `dumptid`). C: `dump_savectx`.
     fn dump_savectx(&self);
+
+    // -- one instant
+
+    /// CPUs there may be. C: `mp_maxid` + 1.
+    fn cpus(&self) -> usize;
+
+    /// Where debuggers look.
+    fn debugger(&self) -> Debugger;
+
+    /// Interrupts all CPUs and saves what each was doing, and the upper part
+    /// of the stack it was on. `contexts` has a place for each CPU and one
+    /// more, the last, for the caller; `stacks` as many pages for each.
+    /// C: `smp_rendezvous`.
+    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]);
 
     // -- memory
 
@@ -295,12 +412,12 @@ pub trait Kpi {
     fn copy_msgbuf(&self, text: &mut [u8]);
 
     /// Names, at least once each, the pages through which processes and their
-    /// threads are linked into lists, while those lists are locked; `page` may
-    /// read them and must not sleep. Nothing where nobody else changes them.
-    /// Sleeps. C: `allproc` under `allproc_lock`, `p_threads` under the
-    /// process' lock.
-    fn linked_pages(&self, page: &mut dyn FnMut(Paddr)) {
-        let _ = page;
+    /// threads are linked into lists, while those lists are locked; `see` may
+    /// read them and must not sleep; and where the threads' `td_oncpu` are.
+    /// Nothing where nobody else changes them. Sleeps. C: `allproc` under
+    /// `allproc_lock`, `p_threads` under the process' lock.
+    fn linked_pages(&self, see: &mut dyn FnMut(Linked)) {
+        let _ = see;
     }
 
     /// Loads one entry of the page table at `table` (a table in the direct

@@ -3,6 +3,7 @@
 //! private copies.
 
 use super::snapshot::Snapshot;
+use super::stability::Stability;
 use crate::dumper::Dumper;
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::Kpi;
@@ -11,12 +12,17 @@ use memdev::addr::PAGE_SIZE;
 use memdev::bitset::Bitset;
 use memdev::dump_avail;
 
+/// Pages between two looks at whether the dump still is what it should be.
+const PAGES_BETWEEN_CHECKS: usize = 64;
+
 const WORDS_IN_PAGE: usize = PAGE_SIZE / 8;
 
 pub(super) fn emit<K: Kpi>(
     kpi: &K,
     from: &Snapshot<'_, K>,
+    stability: Option<&Stability<K>>,
     dumper: &mut Dumper<'_, K>,
+    still: &dyn Fn() -> Result<()>,
     progress: &Progress,
 ) -> Result<()> {
     progress.stage(Stage::Header);
@@ -62,11 +68,26 @@ pub(super) fn emit<K: Kpi>(
     }
 
     progress.stage(Stage::Pages);
+    let mut nth = 0usize;
     let set = Bitset::new(&*from.words, from.bits).ok_or(Errno::EINTEGRITY)?;
     for bit in set.iter() {
         let pa = from.avail.pa_of(bit).ok_or(Errno::EINTEGRITY)?;
-        dumper.append_page(|page| from.frozen.page(kpi, pa, page))?;
+        dumper.append_page(|page| {
+            from.frozen.page(kpi, pa, page)?;
+            let pages = core::slice::from_mut(page);
+            if let Some(stability) = stability {
+                stability.note(nth, pages);
+            }
+            if let Some(instant) = &from.instant {
+                instant.overlay.apply(pa, pages);
+            }
+            Ok(())
+        })?;
         progress.page_done();
+        nth += 1;
+        if nth.is_multiple_of(PAGES_BETWEEN_CHECKS) {
+            still()?;
+        }
     }
     Ok(())
 }

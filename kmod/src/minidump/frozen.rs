@@ -10,7 +10,7 @@
 //! frozen as far as it fits.
 
 use crate::error::Result;
-use crate::kpi::Kpi;
+use crate::kpi::{Kpi, Linked};
 use memdev::addr::{PAGE_SHIFT, Paddr, Page};
 use memdev::bitset::Bitset;
 use memdev::dump_avail::DumpAvail;
@@ -46,8 +46,11 @@ impl<K: Kpi> Frozen<K> {
         // How many there are, and then the copies: memory cannot be waited
         // for while the lists are locked.
         let mut pages = 0;
-        kpi.linked_pages(&mut |pa| {
-            if belongs(pa) && frozen.enter(pa, MOST).is_some() {
+        kpi.linked_pages(&mut |linked| {
+            if let Linked::Page(pa) = linked
+                && belongs(pa)
+                && frozen.enter(pa, MOST).is_some()
+            {
                 pages = frozen.used;
             }
         });
@@ -55,7 +58,8 @@ impl<K: Kpi> Frozen<K> {
         frozen.used = 0;
         let room = MOST.min(pages + pages / 4);
         frozen.copies = kpi.malloc_pages(room)?;
-        kpi.linked_pages(&mut |pa| {
+        kpi.linked_pages(&mut |linked| {
+            let Linked::Page(pa) = linked else { return };
             let Some(bit) = avail.bit_of(pa).filter(|_| belongs(pa)) else {
                 return;
             };

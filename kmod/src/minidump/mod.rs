@@ -4,17 +4,22 @@
 //!
 //! Before the first byte is out, everything that other parts of the file
 //! depend on is copied: bitset, message buffer, dump_avail, the upper page
-//! tables, and the pages through which processes are linked. From then on the live kernel can only change what pages
-//! contain, never how many there are or which: there is nothing to retry when
-//! its map grows (the stock facility begins again, up to
+//! tables, the pages through which processes are linked, and, where asked for,
+//! what every CPU was doing. From then on the live kernel can only change what
+//! pages contain, never how many there are or which: there is nothing to retry
+//! when its map grows (the stock facility begins again, up to
 //! `machdep.dump_retry_count` times).
 
 mod directory;
 mod emit;
 mod frozen;
+mod instant;
+mod kextract;
+mod overlay;
 mod plan;
 mod scan;
 mod snapshot;
+mod stability;
 
 pub use plan::Planned;
 
@@ -22,7 +27,17 @@ use crate::dumper::{self, Output};
 use crate::error::{Result, Stage};
 use crate::kpi::Kpi;
 use crate::progress::Progress;
+use memdev::changes::Header;
 use snapshot::{MAX_RANGES, Snapshot};
+
+/// What a dump is to have besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// What every CPU was doing at the start.
+    pub registers: bool,
+    /// A look at which pages changed.
+    pub stability: bool,
+}
 
 /// What was written.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +48,10 @@ pub struct Written {
     pub zero_pages: u64,
     /// Bytes of the dump in the file.
     pub dumplength: u64,
+    /// Threads whose registers were saved.
+    pub registers: u32,
+    /// What changed; nothing where nobody looked.
+    pub changes: Header,
 }
 
 /// Scan and plan, nothing else.
@@ -44,23 +63,32 @@ pub fn estimate<K: Kpi>(kpi: &K, progress: &Progress) -> Result<Planned> {
     // A kilobyte, and kernel stacks are small.
     let mut ranges = kpi.malloc_array(MAX_RANGES, |_| Ok((0, 0)))?;
     let target = kpi.target();
-    Ok(Snapshot::take(kpi, &target, &mut ranges, progress)?.planned)
+    let options = Options::default();
+    let snapshot =
+        Snapshot::take(kpi, &target, &mut ranges, options, progress)?;
+    Ok(snapshot.planned)
 }
 
-/// Scan, plan, emit.
+/// Scan, plan, emit; then, where asked for, look again, and write what changed
+/// to `changes`. `still` says whether the dump is what was asked for so far.
 ///
 /// # Errors
-/// As [`estimate`], and whatever writing met; the file is then empty again,
-/// as far as the file system let us.
+/// As [`estimate`], and whatever writing met, or `still`'s; the files are then
+/// empty again, as far as the file system let us.
 pub fn minidumpsys<K: Kpi>(
     kpi: &K,
     output: &Output<'_, K>,
+    options: Options,
+    changes: Option<&K::File>,
+    still: &dyn Fn() -> Result<()>,
     progress: &Progress,
 ) -> Result<Written> {
     // A kilobyte, and kernel stacks are small.
     let mut ranges = kpi.malloc_array(MAX_RANGES, |_| Ok((0, 0)))?;
     let target = kpi.target();
-    let snapshot = Snapshot::take(kpi, &target, &mut ranges, progress)?;
+    let snapshot =
+        Snapshot::take(kpi, &target, &mut ranges, options, progress)?;
+    let mut stability = snapshot.stability(kpi)?;
     let planned = snapshot.planned;
     let target = &target;
     // Everything is allocated when the closure runs; then comes the first
@@ -68,14 +96,45 @@ pub fn minidumpsys<K: Kpi>(
     dumper::run(kpi, output, planned.dumpsize, progress, |dumper| {
         progress.stage(Stage::Truncate);
         kpi.vn_truncate(output.file)?;
-        let result = emit::emit(kpi, &snapshot, dumper, progress)
-            .and_then(|()| dumper.dump_finish(target));
-        let dumplength = result.inspect_err(|_| {
+        let mut write = || {
+            emit::emit(
+                kpi,
+                &snapshot,
+                stability.as_ref(),
+                dumper,
+                still,
+                progress,
+            )?;
+            let dumplength = dumper.dump_finish(target)?;
+            let looked = match &mut stability {
+                Some(stability) => {
+                    progress.stage(Stage::Stability);
+                    let header = stability.check(kpi, &snapshot)?;
+                    if let Some(file) = changes {
+                        stability.write(kpi, &snapshot, header, file)?;
+                    }
+                    header
+                }
+                None => Header::default(),
+            };
+            still()?;
+            Ok((dumplength, looked))
+        };
+        let (dumplength, changes) = write().inspect_err(|_| {
             // Half a dump must not be taken for one. What went wrong first
             // is what the caller needs to know.
             let _ = kpi.vn_truncate(output.file);
+            if let Some(file) = changes {
+                let _ = kpi.vn_truncate(file);
+            }
         })?;
-        let zero_pages = dumper.zero_pages();
-        Ok(Written { planned, zero_pages, dumplength })
+        progress.stage(Stage::Done);
+        Ok(Written {
+            planned,
+            zero_pages: dumper.zero_pages(),
+            dumplength,
+            registers: snapshot.instant.as_ref().map_or(0, |i| i.saved),
+            changes,
+        })
     })
 }

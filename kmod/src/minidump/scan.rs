@@ -3,6 +3,7 @@
 //! bitset. Each entry is loaded once, since it may change between two looks.
 
 use super::directory::Directory;
+use super::stability::Kinds;
 use crate::error::Result;
 use crate::kpi::{Kpi, Target};
 use memdev::addr::{PAGE_SIZE, Paddr};
@@ -10,16 +11,26 @@ use memdev::arch::{ENTRIES, Entry, Machine, span};
 use memdev::bitset::Bitset;
 use memdev::dump_avail::DumpAvail;
 
-/// Walks everything below `directory`, filling its copies.
+/// Walks everything below `directory`, filling its copies and, where somebody
+/// wants to know, what each page is.
 pub(super) fn scan<K: Kpi>(
     kpi: &K,
     target: &Target,
     avail: DumpAvail<'_>,
     set: Bitset<&mut [u64]>,
     directory: &mut Directory<K>,
+    kinds: Option<&mut Kinds<K>>,
 ) -> Result<()> {
     let level = target.machine.pmap_level(target.minidump_version);
-    let mut scan = Scan { kpi, machine: target.machine, avail, set };
+    let bits = set.bits();
+    let (mapped, tables) = match kinds {
+        Some(Kinds { mapped, tables }) => {
+            (Bitset::new(&mut **mapped, bits), Bitset::new(&mut **tables, bits))
+        }
+        None => (None, None),
+    };
+    let machine = target.machine;
+    let mut scan = Scan { kpi, machine, avail, set, mapped, tables };
     let pages = usize::try_from(directory.pmap_pages()).unwrap_or(0);
     for i in 0..pages {
         match directory.entry(i) {
@@ -42,6 +53,8 @@ struct Scan<'a, K: Kpi> {
     machine: Machine,
     avail: DumpAvail<'a>,
     set: Bitset<&'a mut [u64]>,
+    mapped: Option<Bitset<&'a mut [u64]>>,
+    tables: Option<Bitset<&'a mut [u64]>>,
 }
 
 impl<K: Kpi> Scan<'_, K> {
@@ -66,6 +79,11 @@ impl<K: Kpi> Scan<'_, K> {
                 // amd64: leaf tables are ordinary pages of the dump.
                 Entry::Table(pa) => {
                     self.page(pa);
+                    if let Some(tables) = &mut self.tables
+                        && let Some(bit) = self.avail.bit_of(pa)
+                    {
+                        tables.set(bit);
+                    }
                     if self.kpi.phys_in_dmap(pa) {
                         self.table(pa, level - 1, None)?;
                     }
@@ -86,8 +104,11 @@ impl<K: Kpi> Scan<'_, K> {
     /// A page in no range of dump_avail (device memory) has no bit.
     /// C: `vm_page_dump_add`, where `PHYS_IN_DMAP && vm_phys_is_dumpable`.
     fn page(&mut self, pa: Paddr) {
-        if let Some(bit) = self.avail.bit_of(pa)
-            && !self.set.test(bit)
+        let Some(bit) = self.avail.bit_of(pa) else { return };
+        if let Some(mapped) = &mut self.mapped {
+            mapped.set(bit);
+        }
+        if !self.set.test(bit)
             && self.kpi.phys_in_dmap(pa)
             && self.kpi.vm_phys_is_dumpable(pa)
         {

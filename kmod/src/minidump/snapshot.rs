@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The private copies: bitset, message buffer, dump_avail, upper tables,
-//! linked pages.
+//! linked pages, registers.
 //! C: `struct minidumpstate`, and what `minidumpsys` duplicates for a live
 //! dump.
 
+use super::Options;
 use super::directory::Directory;
 use super::frozen::Frozen;
+use super::instant::Instant;
 use super::plan::{self, Planned};
 use super::scan;
+use super::stability::{Kinds, Stability};
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
 use memdev::addr::PAGE_SIZE;
 use memdev::bitset::{Bitset, WORD_BITS, words_for};
+use memdev::changes::Kind;
 use memdev::dump_avail::DumpAvail;
 
 /// Ranges that dump_avail may have: `VM_PHYSSEG_MAX` is 63 or 64.
@@ -28,6 +32,8 @@ pub(super) struct Snapshot<'a, K: Kpi> {
     pub(super) msgbuf: K::Pages,
     pub(super) directory: Directory<K>,
     pub(super) frozen: Frozen<K>,
+    pub(super) instant: Option<Instant<K>>,
+    pub(super) kinds: Option<Kinds<K>>,
     pub(super) planned: Planned,
 }
 
@@ -36,6 +42,7 @@ impl<'a, K: Kpi> Snapshot<'a, K> {
         kpi: &K,
         target: &'a Target,
         ranges: &'a mut [(u64, u64)],
+        options: Options,
         progress: &Progress,
     ) -> Result<Self> {
         progress.stage(Stage::Scan);
@@ -45,9 +52,21 @@ impl<'a, K: Kpi> Snapshot<'a, K> {
             usize::try_from(words_for(bits)).map_err(|_| Errno::ENOMEM)?;
         let mut words =
             kpi.malloc_words(len.next_multiple_of(PAGE_SIZE / 8))?;
-        let directory = scanned(kpi, target, avail, &mut words)?;
+        let mut kinds = match options.stability {
+            true => Some(Kinds::new(kpi, words.len())?),
+            false => None,
+        };
+        let directory =
+            scanned(kpi, target, avail, &mut words, kinds.as_mut())?;
         let set = Bitset::new(&mut *words, bits).ok_or(Errno::EINTEGRITY)?;
+        let mut instant = match options.registers {
+            true => Some(Instant::take(kpi, target)?),
+            false => None,
+        };
         let frozen = Frozen::take(kpi, avail, set)?;
+        if let Some(instant) = &mut instant {
+            instant.settle(kpi, &frozen)?;
+        }
         let msgbuf = msgbuf(kpi, target)?;
         progress.stage(Stage::Plan);
         let set = Bitset::new(&mut *words, bits).ok_or(Errno::EINTEGRITY)?;
@@ -62,8 +81,27 @@ impl<'a, K: Kpi> Snapshot<'a, K> {
             msgbuf,
             directory,
             frozen,
+            instant,
+            kinds,
             planned,
         })
+    }
+
+    /// Memory to see which pages change.
+    pub(super) fn stability(&self, kpi: &K) -> Result<Option<Stability<K>>> {
+        match self.kinds {
+            Some(_) => {
+                let pages = self.planned.pages;
+                Stability::new(kpi, pages, self.words.len()).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// What the page of a bit is to the kernel.
+    pub(super) fn kind(&self, bit: u64) -> Kind {
+        let known = self.kinds.as_ref();
+        known.map_or(Kind::DirectMap, |kinds| kinds.of(self.bits, bit))
     }
 }
 
@@ -99,12 +137,13 @@ fn scanned<K: Kpi>(
     target: &Target,
     avail: DumpAvail<'_>,
     words: &mut K::Words,
+    kinds: Option<&mut Kinds<K>>,
 ) -> Result<Directory<K>> {
     let bits = avail.bits();
     let mut directory = Directory::allocate(kpi, target)?;
     copy_bitset(kpi, words, bits);
     let set = Bitset::new(&mut **words, bits).ok_or(Errno::EINTEGRITY)?;
-    scan::scan(kpi, target, avail, set, &mut directory)?;
+    scan::scan(kpi, target, avail, set, &mut directory, kinds)?;
     Ok(directory)
 }
 

@@ -85,6 +85,15 @@ pub struct Args {
     /// Leave no seal.N, the digests that verify checks
     #[arg(long)]
     pub no_seal: bool,
+    /// Suspend user processes, all but this one and its parent, meanwhile
+    #[arg(long)]
+    pub quiesce: bool,
+    /// Have the registers of running threads in the dump
+    #[arg(long)]
+    pub registers: bool,
+    /// Tell which pages changed meanwhile, in changed.N
+    #[arg(long)]
+    pub stability: bool,
     /// Describe the dump on standard output, as JSON
     #[arg(long)]
     pub json: bool,
@@ -136,6 +145,12 @@ pub enum Error {
          (kldload livedump)"
     )]
     NoFacility,
+    /// The kernel's own facility can do no more.
+    #[error(
+        "--quiesce, --registers and --stability need the module (kldload \
+         livedump)"
+    )]
+    NeedsModule,
     /// The kernel refused, or the dump failed.
     #[error("{doing}")]
     Dump {

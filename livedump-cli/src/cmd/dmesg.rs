@@ -30,7 +30,7 @@ pub struct Args {
 /// # Errors
 /// The file is no dump, or has no message buffer.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let Inputs { core, kernel } =
+    let Inputs { core, kernel, .. } =
         Inputs::open(&args.file, args.kernel.as_deref())?;
     let mut outcome = Outcome::Sound;
     let (source, ring) = match kernel.map(|k| in_memory(&core, &k)) {

@@ -2,8 +2,9 @@
 //! `livedump info`: everything a dump says about itself.
 
 use super::Inputs;
-use crate::error::{Error, Outcome};
+use crate::error::{Error, Outcome, chain};
 use crate::report::{self, DumpHeader, Hex, Info, Memory, Report, Section};
+use crate::vmcore::changes::Unread;
 use crate::vmcore::{Trailer, Vmcore};
 use std::path::PathBuf;
 
@@ -23,8 +24,12 @@ pub struct Args {
 /// # Errors
 /// The file is no dump.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let Inputs { core, .. } = Inputs::open(&args.file, None)?;
-    let info = info(&core);
+    let Inputs { core, changes, .. } = Inputs::open(&args.file, None)?;
+    let mut info = info(&core);
+    match changes.map(Unread::read).transpose() {
+        Ok(list) => info.changed = list.as_ref().map(report::Changed::new),
+        Err(e) => info.notes.push(chain(&e)),
+    }
     for note in &info.notes {
         report::note(format_args!("{}: {note}", info.file));
     }
@@ -87,6 +92,7 @@ fn info(core: &Vmcore) -> Info {
             (None, _) => None,
         },
         dump_header: trailer.and_then(dump_header),
+        changed: None,
         notes: core.notes().to_vec(),
     }
 }

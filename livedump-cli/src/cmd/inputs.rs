@@ -4,6 +4,7 @@
 
 use crate::error::Error;
 use crate::sandbox::{self, Purpose, Role};
+use crate::vmcore::changes::Unread;
 use crate::vmcore::{Vmcore, elf::Kernel};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -16,6 +17,7 @@ pub(super) struct Opened {
     path: PathBuf,
     kernel: Option<(File, PathBuf)>,
     pub(super) seal: Option<File>,
+    changes: Option<Unread>,
 }
 
 impl Opened {
@@ -32,13 +34,16 @@ impl Opened {
             Some(path) => Some((Kernel::open_file(path)?, path.to_path_buf())),
             None => None,
         };
+        // One that cannot be opened is none: the dump is what counts.
+        let changes = Unread::beside(&path).ok().flatten();
         let elf = kernel.iter().map(|(file, _)| file);
-        let all = elf.chain(&seal).chain([&dump]);
+        let list = changes.iter().map(|list| &list.file);
+        let all = elf.chain(&seal).chain(list).chain([&dump]);
         let files: Vec<_> =
             all.map(|file| (file.as_fd(), Purpose::Read)).collect();
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
-        Ok(Self { dump, path, kernel, seal })
+        Ok(Self { dump, path, kernel, seal, changes })
     }
 
     /// Looks into them.
@@ -48,7 +53,7 @@ impl Opened {
             Some((file, path)) => Some(Kernel::from_file(file, &path)?),
             None => None,
         };
-        Ok(Inputs { core, kernel })
+        Ok(Inputs { core, kernel, changes: self.changes })
     }
 }
 
@@ -59,6 +64,8 @@ pub struct Inputs {
     pub core: Vmcore,
     /// The kernel, if one was named.
     pub kernel: Option<Kernel>,
+    /// The list of what changed, if one lies beside the dump.
+    pub changes: Option<Unread>,
 }
 
 impl Inputs {

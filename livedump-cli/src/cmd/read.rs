@@ -10,6 +10,7 @@
 use super::Inputs;
 use crate::error::{Error, Outcome, chain};
 use crate::report::{self, Hex, Hexdump, Missing, Report};
+use crate::vmcore::changes::Unread;
 use crate::vmcore::elf::Kernel;
 use crate::vmcore::{ReadError, Vmcore};
 use memdev::addr::{Paddr, Vaddr};
@@ -93,9 +94,12 @@ struct Place {
 /// The file is no dump, or the place no place. Memory that is not in the
 /// dump ends the output and is [`Outcome::Found`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let Inputs { core, kernel } =
+    let Inputs { core, kernel, changes } =
         Inputs::open(&args.file, args.kernel.as_deref())?;
     let place = find(args, &core, kernel.as_ref())?;
+    if let Some(changes) = changes {
+        warn(args, &core, &place, changes);
+    }
     if args.json {
         return json(args, &core, place);
     }
@@ -116,6 +120,22 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         }
         None => Outcome::Sound,
     })
+}
+
+/// Says so when what is read changed while the dump was written.
+fn warn(args: &Args, core: &Vmcore, place: &Place, changes: Unread) {
+    let changes = match changes.read() {
+        Ok(changes) => changes,
+        Err(e) => return report::note(chain(&e)),
+    };
+    let range = (args.phys, place.at, place.length);
+    let (pages, changed) = core.changed_pages(&changes, range);
+    if changed > 0 {
+        report::note(format_args!(
+            "{changed} of the {pages} pages read changed while the dump was \
+             written"
+        ));
+    }
 }
 
 fn json(args: &Args, core: &Vmcore, place: Place) -> Result<Outcome, Error> {

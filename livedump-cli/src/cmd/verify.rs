@@ -9,8 +9,10 @@ mod seal;
 
 use super::Inputs;
 use super::inputs::Opened;
-use crate::error::{Error, Outcome};
+use crate::error::{Error, Outcome, chain};
 use crate::report::{Report, Verify, note};
+use crate::vmcore::Status;
+use crate::vmcore::changes::Unread;
 use memdev::kerneldump::Compression;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
@@ -47,7 +49,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         .seal
         .as_ref()
         .map(|sealed| seal::check(&opened.dump, sealed, threads));
-    let Inputs { core, kernel } = opened.read().inspect_err(|_| {
+    let Inputs { core, kernel, changes } = opened.read().inspect_err(|_| {
         // Of a file that cannot be read at all it is the only thing to say.
         for finding in sealed.iter().flat_map(|s| s.findings(None)) {
             note(format_args!("{}: {}", args.file.display(), finding.text));
@@ -58,6 +60,12 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         let plain = core.compression() == Compression::None;
         let layout = plain.then(|| core.layout());
         verdict.add_seal(sealed.findings(layout), sealed.holds);
+    }
+    // What changed is no fault of the dump's; a list that is none is.
+    match changes.map(Unread::read).transpose() {
+        Ok(Some(list)) => verdict.add("changed", Status::Ok, list.summary()),
+        Ok(None) => {}
+        Err(e) => verdict.add("changed", Status::Warning, chain(&e)),
     }
     let file = args.file.display().to_string();
     let kernel = kernel.map(|k| k.path().to_string());

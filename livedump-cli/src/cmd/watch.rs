@@ -173,6 +173,9 @@ fn what(args: &Args) -> capture::Args {
         level: args.level,
         workers: args.workers,
         no_seal: false,
+        quiesce: false,
+        registers: false,
+        stability: false,
         json: false,
     }
 }

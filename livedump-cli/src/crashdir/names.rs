@@ -41,11 +41,14 @@ pub enum Side {
     Key,
     /// `seal.N`: digests of the dump.
     Seal,
+    /// `changed.N`: pages that changed while the dump was written.
+    Changed,
 }
 
 impl Side {
     /// All of them.
-    pub(super) const ALL: [Self; 3] = [Self::Kernel, Self::Key, Self::Seal];
+    pub(super) const ALL: [Self; 4] =
+        [Self::Kernel, Self::Key, Self::Seal, Self::Changed];
 
     /// Its name.
     pub(super) fn name(self, n: u32) -> String {
@@ -53,6 +56,7 @@ impl Side {
             Self::Kernel => "kernel",
             Self::Key => "key",
             Self::Seal => "seal",
+            Self::Changed => "changed",
         };
         format!("{stem}.{n}")
     }
@@ -85,7 +89,7 @@ pub(super) fn dumps(n: &str) -> Vec<String> {
 
 /// Every name that a dump with this number (or `last`) may have left.
 pub(super) fn set(n: &str) -> Vec<String> {
-    let mut names: Vec<_> = ["info", "kernel", "key", "seal"]
+    let mut names: Vec<_> = ["info", "kernel", "key", "seal", "changed"]
         .iter()
         .map(|stem| format!("{stem}.{n}"))
         .collect();

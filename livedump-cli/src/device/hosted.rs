@@ -114,6 +114,18 @@ impl Device for HostedDevice {
         })
     }
 
+    fn minidump_listing(
+        &self,
+        arg: &mut MemMinidumpArg,
+        file: &File,
+        changes: &File,
+    ) -> Result<(), Errno> {
+        self.with_file(Some(changes), |fd| {
+            arg.changes_fd = fd;
+            self.minidump(arg, Some(file))
+        })
+    }
+
     fn kerneldump(
         &self,
         arg: &mut MemLivedumpArg,

@@ -2,7 +2,10 @@
 //! What `livedump info` knows about a dump.
 
 use super::{Hex, Report, human};
+use crate::vmcore::changes::Changes;
+use memdev::changes::Record;
 use serde::Serialize;
+use std::fmt;
 use std::io::{self, Write};
 
 /// All of it.
@@ -46,8 +49,59 @@ pub struct Info {
     pub truncated: Option<bool>,
     /// The kernel dump header of a raw dump.
     pub dump_header: Option<DumpHeader>,
+    /// Pages that changed while the dump was written, where a list of them
+    /// lies beside it.
+    pub changed: Option<Changed>,
     /// What is odd about the file.
     pub notes: Vec<String>,
+}
+
+/// Pages that changed while the dump was written.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Changed {
+    /// The list of them.
+    pub file: String,
+    /// Pages that were looked at.
+    pub looked: u64,
+    pub pages: u64,
+    pub page_tables: u64,
+    pub kernel_map: u64,
+    pub direct_map: u64,
+    /// First address, first address behind, what they are; ascending.
+    pub ranges: Vec<(Hex, Hex, &'static str)>,
+}
+
+impl Changed {
+    /// What a list says.
+    #[must_use]
+    pub fn new(list: &Changes) -> Self {
+        let [page_tables, kernel_map, direct_map] = list.header.changed;
+        let range = |r: &Record| (Hex(r.start.0), Hex(r.end()), r.kind.name());
+        Self {
+            file: list.path.display().to_string(),
+            looked: list.header.pages,
+            pages: list.header.total(),
+            page_tables,
+            kernel_map,
+            direct_map,
+            ranges: list.records().iter().map(range).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} (page tables {}, kernel map {}, direct map {})",
+            self.pages,
+            self.looked,
+            self.page_tables,
+            self.kernel_map,
+            self.direct_map
+        )
+    }
 }
 
 /// A part of the file.
@@ -166,6 +220,10 @@ impl Report for Info {
             for (start, end) in &m.ranges {
                 line(o, "Memory", format_args!("{start} to {end}"))?;
             }
+        }
+        if let Some(c) = &self.changed {
+            line(o, "Changed pages", c)?;
+            line(o, "Changed list", &c.file)?;
         }
         for s in &self.sections {
             line(

@@ -13,7 +13,7 @@ mod time;
 mod verify;
 
 pub use dmesg::{Dmesg, lines};
-pub use info::{DumpHeader, Info, Memory, Section};
+pub use info::{Changed, DumpHeader, Info, Memory, Section};
 pub use json::Hex;
 pub use read::{Missing, Read};
 pub use table::Table;

@@ -27,6 +27,7 @@
     )
 )]
 
+pub mod changes;
 pub mod elf;
 pub mod msgbuf;
 pub mod pages;

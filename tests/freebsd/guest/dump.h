@@ -36,6 +36,7 @@ void	stop_load(void);
 void	cases_requests(void);
 void	cases_module(void);
 void	cases_dumps(void);
+void	cases_instant(void);
 void	cases_writing(void);
 void	case_panic(void);
 

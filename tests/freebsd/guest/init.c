@@ -124,6 +124,10 @@ init_main(void)
 		needs_module();
 		cases_requests();
 	}
+	if (asked_for(wanted, "instant")) {
+		needs_module();
+		cases_instant();
+	}
 	if (asked_for(wanted, "userland")) {
 		facts();
 		unload(MODULE_NAME);

@@ -84,6 +84,14 @@ pub(crate) fn dump(
         if at.name.starts_with("migrate") {
             look.text_equals(&dir.join(REFERENCE))?;
         }
+        let saved = match at.name.split('-').next() {
+            Some("registers") => Some(true),
+            Some("stale") => Some(false),
+            _ => None,
+        };
+        if let Some(saved) = saved {
+            look.spinner(saved)?;
+        }
         look.all(at.length);
         Ok(())
     });
@@ -96,7 +104,11 @@ pub(crate) fn dump(
     found
 }
 
-fn extract(disk: &Path, at: &DumpAt, to: &Path) -> Result<(), String> {
+pub(crate) fn extract(
+    disk: &Path,
+    at: &DumpAt,
+    to: &Path,
+) -> Result<(), String> {
     let text = |e: std::io::Error| format!("extract: {e}");
     let mut disk = File::open(disk).map_err(text)?;
     disk.seek(SeekFrom::Start(at.offset)).map_err(text)?;

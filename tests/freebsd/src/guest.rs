@@ -70,7 +70,7 @@ fn livedump(build: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(dir.join("kmod").join(name).join("livedump.ko"))
 }
 
-/// ldtest.ko and ldnop.ko, with the kernel's own headers.
+/// ldtest.ko and its kin, with the kernel's own headers.
 fn test_modules(kernel: &Kernel, dir: &Path) -> Result<Vec<PathBuf>> {
     let (Some(build), Some(sys)) = (&kernel.build, kernel.sysdir()?) else {
         return Ok(Vec::new());
@@ -88,7 +88,7 @@ fn test_modules(kernel: &Kernel, dir: &Path) -> Result<Vec<PathBuf>> {
             .map_err(io("linking", &link))?;
     }
     let include = build.join("include");
-    ["ldtest", "ldnop"]
+    ["ldtest", "ldnop", "ldhang"]
         .into_iter()
         .map(|name| {
             let object = dir.join(format!("{name}.o"));

@@ -46,15 +46,15 @@ impl Look<'_> {
         }
     }
 
-    fn symbol(&self, name: &str) -> Answer<Vaddr> {
+    pub(crate) fn symbol(&self, name: &str) -> Answer<Vaddr> {
         self.symbols.get(name).ok_or_else(|| format!("no symbol {name}"))
     }
 
-    fn u32_at(&self, va: Vaddr) -> Answer<u32> {
+    pub(crate) fn u32_at(&self, va: Vaddr) -> Answer<u32> {
         self.core.read_u32(va).map_err(|e| format!("{va}: {e}"))
     }
 
-    fn u64_at(&self, va: Vaddr) -> Answer<u64> {
+    pub(crate) fn u64_at(&self, va: Vaddr) -> Answer<u64> {
         self.core.read_u64(va).map_err(|e| format!("{va}: {e}"))
     }
 

@@ -10,6 +10,7 @@ mod console;
 mod error;
 mod guest;
 mod info;
+mod instant;
 mod kernel;
 mod loader;
 mod look;
@@ -39,8 +40,12 @@ struct Args {
     /// ~/.cache/livedump/roots.
     #[arg(long)]
     root: Option<PathBuf>,
-    /// What to run: module, dumps, requests, userland, writing, panic.
-    #[arg(long, default_value = "module,dumps,requests,userland,writing")]
+    /// What to run: module, dumps, requests, instant, userland, writing,
+    /// panic.
+    #[arg(
+        long,
+        default_value = "module,dumps,requests,instant,userland,writing"
+    )]
     cases: String,
     /// Dumps taken under load.
     #[arg(long, default_value_t = 6)]
@@ -189,7 +194,15 @@ fn report(
         fail("the guest did not finish");
     }
     let mut tally = check::Tally::default();
+    let mut listed = 0;
     for dump in &console.dumps {
+        if dump.name.starts_with("changes") {
+            match instant::changes(dir, console, dump) {
+                Ok(()) => listed += 1,
+                Err(e) => fail(&format!("{}: {e}", dump.name)),
+            }
+            continue;
+        }
         let found = check::dump(kernel, dir, console, dump);
         tally.add(&dump.name, &found);
         if found.is_ours && !found.problems.is_empty() {
@@ -198,6 +211,7 @@ fn report(
             done.passed += 1;
         }
     }
+    done.passed += listed;
     for (name, result) in check::infos(console) {
         match result {
             Ok(()) => done.passed += 1,

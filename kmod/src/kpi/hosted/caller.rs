@@ -10,10 +10,11 @@ use super::method::Method;
 use super::process::{Descriptor, Process};
 use super::threads::{self, HostedMonitor};
 use crate::error::{Errno, Result};
-use crate::kpi::{Kpi, Target};
+use crate::kpi::{Context, Debugger, Kpi, Linked, Target};
 use memdev::addr::{Paddr, Page};
 use memdev::kerneldump::Compression;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The cookie of a held range lock.
@@ -25,6 +26,7 @@ pub struct Caller<'a> {
     kernel: &'a HostedKernel,
     process: &'a Process,
     interrupted: AtomicBool,
+    passes: AtomicU64,
 }
 
 impl<'a> Caller<'a> {
@@ -32,7 +34,8 @@ impl<'a> Caller<'a> {
     #[must_use]
     pub fn new(process: &'a Process) -> Self {
         let interrupted = AtomicBool::new(false);
-        Self { kernel: process.kernel(), process, interrupted }
+        let passes = AtomicU64::new(0);
+        Self { kernel: process.kernel(), process, interrupted, passes }
     }
 
     /// Whether a signal of the process's ended a wait or the dump.
@@ -123,6 +126,16 @@ impl<'a> Kpi for Caller<'a> {
         file.is_regular()
     }
 
+    fn same_vnode(&self, file: &Descriptor, other: &Descriptor) -> bool {
+        self.pass(Method::SameVnode);
+        Arc::ptr_eq(file.vnode(), other.vnode())
+    }
+
+    fn file_is_served(&self, file: &Descriptor) -> bool {
+        self.pass(Method::FileIsServed);
+        file.is_served()
+    }
+
     fn rangelock_wlock(&self, file: &Descriptor) -> RangeLock {
         self.pass(Method::RangelockWlock);
         file.vnode().range().lock();
@@ -174,6 +187,46 @@ impl<'a> Kpi for Caller<'a> {
         self.kernel.lock_given_back(self.kernel.livedump_lock.unlock());
     }
 
+    fn quiesce(&self) -> Result<()> {
+        self.step(Method::Quiesce)?;
+        let k = self.kernel;
+        k.let_go.store(false, Ordering::SeqCst);
+        if k.held.quiesces.fetch_add(1, Ordering::SeqCst) != 0 {
+            k.held.misuses.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn suspend_pass(&self) -> u64 {
+        self.pass(Method::SuspendPass);
+        self.kernel.machine.set_quiesced(true);
+        let before = self.passes.fetch_add(1, Ordering::Relaxed);
+        let passes = self.kernel.passes.load(Ordering::Relaxed);
+        passes.saturating_sub(before)
+    }
+
+    fn quiesced(&self) -> Result<()> {
+        self.step(Method::Quiesced)?;
+        match self.kernel.let_go.load(Ordering::SeqCst) {
+            true => Err(Errno::EAGAIN),
+            false => Ok(()),
+        }
+    }
+
+    fn pause(&self) {
+        self.pass(Method::Pause);
+        // Time passes, for those who look at the clock.
+        self.kernel.skipped_ns.fetch_add(10_000_000, Ordering::Relaxed);
+    }
+
+    fn resume(&self) {
+        self.pass(Method::Resume);
+        self.kernel.machine.set_quiesced(false);
+        if self.kernel.held.quiesces.fetch_sub(1, Ordering::SeqCst) != 1 {
+            self.kernel.held.misuses.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     fn livedumper_start(&self) -> Result<()> {
         self.step(Method::LivedumperStart)?;
         let handler = self.kernel.events.read().start.clone();
@@ -196,6 +249,21 @@ impl<'a> Kpi for Caller<'a> {
 
     fn dump_savectx(&self) {
         self.pass(Method::DumpSavectx);
+    }
+
+    fn cpus(&self) -> usize {
+        self.pass(Method::Cpus);
+        self.kernel.machine.cpus()
+    }
+
+    fn debugger(&self) -> Debugger {
+        self.pass(Method::Debugger);
+        self.kernel.machine.debugger()
+    }
+
+    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]) {
+        self.pass(Method::Instant);
+        self.kernel.machine.instant(contexts, stacks);
     }
 
     fn malloc_words(&self, words: usize) -> Result<Words<'a>> {
@@ -263,6 +331,13 @@ impl<'a> Kpi for Caller<'a> {
         self.kernel.machine.copy_msgbuf(text);
     }
 
+    fn linked_pages(&self, see: &mut dyn FnMut(Linked)) {
+        self.pass(Method::LinkedPages);
+        for pa in self.kernel.machine.oncpus() {
+            see(Linked::Oncpu(pa));
+        }
+    }
+
     fn load_entry(&self, table: Paddr, index: u64) -> u64 {
         self.pass(Method::LoadEntry);
         self.kernel.machine.load_entry(table, index)
@@ -321,7 +396,8 @@ impl<'a> Kpi for Caller<'a> {
     fn nanouptime(&self) -> u64 {
         self.pass(Method::Nanouptime);
         let up = self.kernel.booted.elapsed().as_nanos();
-        u64::try_from(up).unwrap_or(u64::MAX)
+        let skipped = self.kernel.skipped_ns.load(Ordering::Relaxed);
+        u64::try_from(up).unwrap_or(u64::MAX).saturating_add(skipped)
     }
 
     fn hostname(&self, out: &mut [u8]) -> usize {

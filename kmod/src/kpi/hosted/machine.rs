@@ -7,7 +7,7 @@
 //! a method must only never block on a dump in progress.
 
 use crate::error::Result;
-use crate::kpi::Target;
+use crate::kpi::{Context, Debugger, Target};
 use memdev::addr::{Paddr, Page};
 use std::vec::Vec;
 
@@ -45,6 +45,31 @@ pub trait Machine: Send + Sync {
 
     /// The kernel's `version`.
     fn version(&self) -> &str;
+
+    /// CPUs there may be.
+    fn cpus(&self) -> usize {
+        1
+    }
+
+    /// Where debuggers look for registers.
+    fn debugger(&self) -> Debugger {
+        Debugger::default()
+    }
+
+    /// What each CPU does now, and the caller in the last place.
+    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]) {
+        let _ = (contexts, stacks);
+    }
+
+    /// Where the threads' `td_oncpu` are.
+    fn oncpus(&self) -> Vec<Paddr> {
+        Vec::new()
+    }
+
+    /// User processes are suspended, or go on.
+    fn set_quiesced(&self, quiesced: bool) {
+        let _ = quiesced;
+    }
 
     /// Told of each KPI call before it is made, counted from 1 since the
     /// kernel was built: a seeded script changes the machine here and is

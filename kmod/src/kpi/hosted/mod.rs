@@ -78,6 +78,7 @@ struct Held {
     locks: AtomicI64,
     files: AtomicI64,
     misuses: AtomicU64,
+    quiesces: AtomicI64,
 }
 
 /// A kernel that is not one: a machine's memory, and what the engine needs
@@ -97,6 +98,11 @@ pub struct HostedKernel {
     has_zstd: AtomicBool,
     clock: RwLock<Option<i64>>,
     ncpus: AtomicUsize,
+    /// Passes until all threads have stopped.
+    passes: AtomicU64,
+    let_go: AtomicBool,
+    /// Nanoseconds that sleeps took which nobody slept.
+    skipped_ns: AtomicU64,
     booted: Instant,
 }
 
@@ -120,6 +126,9 @@ impl HostedKernel {
             has_zstd: AtomicBool::new(true),
             clock: RwLock::new(None),
             ncpus: AtomicUsize::new(threads::ncpus()),
+            passes: AtomicU64::new(1),
+            let_go: AtomicBool::new(false),
+            skipped_ns: AtomicU64::new(0),
             booted: Instant::now(),
         })
     }
@@ -169,6 +178,22 @@ impl HostedKernel {
     /// Locks given back that nobody held; always 0.
     pub fn misuses(&self) -> u64 {
         self.held.misuses.load(Ordering::SeqCst)
+    }
+
+    /// Whether user processes are suspended; false when no request runs.
+    pub fn is_quiesced(&self) -> bool {
+        self.held.quiesces.load(Ordering::SeqCst) != 0
+    }
+
+    /// Threads take so many passes until they have stopped.
+    pub fn set_passes(&self, passes: u64) {
+        self.passes.store(passes, Ordering::Relaxed);
+    }
+
+    /// Suspended processes are resumed, as when a dump does not get on.
+    pub fn let_go(&self) {
+        self.let_go.store(true, Ordering::SeqCst);
+        self.machine.set_quiesced(false);
     }
 
     /// Replaces the event handlers.

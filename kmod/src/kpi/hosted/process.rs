@@ -42,13 +42,20 @@ pub struct Descriptor {
     writable: bool,
     path_only: bool,
     cap_write: bool,
+    served: bool,
 }
 
 impl Descriptor {
     /// An open file, for reading and writing, with all rights.
     #[must_use]
     pub fn new(vnode: Arc<Vnode>) -> Self {
-        Self { vnode, writable: true, path_only: false, cap_write: true }
+        Self {
+            vnode,
+            writable: true,
+            path_only: false,
+            cap_write: true,
+            served: false,
+        }
     }
 
     /// A file of the host, as `new`.
@@ -83,6 +90,12 @@ impl Descriptor {
         Self { cap_write: false, ..self }
     }
 
+    /// Of a file system that a user process serves. C: fusefs(5).
+    #[must_use]
+    pub fn served_by_a_process(self) -> Self {
+        Self { served: true, ..self }
+    }
+
     /// The file behind it.
     #[must_use]
     pub fn vnode(&self) -> &Arc<Vnode> {
@@ -91,6 +104,10 @@ impl Descriptor {
 
     pub(super) fn is_writable(&self) -> bool {
         self.writable
+    }
+
+    pub(super) fn is_served(&self) -> bool {
+        self.served
     }
 
     pub(super) fn is_regular(&self) -> bool {

@@ -28,6 +28,11 @@ pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) pages: Option<u64>,
     pub(in crate::cmd) zero_pages: Option<u64>,
     pub(in crate::cmd) elapsed_ns: u64,
+    /// User processes were suspended for so long; none where nobody asked.
+    pub(in crate::cmd) quiesced_ns: Option<u64>,
+    /// Threads whose registers are in the dump.
+    pub(in crate::cmd) registers: Option<u32>,
+    pub(in crate::cmd) changed: Option<Changed>,
     /// Whether its lists walk; unknown where nobody looked.
     pub(in crate::cmd) lists: Option<bool>,
     /// Nothing of it is missing or odd, as far as its shape and its lists
@@ -36,6 +41,17 @@ pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) problems: Vec<String>,
     /// What was not looked at, and why.
     pub(in crate::cmd) unchecked: Vec<String>,
+}
+
+/// Pages that changed while the dump was written.
+#[derive(Debug, Serialize)]
+pub(in crate::cmd) struct Changed {
+    /// The list of them.
+    pub(in crate::cmd) file: Option<PathBuf>,
+    pub(in crate::cmd) pages: u64,
+    pub(in crate::cmd) page_tables: u64,
+    pub(in crate::cmd) kernel_map: u64,
+    pub(in crate::cmd) direct_map: u64,
 }
 
 impl Captured {
@@ -52,7 +68,19 @@ impl Captured {
                 format!(" of {extent} ({codec}, {percent} %)")
             }
         };
-        format!("{}: {size}{of} in {seconds:.2} s", self.file.display())
+        let mut line =
+            format!("{}: {size}{of} in {seconds:.2} s", self.file.display());
+        if let Some(ns) = self.quiesced_ns {
+            let seconds = Duration::from_nanos(ns).as_secs_f64();
+            line.push_str(&format!(", processes suspended {seconds:.2} s"));
+        }
+        if let Some(n) = self.registers {
+            line.push_str(&format!(", registers of {n} threads"));
+        }
+        if let Some(changed) = &self.changed {
+            line.push_str(&format!(", {} pages changed", changed.pages));
+        }
+        line
     }
 }
 

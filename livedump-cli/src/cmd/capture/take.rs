@@ -4,7 +4,7 @@
 //! named that was not checked.
 
 use super::around::Around;
-use super::captured::Captured;
+use super::captured::{Captured, Changed};
 use super::check::{self, Checked};
 use super::limit::FileSizeLimit;
 use super::lists::{self, Lists};
@@ -19,9 +19,14 @@ use crate::device::Device;
 use crate::error::chain;
 use crate::report::{escape, human, note};
 use crate::signals::Signals;
+use crate::vmcore::changes;
 use memdev::addr::PAGE_SIZE;
+use memdev::changes::Header;
 use memdev::errno::Errno;
-use memdev::ioctl::{FLAG_ESTIMATE, FLAG_WAIT, MemLivedumpArg, MemMinidumpArg};
+use memdev::ioctl::{
+    FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, FLAG_WAIT,
+    MemLivedumpArg, MemMinidumpArg,
+};
 use memdev::kerneldump::{Compression, HEADER_SIZE, KernelDumpHeader};
 use memdev::stage::Stage;
 use std::io;
@@ -42,6 +47,47 @@ struct Dumped {
     ours: bool,
     pages: Option<u64>,
     zero_pages: Option<u64>,
+    quiesced_ns: Option<u64>,
+    registers: Option<u32>,
+    changed: Option<Header>,
+}
+
+impl Dumped {
+    /// What our request answered.
+    fn from_answer(arg: &MemMinidumpArg) -> Self {
+        let asked = |flag| arg.flags & flag != 0;
+        let changed = Header {
+            records: 0,
+            pages: arg.pages,
+            changed: arg.changed_by_kind,
+        };
+        Self {
+            ours: true,
+            pages: Some(arg.pages),
+            zero_pages: Some(arg.zero_pages),
+            quiesced_ns: asked(FLAG_QUIESCE).then_some(arg.quiesced_ns),
+            registers: asked(FLAG_REGISTERS).then_some(arg.registers),
+            changed: asked(FLAG_STABILITY).then_some(changed),
+        }
+    }
+
+    /// What info.N has of it, behind the stock tool's lines.
+    fn info(&self, number: u32) -> String {
+        let mut text = String::new();
+        if let Some(ns) = self.quiesced_ns {
+            let seconds = Duration::from_nanos(ns).as_secs_f64();
+            text.push_str(&format!("  Quiesced: {seconds:.3} s\n"));
+        }
+        if let Some(n) = self.registers {
+            text.push_str(&format!("  Registers: {n} threads\n"));
+        }
+        if let Some(header) = &self.changed {
+            let pages = changes::summary(header);
+            text.push_str(&format!("  Changed Pages: {pages}\n"));
+            text.push_str(&format!("  Changed List: changed.{number}\n"));
+        }
+        text
+    }
 }
 
 /// Bytes for what lies beside a dump.
@@ -62,7 +108,7 @@ impl Capture<'_> {
     ) -> Result<Captured, Error> {
         let started = Instant::now();
         let elf = self.kernel_elf()?;
-        let (dump, mut kernel) = {
+        let (dump, mut kernel, changes) = {
             let _lock = self.directory.lock()?;
             for name in self.directory.remove_stale()? {
                 let path = self.directory.path(&name);
@@ -78,9 +124,13 @@ impl Capture<'_> {
                 Some(_) => Some(self.directory.temp()?),
                 None => None,
             };
-            (self.directory.temp()?, kernel)
+            let changes = match self.args.stability {
+                true => Some(self.directory.temp()?),
+                false => None,
+            };
+            (self.directory.temp()?, kernel, changes)
         };
-        let dumped = self.dump(&dump, signals)?;
+        let dumped = self.dump(&dump, changes.as_ref(), signals)?;
 
         let force = self.args.force;
         let checked = check::header(dump.file(), self.compression(), force)?;
@@ -92,8 +142,9 @@ impl Capture<'_> {
         if let (Some(temp), Some(elf)) = (&mut kernel, &elf) {
             temp.write_all(elf)?;
         }
-        let mut sides: Vec<_> =
-            kernel.map(|temp| (Side::Kernel, temp)).into_iter().collect();
+        let sides = [(Side::Kernel, kernel), (Side::Changed, changes)];
+        let sides = sides.into_iter().filter_map(|(s, t)| Some((s, t?)));
+        let mut sides: Vec<_> = sides.collect();
         let mut unsealed = None;
         if !self.args.no_seal {
             match sealing::seal(self.directory, &dump, signals)? {
@@ -101,7 +152,8 @@ impl Capture<'_> {
                 Err(why) => unsealed = Some(why),
             }
         }
-        let saved = self.finish(dump, sides, &checked, &problems, signals)?;
+        let saved =
+            self.finish(dump, sides, &checked, &dumped, &problems, signals)?;
         problems.extend(unsealed);
         let mut it = self.report(saved, &checked, &dumped, started.elapsed());
         it.problems.splice(0..0, problems);
@@ -126,9 +178,13 @@ impl Capture<'_> {
 
     /// The files that will stand beside the dump.
     fn sides(&self, kernel: bool) -> Vec<Side> {
-        let kernel = kernel.then_some(Side::Kernel);
-        let seal = (!self.args.no_seal).then_some(Side::Seal);
-        kernel.into_iter().chain(seal).collect()
+        let sides = [
+            (Side::Kernel, kernel),
+            (Side::Changed, self.args.stability),
+            (Side::Seal, !self.args.no_seal),
+        ];
+        let wanted = sides.into_iter().filter(|(_, wanted)| *wanted);
+        wanted.map(|(side, _)| side).collect()
     }
 
     fn kernel_elf(&self) -> Result<Option<Vec<u8>>, Error> {
@@ -138,6 +194,16 @@ impl Capture<'_> {
         self.device.kernel_elf().map(Some).ok_or(Error::Usage(
             "--keep-kernel: only a model machine has its kernel at hand",
         ))
+    }
+
+    fn flags(&self) -> u32 {
+        let flags = [
+            (FLAG_QUIESCE, self.args.quiesce),
+            (FLAG_REGISTERS, self.args.registers),
+            (FLAG_STABILITY, self.args.stability),
+        ];
+        let wanted = flags.into_iter().filter(|(_, wanted)| *wanted);
+        wanted.fold(FLAG_WAIT, |flags, (flag, _)| flags | flag)
     }
 
     fn compression(&self) -> Compression {
@@ -154,11 +220,12 @@ impl Capture<'_> {
     fn dump(
         &self,
         temp: &Temp<'_>,
+        changes: Option<&Temp<'_>>,
         signals: &mut Signals,
     ) -> Result<Dumped, Error> {
         let mut progress = Progress::new(self.args.quiet);
         let request = MemMinidumpArg {
-            flags: FLAG_WAIT,
+            flags: self.flags(),
             compression: self.compression() as u8,
             level: self.args.level.unwrap_or(0),
             workers: self.args.workers.unwrap_or(0),
@@ -176,6 +243,9 @@ impl Capture<'_> {
             Err(Errno::ENOTTY | Errno::ENODEV) => false,
             Err(source) => return Err(self.failed(source)),
         };
+        if !ours && request.flags != FLAG_WAIT {
+            return Err(Error::NeedsModule);
+        }
         let budget = self.room(ours.then_some(estimate.dumpextent))?;
         let bytes = budget.map(|b| b.bytes);
         // It does not listen to signals, but to this.
@@ -187,10 +257,15 @@ impl Capture<'_> {
         };
         let (answer, stop) =
             watched(self.device, signals, &mut progress, bytes, || {
-                if ours {
-                    self.device.minidump(&mut ours_arg, Some(temp.file()))
-                } else {
-                    self.device.kerneldump(&mut stock, temp.file())
+                let (device, file) = (self.device, temp.file());
+                match changes {
+                    _ if !ours => device.kerneldump(&mut stock, file),
+                    Some(list) => device.minidump_listing(
+                        &mut ours_arg,
+                        file,
+                        list.file(),
+                    ),
+                    None => device.minidump(&mut ours_arg, Some(file)),
                 }
             });
         self.stopped(stop)?;
@@ -203,11 +278,7 @@ impl Capture<'_> {
             }
         }
         match answer {
-            Ok(()) if ours => Ok(Dumped {
-                ours,
-                pages: Some(ours_arg.pages),
-                zero_pages: Some(ours_arg.zero_pages),
-            }),
+            Ok(()) if ours => Ok(Dumped::from_answer(&ours_arg)),
             Ok(()) => Ok(Dumped::default()),
             Err(Errno::ENOTTY | Errno::ENODEV) if !ours => {
                 Err(Error::NoFacility)
@@ -292,6 +363,7 @@ impl Capture<'_> {
         dump: Temp<'_>,
         sides: Vec<(Side, Temp<'_>)>,
         checked: &Checked,
+        dumped: &Dumped,
         problems: &[String],
         signals: &Signals,
     ) -> Result<Saved, Error> {
@@ -307,6 +379,7 @@ impl Capture<'_> {
             if sealed {
                 text.push_str(&sealing::line(number));
             }
+            text.push_str(&dumped.info(number));
             text
         };
         let it = Finished {
@@ -366,6 +439,14 @@ impl Capture<'_> {
             pages: dumped.pages,
             zero_pages: dumped.zero_pages,
             elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+            quiesced_ns: dumped.quiesced_ns,
+            registers: dumped.registers,
+            changed: dumped.changed.map(|header| {
+                let [page_tables, kernel_map, direct_map] = header.changed;
+                let file = saved.side(Side::Changed).map(path);
+                let pages = header.total();
+                Changed { file, pages, page_tables, kernel_map, direct_map }
+            }),
             lists: None,
             complete: true,
             problems: saved.problems.iter().map(|e| chain(e)).collect(),

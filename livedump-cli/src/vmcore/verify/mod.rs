@@ -50,7 +50,8 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn add(
+    /// Adds a check.
+    pub fn add(
         &mut self,
         check: &'static str,
         status: Status,

@@ -19,6 +19,7 @@ mod directives;
 mod dumpset;
 mod elf;
 mod frames;
+mod instant;
 mod kmap;
 mod layout;
 mod lists;
@@ -50,7 +51,7 @@ pub use words::RecipeError;
 
 use super::machine::Machine;
 use crate::error::Result;
-use crate::kpi::Target;
+use crate::kpi::{Context, Debugger, Target};
 use dumpset::DumpSet;
 use layout::Booted;
 use memdev::addr::{PAGE_SIZE, Paddr, Page, Vaddr};
@@ -61,7 +62,7 @@ use parking_lot::Mutex;
 use rng::{Rng, mix};
 use std::string::String;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::vec::Vec;
 use symbols::Image;
 use tables::ROOT_LEVEL;
@@ -83,6 +84,10 @@ struct Model {
     /// Never held while `state` is waited for.
     ring: Mutex<Ring>,
     state: Mutex<State>,
+    /// What was answered last about it.
+    instants: Mutex<Vec<Context>>,
+    /// User processes are suspended.
+    quiesced: AtomicBool,
 }
 
 /// A machine built from a [`Recipe`]. Clones are the same machine.
@@ -131,6 +136,8 @@ impl ModelMachine {
             nodump,
             ring: Mutex::new(ring),
             state: Mutex::new(state),
+            instants: Mutex::default(),
+            quiesced: AtomicBool::new(false),
         })))
     }
 
@@ -192,6 +199,12 @@ impl ModelMachine {
     #[must_use]
     pub fn messages(&self) -> Vec<u8> {
         self.0.ring.lock().log()
+    }
+
+    /// What its CPUs did when a dump last asked.
+    #[must_use]
+    pub fn last_instant(&self) -> Vec<Context> {
+        self.0.instants.lock().clone()
     }
 
     /// Pages of the host's that the machine takes up.
@@ -265,6 +278,26 @@ impl Machine for ModelMachine {
 
     fn version(&self) -> &str {
         &self.0.version
+    }
+
+    fn cpus(&self) -> usize {
+        self.0.recipe.cpus as usize
+    }
+
+    fn debugger(&self) -> Debugger {
+        self.0.debugger()
+    }
+
+    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]) {
+        self.0.instant(contexts, stacks);
+    }
+
+    fn oncpus(&self) -> Vec<Paddr> {
+        self.0.oncpus()
+    }
+
+    fn set_quiesced(&self, quiesced: bool) {
+        self.0.quiesced.store(quiesced, Ordering::SeqCst);
     }
 
     fn step(&self, n: u64) {

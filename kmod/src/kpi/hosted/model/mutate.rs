@@ -70,7 +70,14 @@ impl Model {
     pub(super) fn mutate(&self, what: &Mutate, rng: &mut Rng) {
         let mut state = self.state.lock();
         let s = &mut *state;
-        for _ in 0..what.pages {
+        // What user processes do, they do not while they are suspended. (Under
+        // the lock: whoever suspended them has seen the last of it.)
+        let quiesced = self.quiesced.load(Ordering::SeqCst);
+        let (pages, procs) = match quiesced {
+            true => (0, 0),
+            false => (what.pages, what.procs),
+        };
+        for _ in 0..pages {
             let _ = page(&self.mem, s, rng);
         }
         for _ in 0..what.tables {
@@ -79,7 +86,7 @@ impl Model {
         for _ in 0..what.bitset {
             let _ = bit(&self.mem, &self.set, s, rng);
         }
-        for _ in 0..what.procs {
+        for _ in 0..procs {
             let mem = &self.mem;
             let State { kmap, procs, .. } = &mut *s;
             let set = &self.set;

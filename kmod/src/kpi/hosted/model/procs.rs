@@ -86,6 +86,16 @@ struct ProcAt {
     forked: bool,
 }
 
+/// A thread that is on a CPU.
+pub(super) struct Running<'a> {
+    pub(super) thread: u64,
+    pub(super) oncpu_offset: u32,
+    pub(super) cpu: u32,
+    pub(super) tid: i32,
+    pub(super) stack: &'a Wired,
+    pub(super) registers: Registers,
+}
+
 /// All processes.
 #[derive(Debug)]
 pub(super) struct Procs {
@@ -319,6 +329,28 @@ impl Procs {
             .find(|t| matches!(t.what.state, ThreadState::Running(_)))
             .or_else(|| self.threads().next())
             .map(|t| t.what.tid)
+    }
+
+    /// The threads that are on a CPU.
+    pub(super) fn running(&self) -> impl Iterator<Item = Running<'_>> {
+        let oncpu_offset = self.offsets.of("td_oncpu") as u32;
+        self.threads().filter_map(move |t| match t.what.state {
+            ThreadState::Running(cpu) => Some(Running {
+                thread: t.va,
+                oncpu_offset,
+                cpu,
+                tid: t.what.tid,
+                stack: &t.stack,
+                registers: t.registers,
+            }),
+            _ => None,
+        })
+    }
+
+    /// Addresses of the threads' `td_oncpu`.
+    pub(super) fn oncpus(&self) -> Vec<u64> {
+        let offset = self.offsets.of("td_oncpu");
+        self.threads().map(|t| t.va + offset).collect()
     }
 
     fn threads(&self) -> impl Iterator<Item = &ThreadAt> {

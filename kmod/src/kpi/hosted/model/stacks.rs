@@ -32,9 +32,9 @@ const FUNCTION_BYTES: u64 = 256;
 /// What a debugger starts from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Registers {
-    fp: u64,
-    sp: u64,
-    pc: u64,
+    pub(super) fp: u64,
+    pub(super) sp: u64,
+    pub(super) pc: u64,
 }
 
 /// Where the functions are that a stack can lead through.

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Suspending user processes for the duration of a dump.
+ *
+ * stop_all_proc(9) waits, without a limit and without looking at signals,
+ * until every thread of every process has come to the user boundary. One
+ * thread in an uninterruptible sleep is enough, and a dump is taken because
+ * threads hang. It also ends every interruptible sleep with ERESTART, which
+ * select(2) and others turn into EINTR.
+ *
+ * Here a process is stopped as one that its debugger has stopped:
+ * P_STOPPED_TRACE, but without P_TRACED, so that there is nobody to be told
+ * and nothing for wait(2) to report. Threads that sleep interruptibly are
+ * suspended where they are, as by a stop signal; all others stop before they
+ * return to user mode, holding nothing. What sleeps otherwise stays asleep.
+ *
+ * No other code leaves a process with P_STOPPED_TRACE and without P_TRACED
+ * (12.1, 13.2, 15.1: it is set in ptracestop() alone, and cleared with or
+ * before P_TRACED), so that is how resuming knows what was suspended here: no
+ * list to keep, and none to lose.
+ *
+ * Traced processes are left alone. So are the caller and its parent, kernel
+ * processes, and what is being stopped or is exiting anyway.
+ */
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/file.h>
+#include <sys/kernel.h>
+#include <sys/lock.h>
+#include <sys/mount.h>
+#include <sys/mutex.h>
+#include <sys/proc.h>
+#include <sys/smp.h>
+#include <sys/sx.h>
+#include <sys/taskqueue.h>
+#include <sys/time.h>
+#include <sys/vnode.h>
+#include <sys/watchdog.h>
+
+#include "livedump_module.h"
+#include "livedump_shim.h"
+
+/*
+ * A call that has not come back for so long may be waiting for a suspended
+ * process: all of them are resumed.
+ */
+#define	LD_STALL_SECONDS	20
+
+static struct timeout_task livedump_watch_task;
+static volatile time_t livedump_alive;
+static volatile u_int livedump_let_go;
+static volatile u_int livedump_is_quiet;
+
+/* The dump moves. */
+void
+livedump_beat(void)
+{
+	if (livedump_is_quiet == 0 || livedump_alive == time_uptime)
+		return;
+	livedump_alive = time_uptime;
+	/* watchdogd(8) is suspended, too. */
+	(void)wdog_kern_pat(WD_LASTVAL);
+}
+
+bool
+livedump_file_is_served(struct file *fp)
+{
+	struct mount *mp = fp->f_vnode->v_mount;
+
+	/* By a process; the vnode is referenced, not the mount. */
+	return (mp != NULL &&
+	    strncmp(mp->mnt_stat.f_fstypename, "fuse", 4) == 0);
+}
+
+static void
+livedump_ask(struct thread *td)
+{
+#if __FreeBSD_version >= 1400000
+	ast_sched_locked(td, TDA_SUSPEND);
+#else
+	td->td_flags |= TDF_ASTPENDING | TDF_NEEDSUSPCHK;
+#endif
+}
+
+/* Suspends what can be; how many threads are still on their way. */
+static uint64_t
+livedump_suspend_proc(struct proc *p)
+{
+	struct thread *td;
+	uint64_t moving = 0;
+
+	p->p_flag |= P_STOPPED_TRACE;
+	PROC_SLOCK(p);
+	FOREACH_THREAD_IN_PROC(p, td) {
+		thread_lock(td);
+		if (TD_IS_SUSPENDED(td)) {
+			thread_unlock(td);
+			continue;
+		}
+		livedump_ask(td);
+		if (TD_IS_SLEEPING(td)) {
+			if ((td->td_flags & (TDF_SINTR | TDF_SBDRY)) ==
+			    TDF_SINTR)
+				thread_suspend_one(td);
+		} else if (!TD_IS_INHIBITED(td)) {
+			moving++;
+#ifdef SMP
+			if (TD_IS_RUNNING(td))
+				forward_signal(td);
+#endif
+		}
+		thread_unlock(td);
+	}
+	PROC_SUNLOCK(p);
+	return (moving);
+}
+
+static bool
+livedump_is_subject(const struct proc *p)
+{
+	return (p->p_state == PRS_NORMAL &&
+	    (p->p_flag & (P_KPROC | P_SYSTEM | P_TRACED | P_TOTAL_STOP |
+	    P_WEXIT)) == 0);
+}
+
+/*
+ * One pass over all processes. A process that is being made shows up in the
+ * next, and counts as one on its way.
+ */
+uint64_t
+livedump_suspend_pass(void)
+{
+	struct proc *p, *self = curproc, *parent;
+	uint64_t moving = 0;
+
+	PROC_LOCK(self);
+	parent = self->p_pptr;
+	PROC_UNLOCK(self);
+	sx_slock(&allproc_lock);
+	FOREACH_PROC_IN_SYSTEM(p) {
+		if (p == self || p == parent)
+			continue;
+		PROC_LOCK(p);
+		if (p->p_state == PRS_NEW)
+			moving++;
+		else if (livedump_is_subject(p))
+			moving += livedump_suspend_proc(p);
+		PROC_UNLOCK(p);
+	}
+	sx_sunlock(&allproc_lock);
+	return (moving);
+}
+
+static void
+livedump_resume_all(void)
+{
+	struct proc *p;
+
+	sx_slock(&allproc_lock);
+	FOREACH_PROC_IN_SYSTEM(p) {
+		PROC_LOCK(p);
+		if (p->p_state == PRS_NORMAL &&
+		    (p->p_flag & (P_STOPPED_TRACE | P_TRACED)) ==
+		    P_STOPPED_TRACE) {
+			p->p_flag &= ~P_STOPPED_TRACE;
+			PROC_SLOCK(p);
+			thread_unsuspend(p);
+			PROC_SUNLOCK(p);
+		}
+		PROC_UNLOCK(p);
+	}
+	sx_sunlock(&allproc_lock);
+}
+
+static void
+livedump_watch(void *arg __unused, int pending __unused)
+{
+	if (livedump_is_quiet == 0)
+		return;
+	if (time_uptime - livedump_alive < LD_STALL_SECONDS) {
+		taskqueue_enqueue_timeout(taskqueue_thread,
+		    &livedump_watch_task, hz);
+		return;
+	}
+	livedump_let_go = 1;
+	livedump_resume_all();
+	printf("livedump: no progress for %d seconds: "
+	    "user processes were resumed\n", LD_STALL_SECONDS);
+}
+
+int
+livedump_quiesce(void)
+{
+#if __FreeBSD_version >= 1302000
+	/* Nobody else stops processes meanwhile: a sleep, reap kills. */
+	if (!stop_all_proc_block())
+		return (EINTR);
+#endif
+	livedump_let_go = 0;
+	livedump_alive = time_uptime;
+	livedump_is_quiet = 1;
+	TIMEOUT_TASK_INIT(taskqueue_thread, &livedump_watch_task, 0,
+	    livedump_watch, NULL);
+	taskqueue_enqueue_timeout(taskqueue_thread, &livedump_watch_task, hz);
+	return (0);
+}
+
+int
+livedump_quiesced(void)
+{
+	return (livedump_let_go != 0 ? EAGAIN : 0);
+}
+
+void
+livedump_pause(void)
+{
+	pause("ldquiet", 1);
+}
+
+void
+livedump_resume(void)
+{
+	livedump_is_quiet = 0;
+	/* It enqueues itself: until there is nothing left to cancel. */
+	while (taskqueue_cancel_timeout(taskqueue_thread,
+	    &livedump_watch_task, NULL) != 0)
+		taskqueue_drain_timeout(taskqueue_thread,
+		    &livedump_watch_task);
+	livedump_resume_all();
+#if __FreeBSD_version >= 1302000
+	stop_all_proc_unblock();
+#endif
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * ldhang.ko: threads that do something a dump is to show.
+ *
+ * debug.ldhang.spin=1		a thread of a process "ldspin" spins, between
+ *				spin_from and spin_to (the lower halves of
+ *				addresses), never preempted, for at most 3 s;
+ *				0 ends it
+ * debug.ldhang.rewrite=1	a thread rewrites the page rewritten_pfn every
+ *				tick, and leaves idle_pfn alone; 0 ends it
+ * debug.ldhang.hang=1		the caller sleeps where no signal reaches it,
+ *				until somebody writes 0
+ * debug.ldhang.loop_ms=N	the caller stays in the kernel for N ms, and
+ *				does not sleep
+ */
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/kernel.h>
+#include <sys/kthread.h>
+#include <sys/lock.h>
+#include <sys/malloc.h>
+#include <sys/module.h>
+#include <sys/mutex.h>
+#include <sys/proc.h>
+#include <sys/sched.h>
+#include <sys/smp.h>
+#include <sys/sysctl.h>
+#include <sys/unistd.h>
+
+#include <vm/vm.h>
+#include <vm/pmap.h>
+
+static MALLOC_DEFINE(M_LDHANG, "ldhang", "livedump test threads");
+
+static volatile int spinning, rewriting, hanging;
+static volatile int spinners, rewriters;
+static u_long *rewritten, *idle;
+
+extern char ldhang_spin_from[], ldhang_spin_to[];
+
+/* Nothing is called between the labels. */
+static void __noinline
+spin(int until)
+{
+	critical_enter();
+	__asm__ volatile(".globl ldhang_spin_from\nldhang_spin_from:");
+	while (spinning != 0 && until - ticks > 0)
+		__asm__ volatile("pause" ::: "memory");
+	__asm__ volatile(".globl ldhang_spin_to\nldhang_spin_to:");
+	critical_exit();
+}
+
+static void
+spinner(void *arg __unused)
+{
+	/* The last CPU; the others have their work to do. */
+	thread_lock(curthread);
+	sched_bind(curthread, mp_maxid);
+	thread_unlock(curthread);
+	while (spinning != 0) {
+		spin(ticks + 3 * hz);
+		pause("ldspin", 1);
+	}
+	spinners = 0;
+	kproc_exit(0);
+}
+
+static void
+rewriter(void *arg __unused)
+{
+	for (u_long n = 0; rewriting != 0; n++) {
+		for (u_int w = 0; w < PAGE_SIZE / sizeof(*rewritten); w++)
+			rewritten[w] = n;
+		pause("ldrewr", 1);
+	}
+	rewriters = 0;
+	kproc_exit(0);
+}
+
+static int
+start_or_stop(volatile int *wanted, volatile int *running, void (*f)(void *),
+    const char *name, int on)
+{
+	int error = 0;
+
+	*wanted = on;
+	if (on != 0 && *running == 0) {
+		*running = 1;
+		error = kproc_create(f, NULL, NULL, 0, 0, "%s", name);
+		if (error != 0)
+			*running = 0;
+	}
+	while (on == 0 && *running != 0)
+		pause("ldhang", 1);
+	return (error);
+}
+
+static int
+sysctl_spin(SYSCTL_HANDLER_ARGS)
+{
+	int error, on = spinning;
+
+	error = sysctl_handle_int(oidp, &on, 0, req);
+	if (error != 0 || req->newptr == NULL)
+		return (error);
+	return (start_or_stop(&spinning, &spinners, spinner, "ldspin", on));
+}
+
+static int
+sysctl_rewrite(SYSCTL_HANDLER_ARGS)
+{
+	int error, on = rewriting;
+
+	error = sysctl_handle_int(oidp, &on, 0, req);
+	if (error != 0 || req->newptr == NULL)
+		return (error);
+	return (start_or_stop(&rewriting, &rewriters, rewriter, "ldrewrite",
+	    on));
+}
+
+static int
+sysctl_hang(SYSCTL_HANDLER_ARGS)
+{
+	int error, on = hanging;
+
+	error = sysctl_handle_int(oidp, &on, 0, req);
+	if (error != 0 || req->newptr == NULL)
+		return (error);
+	hanging = on;
+	wakeup(__DEVOLATILE(int *, &hanging));
+	while (on != 0 && hanging != 0)
+		tsleep(__DEVOLATILE(int *, &hanging), PWAIT, "ldhang", hz);
+	return (0);
+}
+
+static int
+sysctl_loop(SYSCTL_HANDLER_ARGS)
+{
+	int error, ms = 0, until;
+
+	error = sysctl_handle_int(oidp, &ms, 0, req);
+	if (error != 0 || req->newptr == NULL)
+		return (error);
+	until = ticks + (int)((int64_t)ms * hz / 1000);
+	while (until - ticks > 0)
+		cpu_spinwait();
+	return (0);
+}
+
+static int
+sysctl_number(SYSCTL_HANDLER_ARGS)
+{
+	u_long numbers[] = {
+		(u_long)ldhang_spin_from, (u_long)ldhang_spin_to,
+		vtophys(rewritten) >> PAGE_SHIFT, vtophys(idle) >> PAGE_SHIFT,
+	};
+	int value = (int)numbers[arg2];
+
+	return (sysctl_handle_int(oidp, &value, 0, req));
+}
+
+static SYSCTL_NODE(_debug, OID_AUTO, ldhang, CTLFLAG_RW | CTLFLAG_MPSAFE, 0,
+    "livedump test threads");
+#define	PROC(name, handler)						\
+	SYSCTL_PROC(_debug_ldhang, OID_AUTO, name,			\
+	    CTLTYPE_INT | CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, 0, handler,\
+	    "I", "")
+PROC(spin, sysctl_spin);
+PROC(rewrite, sysctl_rewrite);
+PROC(hang, sysctl_hang);
+PROC(loop_ms, sysctl_loop);
+#define	NUMBER(name, n)							\
+	SYSCTL_PROC(_debug_ldhang, OID_AUTO, name,			\
+	    CTLTYPE_INT | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, n,		\
+	    sysctl_number, "I", "")
+NUMBER(spin_from, 0);
+NUMBER(spin_to, 1);
+NUMBER(rewritten_pfn, 2);
+NUMBER(idle_pfn, 3);
+
+static int
+ldhang_modevent(module_t mod __unused, int what, void *arg __unused)
+{
+	switch (what) {
+	case MOD_LOAD:
+		rewritten = malloc(PAGE_SIZE, M_LDHANG, M_WAITOK | M_ZERO);
+		idle = malloc(PAGE_SIZE, M_LDHANG, M_WAITOK | M_ZERO);
+		return (0);
+	case MOD_UNLOAD:
+		/* Its threads may be deadlocked. */
+		return (EBUSY);
+	default:
+		return (EOPNOTSUPP);
+	}
+}
+
+static moduledata_t ldhang_mod = { "ldhang", ldhang_modevent, NULL };
+DECLARE_MODULE(ldhang, ldhang_mod, SI_SUB_DRIVERS, SI_ORDER_ANY);
+MODULE_VERSION(ldhang, 1);

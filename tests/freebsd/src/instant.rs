@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Registers of running threads as kgdb and LLDB would find them, and the list
+//! of pages that changed.
+
+use crate::check::extract;
+use crate::console::{Console, DumpAt};
+use crate::look::{Answer, Look};
+use memdev::addr::{PAGE_SIZE, Vaddr};
+use memdev::changes::{HEADER_BYTES, Header, RECORD_BYTES, Record};
+use std::path::Path;
+
+/// Frames that a stack has at most.
+const MOST_FRAMES: usize = 64;
+
+/// Registers that lead through a stack.
+struct Registers {
+    rbp: u64,
+    rip: u64,
+}
+
+/// A thread and where the kernel says it ran.
+struct Thread {
+    at: u64,
+    tid: u32,
+    oncpu: u32,
+}
+
+impl Look<'_> {
+    /// A thread spins on a CPU: with the flag its registers say so, without
+    /// it they are those it had when it stopped running before.
+    pub(crate) fn spinner(&self, saved: bool) -> Answer<()> {
+        let fact = |name: &str| {
+            self.console.fact(name).ok_or(format!("no fact {name}"))
+        };
+        // The lower halves; modules are where the kernel is.
+        let half = |name: &str| Ok(fact(name)? | 0xffff_ffff_0000_0000);
+        let (from, to): (u64, u64) = match (half("spin_from"), half("spin_to"))
+        {
+            (Ok(from), Ok(to)) => (from, to),
+            (Err(e), _) | (_, Err(e)) => return Err::<(), String>(e),
+        };
+        let thread = self.thread_of("ldspin")?;
+        let r = self.registers(&thread)?;
+        let inside = (from..=to).contains(&r.rip);
+        if inside != saved {
+            return Err(format!(
+                "rip {:#x}, the loop {from:#x} to {to:#x}, CPU {}",
+                r.rip, thread.oncpu as i32
+            ));
+        }
+        if saved {
+            self.leads_to(&r, "fork_exit")?;
+            self.caller()?;
+        }
+        Ok(())
+    }
+
+    /// The thread that made the dump came in by a system call.
+    fn caller(&self) -> Answer<()> {
+        let at = self.symbol("dumppcb")?.0;
+        let tid = self.u32_at(self.symbol("dumptid")?)?;
+        if tid < 100_000 {
+            return Err(format!("dumptid {tid}"));
+        }
+        self.leads_to(&self.pcb(at)?, "amd64_syscall")
+    }
+
+    /// Up the chain of frames to a return address in `function`.
+    fn leads_to(&self, r: &Registers, function: &str) -> Answer<()> {
+        let start = self.symbol(function)?.0;
+        let inside = |pc: u64| (start..start + 0x1000).contains(&pc);
+        let mut frames = vec![r.rip];
+        let mut fp = r.rbp;
+        while frames.len() < MOST_FRAMES && fp != 0 {
+            let next = self.u64_at(Vaddr(fp))?;
+            let ret = self.u64_at(Vaddr(fp.wrapping_add(8)))?;
+            frames.push(ret);
+            if inside(ret) {
+                return Ok(());
+            }
+            if next <= fp {
+                break;
+            }
+            fp = next;
+        }
+        let frames: Vec<_> =
+            frames.iter().map(|pc| format!("{pc:#x}")).collect();
+        Err(format!("no {function} up {}", frames.join(" ")))
+    }
+
+    /// As kgdb chooses: the dumping thread, one on a stopped CPU, others.
+    fn registers(&self, thread: &Thread) -> Answer<Registers> {
+        if self.u32_at(self.symbol("dumptid")?)? == thread.tid {
+            return self.pcb(self.symbol("dumppcb")?.0);
+        }
+        let cpu = u64::from(thread.oncpu);
+        if thread.oncpu != u32::MAX {
+            let word = self.symbol("stopped_cpus")?.0 + cpu / 64 * 8;
+            if self.u64_at(Vaddr(word))? >> (cpu % 64) & 1 == 1 {
+                let mut base = self.symbol("stoppcbs")?.0;
+                let reldate = self.console.fact("osreldate").unwrap_or(0);
+                if reldate >= 1_400_089 {
+                    base = self.u64_at(Vaddr(base))?;
+                }
+                let size = u64::from(self.u32_at(self.symbol("pcb_size")?)?);
+                return self.pcb(base + cpu * size);
+            }
+        }
+        let at = self.offset("thread_off_td_pcb")?;
+        self.pcb(self.u64_at(Vaddr(thread.at + at))?)
+    }
+
+    fn pcb(&self, at: u64) -> Answer<Registers> {
+        Ok(Registers {
+            rbp: self.u64_at(Vaddr(at + 32))?,
+            rip: self.u64_at(Vaddr(at + 56))?,
+        })
+    }
+
+    fn offset(&self, name: &str) -> Answer<u64> {
+        self.u32_at(self.symbol(name)?).map(u64::from)
+    }
+
+    /// The first thread of the process of that name.
+    fn thread_of(&self, comm: &str) -> Answer<Thread> {
+        let list = self.offset("proc_off_p_list")?;
+        let comm_at = self.offset("proc_off_p_comm")?;
+        let threads = self.offset("proc_off_p_threads")?;
+        let mut at = self.u64_at(self.symbol("allproc")?)?;
+        for _ in 0..100_000 {
+            if at == 0 {
+                break;
+            }
+            let mut name = vec![0; comm.len() + 1];
+            self.core
+                .read_va(Vaddr(at + comm_at), &mut name)
+                .map_err(|e| e.to_string())?;
+            if name.strip_suffix(&[0]) == Some(comm.as_bytes()) {
+                let td = self.u64_at(Vaddr(at + threads))?;
+                let field =
+                    |name| Ok::<_, String>(Vaddr(td + self.offset(name)?));
+                return Ok(Thread {
+                    at: td,
+                    tid: self.u32_at(field("thread_off_td_tid")?)?,
+                    oncpu: self.u32_at(field("thread_off_td_oncpu")?)?,
+                });
+            }
+            at = self.u64_at(Vaddr(at.wrapping_add(list)))?;
+        }
+        Err(format!("no process {comm}"))
+    }
+}
+
+/// The list of a dump under which one page was rewritten all the time, and
+/// another left alone.
+pub(crate) fn changes(
+    dir: &Path,
+    console: &Console,
+    at: &DumpAt,
+) -> Answer<()> {
+    let path = dir.join(&at.name);
+    extract(&dir.join(crate::qemu::OUTPUT), at, &path)?;
+    let bytes = std::fs::read(&path).map_err(|e| e.to_string())?;
+    let (head, rest) = bytes
+        .split_first_chunk::<HEADER_BYTES>()
+        .ok_or("shorter than its header")?;
+    let header = Header::decode(head).map_err(|e| e.to_string())?;
+    let records: Vec<Record> = rest
+        .as_chunks::<RECORD_BYTES>()
+        .0
+        .iter()
+        .map(|r| Record::decode(r).ok_or("a record that makes no sense"))
+        .collect::<Result<_, _>>()?;
+    if records.len() != header.records as usize {
+        let n = records.len();
+        return Err(format!("{n} of {} records", header.records));
+    }
+    let pages: u64 = records.iter().map(|r| u64::from(r.pages)).sum();
+    if pages != header.total() || pages > header.pages {
+        return Err(format!("{pages} pages of {header:?}"));
+    }
+    let pa = |name: &str| {
+        let pfn = console.fact(name).ok_or(format!("no fact {name}"))?;
+        Ok::<_, String>(pfn * PAGE_SIZE as u64)
+    };
+    let holds =
+        |pa: u64| records.iter().any(|r| (r.start.0..r.end()).contains(&pa));
+    if !holds(pa("rewritten")?) {
+        return Err("the page that is rewritten is not in it".into());
+    }
+    if holds(pa("idle")?) {
+        return Err("the page that is left alone is in it".into());
+    }
+    let _ = std::fs::remove_file(&path);
+    Ok(())
+}
