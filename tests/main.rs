@@ -4,6 +4,7 @@
 //! | | |
 //! |---|---|
 //! | `abi` | bytes and numbers that others rely on |
+//! | `analysis` | threads and locks that are known: what is said of them |
 //! | `capture` | machines at rest: the dump is the machine |
 //! | `cli` | the tool from the outside: files, streams, exit status |
 //! | `crashdir` | killed, out of room, not alone: earlier dumps survive |
@@ -14,6 +15,7 @@
 //! | `vmcore` | real FreeBSD memory, in and out |
 
 mod abi;
+mod analysis;
 mod capture;
 mod cli;
 mod crashdir;

@@ -46,6 +46,12 @@ pub enum Command {
     Dmesg(cmd::dmesg::Args),
     /// Show memory of the dumped machine, by address or symbol
     Read(cmd::read::Args),
+    /// Show the processes and threads of the dumped machine
+    Ps(cmd::ps::Args),
+    /// Show the calls that a thread was in
+    Bt(cmd::bt::Args),
+    /// Find threads that wait for each other, and long chains of them
+    Deadlock(cmd::deadlock::Args),
 }
 
 impl Cli {

@@ -4,6 +4,7 @@
 //! A message says what was being done; its cause stands in `source()` and is
 //! printed behind it, once, by [`Error::report`].
 
+use crate::analysis::TargetError;
 use crate::cmd;
 use crate::crashdir;
 use crate::vmcore::OpenError;
@@ -69,6 +70,21 @@ pub enum Error {
     /// `livedump read` of a place that is none.
     #[error(transparent)]
     Place(#[from] cmd::read::PlaceError),
+    /// A dump without its kernel.
+    #[error(transparent)]
+    NoKernel(#[from] cmd::subject::NoKernel),
+    /// A dump and a kernel that do not belong together, or tell too little.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// `livedump bt` of no thread.
+    #[error(transparent)]
+    NoThread(#[from] cmd::bt::NoThread),
+    /// A picture that could not be written.
+    #[error(transparent)]
+    Picture(#[from] cmd::deadlock::OutputError),
+    /// No place for a dump that is not to be kept.
+    #[error("making a temporary directory")]
+    Temporary(#[source] io::Error),
     /// Data that could not be written to standard output.
     #[error("writing to standard output")]
     Output(#[from] io::Error),

@@ -15,6 +15,7 @@
 //!           '- report    what is said about it, as text and as JSON
 //! ```
 
+pub mod analysis;
 pub mod args;
 pub mod cmd;
 pub mod crashdir;

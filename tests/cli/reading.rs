@@ -2,6 +2,7 @@
 //! `info`, `verify`, `dmesg` and `read`, on dumps in every shape.
 
 use crate::tool::{CrashDir, Run, run};
+use livedump_tests::decoder::container;
 use livedump_tests::scenario::Scenario;
 use std::path::Path;
 
@@ -138,6 +139,15 @@ fn a_flipped_bit_in_a_compressed_dump_is_found() {
             // Nowhere near the first bytes, which say what it is.
             let at = 64 + (len - 128) / 30 * i;
             flip(&dir, name, at, (i % 8) as u8);
+            // Some bits are nothing but padding between others.
+            let compression = container::kind(&dir.read(name));
+            let unpack = |name: &str| {
+                container::unpack(&dir.read(name), compression).ok()
+            };
+            let flipped = unpack("flipped");
+            if flipped.is_some() && flipped == unpack(name) {
+                continue;
+            }
             let run = on(&dir, "flipped", "verify", &[]);
             assert_eq!(run.status, Some(1), "{name} at {at}: {}", run.text());
         }

@@ -94,6 +94,11 @@ fn capture_reads_like_this() {
 }
 
 #[test]
+fn deadlock_reads_like_this() {
+    transcript("deadlock.console");
+}
+
+#[test]
 fn doctor_reads_like_this() {
     transcript("doctor.console");
 }

@@ -179,24 +179,51 @@ impl From<Fault> for Error {
     }
 }
 
+impl Args {
+    /// A plain dump without many words, for those who want it read at once.
+    #[must_use]
+    pub fn quiet(
+        directory: PathBuf,
+        machine: MachineSpec,
+        keep_kernel: bool,
+    ) -> Self {
+        Self {
+            directory,
+            machine,
+            keep_kernel,
+            kernel: None,
+            quiet: true,
+            force: false,
+            verbose: false,
+            gzip: false,
+            zstd: false,
+            maxdumps: None,
+            level: None,
+            workers: None,
+            quiesce: false,
+            registers: false,
+            stability: false,
+            no_seal: true,
+            json: false,
+        }
+    }
+}
+
+/// A dump that was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// Its file.
+    pub file: PathBuf,
+    /// Its kernel, where that was kept, too.
+    pub kernel: Option<PathBuf>,
+}
+
 /// Takes a dump.
 ///
 /// # Errors
 /// Why there is none.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    check_usage(args)?;
-    // Before any thread is started, so that all have them blocked.
-    let mut signals = Signals::take();
-    let directory = CrashDir::open(&args.directory)?;
-    let device = device::open(&args.machine)?;
-    let around = Around::look(args, device.as_ref());
-    confine(args, device.as_ref(), &directory, &around);
-    let (device, directory) = (device.as_ref(), &directory);
-    let report =
-        Capture { args, device, directory, around }.take(&mut signals)?;
-    for problem in &report.problems {
-        note(problem);
-    }
+    let report = captured(args, true)?;
     if !args.quiet {
         note(report.summary());
     }
@@ -204,6 +231,36 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         report.print(true)?;
     }
     Ok(if report.complete { Outcome::Sound } else { Outcome::Found })
+}
+
+/// Takes a dump for a command that goes on with it.
+///
+/// # Errors
+/// Why there is none.
+pub fn take(args: &Args) -> Result<Taken, Error> {
+    let report = captured(args, false)?;
+    Ok(Taken { file: report.file, kernel: report.kernel })
+}
+
+/// Takes it, and says what is odd about it. `alone`: nothing else will be
+/// opened, so that everything else can be given up.
+fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
+    check_usage(args)?;
+    // Before any thread is started, so that all have them blocked.
+    let mut signals = Signals::take();
+    let directory = CrashDir::open(&args.directory)?;
+    let device = device::open(&args.machine)?;
+    let around = Around::look(args, device.as_ref());
+    if alone {
+        confine(args, device.as_ref(), &directory, &around);
+    }
+    let (device, directory) = (device.as_ref(), &directory);
+    let report =
+        Capture { args, device, directory, around }.take(&mut signals)?;
+    for problem in &report.problems {
+        note(problem);
+    }
+    Ok(report)
 }
 
 /// One dump, of a device and into a directory that are open.

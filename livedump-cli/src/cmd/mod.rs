@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! One file per command: its `Args`, its `run`, its `Error`.
 
+pub mod bt;
 pub mod capture;
+pub mod deadlock;
 pub mod dmesg;
 pub mod doctor;
 pub mod estimate;
@@ -9,9 +11,11 @@ pub mod info;
 mod inputs;
 pub mod list;
 pub mod prune;
+pub mod ps;
 pub mod read;
 pub mod save;
 mod sealing;
+pub mod subject;
 pub mod verify;
 pub mod watch;
 
@@ -37,5 +41,8 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::Verify(args) => verify::run(&args),
         Command::Dmesg(args) => dmesg::run(&args),
         Command::Read(args) => read::run(&args),
+        Command::Ps(args) => ps::run(&args),
+        Command::Bt(args) => bt::run(&args),
+        Command::Deadlock(args) => deadlock::run(&args),
     }
 }

@@ -3,18 +3,27 @@
 //! JSON object for programs. Keys are stable and documented in livedump(8);
 //! sizes are exact numbers, addresses are strings like "0x1000".
 
+mod bt;
+mod deadlock;
 mod dmesg;
 mod info;
 mod json;
+mod picture;
+mod ps;
 mod read;
 mod table;
 mod text;
+pub mod thread;
 mod time;
 mod verify;
 
+pub use bt::Bt;
+pub use deadlock::{Chain, Cycle, Deadlock, Holder, Last, Wait};
 pub use dmesg::{Dmesg, lines};
 pub use info::{Changed, DumpHeader, Info, Memory, Section};
 pub use json::Hex;
+pub use picture::{dot, svg};
+pub use ps::{Process, Ps, ThreadRow};
 pub use read::{Missing, Read};
 pub use table::Table;
 pub use text::{Hexdump, escape, human};

@@ -10,9 +10,9 @@ use memdev::addr::Vaddr;
 use memdev::arch::Machine;
 use object::LittleEndian as LE;
 use object::elf::{
-    ELFCLASS64, ELFDATA2LSB, EM_AARCH64, EM_X86_64, FileHeader64, SHN_UNDEF,
-    SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB, STT_FILE, STT_SECTION, SectionHeader64,
-    Sym64,
+    ELFCLASS64, ELFDATA2LSB, EM_AARCH64, EM_X86_64, FileHeader64,
+    SHF_COMPRESSED, SHN_ABS, SHN_UNDEF, SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB,
+    STT_FILE, STT_FUNC, STT_NOTYPE, STT_SECTION, SectionHeader64, Sym64,
 };
 use object::pod;
 use std::fs::File;
@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 const MAX_SECTIONS: u64 = 65535;
+const MAX_SECTION_NAMES: u64 = 1 << 20;
 const MAX_SYMBOLS: u64 = 4 << 20;
 const MAX_STRINGS: u64 = 64 << 20;
 /// Names may overlap: what looks for an end must not look for ever.
@@ -64,6 +65,8 @@ pub struct Symbol {
     pub address: Vaddr,
     /// Its size; 0 where the file does not say.
     pub size: u64,
+    /// It may be code. C: `STT_FUNC`, and `STT_NOTYPE` for assembler's.
+    pub code: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,11 +77,31 @@ struct Named {
 
 #[derive(Clone, Copy, Debug)]
 struct Section {
+    name: u32,
     kind: u32,
     link: u32,
+    flags: u64,
     address: u64,
     offset: u64,
     size: u64,
+}
+
+/// Where the file has a section that is not part of the running kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Of the file.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Its contents are behind a compression header. C: `SHF_COMPRESSED`.
+    pub compressed: bool,
+}
+
+/// A name in a table of them.
+fn text_at(names: &[u8], at: u32) -> &[u8] {
+    let from = names.get(at as usize..).unwrap_or_default();
+    let from = from.get(..MAX_NAME).unwrap_or(from);
+    from.split(|&b| b == 0).next().unwrap_or_default()
 }
 
 /// An ELF kernel.
@@ -88,6 +111,7 @@ pub struct Kernel {
     file: Plain,
     machine: Machine,
     sections: Vec<Section>,
+    section_names: Vec<u8>,
     symbols: Vec<Named>,
     names: Vec<u8>,
 }
@@ -133,6 +157,7 @@ impl Kernel {
             file,
             machine: Machine::Amd64,
             sections: Vec::new(),
+            section_names: Vec::new(),
             symbols: Vec::new(),
             names: Vec::new(),
         };
@@ -161,6 +186,41 @@ impl Kernel {
     /// All symbols with their names, in the order of the file.
     pub fn symbols(&self) -> impl Iterator<Item = (&[u8], Symbol)> {
         self.symbols.iter().map(|n| (self.name(n.name), n.symbol))
+    }
+
+    /// A section by its name, where the file has bytes for it.
+    #[must_use]
+    pub fn section(&self, name: &str) -> Option<Extent> {
+        let named = |s: &&Section| {
+            s.kind != SHT_NOBITS
+                && text_at(&self.section_names, s.name) == name.as_bytes()
+        };
+        self.sections.iter().find(named).map(|s| Extent {
+            offset: s.offset,
+            size: s.size,
+            compressed: s.flags & u64::from(SHF_COMPRESSED) != 0,
+        })
+    }
+
+    /// Bytes of the file, at an offset; as many as it has.
+    ///
+    /// # Errors
+    /// The system said no.
+    pub fn read_file(
+        &self,
+        at: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, ElfError> {
+        self.file.read_at(at, buf).map_err(|source| ElfError::Source {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// The names that symbols, and CTF's external strings, point into.
+    #[must_use]
+    pub fn symbol_names(&self) -> &[u8] {
+        &self.names
     }
 
     /// A symbol by its name.
@@ -197,9 +257,7 @@ impl Kernel {
     }
 
     fn name(&self, at: u32) -> &[u8] {
-        let from = self.names.get(at as usize..).unwrap_or_default();
-        let from = from.get(..MAX_NAME).unwrap_or(from);
-        from.split(|&b| b == 0).next().unwrap_or_default()
+        text_at(&self.names, at)
     }
 
     fn bad(&self, what: impl Into<String>) -> ElfError {
@@ -257,6 +315,8 @@ impl Kernel {
             .chunks_exact(entry)
             .filter_map(|b| pod::from_bytes::<SectionHeader64<LE>>(b).ok())
             .map(|(s, _)| Section {
+                name: s.sh_name.get(LE),
+                flags: s.sh_flags.get(LE),
                 kind: s.sh_type.get(LE),
                 link: s.sh_link.get(LE),
                 address: s.sh_addr.get(LE),
@@ -264,6 +324,11 @@ impl Kernel {
                 size: s.sh_size.get(LE),
             })
             .collect();
+        let names = self.sections.get(usize::from(h.e_shstrndx.get(LE)));
+        if let Some(&Section { offset, size, .. }) = names {
+            let size = size.min(MAX_SECTION_NAMES);
+            self.section_names = self.bytes(offset, size, "section names")?;
+        }
         let symtab = [SHT_SYMTAB, SHT_DYNSYM]
             .iter()
             .find_map(|k| self.sections.iter().find(|s| s.kind == *k));
@@ -301,6 +366,8 @@ impl Kernel {
                 .map(|(s, _)| Named {
                     name: s.st_name.get(LE),
                     symbol: Symbol {
+                        code: matches!(s.st_type(), STT_FUNC | STT_NOTYPE)
+                            && s.st_shndx.get(LE) != SHN_ABS,
                         address: Vaddr(s.st_value.get(LE)),
                         size: s.st_size.get(LE),
                     },

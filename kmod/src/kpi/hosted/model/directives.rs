@@ -5,9 +5,9 @@
 use super::offsets;
 use super::parse::Draft;
 use super::recipe::{
-    MAX_CPUS, MAX_LINES, MAX_PADDR, MAX_PROCESSES, MAX_RAM, MAX_RANGES,
-    MAX_THREADS, MAXCOMLEN, MIN_RAM, Mutate, Process, Region, Thread,
-    ThreadState,
+    Held, Lock, LockKind, MAX_CPUS, MAX_LINES, MAX_PADDR, MAX_PROCESSES,
+    MAX_RAM, MAX_RANGES, MAX_THREADS, MAXCOMLEN, MIN_RAM, Mutate, Process,
+    Region, Thread, ThreadState, TypeInfo,
 };
 use super::release::Release;
 use super::words::{RecipeError, Words, amount};
@@ -68,6 +68,8 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     many("thread", thread),
     once("dumper", dumper),
     many("offset", offset),
+    many("lock", lock),
+    once("types", types),
     many("mutate", mutate),
 ];
 
@@ -299,7 +301,7 @@ fn thread(d: &mut Draft, w: &mut Words) -> Done {
     Ok(())
 }
 
-/// [sleep WMESG | run CPU | runq]; sleep "-" where nothing is said.
+/// [sleep WMESG | run CPU | runq | wait LOCK [shared]]; sleep "-" where nothing is said.
 fn state(w: &mut Words) -> Result<ThreadState, RecipeError> {
     match w.next().as_deref() {
         None => Ok(ThreadState::Sleep("-".into())),
@@ -309,7 +311,16 @@ fn state(w: &mut Words) -> Result<ThreadState, RecipeError> {
             Ok(ThreadState::Running(cpu as u32))
         }
         Some("runq") => Ok(ThreadState::RunQueue),
-        Some(_) => Err(w.wrong("no such state; sleep, run or runq")),
+        Some("wait") => {
+            let lock = name(w, "a lock", 63)?;
+            let shared = match w.next().as_deref() {
+                None => false,
+                Some("shared") => true,
+                Some(_) => return Err(w.wrong("only shared can stand here")),
+            };
+            Ok(ThreadState::Wait { lock, shared })
+        }
+        Some(_) => Err(w.wrong("no such state; sleep, run, runq or wait")),
     }
 }
 
@@ -328,6 +339,55 @@ fn offset(d: &mut Draft, w: &mut Words) -> Done {
         return Err(w.wrong(format!("{field} is aligned to {align}")));
     }
     d.recipe.offsets.push((field, at));
+    Ok(())
+}
+
+/// NAME KIND [owner TID | shared N [TID...] | kernel].
+fn lock(d: &mut Draft, w: &mut Words) -> Done {
+    room(&d.recipe.locks, MAX_LINES, w)?;
+    let name = name(w, "a lock", 63)?;
+    if d.recipe.locks.iter().any(|l| l.name == name) {
+        return Err(w.wrong("a lock is given twice"));
+    }
+    let kind = match w.word("a kind of lock")?.as_str() {
+        "spin" => LockKind::Spin,
+        "mtx" => LockKind::Mutex,
+        "sx" => LockKind::Sx,
+        "rw" => LockKind::Rw,
+        "lockmgr" => LockKind::Lockmgr,
+        _ => {
+            return Err(w.wrong("no such kind; mtx, spin, sx, rw or lockmgr"));
+        }
+    };
+    let mutex = matches!(kind, LockKind::Spin | LockKind::Mutex);
+    let tid = 1..=i32::MAX as u64;
+    let held = match w.next().as_deref() {
+        None => Held::Nobody,
+        Some("owner") => Held::By(w.number("a tid", tid)? as i32),
+        Some("shared") if !mutex => {
+            let n = w.number("how many share it", 1..=1000)?;
+            let mut by = Vec::new();
+            while let Some(t) = w.optional("a tid", tid.clone())? {
+                by.push(t as i32);
+            }
+            Held::Shared(n, by)
+        }
+        Some("kernel") if kind == LockKind::Lockmgr => Held::Kernel,
+        Some(_) => {
+            return Err(w.wrong("no such holder; owner, shared or kernel"));
+        }
+    };
+    d.recipe.locks.push(Lock { name, kind, held });
+    Ok(())
+}
+
+fn types(d: &mut Draft, w: &mut Words) -> Done {
+    d.recipe.types = match w.word("none, ctf or dwarf")?.as_str() {
+        "none" => TypeInfo::None,
+        "ctf" => TypeInfo::Ctf,
+        "dwarf" => TypeInfo::Dwarf,
+        _ => return Err(w.wrong("no such types; none, ctf or dwarf")),
+    };
     Ok(())
 }
 

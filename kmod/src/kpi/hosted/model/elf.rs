@@ -5,6 +5,7 @@
 
 use super::memory::Memory;
 use super::symbols::{Image, Section};
+use super::types::Extra;
 use memdev::addr::PAGE_SIZE;
 use memdev::arch::Machine;
 use object::Endianness;
@@ -27,7 +28,11 @@ struct Loaded {
 
 /// Writes the file. `None` if it cannot be laid out, which is a matter of its
 /// size alone.
-pub(super) fn kernel(mem: &Memory, image: &Image) -> Option<Vec<u8>> {
+pub(super) fn kernel(
+    mem: &Memory,
+    image: &Image,
+    types: &[Extra],
+) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut w = Writer::new(Endianness::Little, true, &mut out);
     let mut parts = Vec::new();
@@ -53,10 +58,18 @@ pub(super) fn kernel(mem: &Memory, image: &Image) -> Option<Vec<u8>> {
         });
     }
 
+    let mut extras: Vec<_> = types
+        .iter()
+        .map(|(name, data)| (w.add_section_name(name.as_bytes()), data, 0))
+        .collect();
+
     // Everything gets its place in the file first.
     w.reserve_null_section_index();
     for part in &mut parts {
         part.index = w.reserve_section_index();
+    }
+    for _ in &extras {
+        w.reserve_section_index();
     }
     w.reserve_symtab_section_index();
     w.reserve_strtab_section_index();
@@ -74,6 +87,9 @@ pub(super) fn kernel(mem: &Memory, image: &Image) -> Option<Vec<u8>> {
     w.reserve_program_headers(parts.len() as u32);
     for part in &mut parts {
         part.offset = w.reserve(part.file.len(), PAGE_SIZE) as u64;
+    }
+    for extra in &mut extras {
+        extra.2 = w.reserve(extra.1.len(), 1) as u64;
     }
     w.reserve_symtab();
     w.reserve_strtab();
@@ -115,6 +131,9 @@ pub(super) fn kernel(mem: &Memory, image: &Image) -> Option<Vec<u8>> {
         w.write_align(PAGE_SIZE);
         w.write(&part.file);
     }
+    for (_, data, _) in &extras {
+        w.write(data);
+    }
     w.write_null_symbol();
     for &(name, s) in &symbols {
         let part = parts.iter().find(|p| p.section == s.section);
@@ -153,6 +172,20 @@ pub(super) fn kernel(mem: &Memory, image: &Image) -> Option<Vec<u8>> {
             sh_link: 0,
             sh_info: 0,
             sh_addralign: PAGE_SIZE as u64,
+            sh_entsize: 0,
+        });
+    }
+    for (name, data, offset) in extras {
+        w.write_section_header(&SectionHeader {
+            name: Some(name),
+            sh_type: elf::SHT_PROGBITS,
+            sh_flags: 0,
+            sh_addr: 0,
+            sh_offset: offset,
+            sh_size: data.len() as u64,
+            sh_link: 0,
+            sh_info: 0,
+            sh_addralign: 1,
             sh_entsize: 0,
         });
     }

@@ -14,6 +14,7 @@ use super::rng::Rng;
 use super::stacks::pcb_size;
 use super::symbols::{Image, Section};
 use super::tables::{Prot, Tables, leaf};
+use super::types::{self, Extra};
 use super::variables::{AMD64_KERNBASE, Facts, Live, Variables};
 use super::words::{RecipeError, amount};
 use crate::error::Errno;
@@ -21,6 +22,7 @@ use crate::kpi::hosted::phys::Phys;
 use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::arch::{Machine, span};
 use std::format;
+use std::string::String;
 use std::vec::Vec;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -41,6 +43,8 @@ pub(super) struct Booted {
     pub(super) kva_end: u64,
     pub(super) pattern: Vec<Paddr>,
     pub(super) nodump: Vec<Paddr>,
+    pub(super) locks: Vec<(String, u64)>,
+    pub(super) types: Vec<Extra>,
 }
 
 /// A machine while it is being built.
@@ -126,6 +130,7 @@ impl Builder<'_> {
         for p in &recipe.processes {
             self.process(&mut procs, &mut image, p)?;
         }
+        let locks = self.locks(&mut image, &mut vars, &procs, &offsets)?;
 
         self.kmap.next = self.kmap.next.next_multiple_of(M2);
         let nkpt = (M2 + kva.image_bytes).div_ceil(M2) + 16;
@@ -158,6 +163,8 @@ impl Builder<'_> {
             kva_end,
             pattern,
             nodump,
+            locks,
+            types: types::sections(recipe, &offsets),
         })
     }
 

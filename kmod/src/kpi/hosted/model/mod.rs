@@ -11,7 +11,9 @@
 //! ```text
 //! recipe   text -> Recipe (words, parse, release, offsets)
 //! layout   Recipe -> memory: image, tables, bitset, message buffer, processes
+//! locks    who holds and waits, in the kernel's own structures
 //! mutate   memory -> memory, by a seed
+//! types    what the kernel's file tells of its structures
 //! elf      symbols -> file
 //! ```
 
@@ -23,6 +25,7 @@ mod instant;
 mod kmap;
 mod layout;
 mod lists;
+mod locks;
 mod memory;
 mod msgbuf;
 mod mutate;
@@ -39,12 +42,15 @@ mod symbols;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod types;
 mod typical;
 mod variables;
 mod words;
 
 pub use mutators::Mutators;
-pub use recipe::{Process, Recipe, Thread, ThreadState};
+pub use recipe::{
+    Held, Lock, LockKind, Process, Recipe, Thread, ThreadState, TypeInfo,
+};
 pub use release::Release;
 pub use rng::{nodump_page, pattern_page, pattern_word};
 pub use words::RecipeError;
@@ -81,6 +87,8 @@ struct Model {
     msgbuf_bytes: u32,
     pattern: Vec<Paddr>,
     nodump: Vec<Paddr>,
+    locks: Vec<(String, u64)>,
+    types: Vec<types::Extra>,
     /// Never held while `state` is waited for.
     ring: Mutex<Ring>,
     state: Mutex<State>,
@@ -111,6 +119,8 @@ impl ModelMachine {
             kva_end,
             pattern,
             nodump,
+            locks,
+            types,
         } = layout::boot(recipe)?;
         let root = Paddr(kmap.tables.root);
         let state = State {
@@ -134,6 +144,8 @@ impl ModelMachine {
             msgbuf_bytes: ring.size(),
             pattern,
             nodump,
+            locks,
+            types,
             ring: Mutex::new(ring),
             state: Mutex::new(state),
             instants: Mutex::default(),
@@ -166,6 +178,19 @@ impl ModelMachine {
     #[must_use]
     pub fn symbol(&self, name: &str) -> Option<Vaddr> {
         self.0.image.symbol(name)
+    }
+
+    /// Where a lock of the recipe's is.
+    #[must_use]
+    pub fn lock(&self, name: &str) -> Option<Vaddr> {
+        let lock = self.0.locks.iter().find(|l| l.0 == name);
+        lock.map(|l| Vaddr(l.1))
+    }
+
+    /// Where a thread's struct is.
+    #[must_use]
+    pub fn thread(&self, tid: i32) -> Option<Vaddr> {
+        self.0.state.lock().procs.thread_address(tid).map(Vaddr)
     }
 
     /// All symbols' names.
@@ -309,6 +334,6 @@ impl Machine for ModelMachine {
     }
 
     fn kernel_elf(&self) -> Option<Vec<u8>> {
-        elf::kernel(&self.0.mem, &self.0.image)
+        elf::kernel(&self.0.mem, &self.0.image, &self.0.types)
     }
 }

@@ -13,6 +13,7 @@
 use super::Model;
 use super::dumpset::DumpSet;
 use super::kmap::{Kmap, Slot};
+use super::locks::TICKS;
 use super::memory::Memory;
 use super::procs::{Kernel, Procs};
 use super::recipe::Mutate;
@@ -109,7 +110,7 @@ impl Model {
 
     fn clock(&self, ticks: u64) -> Result<()> {
         let seconds = ticks / 1000;
-        self.mem.store32(self.live.ticks, (0x4000 + ticks) as u32)?;
+        self.mem.store32(self.live.ticks, TICKS.wrapping_add(ticks as u32))?;
         self.mem.store(self.live.time_second, 1_700_000_000 + seconds)?;
         self.mem.store(self.live.time_uptime, 16 + seconds)
     }

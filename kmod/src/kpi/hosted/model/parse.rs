@@ -14,8 +14,12 @@
 //! message "TEXT"       repeats    nodump N    pages with PG_NODUMP
 //! dumper TID                      vmpage N    pages of vm_page_array
 //! process PID NAME [zombie]                              repeats
-//! thread TID NAME [sleep WMESG | run CPU | runq]         of the last process
+//! thread TID NAME [sleep WMESG | run CPU | runq | wait LOCK [shared]]
+//!                                                        of the last process
+//! lock NAME mtx|spin|sx|rw|lockmgr                       repeats
+//!         [owner TID | shared N [TID...] | kernel]
 //! offset FIELD N                  mutate KIND [TIMES]    a step
+//! types none|ctf|dwarf            what the kernel's file tells
 //! ```
 
 use super::directives::DIRECTIVES;

@@ -4,6 +4,7 @@
 
 use super::kmap::Block;
 use super::layout::{Builder, Built, fault, full};
+use super::locks::{Making, Tables};
 use super::offsets::{Offsets, SLOT};
 use super::procs::{Kernel, PIDHASH_ENTRIES, Procs};
 use super::recipe::{Process, Region, ThreadState};
@@ -154,7 +155,27 @@ impl Builder<'_> {
             self.kernel().uma_page().map_err(fault("the pid hash"))?;
         let heads = vars.heads(image, &recipe.release, pidhashtbl)?;
         let release = recipe.release.clone();
-        Ok(Procs::new(heads, offsets.clone(), release, functions, wmesgs))
+        let (offsets, locks) = (offsets.clone(), recipe.locks.clone());
+        Ok(Procs::new(heads, offsets, release, functions, wmesgs, locks))
+    }
+
+    /// The recipe's locks, where all threads are.
+    pub(super) fn locks(
+        &mut self,
+        image: &mut Image,
+        vars: &mut Variables,
+        procs: &Procs,
+        offsets: &Offsets,
+    ) -> Built<Vec<(String, u64)>> {
+        let recipe = self.recipe;
+        let tables = Tables::define(image, vars, recipe)?;
+        let mut names = Vec::new();
+        for lock in &recipe.locks {
+            let name = [lock.name.as_bytes(), &[0]].concat();
+            names.push(vars.unnamed(image, &name)?);
+        }
+        let making = Making { tables, procs, offsets, names };
+        making.make(&mut self.kernel(), recipe).map_err(fault("its locks"))
     }
 
     pub(super) fn process(

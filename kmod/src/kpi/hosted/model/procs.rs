@@ -10,7 +10,7 @@ use super::lists::{
 };
 use super::memory::Memory;
 use super::offsets::{Offsets, SLOT};
-use super::recipe::{Process, Thread, ThreadState};
+use super::recipe::{Lock, Process, Thread, ThreadState};
 use super::release::Release;
 use super::rng::Rng;
 use super::stacks::{Doing, Functions, KSTACK_PAGES, Registers};
@@ -105,6 +105,7 @@ pub(super) struct Procs {
     functions: Functions,
     /// Where `td_wmesg` points, for each text.
     wmesgs: Vec<(String, u64)>,
+    locks: Vec<Lock>,
     all: Vec<ProcAt>,
     proc_zone: Zone,
     thread_zone: Zone,
@@ -123,6 +124,7 @@ impl Procs {
         release: Release,
         functions: Functions,
         wmesgs: Vec<(String, u64)>,
+        locks: Vec<Lock>,
     ) -> Self {
         Self {
             heads,
@@ -130,6 +132,7 @@ impl Procs {
             release,
             functions,
             wmesgs,
+            locks,
             all: Vec::new(),
             proc_zone: Zone::default(),
             thread_zone: Zone::default(),
@@ -198,11 +201,12 @@ impl Procs {
             }
         };
         let user = process.pid == 1 || process.pid >= 100;
-        let doing = match what.state {
+        let doing = match &what.state {
             ThreadState::Sleep(_) => Doing::Sleeping,
             ThreadState::Running(_) if user => Doing::Dumping,
             ThreadState::Running(_) => Doing::Idle,
             ThreadState::RunQueue => Doing::Queued,
+            ThreadState::Wait { lock, .. } => self.doing(lock),
         };
         let (pcb, registers) =
             self.functions.fill(mem, &stack, &self.release, doing, user)?;
@@ -212,6 +216,8 @@ impl Procs {
             ThreadState::Sleep(_) => (1, 2, NOCPU),
             ThreadState::Running(cpu) => (4, 0, cpu),
             ThreadState::RunQueue => (3, 0, NOCPU),
+            // The lock tells the rest, once it is there.
+            ThreadState::Wait { .. } => (1, 0, NOCPU),
         };
         let wmesg = match &what.state {
             ThreadState::Sleep(w) => {
@@ -311,6 +317,20 @@ impl Procs {
     /// The address of a process.
     pub(super) fn address(&self, pid: i32) -> Option<u64> {
         self.all.iter().find(|p| p.what.pid == pid).map(|p| p.va)
+    }
+
+    /// What a thread does that waits for a lock.
+    fn doing(&self, lock: &str) -> Doing {
+        let lock = self.locks.iter().find(|l| l.name == lock);
+        match lock.is_some_and(|l| l.kind.spins_or_blocks()) {
+            true => Doing::Blocked,
+            false => Doing::Locking,
+        }
+    }
+
+    /// The address of a thread.
+    pub(super) fn thread_address(&self, tid: i32) -> Option<u64> {
+        self.threads().find(|t| t.what.tid == tid).map(|t| t.va)
     }
 
     /// The registers of a thread.

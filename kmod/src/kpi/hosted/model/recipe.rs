@@ -3,6 +3,7 @@
 //! does not mention filled in from the size of its memory. `parse` reads the
 //! text; `layout` builds the machine.
 
+use super::locks;
 use super::parse;
 use super::release::Release;
 use super::typical::typical_ram;
@@ -57,6 +58,71 @@ pub enum ThreadState {
     Running(u32),
     /// Waiting for one. C: `TDS_RUNQ`.
     RunQueue,
+    /// Waiting for a lock, by its name; perhaps only to share it.
+    Wait {
+        /// Which.
+        lock: String,
+        /// To share it.
+        shared: bool,
+    },
+}
+
+/// C: `lock_classes`, without the rm locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// `MTX_SPIN`.
+    Spin,
+    /// `MTX_DEF`.
+    Mutex,
+    /// `sx(9)`.
+    Sx,
+    /// `rwlock(9)`.
+    Rw,
+    /// `lock(9)`.
+    Lockmgr,
+}
+
+impl LockKind {
+    /// Who waits is in a turnstile, and not in a sleep queue.
+    pub(super) fn spins_or_blocks(self) -> bool {
+        matches!(self, Self::Spin | Self::Mutex | Self::Rw)
+    }
+}
+
+/// Who has a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nobody.
+    Nobody,
+    /// A thread.
+    By(i32),
+    /// So many, of whom these count it as their own.
+    Shared(u64, Vec<i32>),
+    /// C: `LK_KERNPROC`.
+    Kernel,
+}
+
+/// A lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// C: `lo_name`.
+    pub name: String,
+    /// Its class.
+    pub kind: LockKind,
+    /// Who has it.
+    pub held: Held,
+}
+
+/// What the kernel's file tells of its structures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TypeInfo {
+    /// Nothing but the exported constants.
+    None,
+    /// CTF, as GENERIC has it.
+    #[default]
+    Ctf,
+    /// DWARF, as kernel.debug has it.
+    Dwarf,
 }
 
 /// A thread of a [`Process`].
@@ -144,6 +210,10 @@ pub struct Recipe {
     pub dumper: Option<i32>,
     /// Offsets that differ from the release's: ("td_tid", 160).
     pub offsets: Vec<(String, u32)>,
+    /// Locks, held and waited for.
+    pub locks: Vec<Lock>,
+    /// What the kernel's file tells of its structures.
+    pub types: TypeInfo,
     /// What changes while it is dumped.
     pub mutate: Mutate,
 }
@@ -227,6 +297,7 @@ impl Recipe {
             return wrong("la57 is amd64's");
         }
         self.check_regions()?;
+        locks::check(self)?;
         for t in self.processes.iter().flat_map(|p| &p.threads) {
             if let ThreadState::Running(cpu) = t.state
                 && cpu >= self.cpus
@@ -303,6 +374,8 @@ impl Recipe {
             processes: Vec::new(),
             dumper: None,
             offsets: Vec::new(),
+            locks: Vec::new(),
+            types: TypeInfo::default(),
             mutate: Mutate::default(),
         }
     }

@@ -47,6 +47,15 @@ const SLEEPING: &[&str] =
 const IDLE: &[&str] = &["cpu_idle", "sched_idletd"];
 const DUMPING: &[&str] =
     &["dump_savectx", "livedump_start_vnode", "livedump_start", "memioctl"];
+const BLOCKED: &[&str] =
+    &["sched_switch", "mi_switch", "turnstile_wait", "__mtx_lock_sleep"];
+const LOCKING: &[&str] = &[
+    "sched_switch",
+    "mi_switch",
+    "sleepq_switch",
+    "sleepq_wait",
+    "_sx_xlock_hard",
+];
 const QUEUED: &[&str] = &["sched_switch", "mi_switch", "ast_scheduler"];
 /// Outermost: of a kernel process, and of one that came in from user mode.
 const KERNEL: &[&str] = &["fork_exit", "fork_trampoline"];
@@ -58,6 +67,10 @@ const ENTRY_ARM64: &[&str] = &["do_el0_sync", "handle_el0_sync"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     Sleeping,
+    /// In a turnstile.
+    Blocked,
+    /// In the sleep queue of a lock.
+    Locking,
     Idle,
     Dumping,
     Queued,
@@ -71,8 +84,10 @@ impl Functions {
     ) -> core::result::Result<Self, RecipeError> {
         let entry = entry_functions(machine);
         let mut all = Vec::new();
-        for &list in &[SLEEPING, IDLE, DUMPING, QUEUED, KERNEL, SYSCALL, entry]
-        {
+        for list in [
+            SLEEPING, BLOCKED, LOCKING, IDLE, DUMPING, QUEUED, KERNEL, SYSCALL,
+            entry,
+        ] {
             for &name in list {
                 if all.iter().all(|&(n, _)| n != name) {
                     let at =
@@ -117,6 +132,8 @@ impl Functions {
     fn chain(&self, machine: Machine, doing: Doing, user: bool) -> Vec<u64> {
         let inner = match doing {
             Doing::Sleeping => SLEEPING,
+            Doing::Blocked => BLOCKED,
+            Doing::Locking => LOCKING,
             Doing::Idle => IDLE,
             Doing::Dumping => DUMPING,
             Doing::Queued => QUEUED,

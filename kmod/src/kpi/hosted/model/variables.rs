@@ -3,6 +3,7 @@
 //! the machine's memory.
 
 use super::dumpset::DumpSet;
+use super::locks::TICKS;
 use super::memory::Memory;
 use super::offsets::Offsets;
 use super::procs::{Heads, PIDHASH_ENTRIES, Procs};
@@ -79,6 +80,16 @@ impl Variables {
         }
     }
 
+    /// A variable with its first value.
+    pub(super) fn variable(
+        &mut self,
+        image: &mut Image,
+        name: &'static str,
+        value: &[u8],
+    ) -> core::result::Result<u64, RecipeError> {
+        self.put(image, Section::Data, name, value)
+    }
+
     /// A constant without a name, as a text that only a pointer leads to.
     pub(super) fn unnamed(
         &mut self,
@@ -140,7 +151,7 @@ impl Variables {
         self.machine(image, release, mem, facts)?;
         self.linker(image, mem)?;
         Ok(Live {
-            ticks: self.put(image, rw, "ticks", &int(0x4000))?,
+            ticks: self.put(image, rw, "ticks", &int(TICKS))?,
             time_second: self.put(
                 image,
                 rw,

@@ -118,6 +118,18 @@ impl Words {
         }
     }
 
+    /// As [`Words::number`], where there may be none.
+    pub(super) fn optional(
+        &mut self,
+        what: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, RecipeError> {
+        match self.next() {
+            Some(word) => self.checked(&word, what, range).map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn checked(
         &self,
         word: &str,

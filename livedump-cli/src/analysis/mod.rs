@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the dumped kernel was doing: its threads, what each waits for, who
+//! holds that, and by which calls it came there.
+//!
+//! ```text
+//!  types     where fields stand: exported, DWARF, CTF
+//!  symbols   addresses to names
+//!  target    a dump with its kernel: the two above, and reading by field
+//!  threads   every thread of allproc, with its state and what it waits for
+//!  locks     a lock's class, word and holder
+//!  queues    turnstile_chains and sleepq_chains
+//!  stack     a thread's registers, and the calls behind its frame pointer
+//!  waits     the wait-for graph, each edge checked from both ends
+//!  tangles   its cycles and its long chains
+//! ```
+//!
+//! A live dump's structures were copied at different moments, and another
+//! machine's dump may be anything: each walk is bounded, each pointer is a
+//! claim, and what does not agree with itself is a doubt that is reported,
+//! never a certainty.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod locks;
+pub mod queues;
+pub mod stack;
+pub mod symbols;
+pub mod tangles;
+pub mod target;
+pub mod threads;
+pub mod types;
+pub mod waits;
+
+pub use target::{Target, TargetError};

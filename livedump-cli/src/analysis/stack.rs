@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A thread's registers, and the calls behind its frame pointer.
+//!
+//! Which registers, as debuggers choose them: those of the thread that took
+//! the dump are in `dumppcb`, those of a stopped CPU in `stoppcbs`, all others
+//! in the thread's own pcb, where its last switch left them. A thread that
+//! was running on a CPU nobody stopped has only stale ones.
+
+use super::symbols::Place;
+use super::target::{Target, at};
+use super::threads::{State, Thread};
+use super::types::Field;
+use memdev::addr::Vaddr;
+use memdev::arch::Machine;
+
+/// Frames of one stack.
+pub const MAX_FRAMES: usize = 256;
+/// Where a stack's bounds are not known: it is not longer.
+const MAX_STACK: u64 = 256 << 10;
+/// `stoppcbs` is a pointer from here on.
+const ALLOCATED_STOPPCBS: u32 = 1_400_089;
+/// arm64's pcb has callee-saved registers only from here on.
+const SHORT_ARM64_PCB: u32 = 1_400_084;
+const MAX_MODULES: usize = 1024;
+/// Modules whose size is not known are not larger.
+const MAX_MODULE: u64 = 64 << 20;
+
+/// The registers that a stack starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registers {
+    /// Where it goes on.
+    pub pc: Vaddr,
+    /// Its frame.
+    pub fp: Vaddr,
+    /// Its stack.
+    pub sp: Vaddr,
+}
+
+/// Where registers are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `dumppcb`: it took the dump.
+    Dumppcb,
+    /// `stoppcbs`: its CPU was stopped.
+    Stoppcbs(u32),
+    /// Its pcb: it was off any CPU.
+    Pcb,
+    /// Its pcb, but it was running: they are of its last switch.
+    Stale(u32),
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Where it goes on.
+    pub pc: Vaddr,
+    /// What is there.
+    pub place: Option<Place>,
+}
+
+/// A stack.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// Where its registers are from.
+    pub source: Source,
+    /// They, if they could be read.
+    pub registers: Option<Registers>,
+    /// Innermost first.
+    pub frames: Vec<Frame>,
+    /// Why there are no more, where that is not its end.
+    pub broken: Option<String>,
+}
+
+/// A file of the kernel linker's.
+#[derive(Debug)]
+struct Module {
+    name: String,
+    start: u64,
+    size: u64,
+}
+
+/// Reads stacks.
+#[derive(Debug)]
+pub struct Stacks<'t, 'a> {
+    t: &'t Target<'a>,
+    dumptid: Option<i32>,
+    stopped: Vec<u8>,
+    stoppcbs: Option<Vaddr>,
+    pcb_size: u64,
+    modules: Vec<Module>,
+}
+
+/// Offsets of pc, fp and sp in a pcb.
+type Pcb = [u64; 3];
+const AMD64_PCB: Pcb = [56, 32, 40];
+const ARM64_PCB: Pcb = [240, 232, 256];
+const ARM64_SHORT_PCB: Pcb = [88, 80, 96];
+
+impl<'t, 'a> Stacks<'t, 'a> {
+    /// Looks up where registers are.
+    #[must_use]
+    pub fn new(t: &'t Target<'a>) -> Self {
+        let stopped = t.kernel.find("stopped_cpus").map(|s| {
+            let mut set = vec![0; s.size.min(512) as usize];
+            let read = t.core.read_va(s.address, &mut set);
+            read.map(|()| set).unwrap_or_default()
+        });
+        let allocated = t.osreldate() >= ALLOCATED_STOPPCBS
+            || t.kernel.find("stoppcbs").is_some_and(|s| s.size == 8);
+        Self {
+            t,
+            dumptid: t.int("dumptid").map(u32::cast_signed),
+            stopped: stopped.unwrap_or_default(),
+            stoppcbs: match allocated {
+                true => t.pointer("stoppcbs"),
+                false => t.address("stoppcbs"),
+            },
+            pcb_size: t.int("pcb_size").map_or(0, u64::from),
+            modules: modules(t),
+        }
+    }
+
+    fn is_stopped(&self, cpu: u32) -> bool {
+        let byte = self.stopped.get(cpu as usize / 8);
+        byte.is_some_and(|b| b >> (cpu % 8) & 1 != 0)
+    }
+
+    /// The stack of a thread.
+    #[must_use]
+    pub fn of(&self, thread: &Thread) -> Stack {
+        let (source, pcb) = self.pcb(thread);
+        let broken = |why: String| Stack {
+            source,
+            registers: None,
+            frames: Vec::new(),
+            broken: Some(why),
+        };
+        let Some(pcb) = pcb else {
+            return broken("it has no pcb".to_string());
+        };
+        match self.registers(pcb) {
+            Some(registers) => self.unwind(thread, source, registers),
+            None => broken(format!("the pcb at {pcb} is not in the dump")),
+        }
+    }
+
+    fn pcb(&self, thread: &Thread) -> (Source, Option<Vaddr>) {
+        if self.dumptid == Some(thread.tid) {
+            return (Source::Dumppcb, self.t.address("dumppcb"));
+        }
+        let own = (thread.pcb.0 != 0).then_some(thread.pcb);
+        let running = matches!(thread.state, State::Running | State::Unknown);
+        match thread.cpu {
+            Some(cpu) if self.is_stopped(cpu) => {
+                let skip = u64::from(cpu).wrapping_mul(self.pcb_size);
+                let at = self.stoppcbs.map(|s| s.0.wrapping_add(skip));
+                (Source::Stoppcbs(cpu), at.map(Vaddr))
+            }
+            Some(cpu) if running => (Source::Stale(cpu), own),
+            _ => (Source::Pcb, own),
+        }
+    }
+
+    /// Where a pcb has its registers: by its type, else as each machine has
+    /// it; kernels of arm64 that do not tell their age are tried both ways.
+    fn layouts(&self) -> Vec<Pcb> {
+        let of = |name| self.t.types.field("pcb", name);
+        let offset = |f: Option<Field>| f.map(|f| f.offset);
+        match self.t.core.header().machine {
+            Machine::Amd64 => {
+                let told = [of("pcb_rip"), of("pcb_rbp"), of("pcb_rsp")];
+                match told.map(offset) {
+                    [Some(pc), Some(fp), Some(sp)] => vec![[pc, fp, sp]],
+                    _ => vec![AMD64_PCB],
+                }
+            }
+            Machine::Arm64 => match (of("pcb_x"), of("pcb_sp")) {
+                // x19 to x30.
+                (Some(x), Some(sp)) if x.size == 96 => {
+                    let at = |n: u64| x.offset.saturating_add(n);
+                    vec![[at(88), at(80), sp.offset]]
+                }
+                (Some(x), Some(sp)) if x.size >= 240 => {
+                    let at = |n: u64| x.offset.saturating_add(n);
+                    let lr = of("pcb_lr").map_or(at(240), |f| f.offset);
+                    vec![[lr, at(232), sp.offset]]
+                }
+                _ => match self.t.osreldate() {
+                    0 => vec![ARM64_SHORT_PCB, ARM64_PCB],
+                    n if n >= SHORT_ARM64_PCB => vec![ARM64_SHORT_PCB],
+                    _ => vec![ARM64_PCB],
+                },
+            },
+        }
+    }
+
+    fn registers(&self, pcb: Vaddr) -> Option<Registers> {
+        let read = |layout: Pcb| {
+            let get = |offset: u64| {
+                let at = Vaddr(pcb.0.wrapping_add(offset));
+                self.t.core.read_u64(at).map(Vaddr).ok()
+            };
+            let [pc, fp, sp] = layout.map(get);
+            Some(Registers { pc: self.code(pc?), fp: fp?, sp: sp? })
+        };
+        let all: Vec<_> = self.layouts().into_iter().filter_map(read).collect();
+        let plausible = all.iter().find(|r| {
+            r.fp.0 >= r.sp.0 && r.fp.0.wrapping_sub(r.sp.0) < MAX_STACK
+        });
+        plausible.or(all.first()).copied()
+    }
+
+    /// An address of code without what pointer authentication put into it.
+    fn code(&self, pc: Vaddr) -> Vaddr {
+        match self.t.core.header().machine {
+            Machine::Arm64 if pc.0 >> 55 & 1 != 0 => Vaddr(pc.0 | 0xffff << 48),
+            _ => pc,
+        }
+    }
+
+    fn unwind(
+        &self,
+        thread: &Thread,
+        source: Source,
+        registers: Registers,
+    ) -> Stack {
+        let first = registers.pc;
+        let mut frames = vec![self.frame(first, first)];
+        let broken = self.follow(thread, registers, &mut frames);
+        Stack { source, registers: Some(registers), frames, broken }
+    }
+
+    /// Frame by frame, outwards; what ended it too early.
+    fn follow(
+        &self,
+        thread: &Thread,
+        registers: Registers,
+        frames: &mut Vec<Frame>,
+    ) -> Option<String> {
+        let low = registers.sp.0.min(registers.fp.0);
+        let bounds = match thread.kstack {
+            Some((start, end)) if (start..end).contains(&low) => (start, end),
+            _ => (low, low.saturating_add(MAX_STACK)),
+        };
+        let mut fp = registers.fp.0;
+        loop {
+            // A frame pointer of user mode, or none: nothing is behind it.
+            if fp >> 63 == 0 {
+                return None;
+            }
+            let within = fp >= bounds.0 && fp < bounds.1;
+            if !within || !fp.is_multiple_of(8) {
+                return Some(format!("the frame at {fp:#x} is not on it"));
+            }
+            if frames.len() >= MAX_FRAMES {
+                return Some(format!("more than {MAX_FRAMES} frames"));
+            }
+            let mut raw = [0; 16];
+            if let Err(e) = self.t.core.read_va(Vaddr(fp), &mut raw) {
+                return Some(super::target::said(&e));
+            }
+            let raw = u128::from_le_bytes(raw);
+            let next = raw as u64;
+            let back = self.code(Vaddr((raw >> 64) as u64));
+            if back.0 >> 63 == 0 {
+                return None;
+            }
+            // What returns there was called just before.
+            frames.push(self.frame(back, Vaddr(back.0.wrapping_sub(1))));
+            if next <= fp && next >> 63 != 0 {
+                return Some(format!("the frame at {next:#x} is further in"));
+            }
+            fp = next;
+        }
+    }
+
+    fn frame(&self, pc: Vaddr, within: Vaddr) -> Frame {
+        let found = self.t.symbols.find(within).or_else(|| self.module(within));
+        let place = found.map(|p| Place {
+            offset: p.offset.wrapping_add(pc.0.wrapping_sub(within.0)),
+            ..p
+        });
+        Frame { pc, place }
+    }
+
+    fn module(&self, pc: Vaddr) -> Option<Place> {
+        self.modules.iter().find_map(|m| {
+            let offset = pc.0.checked_sub(m.start)?;
+            let name = m.name.clone();
+            (offset < m.size).then_some(Place { name, offset })
+        })
+    }
+}
+
+/// What the kernel linker has loaded behind the kernel. C: `linker_files`.
+fn modules(t: &Target<'_>) -> Vec<Module> {
+    let of = |name| t.types.field("linker_file", name);
+    let (Some(next), Some(filename), Some(address)) =
+        (of("link"), of("filename"), of("address"))
+    else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let Some(mut file) = t.pointer("linker_files") else { return found };
+    for _ in 0..MAX_MODULES {
+        let get =
+            |f: Field| t.core.read_u64(at(file, Field { size: 8, ..f })).ok();
+        if let (Some(name), Some(start)) = (get(filename), get(address))
+            && let Some(name) = t.text(Vaddr(name), 64)
+            && name != "kernel"
+        {
+            let size = of("size").and_then(get).unwrap_or(MAX_MODULE);
+            found.push(Module { name, start, size: size.min(MAX_MODULE) });
+        }
+        match get(next) {
+            Some(next) if next != 0 => file = Vaddr(next),
+            _ => break,
+        }
+    }
+    // The nearest below comes first.
+    found.sort_by_key(|m| core::cmp::Reverse(m.start));
+    found
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A dump together with its kernel: variables by name, structures by field.
+
+use super::symbols::Symbols;
+use super::types::{Field, FieldId, Missing, Types, TypesError};
+use crate::error::chain;
+use crate::vmcore::elf::Kernel;
+use crate::vmcore::procs::ProcsError;
+use crate::vmcore::{ReadError, Vmcore};
+use memdev::addr::Vaddr;
+
+/// The constants that kernels export for debuggers, and what each tells.
+const EXPORTED: &[(&str, FieldId)] = &[
+    ("proc_off_p_list", ("proc", "p_list")),
+    ("proc_off_p_threads", ("proc", "p_threads")),
+    ("proc_off_p_pid", ("proc", "p_pid")),
+    ("proc_off_p_comm", ("proc", "p_comm")),
+    ("thread_off_td_plist", ("thread", "td_plist")),
+    ("thread_off_td_tid", ("thread", "td_tid")),
+    ("thread_off_td_name", ("thread", "td_name")),
+    ("thread_off_td_oncpu", ("thread", "td_oncpu")),
+    ("thread_off_td_pcb", ("thread", "td_pcb")),
+    ("kld_off_address", ("linker_file", "address")),
+    ("kld_off_filename", ("linker_file", "filename")),
+    ("kld_off_next", ("linker_file", "link")),
+];
+const MAX_OFFSET: u64 = 64 << 10;
+/// As long as `version` ever is.
+const VERSION_BYTES: usize = 256;
+
+/// Why a dump cannot be analysed with a kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// Kernels of two machines.
+    #[error("kernel {kernel} is of {found}, the dump of {expected}")]
+    Machine {
+        /// The file.
+        kernel: String,
+        /// Its machine.
+        found: &'static str,
+        /// The dump's.
+        expected: &'static str,
+    },
+    /// Another kernel of the same machine.
+    #[error("kernel {kernel} is {found:?}, the dump is of {dump:?}")]
+    Version {
+        /// The file.
+        kernel: String,
+        /// Its `version`.
+        found: String,
+        /// The dump's.
+        dump: String,
+    },
+    /// The debug file is not the kernel's.
+    #[error("{debug} has {name} at {found}, kernel {kernel} at {expected}")]
+    Debug {
+        /// The debug file.
+        debug: String,
+        /// The kernel.
+        kernel: String,
+        /// A symbol.
+        name: &'static str,
+        /// Where the debug file has it.
+        found: Vaddr,
+        /// Where the kernel has it.
+        expected: Vaddr,
+    },
+    /// What debug files tell cannot be used.
+    #[error(transparent)]
+    Types(#[from] TypesError),
+    /// What they do not tell is needed.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// The process list cannot be walked.
+    #[error(transparent)]
+    Procs(#[from] ProcsError),
+    /// A variable that is needed.
+    #[error("kernel {kernel} has no symbol {name}")]
+    NoSymbol {
+        /// The file.
+        kernel: String,
+        /// The symbol.
+        name: &'static str,
+    },
+}
+
+/// A dump and its kernel.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// The dump.
+    pub core: &'a Vmcore,
+    /// Its kernel.
+    pub kernel: &'a Kernel,
+    /// Where fields stand.
+    pub types: Types,
+    /// Names for addresses.
+    pub symbols: Symbols,
+}
+
+impl<'a> Target<'a> {
+    /// Brings them together.
+    ///
+    /// # Errors
+    /// They do not belong together, or the debug file cannot be read.
+    pub fn new(
+        core: &'a Vmcore,
+        kernel: &'a Kernel,
+        debug: Option<&Kernel>,
+    ) -> Result<Self, TargetError> {
+        let expected = core.header().machine;
+        for file in [Some(kernel), debug].into_iter().flatten() {
+            if file.machine() != expected {
+                return Err(TargetError::Machine {
+                    kernel: file.path().into(),
+                    found: file.machine().name(),
+                    expected: expected.name(),
+                });
+            }
+        }
+        check_version(core, kernel)?;
+        if let Some(debug) = debug {
+            check_debug(kernel, debug)?;
+        }
+        let mut exported = Vec::new();
+        for &(name, id) in EXPORTED {
+            if let Ok(n) = core.kernel_int(kernel, name)
+                && u64::from(n) <= MAX_OFFSET
+            {
+                exported.push((id, u64::from(n)));
+            }
+        }
+        let types = Types::load(kernel, debug, &exported)?;
+        // A stripped kernel's debug file has more names.
+        let symbols = Symbols::new(debug.unwrap_or(kernel));
+        Ok(Self { core, kernel, types, symbols })
+    }
+
+    /// The address of a variable.
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<Vaddr> {
+        self.kernel.find(name).map(|s| s.address)
+    }
+
+    /// A variable of eight bytes; 0 counts as none.
+    #[must_use]
+    pub fn pointer(&self, name: &str) -> Option<Vaddr> {
+        let value = self.core.read_u64(self.address(name)?).ok()?;
+        (value != 0).then_some(Vaddr(value))
+    }
+
+    /// An `int`, by its name.
+    #[must_use]
+    pub fn int(&self, name: &'static str) -> Option<u32> {
+        self.core.kernel_int(self.kernel, name).ok()
+    }
+
+    /// `__FreeBSD_version`; 0 where it is not to be had.
+    #[must_use]
+    pub fn osreldate(&self) -> u32 {
+        self.int("osreldate").unwrap_or(0)
+    }
+
+    /// Whether the kernel was dumping because it panicked: nothing moved.
+    #[must_use]
+    pub fn has_panicked(&self) -> bool {
+        let trailer = self.core.trailer().and_then(|t| t.decode().ok());
+        self.pointer("panicstr").is_some()
+            || trailer.is_some_and(|h| !h.panicstring.is_empty())
+    }
+
+    /// A field, as a number. One whose size nobody tells is taken for eight
+    /// bytes.
+    ///
+    /// # Errors
+    /// It is not in the dump.
+    pub fn get(&self, of: Vaddr, field: Field) -> Result<u64, ReadError> {
+        let mut raw = [0; 8];
+        let n = match field.size {
+            n @ 1..=8 => n as usize,
+            _ => 8,
+        };
+        let buf = raw.get_mut(..n).unwrap_or_default();
+        self.core.read_va(at(of, field), buf)?;
+        Ok(u64::from_le_bytes(raw))
+    }
+
+    /// A C string of at most `limit` bytes; `None` where there is none, or
+    /// something that is no text.
+    #[must_use]
+    pub fn text(&self, va: Vaddr, limit: usize) -> Option<String> {
+        let mut raw = vec![0; limit];
+        let got = match self.core.read_va(va, &mut raw) {
+            Ok(()) => limit,
+            Err(e) => e.done,
+        };
+        let raw = raw.get(..got)?;
+        let end = raw.iter().position(|&b| b == 0)?;
+        let text = raw.get(..end)?;
+        let printable = text.iter().all(|b| (0x20..0x7f).contains(b));
+        (printable && !text.is_empty())
+            .then(|| String::from_utf8_lossy(text).into_owned())
+    }
+}
+
+/// The address of a field.
+#[must_use]
+pub fn at(of: Vaddr, field: Field) -> Vaddr {
+    Vaddr(of.0.wrapping_add(field.offset))
+}
+
+fn check_version(core: &Vmcore, kernel: &Kernel) -> Result<(), TargetError> {
+    let Some(symbol) = kernel.find("version") else { return Ok(()) };
+    let (mut ours, mut theirs) = ([0; VERSION_BYTES], [0; VERSION_BYTES]);
+    let in_file = kernel.read(symbol.address, &mut ours);
+    // What is not there cannot contradict.
+    if let Err(e) = core.read_va(symbol.address, &mut theirs)
+        && e.done == 0
+    {
+        return Ok(());
+    }
+    let (ours, theirs) = (line(&ours), line(&theirs));
+    if in_file && !ours.is_empty() && ours != theirs {
+        return Err(TargetError::Version {
+            kernel: kernel.path().into(),
+            found: ours,
+            dump: theirs,
+        });
+    }
+    Ok(())
+}
+
+fn check_debug(kernel: &Kernel, debug: &Kernel) -> Result<(), TargetError> {
+    for name in ["version", "allproc", "thread0_st"] {
+        if let (Some(a), Some(b)) = (kernel.find(name), debug.find(name))
+            && a.address != b.address
+        {
+            return Err(TargetError::Debug {
+                debug: debug.path().into(),
+                kernel: kernel.path().into(),
+                name,
+                found: b.address,
+                expected: a.address,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn line(raw: &[u8]) -> String {
+    let end = raw.iter().position(|&b| b == 0 || b == b'\n');
+    let raw = raw.get(..end.unwrap_or(raw.len())).unwrap_or_default();
+    let text = String::from_utf8_lossy(raw);
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// An error in one line, for what is reported and gone on from.
+#[must_use]
+pub fn said(e: &ReadError) -> String {
+    chain(e)
+}

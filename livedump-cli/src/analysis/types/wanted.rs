@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The structures and fields that the analysis looks at. C: <sys/proc.h>,
+//! <sys/_lock.h>, <sys/_mutex.h>, <sys/_sx.h>, <sys/_rwlock.h>,
+//! <sys/_lockmgr.h>, subr_turnstile.c, subr_sleepqueue.c, <machine/pcb.h>.
+
+/// A structure's tag and the name of one of its fields.
+pub type FieldId = (&'static str, &'static str);
+
+/// A structure, as C has it.
+#[derive(Debug)]
+pub struct Struct {
+    /// Its tag.
+    pub name: &'static str,
+    /// Fields that are of interest; a release need not have them all.
+    pub fields: &'static [&'static str],
+}
+
+const fn of(name: &'static str, fields: &'static [&'static str]) -> Struct {
+    Struct { name, fields }
+}
+
+/// All of them.
+pub const STRUCTS: &[Struct] = &[
+    of("proc", &["p_list", "p_threads", "p_pid", "p_comm"]),
+    of(
+        "thread",
+        &[
+            "td_lock",
+            "td_proc",
+            "td_plist",
+            "td_tid",
+            "td_name",
+            "td_oncpu",
+            "td_pcb",
+            "td_state",
+            "td_inhibitors",
+            "td_wchan",
+            "td_wmesg",
+            "td_blocked",
+            "td_lockname",
+            "td_slpq",
+            "td_lockq",
+            "td_sqqueue",
+            "td_tsqueue",
+            "td_kstack",
+            "td_kstack_pages",
+            "td_slptick",
+            "td_blktick",
+            "td_rw_rlocks",
+            "td_sx_slocks",
+            "td_lk_slocks",
+        ],
+    ),
+    of("lock_object", &["lo_name", "lo_flags"]),
+    of("mtx", &["mtx_lock"]),
+    of("sx", &["sx_lock"]),
+    of("rwlock", &["rw_lock"]),
+    of("lock", &["lk_lock"]),
+    of(
+        "turnstile",
+        &["ts_blocked", "ts_pending", "ts_hash", "ts_lockobj", "ts_owner"],
+    ),
+    of("turnstile_chain", &["tc_turnstiles"]),
+    of("sleepqueue", &["sq_blocked", "sq_hash", "sq_wchan", "sq_type"]),
+    of("sleepqueue_chain", &["sc_queues"]),
+    of("pcb", &["pcb_rbp", "pcb_rsp", "pcb_rip", "pcb_x", "pcb_lr", "pcb_sp"]),
+    of("linker_file", &["link", "filename", "address", "size"]),
+];
+
+/// Files of the kernel that have them: their units are looked at first.
+pub(super) const LIKELY_UNITS: &[&str] = &[
+    "subr_sleepqueue.c",
+    "subr_turnstile.c",
+    "kern_sx.c",
+    "kern_rwlock.c",
+    "kern_lock.c",
+    "kern_linker.c",
+    "kern_shutdown.c",
+];
+
+/// The structure of this tag, if it is wanted.
+pub(super) fn find(tag: &[u8]) -> Option<&'static Struct> {
+    STRUCTS.iter().find(|s| s.name.as_bytes() == tag)
+}
+
+/// The field of this name, if it is wanted.
+pub(super) fn find_field(
+    of: &'static Struct,
+    name: &[u8],
+) -> Option<&'static str> {
+    of.fields.iter().find(|f| f.as_bytes() == name).copied()
+}

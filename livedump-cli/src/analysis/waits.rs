@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The wait-for graph: from each thread that waits for a lock to the thread
+//! that has it. C: what ddb(4)'s `show lockchain` follows.
+//!
+//! A thread waits for one thing at most, so that it has one edge at most. An
+//! edge is certain only where everything agrees that has to: the thread, the
+//! lock, its word, and the turnstile or sleep queue between them; and where
+//! the wait is older than the dump. All else is a doubt, and is said.
+
+use super::locks::{Class, Holder, Lock, Locks};
+use super::queues::{Queue, Queues, SLEEPQ_LK, SLEEPQ_SX};
+use super::target::Target;
+use super::threads::{TDI_LOCK, TDI_SLEEPING, Thread, Threads};
+use super::types::{Missing, Needs};
+use memdev::addr::Vaddr;
+use std::collections::HashMap;
+
+/// A thread that says it shares more locks is not believed.
+const MOST_SHARED: u64 = 1024;
+/// Threads that are named as possible holders of one lock.
+const MAX_SHARERS: usize = 32;
+
+/// Who has what a thread waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum To {
+    /// A thread of the list, by its number there.
+    Thread(usize),
+    /// Readers: how many, where that can be told, and who counts such a lock
+    /// among its own.
+    Shared(Option<u64>, Vec<usize>),
+    /// The kernel itself. C: `LK_KERNPROC`.
+    Kernel,
+    /// Nobody: it has just been given back, or was destroyed.
+    Nobody,
+    /// Something that is on no list.
+    Stray(Vaddr),
+}
+
+/// One thread's wait.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Its number in the list.
+    pub waiter: usize,
+    /// What it waits for.
+    pub lock: Lock,
+    /// It would share it. `None` where that is not known.
+    pub shared: Option<bool>,
+    /// Who has it.
+    pub to: To,
+    /// For how long, in seconds.
+    pub seconds: Option<f64>,
+    /// What does not agree.
+    pub doubts: Vec<String>,
+}
+
+impl Edge {
+    /// Nothing speaks against it.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        self.doubts.is_empty()
+    }
+
+    /// The thread that it leads to.
+    #[must_use]
+    pub fn next(&self) -> Option<usize> {
+        match self.to {
+            To::Thread(n) => Some(n),
+            _ => None,
+        }
+    }
+}
+
+/// The graph.
+#[derive(Debug)]
+pub struct Waits {
+    /// One for each thread of the list.
+    pub edges: Vec<Option<Edge>>,
+    /// What was not right on the way.
+    pub problems: Vec<String>,
+}
+
+impl Waits {
+    /// Builds it.
+    ///
+    /// # Errors
+    /// All that is missing.
+    pub fn new(t: &Target<'_>, threads: &Threads) -> Result<Self, Missing> {
+        let mut needs = Needs::new(&t.types);
+        for field in
+            ["td_state", "td_inhibitors", "td_wchan", "td_wmesg", "td_blocked"]
+        {
+            needs.field("thread", field);
+        }
+        let needs = needs.check();
+        let locks = Locks::new(t);
+        let queues = Queues::walk(t);
+        let (locks, queues) = match (needs, locks, queues) {
+            (Ok(()), Ok(locks), Ok(queues)) => (locks, queues),
+            (a, b, c) => {
+                let all = [a.err(), b.err(), c.err()];
+                let all = all.into_iter().flatten().flat_map(|m| m.0);
+                return Err(Missing(all.collect()));
+            }
+        };
+        let ticks = t.int("ticks");
+        let hz = t.int("hz").filter(|hz| (1..=1_000_000).contains(hz));
+        let turnstiles = queues.turnstiles.iter();
+        let build = Build {
+            threads,
+            locks,
+            queues: &queues,
+            turnstiles: turnstiles.map(|(&o, q)| (q.address.0, o)).collect(),
+            sharers: [0, 1, 2].map(|class| sharers(threads, class)),
+            clock: ticks.zip(hz),
+            live: !t.has_panicked(),
+        };
+        let edges = (0..threads.list.len()).map(|n| build.edge(n)).collect();
+        Ok(Self { edges, problems: queues.problems })
+    }
+
+    /// The wait of a thread.
+    #[must_use]
+    pub fn of(&self, thread: usize) -> Option<&Edge> {
+        self.edges.get(thread)?.as_ref()
+    }
+
+    /// All waits.
+    pub fn all(&self) -> impl Iterator<Item = &Edge> {
+        self.edges.iter().flatten()
+    }
+}
+
+struct Build<'g, 't, 'a> {
+    threads: &'g Threads,
+    locks: Locks<'t, 'a>,
+    queues: &'g Queues,
+    /// What a turnstile at an address is for.
+    turnstiles: HashMap<u64, u64>,
+    /// The threads that share rwlocks, sx and lockmgr locks.
+    sharers: [Vec<usize>; 3],
+    /// `ticks` and `hz`.
+    clock: Option<(u32, u32)>,
+    live: bool,
+}
+
+impl Build<'_, '_, '_> {
+    fn edge(&self, n: usize) -> Option<Edge> {
+        let td = self.threads.list.get(n)?;
+        let mut edge = if td.state.is_inhibited_by(TDI_LOCK) {
+            self.blocked(n, td)?
+        } else if td.state.is_inhibited_by(TDI_SLEEPING) {
+            self.sleeping(n, td)?
+        } else {
+            return None;
+        };
+        if !edge.lock.contested {
+            edge.doubts.push("its word says that nobody waits".into());
+        }
+        if let To::Stray(owner) = edge.to {
+            let what = format!("its owner {owner} is on no list of threads");
+            edge.doubts.push(what);
+        }
+        if edge.to == To::Nobody {
+            edge.doubts.push("nobody has it".into());
+        }
+        if td.address.0 & 0x1f != 0 {
+            edge.doubts.push("the thread is not where threads can be".into());
+        }
+        self.age(td, &mut edge);
+        Some(edge)
+    }
+
+    /// In a turnstile: mutexes, rwlocks, rmlocks.
+    fn blocked(&self, n: usize, td: &Thread) -> Option<Edge> {
+        let mut doubts = Vec::new();
+        let object = *self.turnstiles.get(&td.blocked.0)?;
+        let queue = self.queues.turnstiles.get(&object)?;
+        let lock = self.locks.at(Vaddr(object))?;
+        let blocking = [Class::Mutex, Class::Rw, Class::Rm];
+        if !blocking.contains(&lock.class) {
+            let class = lock.class.word();
+            doubts.push(format!("nobody blocks on locks of class {class}"));
+        }
+        let shared = self.queued(td, queue, td.tsqueue, &mut doubts);
+        if td.lockname.address != lock.name.address {
+            let name = &td.lockname;
+            doubts.push(format!("the thread calls it {:?}", name.to_string()));
+        }
+        let mut to = self.holder(&lock);
+        let owner = queue.owner.filter(|o| o.0 != 0);
+        let by_turnstile = owner.map(|owner| self.thread(owner));
+        match (lock.holder, by_turnstile) {
+            (Holder::Untold, Some(by)) => {
+                to = by;
+                doubts.push("only its turnstile names its owner".into());
+            }
+            (Holder::Untold, None) => to = To::Shared(None, Vec::new()),
+            (_, by) => {
+                let named = matches!(to, To::Thread(_) | To::Stray(_));
+                if (named || by.is_some()) && by.as_ref() != Some(&to) {
+                    let what = "its turnstile names another owner";
+                    doubts.push(what.into());
+                }
+            }
+        }
+        let seconds = None;
+        Some(Edge { waiter: n, lock, shared, to, seconds, doubts })
+    }
+
+    /// In a sleep queue: sx and lockmgr locks. Whoever sleeps for anything
+    /// else has no edge.
+    fn sleeping(&self, n: usize, td: &Thread) -> Option<Edge> {
+        if td.wchan.0 == 0 {
+            return None;
+        }
+        let queue = self.queues.sleepqueues.get(&td.wchan.0);
+        let lock = self.locks.at(td.wchan)?;
+        let named = lock.name.address == td.wmesg.address;
+        let kind = queue.and_then(|q| q.kind);
+        let expected = match lock.class {
+            // Sleeping on its address, a thread need not want the lock.
+            Class::Sx if named || kind == Some(SLEEPQ_SX) => SLEEPQ_SX,
+            Class::Lockmgr if kind.is_none_or(|k| k == SLEEPQ_LK) => SLEEPQ_LK,
+            _ => return None,
+        };
+        let mut doubts = Vec::new();
+        if lock.class == Class::Sx && !named {
+            let name = &td.wmesg;
+            doubts.push(format!("the thread calls it {:?}", name.to_string()));
+        }
+        let shared = match queue {
+            Some(queue) => {
+                if kind != Some(expected) {
+                    let class = lock.class.word();
+                    doubts.push(format!("its sleep queue is not of {class}"));
+                }
+                self.queued(td, queue, td.sqqueue, &mut doubts)
+            }
+            None => {
+                doubts.push("it has no sleep queue".into());
+                td.sqqueue.map(|n| n == 1)
+            }
+        };
+        let (to, seconds) = (self.holder(&lock), None);
+        Some(Edge { waiter: n, lock, shared, to, seconds, doubts })
+    }
+
+    /// Whether the thread is where it says on the queue; and whether that is
+    /// the queue of those who would share.
+    fn queued(
+        &self,
+        td: &Thread,
+        queue: &Queue,
+        on: Option<u64>,
+        doubts: &mut Vec<String>,
+    ) -> Option<bool> {
+        let [first, second] = &queue.blocked;
+        let td = td.address.0;
+        let found = match (first.contains(&td), second.contains(&td)) {
+            (true, true) => {
+                doubts.push("the thread is on both of its queues".into());
+                None
+            }
+            (true, false) => Some(0),
+            (false, true) => Some(1),
+            (false, false) if queue.pending.contains(&td) => {
+                doubts.push("the thread is being woken".into());
+                None
+            }
+            (false, false) => {
+                doubts.push("the thread is not in its queue".into());
+                None
+            }
+        };
+        if let (Some(found), Some(on)) = (found, on)
+            && found != on
+        {
+            doubts.push(format!(
+                "the thread is on queue {found} of it and not on {on}"
+            ));
+        }
+        found.or(on).map(|n| n == 1)
+    }
+
+    fn thread(&self, address: Vaddr) -> To {
+        match self.threads.at(address) {
+            Some(n) => To::Thread(n),
+            None => To::Stray(address),
+        }
+    }
+
+    fn holder(&self, lock: &Lock) -> To {
+        match lock.holder {
+            Holder::Thread(address) => self.thread(address),
+            Holder::Shared(n) => To::Shared(n, self.sharers(lock.class)),
+            Holder::Kernel => To::Kernel,
+            Holder::Free | Holder::Destroyed | Holder::Untold => To::Nobody,
+        }
+    }
+
+    /// The threads that may share a lock of this class.
+    fn sharers(&self, class: Class) -> Vec<usize> {
+        let [rw, sx, lockmgr] = &self.sharers;
+        match class {
+            Class::Rw => rw.clone(),
+            Class::Sx => sx.clone(),
+            Class::Lockmgr => lockmgr.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A wait that began while the dump was taken may have ended meanwhile,
+    /// too: what it waited for was copied at another moment.
+    fn age(&self, td: &Thread, edge: &mut Edge) {
+        let (Some((ticks, hz)), Some(since)) = (self.clock, td.since) else {
+            return;
+        };
+        let waited = ticks.wrapping_sub(since).cast_signed();
+        edge.seconds = Some(f64::from(waited) / f64::from(hz));
+        if self.live && i64::from(waited) < i64::from(hz) {
+            edge.doubts.push(
+                "it began less than a second before the dump, or during it"
+                    .into(),
+            );
+        }
+    }
+}
+
+/// The threads that count a lock of some class among those they share.
+fn sharers(threads: &Threads, class: usize) -> Vec<usize> {
+    let counts = |td: &Thread| td.shared.get(class).copied().unwrap_or(0);
+    let all = threads.list.iter().enumerate();
+    all.filter(|(_, td)| (1..=MOST_SHARED).contains(&counts(td)))
+        .map(|(n, _)| n)
+        .take(MAX_SHARERS)
+        .collect()
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump bt`: the calls that a thread of the dumped machine was in.
+//!
+//! ```text
+//! $ livedump bt -k kernel vmcore 100670
+//! thread 100670 of livedump (pid 843), took the dump
+//!   #0 0xffffffff80200a0c dump_savectx+0x7c
+//! ```
+
+use super::subject::{KernelArgs, Subject};
+use crate::analysis::stack::Stacks;
+use crate::analysis::threads::Threads;
+use crate::error::{Error, Outcome};
+use crate::report::thread::Who;
+use crate::report::{Bt, Report, note};
+use std::path::PathBuf;
+
+/// What `bt` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kernel: KernelArgs,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The dump: raw or stripped, plain, gzip or zstd
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The thread's id, as `ps --threads` shows it
+    #[arg(value_name = "TID")]
+    pub tid: i32,
+}
+
+/// There is no such thread.
+#[derive(Debug, thiserror::Error)]
+#[error("no thread of the dump has id {tid}{more}")]
+pub struct NoThread {
+    tid: i32,
+    more: &'static str,
+}
+
+/// Shows it.
+///
+/// # Errors
+/// The files do not belong together, or there is no such thread. A stack that
+/// breaks off is shown up to there and is [`Outcome::Found`].
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    let subject = Subject::open(&args.file, &args.kernel)?;
+    let target = subject.target()?;
+    let threads = Threads::walk(&target)?;
+    let found = threads.by_tid(args.tid);
+    let Some(thread) = found.and_then(|n| threads.list.get(n)) else {
+        let more = match threads.problems.is_empty() {
+            true => "",
+            false => ", but its lists are torn",
+        };
+        return Err(NoThread { tid: args.tid, more }.into());
+    };
+    let stack = Stacks::new(&target).of(thread);
+    let who = Who::new(&threads, thread);
+    let state = match thread.cpu {
+        Some(_) => "run",
+        None => thread.state.word(),
+    };
+    let files =
+        (args.file.display().to_string(), target.kernel.path().to_string());
+    let report = Bt::new(files, (who, state), &stack);
+    let outcome = match &report.broken {
+        Some(why) if args.json => {
+            note(format_args!("the stack breaks off: {why}"));
+            Outcome::Found
+        }
+        Some(_) => Outcome::Found,
+        None => Outcome::Sound,
+    };
+    report.print(args.json)?;
+    Ok(outcome)
+}

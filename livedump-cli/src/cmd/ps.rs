@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump ps`: the processes and threads of the dumped machine.
+//!
+//! ```text
+//! $ livedump ps -k kernel vmcore
+//!    PID    THR CPU STATE     WAIT             COMMAND
+//!    843      1   0 run       -                livedump
+//! ```
+
+use super::deadlock::holder;
+use super::subject::{KernelArgs, Subject};
+use crate::analysis::threads::{State, Thread, Threads};
+use crate::analysis::waits::Waits;
+use crate::error::{Error, Outcome};
+use crate::report::thread::{LockName, shown};
+use crate::report::{Hex, Process, Ps, Report, ThreadRow, escape, note};
+use std::path::PathBuf;
+
+/// What `ps` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kernel: KernelArgs,
+    /// A line for each thread, with the lock that it waits for
+    #[arg(short = 't', long)]
+    pub threads: bool,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The dump: raw or stripped, plain, gzip or zstd
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Shows them.
+///
+/// # Errors
+/// The files do not belong together, or have no process list. One that is
+/// torn is shown as far as it goes and is [`Outcome::Found`].
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    let subject = Subject::open(&args.file, &args.kernel)?;
+    let target = subject.target()?;
+    let threads = Threads::walk(&target)?;
+    let (waits, missing) = match Waits::new(&target, &threads) {
+        Ok(waits) => (Some(waits), Vec::new()),
+        Err(missing) => {
+            note(&missing);
+            (None, missing.0)
+        }
+    };
+    if threads.tears > 0 {
+        note(format_args!(
+            "{} links of the process list do not lead back: it changed while \
+             it was dumped",
+            threads.tears
+        ));
+    }
+    for problem in &threads.problems {
+        note(format_args!("the process list: {problem}"));
+    }
+    let outcome = match threads.problems.is_empty() {
+        true => Outcome::Sound,
+        false => Outcome::Found,
+    };
+    let report = Ps {
+        file: args.file.display().to_string(),
+        kernel: target.kernel.path().to_string(),
+        processes: processes(&threads, waits.as_ref()),
+        missing,
+        problems: threads.problems.clone(),
+        each_thread: args.threads,
+    };
+    report.print(args.json)?;
+    Ok(outcome)
+}
+
+fn processes(threads: &Threads, waits: Option<&Waits>) -> Vec<Process> {
+    let mut all: Vec<Process> = threads
+        .procs
+        .iter()
+        .map(|p| Process {
+            pid: p.pid,
+            command: escape(&p.comm),
+            threads: Vec::new(),
+        })
+        .collect();
+    for (n, td) in threads.list.iter().enumerate() {
+        let row = row(threads, td, n, waits);
+        if let Some(p) = all.get_mut(td.proc) {
+            p.threads.push(row);
+        }
+    }
+    all
+}
+
+fn row(
+    threads: &Threads,
+    td: &Thread,
+    n: usize,
+    waits: Option<&Waits>,
+) -> ThreadRow {
+    let edge = waits.and_then(|w| w.of(n));
+    let state = match (td.state, td.cpu) {
+        // td_oncpu alone is exported, and tells enough.
+        (State::Unknown, Some(_)) => "run",
+        (state, _) => state.word(),
+    };
+    let message = match state {
+        "lock" => shown(&td.lockname),
+        "sleep" => shown(&td.wmesg),
+        _ => None,
+    };
+    let sleeps = state == "sleep" && td.wchan.0 != 0;
+    ThreadRow {
+        tid: td.tid,
+        name: escape(&td.name),
+        address: Hex(td.address.0),
+        state,
+        cpu: td.cpu,
+        wait_message: message,
+        wait_channel: sleeps.then_some(Hex(td.wchan.0)),
+        lock: edge.map(|e| LockName::new(&e.lock)),
+        holder: edge.map(|e| holder(threads, e).text),
+    }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The kernel that a dump is read with, and its debug file: named, or found
+//! where gdb(1) looks for it. Everything is opened first, then all else is
+//! given up, and only then is anything in the files looked at.
+
+use crate::analysis::Target;
+use crate::error::Error;
+use crate::sandbox::{self, Purpose, Role};
+use crate::vmcore::Vmcore;
+use crate::vmcore::elf::Kernel;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// The kernel of a FreeBSD host.
+const BOOT_KERNEL: &str = "/boot/kernel/kernel";
+/// Where debug files of a whole system are.
+const DEBUG_ROOT: &str = "/usr/lib/debug";
+
+/// Which kernel.
+#[derive(Clone, Debug, clap::Args)]
+pub struct KernelArgs {
+    /// The kernel that was running; /boot/kernel/kernel if not given
+    #[arg(short, long, value_name = "KERNEL")]
+    pub kernel: Option<PathBuf>,
+    /// Its debug file, kernel.debug; found beside the kernel if not given
+    #[arg(long, value_name = "FILE")]
+    pub debug: Option<PathBuf>,
+}
+
+/// There is none.
+#[derive(Debug, thiserror::Error)]
+#[error("which kernel was running? Name its file with -k")]
+pub struct NoKernel;
+
+/// Open files of a kernel.
+#[derive(Debug)]
+pub struct Subject {
+    /// The dump.
+    pub core: Vmcore,
+    /// Its kernel.
+    pub kernel: Kernel,
+    /// What tells more about that.
+    pub debug: Option<Kernel>,
+}
+
+impl Subject {
+    /// Opens a dump and its kernel.
+    ///
+    /// # Errors
+    /// One of them is not there, or is none.
+    pub fn open(file: &Path, args: &KernelArgs) -> Result<Self, Error> {
+        Self::open_then(file, args, || ())
+    }
+
+    /// The same, with something to be done while that is still possible.
+    pub(super) fn open_then(
+        file: &Path,
+        args: &KernelArgs,
+        last: impl FnOnce(),
+    ) -> Result<Self, Error> {
+        let path = match &args.kernel {
+            Some(path) => path.clone(),
+            None => {
+                let path = PathBuf::from(BOOT_KERNEL);
+                if !path.is_file() {
+                    return Err(NoKernel.into());
+                }
+                path
+            }
+        };
+        let dump = Vmcore::open_file(file)?;
+        let kernel = Kernel::open_file(&path)?;
+        let debug = match &args.debug {
+            Some(debug) => Some((Kernel::open_file(debug)?, debug.clone())),
+            None => beside(&path),
+        };
+        let all = [&dump, &kernel].into_iter();
+        let all = all.chain(debug.as_ref().map(|(file, _)| file));
+        let files: Vec<_> =
+            all.map(|file| (file.as_fd(), Purpose::Read)).collect();
+        last();
+        // Where the kernel cannot, `livedump doctor` says so.
+        let _ = sandbox::enter(Role::Reader, &files);
+        let core = Vmcore::from_file(dump, file)?;
+        let kernel = Kernel::from_file(kernel, &path)?;
+        // A kernel that tells everything itself needs no other file.
+        let wanted =
+            args.debug.is_some() || kernel.section(".debug_info").is_none();
+        let debug = match debug.filter(|_| wanted) {
+            Some((file, path)) => Some(Kernel::from_file(file, &path)?),
+            None => None,
+        };
+        Ok(Self { core, kernel, debug })
+    }
+
+    /// Brings them together.
+    ///
+    /// # Errors
+    /// They do not belong together.
+    pub fn target(&self) -> Result<Target<'_>, Error> {
+        Ok(Target::new(&self.core, &self.kernel, self.debug.as_ref())?)
+    }
+}
+
+/// The kernel's name with .debug behind it, where gdb(1) looks, too.
+fn beside(kernel: &Path) -> Option<(File, PathBuf)> {
+    let kernel = kernel.canonicalize().ok()?;
+    let mut name = kernel.file_name()?.to_os_string();
+    name.push(".debug");
+    let dir = kernel.parent()?;
+    let global = Path::new(DEBUG_ROOT).join(dir.strip_prefix("/").ok()?);
+    [dir.to_path_buf(), dir.join(".debug"), global]
+        .into_iter()
+        .map(|dir| dir.join(&name))
+        .find_map(|path| Some((Kernel::open_file(&path).ok()?, path)))
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What `livedump bt` says: a thread's registers and calls.
+
+use super::thread::{Call, Who, calls, source};
+use super::{Hex, Report};
+use crate::analysis::stack::Stack;
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// One thread's stack.
+#[derive(Debug, Serialize)]
+pub struct Bt {
+    /// As the file was named.
+    pub file: String,
+    /// Its kernel.
+    pub kernel: String,
+    /// Whose it is.
+    #[serde(flatten)]
+    pub who: Who,
+    /// "run", "runq", "lock", "sleep" and so on.
+    pub state: &'static str,
+    /// "dumppcb", "stoppcbs", "pcb", or "stale": the thread was running, and
+    /// they are those of its last switch.
+    pub registers: &'static str,
+    /// The CPU, where that counts.
+    pub cpu: Option<u32>,
+    /// Where it goes on.
+    pub pc: Option<Hex>,
+    /// Its frame pointer.
+    pub fp: Option<Hex>,
+    /// Its stack pointer.
+    pub sp: Option<Hex>,
+    /// Innermost first.
+    pub frames: Vec<Call>,
+    /// Why there are no more, where that is not the end.
+    pub broken: Option<String>,
+}
+
+impl Bt {
+    /// A stack, and whose it is.
+    #[must_use]
+    pub fn new(
+        (file, kernel): (String, String),
+        (who, state): (Who, &'static str),
+        stack: &Stack,
+    ) -> Self {
+        let (registers, cpu) = source(stack.source);
+        let r = stack.registers.as_ref();
+        Self {
+            file,
+            kernel,
+            who,
+            state,
+            registers,
+            cpu,
+            pc: r.map(|r| Hex(r.pc.0)),
+            fp: r.map(|r| Hex(r.fp.0)),
+            sp: r.map(|r| Hex(r.sp.0)),
+            frames: calls(stack),
+            broken: stack.broken.clone(),
+        }
+    }
+}
+
+impl Report for Bt {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let from = match (self.registers, self.cpu) {
+            ("stale", Some(cpu)) => format!(
+                "was running on CPU {cpu}: these are the calls of its last \
+                 switch, not of the moment of the dump"
+            ),
+            ("dumppcb", _) => "took the dump".into(),
+            ("stoppcbs", Some(cpu)) => format!("stopped on CPU {cpu}"),
+            _ if self.state == "unknown" => "off any CPU".into(),
+            _ => format!("off any CPU, state {}", self.state),
+        };
+        writeln!(out, "{}, {from}", self.who)?;
+        frames(out, &self.frames, "")?;
+        match &self.broken {
+            Some(why) => writeln!(out, "the rest is missing: {why}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Calls, one to a line.
+pub(super) fn frames(
+    out: &mut dyn Write,
+    frames: &[Call],
+    indent: &str,
+) -> io::Result<()> {
+    for (n, call) in frames.iter().enumerate() {
+        writeln!(out, "{indent}{:>4} {call}", format!("#{n}"))?;
+    }
+    Ok(())
+}
