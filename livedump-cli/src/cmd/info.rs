@@ -155,9 +155,9 @@ mod tests {
         };
         assert_eq!(
             keys(&json),
-            "allocated compression dmapbase dmapend dmapphys dump_header \
-             expected_length file file_length form frames kernbase length \
-             machine memory notes sections truncated version"
+            "allocated changed compression dmapbase dmapend dmapphys \
+             dump_header expected_length file file_length form frames \
+             kernbase length machine memory notes sections truncated version"
         );
         assert_eq!(
             keys(&json["dump_header"]),

@@ -34,7 +34,6 @@ registers(const char *kind, int nth, u32 flags)
 	i64 fd = open_target(SCRATCH "/dump"), r;
 
 	sysctl_set("debug.ldhang.spin", 1);
-	sleep_ms(50);
 	r = minidump(&a, fd, flags, 2);
 	sysctl_set("debug.ldhang.spin", 0);
 	sys(SYS_close, fd);

@@ -4,7 +4,7 @@
  *
  * debug.ldhang.spin=1		a thread of a process "ldspin" spins, between
  *				spin_from and spin_to (the lower halves of
- *				addresses), never preempted, for at most 3 s;
+ *				addresses), never preempted, for at most 8 s;
  *				0 ends it
  * debug.ldhang.rewrite=1	a thread rewrites the page rewritten_pfn every
  *				tick, and leaves idle_pfn alone; 0 ends it
@@ -34,6 +34,8 @@ static MALLOC_DEFINE(M_LDHANG, "ldhang", "livedump test threads");
 
 static volatile int spinning, rewriting, hanging;
 static volatile int spinners, rewriters;
+/* What spinners is once there is one, and it spins. */
+#define	SPINS	2
 static u_long *rewritten, *idle;
 
 extern char ldhang_spin_from[], ldhang_spin_to[];
@@ -43,6 +45,7 @@ static void __noinline
 spin(int until)
 {
 	critical_enter();
+	spinners = SPINS;
 	__asm__ volatile(".globl ldhang_spin_from\nldhang_spin_from:");
 	while (spinning != 0 && until - ticks > 0)
 		__asm__ volatile("pause" ::: "memory");
@@ -58,7 +61,7 @@ spinner(void *arg __unused)
 	sched_bind(curthread, mp_maxid);
 	thread_unlock(curthread);
 	while (spinning != 0) {
-		spin(ticks + 3 * hz);
+		spin(ticks + 8 * hz);
 		pause("ldspin", 1);
 	}
 	spinners = 0;
@@ -103,7 +106,11 @@ sysctl_spin(SYSCTL_HANDLER_ARGS)
 	error = sysctl_handle_int(oidp, &on, 0, req);
 	if (error != 0 || req->newptr == NULL)
 		return (error);
-	return (start_or_stop(&spinning, &spinners, spinner, "ldspin", on));
+	error = start_or_stop(&spinning, &spinners, spinner, "ldspin", on);
+	/* However slow the machine is. */
+	while (error == 0 && on != 0 && spinners != SPINS)
+		pause("ldhang", 1);
+	return (error);
 }
 
 static int
