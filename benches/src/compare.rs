@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The comparison, from the image to the table.
+
+use crate::jobs::{self, Entry, Place, What};
+use crate::table::{self, Run};
+use crate::timed::{Took, remove};
+use crate::{Result, elfcore, image, reading, size};
+use nix::sys::statvfs::statvfs;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The memory to dump, byte for byte; made up by default
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Bytes of made-up memory
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = size::parse,
+        default_value = "1G",
+        conflicts_with = "image"
+    )]
+    size: u64,
+    /// First clear pages until so many in a hundred are zero
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        value_parser = clap::value_parser!(u8).range(..=100)
+    )]
+    zeros: Option<u8>,
+    /// How often everything is done
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..),
+        default_value_t = 5
+    )]
+    runs: u32,
+    /// Compressing threads of all that have them
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    workers: u32,
+    /// Only rows whose name has one of these in it
+    #[arg(long, value_name = "WORD")]
+    only: Vec<String>,
+    /// Where files are written; in memory (/dev/shm) if there is room
+    #[arg(long, value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let bytes = match &args.image {
+        Some(path) => path.metadata()?.len(),
+        None => args.size,
+    };
+    let work = tempfile::Builder::new()
+        .prefix("livedump-bench")
+        .tempdir_in(args.directory.clone().unwrap_or_else(|| room(bytes)))?;
+    let memory = work.path().join("memory");
+    match &args.image {
+        Some(path) => copy(path, &memory)?,
+        None => image::make(&memory, bytes)?,
+    }
+    if let Some(percent) = args.zeros {
+        image::clear(&memory, percent)?;
+    }
+    let core = work.path().join("core");
+    elfcore::write(&memory, &core)?;
+    say_what(args, &memory, work.path())?;
+
+    let place = Place {
+        image: &memory,
+        core: &core,
+        directory: work.path(),
+        workers: args.workers,
+    };
+    let mut entries = jobs::all(&place)?;
+    if !args.only.is_empty() {
+        entries.retain(|e| args.only.iter().any(|w| e.name.contains(w)));
+    }
+    let runs = measure(args, &mut entries, &memory)?;
+    print!("{}", table::table(&entries, &runs, bytes, args.workers));
+    remove(&core)?;
+    if args.only.is_empty() {
+        reading::run(&place, args.runs)?;
+    }
+    Ok(())
+}
+
+/// Everybody's turn, so many times. One who fails is out.
+fn measure(
+    args: &Args,
+    entries: &mut [Entry],
+    memory: &Path,
+) -> Result<Vec<Vec<Run>>> {
+    let mut runs: Vec<Vec<Run>> = entries.iter().map(|_| vec![]).collect();
+    for nth in 1..=args.runs {
+        for (entry, runs) in entries.iter_mut().zip(&mut runs) {
+            eprintln!("{nth}/{}: {}", args.runs, entry.name);
+            match &entry.what {
+                What::Missing(_) => {}
+                What::Codec => runs.push(codec(memory)?),
+                What::Program(job) => match job.run() {
+                    Ok(took) => {
+                        let output = job.output.as_deref().unwrap_or(memory);
+                        let bytes = output.metadata()?.blocks() * 512;
+                        runs.push(Run { took, bytes });
+                        remove(output)?;
+                    }
+                    Err(e) => {
+                        eprintln!("{}: {e}", entry.name);
+                        entry.what = What::Missing("failed");
+                    }
+                },
+            }
+        }
+    }
+    Ok(runs)
+}
+
+fn codec(memory: &Path) -> Result<Run> {
+    let out = Command::new(std::env::current_exe()?)
+        .args(["libzstd", "--image"])
+        .arg(memory)
+        .output()?;
+    let out = String::from_utf8(out.stdout)?;
+    let numbers: Vec<&str> = out.split_whitespace().collect();
+    let [wall, cpu, bytes] = numbers[..] else {
+        return Err("the codec said nothing".into());
+    };
+    let time = |n: &str| n.parse().map(Duration::from_nanos);
+    let took = Took { wall: time(wall)?, cpu: time(cpu)?, memory: 0 };
+    Ok(Run { took, bytes: bytes.parse()? })
+}
+
+fn say_what(args: &Args, memory: &Path, directory: &Path) -> Result<()> {
+    let (zero, all) = image::count(memory)?;
+    let kind = match &args.image {
+        Some(path) => path.display().to_string(),
+        None => "made-up memory".into(),
+    };
+    println!(
+        "{kind}: {:.0} MB, {} % zero pages, in {}; medians of {}, {} workers",
+        size::megabytes(all * 4096),
+        zero * 100 / all.max(1),
+        directory.parent().unwrap_or(directory).display(),
+        args.runs,
+        args.workers,
+    );
+    Ok(())
+}
+
+/// Where the image, a core file of it and an output have room, best in
+/// memory.
+fn room(bytes: u64) -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let free =
+        statvfs(memory).map_or(0, |s| s.blocks_available() * s.fragment_size());
+    if free / 4 > bytes { memory.into() } else { std::env::temp_dir() }
+}
+
+/// Without holes: they would be news to nobody but cp(1).
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let (mut from, mut to) = (File::open(from)?, File::create(to)?);
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match from.read(&mut block) {
+            Ok(0) => return Ok(()),
+            Ok(n) => to.write_all(block.get(..n).unwrap_or_default())?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Who is compared: ours first in each group, the others behind it.
+
+use crate::Result;
+use crate::timed::Job;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What is compared with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Plain,
+    Zstd,
+    Gzip,
+}
+
+impl Group {
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Zstd, Self::Gzip];
+}
+
+/// One row.
+#[derive(Debug)]
+pub struct Entry {
+    pub group: Group,
+    pub name: String,
+    pub what: What,
+}
+
+#[derive(Debug)]
+pub enum What {
+    Program(Job),
+    /// Calls of libzstd.
+    Codec,
+    /// Why it cannot be run.
+    Missing(&'static str),
+}
+
+/// Where everything is.
+pub struct Place<'a> {
+    /// The memory.
+    pub image: &'a Path,
+    /// The same for makedumpfile.
+    pub core: &'a Path,
+    /// For what is written.
+    pub directory: &'a Path,
+    /// Compressing threads, where one can say.
+    pub workers: u32,
+}
+
+/// All of them, in the order of the table.
+pub fn all(place: &Place<'_>) -> Result<Vec<Entry>> {
+    let threads = place.workers.to_string();
+    let t = format!("-T{threads}");
+    let p = format!("-p{threads}");
+    let out = place.directory.join("out");
+    let image = place.image.as_os_str();
+    let output = out.as_os_str();
+    let file = |group, options: &[&str], pipes: bool| {
+        let mut words: Vec<OsString> = options.iter().map(Into::into).collect();
+        words.push(image.into());
+        if !pipes {
+            words.push(output.into());
+        }
+        program(group, options.join(" "), words, &out, pipes)
+    };
+    let mut all = vec![
+        ours(place, Group::Plain)?,
+        file(Group::Plain, &["cp"], false),
+        ours(place, Group::Zstd)?,
+        Entry {
+            group: Group::Zstd,
+            name: "libzstd -1, calls of 1 MB".into(),
+            what: What::Codec,
+        },
+        file(Group::Zstd, &["zstd", "-1", &t, "-qc"], true),
+        file(Group::Zstd, &["zstd", "--single-thread", "-1", "-qc"], true),
+    ];
+    for option in ["-z", "-l", "-p"] {
+        all.push(makedumpfile(place, option, &out));
+    }
+    let avml = "avml convert --source-format raw --format lime_compressed";
+    let avml: Vec<_> = avml.split(' ').collect();
+    let mut avml = file(Group::Zstd, &avml, false);
+    avml.name = "avml convert (snappy)".into();
+    all.push(avml);
+    all.push(ours(place, Group::Gzip)?);
+    all.push(file(Group::Gzip, &["pigz", "-1", &p, "-c"], true));
+    Ok(all)
+}
+
+fn program(
+    group: Group,
+    name: String,
+    words: Vec<OsString>,
+    output: &Path,
+    pipes: bool,
+) -> Entry {
+    let there = words.first().is_some_and(|p| installed(p));
+    let output = Some(output.to_path_buf());
+    let what = match there {
+        true => What::Program(Job { command: words, pipes, output }),
+        false => What::Missing("not installed"),
+    };
+    Entry { group, name, what }
+}
+
+/// `livedump capture --machine raw:IMAGE`, as this program.
+pub fn ours(place: &Place<'_>, group: Group) -> Result<Entry> {
+    let (name, format, ending) = match group {
+        Group::Plain => ("livedump capture", None, ""),
+        Group::Zstd => ("livedump capture -Z", Some("-Z"), ".zst"),
+        Group::Gzip => ("livedump capture -z", Some("-z"), ".gz"),
+    };
+    let mut machine = OsString::from("raw:");
+    machine.push(place.image);
+    let mut words = tool()?;
+    // Number 0 again each time.
+    words.extend(["capture", "-q", "-m", "1", "--machine"].map(Into::into));
+    words.push(machine);
+    let mut name = name.to_string();
+    if let Some(format) = format {
+        let workers = place.workers.to_string();
+        let options = [format, "--level", "1", "--workers", &workers];
+        words.extend(options.map(Into::into));
+        name += " --level 1";
+    }
+    words.push(place.directory.into());
+    let output = place.directory.join(format!("livecore.0{ending}"));
+    let job = Job { command: words, pipes: false, output: Some(output) };
+    Ok(Entry { group, name, what: What::Program(job) })
+}
+
+/// livedump(8), as this program.
+pub fn tool() -> Result<Vec<OsString>> {
+    let this = std::env::current_exe()?.into_os_string();
+    Ok(vec![this, "ours".into(), "--".into()])
+}
+
+/// Zero pages dropped, as everybody uses it.
+fn makedumpfile(place: &Place<'_>, option: &str, out: &Path) -> Entry {
+    let codec = match option {
+        "-z" => "zstd",
+        "-l" => "lzo",
+        _ => "snappy",
+    };
+    let mut words: Vec<OsString> =
+        ["makedumpfile", option, "-d", "1", "--message-level", "0"]
+            .map(Into::into)
+            .into();
+    words.push(place.core.into());
+    words.push(out.into());
+    let name = format!("makedumpfile {option} -d 1 ({codec})");
+    let mut entry = program(Group::Zstd, name, words, out, false);
+    if let What::Program(_) = entry.what
+        && !built_with(codec)
+    {
+        entry.what = What::Missing("built without it");
+    }
+    entry
+}
+
+/// Without its codec makedumpfile writes plain pages and says nothing.
+fn built_with(codec: &str) -> bool {
+    let Ok(said) = Command::new("makedumpfile").arg("-v").output() else {
+        return false;
+    };
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let mut lines = said.lines().map(str::split_whitespace);
+    lines.any(|mut l| l.next() == Some(codec) && l.next() == Some("enabled"))
+}
+
+/// Whether there is such a program.
+fn installed(program: &OsString) -> bool {
+    let name = Path::new(program);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|d| d.join(name));
+    name.is_absolute() || places.any(|p: PathBuf| p.is_file())
+}
