@@ -89,10 +89,10 @@ impl Progress {
         self.dumpextent.store(dumpextent, Relaxed);
     }
 
-    pub(crate) fn page_done(&self) {
+    pub(crate) fn pages_done(&self, pages: usize) {
         // One writer: no read-modify-write is needed.
         let n = self.pages_done.load(Relaxed);
-        self.pages_done.store(n + 1, Relaxed);
+        self.pages_done.store(n + pages as u64, Relaxed);
     }
 
     pub(crate) fn bytes_out(&self, bytes: u64) {

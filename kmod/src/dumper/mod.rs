@@ -3,8 +3,8 @@
 //! `dump_start`, `dump_append`, `dump_finish`, kern_shutdown.c.
 //!
 //! ```text
-//!  append_page --> chunk (128 KB ..) --+----------------------> vnode
-//!                                      '--> pack ----> block --> vnode
+//!  append_pages --> chunk (256 KB ..) --+----------------------> vnode
+//!                                       '--> pack ----> block --> vnode
 //! ```
 //! A page is copied from the machine straight into the chunk; an uncompressed
 //! chunk is written from there. A compressed chunk is one gzip member or one
@@ -15,6 +15,7 @@ mod block;
 mod chunk;
 mod pack;
 mod seek;
+mod stream;
 mod vnode;
 
 use crate::error::{Errno, Result, Stage};
@@ -107,14 +108,32 @@ impl<K: Kpi> Dumper<'_, K> {
     /// `fill`'s, and those of writing a chunk that is full.
     pub fn append_page(
         &mut self,
-        fill: impl FnOnce(&mut Page) -> Result<()>,
+        fill: impl Fn(&mut Page) -> Result<()>,
     ) -> Result<()> {
-        if self.chunk.is_full() {
-            self.flush_chunk()?;
-        }
-        let zero = self.chunk.push(fill)?;
-        if zero && self.progress.current_stage() == Stage::Pages {
-            self.zero_pages += 1;
+        self.append_pages(1, |_, pages| pages.iter_mut().try_for_each(&fill))
+    }
+
+    /// Appends `n` pages. `fill` writes some of them in place, told how many
+    /// were written before, until there are so many.
+    ///
+    /// # Errors
+    /// `fill`'s, and those of writing a chunk that is full.
+    pub fn append_pages(
+        &mut self,
+        n: usize,
+        fill: impl Fn(usize, &mut [Page]) -> Result<()>,
+    ) -> Result<()> {
+        let mut done = 0;
+        while done < n {
+            if self.chunk.is_full() {
+                self.flush_chunk()?;
+            }
+            let (pages, zeros) =
+                self.chunk.push(n - done, |pages| fill(done, pages))?;
+            done += pages;
+            if self.progress.current_stage() == Stage::Pages {
+                self.zero_pages += zeros as u64;
+            }
         }
         Ok(())
     }

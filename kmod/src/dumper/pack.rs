@@ -6,21 +6,24 @@
 //! and takes an empty one out of it; when that slot's chunk is still being
 //! worked on, the ring is full, and the walking thread compresses one itself
 //! or waits. A slot that is done is written before it is used again, so the
-//! order of slots is the order of the file. Memory is the ring: threads x 3
-//! slots of one chunk and one compressed chunk, and one stream a thread.
+//! order of slots is the order of the file. Memory is the ring, of slots with
+//! one chunk and one compressed chunk each, and one stream a thread.
 
 use super::Output;
 use super::block::BlockWriter;
 use super::chunk::Chunk;
 use super::seek::SeekTable;
+use super::stream::Stream;
 use crate::error::{Errno, Result};
-use crate::kpi::{Compressor, Kpi, Monitor, compress_bound};
+use crate::kpi::{Kpi, Monitor, compress_bound};
 use memdev::addr::PAGE_SIZE;
 
 /// Compressing threads when the caller does not say.
 const DEFAULT_WORKERS: usize = 16;
 /// Slots for each thread: one in work, one waiting, one being written.
-const SLOTS_PER_WORKER: usize = 3;
+const SLOTS_PER_WORKER: usize = 2;
+/// Slots in all, but for one a thread: 33 MB with chunks of 256 KB.
+const MANY_SLOTS: usize = 64;
 
 /// Threads that compress, the walking one among them.
 pub(super) fn workers<K: Kpi>(kpi: &K, output: &Output<'_, K>) -> usize {
@@ -28,6 +31,10 @@ pub(super) fn workers<K: Kpi>(kpi: &K, output: &Output<'_, K>) -> usize {
         0 => kpi.ncpus().clamp(1, DEFAULT_WORKERS),
         n => n as usize,
     }
+}
+
+fn slots(workers: usize) -> usize {
+    (workers * SLOTS_PER_WORKER).min(MANY_SLOTS.max(workers + 1))
 }
 
 /// A chunk, and room for what it compresses to.
@@ -48,7 +55,7 @@ enum Cell<K: Kpi> {
 
 struct Ring<K: Kpi> {
     cells: K::Array<Cell<K>>,
-    streams: K::Array<Option<K::Compressor>>,
+    streams: K::Array<Option<Stream<K>>>,
     /// Chunks put in so far; the next goes to `put % cells`.
     put: usize,
     /// Chunks taken to be compressed so far.
@@ -71,9 +78,9 @@ impl<K: Kpi> Queue<K> {
         let bytes = pages * PAGE_SIZE;
         let frame_pages = compress_bound(bytes).div_ceil(PAGE_SIZE);
         let streams = kpi.malloc_array(workers, |_| {
-            kpi.compressor_init(output.format, bytes, output.level).map(Some)
+            Stream::new(kpi, output, bytes).map(Some)
         })?;
-        let cells = kpi.malloc_array(workers * SLOTS_PER_WORKER, |_| {
+        let cells = kpi.malloc_array(slots(workers), |_| {
             Ok(Cell::Empty(Slot {
                 chunk: Chunk::new(kpi, pages)?,
                 frame: kpi.malloc_pages(frame_pages)?,
@@ -117,9 +124,9 @@ struct Job<K: Kpi> {
 }
 
 impl<K: Kpi> Job<K> {
-    fn pack(mut self, stream: &mut K::Compressor) -> Self {
+    fn pack(mut self, stream: &mut Stream<K>) -> Self {
         let frame = self.slot.frame.as_flattened_mut();
-        self.slot.packed = stream.compress(self.slot.chunk.bytes(), frame);
+        self.slot.packed = stream.compress(&self.slot.chunk, frame);
         self
     }
 }
@@ -131,12 +138,12 @@ fn cell_of(nth: usize, cells: usize) -> usize {
 }
 
 impl<K: Kpi> Ring<K> {
-    fn stream(&mut self) -> Option<K::Compressor> {
+    fn stream(&mut self) -> Option<Stream<K>> {
         self.streams.iter_mut().find_map(Option::take)
     }
 
     /// So that it is freed by the thread that allocated it.
-    fn give_back(&mut self, stream: K::Compressor) {
+    fn give_back(&mut self, stream: Stream<K>) {
         if let Some(slot) = self.streams.iter_mut().find(|s| s.is_none()) {
             *slot = Some(stream);
         }
@@ -186,7 +193,7 @@ struct Settled<K: Kpi> {
 /// The walking thread's side.
 pub(super) struct Packer<'a, K: Kpi> {
     queue: &'a Queue<K>,
-    stream: K::Compressor,
+    stream: Stream<K>,
     table: SeekTable<K>,
 }
 

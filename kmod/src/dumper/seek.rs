@@ -9,9 +9,12 @@ use memdev::kerneldump::Compression;
 use memdev::seekable::{SeekEntry, encode_footer, encode_header};
 
 pub(super) struct SeekTable<K: Kpi> {
-    /// Two 32-bit sizes a frame; empty where there is no table.
+    /// The compressed sizes, two to a word; empty where there is no table.
     frames: K::Words,
     used: usize,
+    /// What every frame unpacks to, but for the last one.
+    chunk_bytes: usize,
+    last_bytes: usize,
     wanted: bool,
 }
 
@@ -27,8 +30,10 @@ impl<K: Kpi> SeekTable<K> {
             true => dumpextent.div_ceil(chunk_bytes as u64),
             false => 0,
         };
-        let frames = usize::try_from(frames).map_err(|_| Errno::ENOMEM)?;
-        Ok(Self { frames: kpi.malloc_words(frames)?, used: 0, wanted })
+        let words = usize::try_from(frames.div_ceil(2));
+        let frames = kpi.malloc_words(words.map_err(|_| Errno::ENOMEM)?)?;
+        let last_bytes = chunk_bytes;
+        Ok(Self { frames, used: 0, chunk_bytes, last_bytes, wanted })
     }
 
     /// The next frame's sizes.
@@ -36,9 +41,14 @@ impl<K: Kpi> SeekTable<K> {
         if !self.wanted {
             return Ok(());
         }
-        let slot = self.frames.get_mut(self.used).ok_or(Errno::EINTEGRITY)?;
-        let bits = |n| u32::try_from(n).map_err(|_| Errno::E2BIG);
-        *slot = u64::from(bits(packed)?) | u64::from(bits(plain)?) << 32;
+        if self.last_bytes != self.chunk_bytes {
+            return Err(Errno::EINTEGRITY);
+        }
+        let word = self.frames.get_mut(self.used / 2);
+        let packed = u32::try_from(packed).map_err(|_| Errno::E2BIG)?;
+        *word.ok_or(Errno::EINTEGRITY)? |=
+            u64::from(packed) << (self.used % 2 * 32);
+        self.last_bytes = plain;
         self.used += 1;
         Ok(())
     }
@@ -50,14 +60,16 @@ impl<K: Kpi> SeekTable<K> {
         }
         let head = encode_header(self.used as u64).ok_or(Errno::E2BIG)?;
         block.append(&head)?;
-        for frame in self.frames.iter().take(self.used) {
-            let entry = SeekEntry {
-                compressed: (*frame & u64::from(u32::MAX)) as u32,
-                decompressed: (*frame >> 32) as u32,
-            };
+        let size = |n| u32::try_from(n).map_err(|_| Errno::E2BIG);
+        let sizes =
+            self.frames.iter().flat_map(|&w| [w as u32, (w >> 32) as u32]);
+        for (nth, compressed) in sizes.take(self.used).enumerate() {
+            let is_last = nth + 1 == self.used;
+            let plain =
+                if is_last { self.last_bytes } else { self.chunk_bytes };
+            let entry = SeekEntry { compressed, decompressed: size(plain)? };
             block.append(&entry.encode())?;
         }
-        let frames = u32::try_from(self.used).map_err(|_| Errno::E2BIG)?;
-        block.append(&encode_footer(frames))
+        block.append(&encode_footer(size(self.used)?))
     }
 }

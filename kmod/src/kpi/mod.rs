@@ -17,7 +17,7 @@ pub mod hosted;
 
 use crate::error::Result;
 use core::ops::DerefMut;
-use memdev::addr::{Paddr, Page, Vaddr};
+use memdev::addr::{PAGE_SIZE, Paddr, Page, Vaddr};
 use memdev::arch::Machine;
 use memdev::kerneldump::Compression;
 
@@ -144,6 +144,19 @@ pub trait Compressor {
 #[must_use]
 pub const fn compress_bound(len: usize) -> usize {
     len + len / 128 + 4096
+}
+
+/// Adjacent pages, each by a call of `read`.
+fn one_by_one(
+    mut pa: Paddr,
+    pages: &mut [Page],
+    read: impl Fn(Paddr, &mut Page) -> Result<()>,
+) -> Result<()> {
+    for page in pages {
+        read(pa, page)?;
+        pa.0 = pa.0.saturating_add(PAGE_SIZE as u64);
+    }
+    Ok(())
 }
 
 /// A value that the threads of one dump share. C: `struct sx` and
@@ -438,6 +451,14 @@ pub trait Kpi {
     /// `EFAULT` where there is no such memory; `page` is then zero. Does not
     /// happen for a page that `phys_in_dmap` and `vm_phys_is_dumpable`.
     fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()>;
+
+    /// Copies adjacent pages, each as [`Kpi::read_page`] does.
+    ///
+    /// # Errors
+    /// Those of the first page that cannot be had.
+    fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Result<()> {
+        one_by_one(pa, pages, |pa, page| self.read_page(pa, page))
+    }
 
     /// Lets others run; the walk of a large machine takes seconds.
     /// C: `maybe_yield`.

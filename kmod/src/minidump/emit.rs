@@ -8,7 +8,7 @@ use crate::dumper::Dumper;
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::Kpi;
 use crate::progress::Progress;
-use memdev::addr::PAGE_SIZE;
+use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::bitset::Bitset;
 use memdev::dump_avail;
 
@@ -68,26 +68,72 @@ pub(super) fn emit<K: Kpi>(
     }
 
     progress.stage(Stage::Pages);
-    let mut nth = 0usize;
+    let mut pages =
+        Pages { kpi, from, stability, dumper, still, progress, done: 0 };
+    let mut run = Run::default();
     let set = Bitset::new(&*from.words, from.bits).ok_or(Errno::EINTEGRITY)?;
     for bit in set.iter() {
         let pa = from.avail.pa_of(bit).ok_or(Errno::EINTEGRITY)?;
-        dumper.append_page(|page| {
-            from.frozen.page(kpi, pa, page)?;
-            let pages = core::slice::from_mut(page);
-            if let Some(stability) = stability {
-                stability.note(nth, pages);
-            }
-            if let Some(instant) = &from.instant {
-                instant.overlay.apply(pa, pages);
-            }
-            Ok(())
-        })?;
-        progress.page_done();
-        nth += 1;
-        if nth.is_multiple_of(PAGES_BETWEEN_CHECKS) {
-            still()?;
+        if !run.grows_by(pa) {
+            pages.emit(&run)?;
+            run = Run { start: pa, pages: 1 };
         }
     }
-    Ok(())
+    pages.emit(&run)
+}
+
+/// Adjacent pages, as many as are worth it to take in one go.
+#[derive(Default)]
+struct Run {
+    start: Paddr,
+    pages: usize,
+}
+
+const MAX_RUN: usize = 256;
+
+impl Run {
+    fn at(&self, nth: usize) -> Paddr {
+        Paddr(self.start.0 + (nth * PAGE_SIZE) as u64)
+    }
+
+    /// Takes `pa` in, if it is the next page.
+    fn grows_by(&mut self, pa: Paddr) -> bool {
+        let next = self.pages < MAX_RUN && pa == self.at(self.pages);
+        self.pages += usize::from(next);
+        next
+    }
+}
+
+/// The section of page contents.
+struct Pages<'a, 'd, K: Kpi> {
+    kpi: &'a K,
+    from: &'a Snapshot<'a, K>,
+    stability: Option<&'a Stability<K>>,
+    dumper: &'a mut Dumper<'d, K>,
+    still: &'a dyn Fn() -> Result<()>,
+    progress: &'a Progress,
+    /// Pages so far.
+    done: usize,
+}
+
+impl<K: Kpi> Pages<'_, '_, K> {
+    fn emit(&mut self, run: &Run) -> Result<()> {
+        let (kpi, from, before) = (self.kpi, self.from, self.done);
+        let (stability, progress) = (self.stability, self.progress);
+        self.dumper.append_pages(run.pages, |nth, pages| {
+            let start = run.at(nth);
+            kpi.read_pages(start, pages)?;
+            from.frozen.overlay(start, pages);
+            if let Some(stability) = stability {
+                stability.note(before + nth, pages);
+            }
+            if let Some(instant) = &from.instant {
+                instant.overlay.apply(start, pages);
+            }
+            progress.pages_done(pages.len());
+            Ok(())
+        })?;
+        self.done += run.pages;
+        (self.still)()
+    }
 }

@@ -11,7 +11,7 @@
 
 use crate::error::Result;
 use crate::kpi::{Kpi, Linked};
-use memdev::addr::{PAGE_SHIFT, Paddr, Page};
+use memdev::addr::{PAGE_SHIFT, PAGE_SIZE, Paddr, Page};
 use memdev::bitset::Bitset;
 use memdev::dump_avail::DumpAvail;
 
@@ -73,19 +73,17 @@ impl<K: Kpi> Frozen<K> {
         Ok(frozen)
     }
 
-    /// Page `pa` as it was when the lists hung together, or as it is now.
-    pub(super) fn page(
-        &self,
-        kpi: &K,
-        pa: Paddr,
-        page: &mut Page,
-    ) -> Result<()> {
-        match self.find(pa).ok().and_then(|nth| self.copies.get(nth)) {
-            Some(copy) => {
+    /// Makes adjacent pages what they were when the lists hung together.
+    pub(super) fn overlay(&self, start: Paddr, pages: &mut [Page]) {
+        if self.used == 0 {
+            return;
+        }
+        for (nth, page) in pages.iter_mut().enumerate() {
+            let pa = Paddr(start.0 + (nth * PAGE_SIZE) as u64);
+            let copy = self.find(pa).ok().and_then(|n| self.copies.get(n));
+            if let Some(copy) = copy {
                 page.copy_from_slice(copy);
-                Ok(())
             }
-            None => kpi.read_page(pa, page),
         }
     }
 

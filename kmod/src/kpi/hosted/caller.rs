@@ -10,7 +10,7 @@ use super::method::Method;
 use super::process::{Descriptor, Process};
 use super::threads::{self, HostedMonitor};
 use crate::error::{Errno, Result};
-use crate::kpi::{Context, Debugger, Kpi, Linked, Target};
+use crate::kpi::{Context, Debugger, Kpi, Linked, Target, one_by_one};
 use memdev::addr::{Paddr, Page};
 use memdev::kerneldump::Compression;
 use std::sync::Arc;
@@ -359,6 +359,17 @@ impl<'a> Kpi for Caller<'a> {
             return Err(errno);
         }
         self.kernel.machine.read_page(pa, page)
+    }
+
+    fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Result<()> {
+        if let Some(read) = self.kernel.machine.read_pages(pa, pages) {
+            // A step for each page, as on any other machine.
+            return pages
+                .iter()
+                .try_for_each(|_| self.step(Method::ReadPage))
+                .and(read);
+        }
+        one_by_one(pa, pages, |pa, page| self.read_page(pa, page))
     }
 
     fn maybe_yield(&self) {

@@ -17,10 +17,10 @@ use std::boxed::Box;
 use std::vec;
 use zstd::zstd_safe::{self, CCtx, CParameter, ResetDirective};
 
-/// gzip's level where a request names none, as gzip(1) has it.
+/// gzip's level where a request names none. C: `kern.livedump.gzip_level`.
 pub const GZIP_LEVEL: i32 = 6;
-/// zstd's level where a request names none: `ZSTD_CLEVEL_DEFAULT`.
-pub const ZSTD_LEVEL: i32 = zstd::DEFAULT_COMPRESSION_LEVEL;
+/// zstd's level where a request names none. C: `kern.livedump.zstd_level`.
+pub const ZSTD_LEVEL: i32 = 1;
 
 /// Deflate, no flags, no time, written on Unix.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];

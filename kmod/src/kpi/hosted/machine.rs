@@ -40,6 +40,13 @@ pub trait Machine: Send + Sync {
     /// `EFAULT` where there is no memory; `page` is then zero.
     fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()>;
 
+    /// Copies adjacent pages in one go; `None` where the machine has no better
+    /// way than one by one.
+    fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Option<Result<()>> {
+        let _ = (pa, pages);
+        None
+    }
+
     /// The host name.
     fn hostname(&self) -> &str;
 

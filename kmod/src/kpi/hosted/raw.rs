@@ -163,7 +163,7 @@ impl Machine for RawMachine {
         if (start..end).contains(&pa.0) {
             let at = (pa.0 - start) & !(PAGE_SIZE as u64 - 1);
             return match &self.file {
-                Some(file) => read_page_at(file, at, page),
+                Some(file) => read_at(file, at, page),
                 None => {
                     page.fill(0);
                     Ok(())
@@ -180,6 +180,15 @@ impl Machine for RawMachine {
         }
     }
 
+    fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Option<Result<()>> {
+        let [(start, end)] = self.ranges;
+        let at = pa.0.checked_sub(start)?;
+        let bytes = pages.as_flattened_mut();
+        let file = self.file.as_ref()?;
+        let inside = bytes.len() as u64 <= end.checked_sub(pa.0)?;
+        inside.then(|| read_at(file, at, bytes))
+    }
+
     fn hostname(&self) -> &str {
         "raw"
     }
@@ -189,14 +198,10 @@ impl Machine for RawMachine {
     }
 }
 
-/// Reads a page of a file; what lies behind its end is zero.
-pub(super) fn read_page_at(
-    file: &File,
-    offset: u64,
-    page: &mut Page,
-) -> Result<()> {
+/// Fills `out` from a file; what lies behind its end is zero.
+pub(super) fn read_at(file: &File, offset: u64, out: &mut [u8]) -> Result<()> {
     let mut have = 0;
-    while let Some(rest) = page.get_mut(have..).filter(|r| !r.is_empty()) {
+    while let Some(rest) = out.get_mut(have..).filter(|r| !r.is_empty()) {
         match file.read_at(rest, offset + have as u64) {
             Ok(0) => {
                 rest.fill(0);
@@ -205,7 +210,7 @@ pub(super) fn read_page_at(
             Ok(n) => have += n,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => {
-                page.fill(0);
+                out.fill(0);
                 return Err(from_host(&e));
             }
         }

@@ -2,7 +2,7 @@
 //! zstd frames with the seek table that [`memdev::seekable`] describes: one
 //! frame is unpacked to read one page.
 //!
-//! Of the table, which has an entry for every 128 KB of a dump, only every
+//! Of the table, which has an entry for every 256 KB of a dump, only every
 //! 64th running total stays in memory; the 63 entries in between are read
 //! again when they are needed.
 
