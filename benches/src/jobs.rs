@@ -96,7 +96,7 @@ fn program(
     output: &Path,
     pipes: bool,
 ) -> Entry {
-    let there = words.first().is_some_and(|p| installed(p));
+    let there = words.first().is_some_and(installed);
     let output = Some(output.to_path_buf());
     let what = match there {
         true => What::Program(Job { command: words, pipes, output }),

@@ -131,7 +131,7 @@ fn compressing_threads_stop_when_one_of_them_fails() {
         let calls = calls(&s, &arg);
         for method in [Method::Compress, Method::VnWrite, Method::ReadPage] {
             let last = calls.iter().find(|c| c.0 == method).unwrap().1;
-            for nth in [1, 2, last / 3, last / 2, last - 1, last] {
+            for nth in [1, 2, last / 3 + 1, last / 2 + 1, last - 1, last] {
                 let script = Script::new().fail_call(method, nth, Errno::EIO);
                 s.kernel.faults().play(script);
                 assert_eq!(s.minidump(&arg), Err(Errno::EIO), "{method}");

@@ -172,7 +172,7 @@ fn a_killed_process_is_out_soon_and_its_files_are_closed() {
     let victim = Arc::clone(&p);
     kernel.faults().play(Script::new().at_call(
         Method::VnWrite,
-        2,
+        1,
         move || victim.exit(),
     ));
     assert_eq!(minidump(&p, arg(fd, 0, 0)), Err(Errno::EINTR));
