@@ -4,5 +4,6 @@
 
 mod contents;
 mod instant;
+mod memory;
 mod packing;
 mod requests;

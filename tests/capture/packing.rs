@@ -121,3 +121,18 @@ fn frames_and_members_are_small_enough_to_seek_in() {
     assert!(frames.iter().all(|f| (1..=1 << 20).contains(&f.1)));
     assert!(frames.len() > 8);
 }
+
+#[test]
+fn frames_cost_less_than_two_percent() {
+    let s = Scenario::model("size 256M");
+    s.kernel.set_time_second(1);
+    let plain = s.dump(0).packed;
+    for level in [1, 3] {
+        let mut arg = s.request(ZSTD);
+        arg.level = level;
+        let framed = s.minidump(&arg).unwrap().dumplength;
+        let one = zstd::bulk::compress(&plain, level.into()).unwrap().len();
+        let most = one as u64 * 102 / 100;
+        assert!(framed <= most, "level {level}: {framed}, {one} as one");
+    }
+}
