@@ -130,7 +130,9 @@ fn compressing_threads_stop_when_one_of_them_fails() {
         let arg = MemMinidumpArg { workers: 4, level: 1, ..arg };
         let calls = calls(&s, &arg);
         for method in [Method::Compress, Method::VnWrite, Method::ReadPage] {
-            let last = calls.iter().find(|c| c.0 == method).unwrap().1;
+            let calls = calls.iter().find(|c| c.0 == method).unwrap().1;
+            // A thread compresses its first chunk of zeros, and no other.
+            let last = calls - 4 * u64::from(method == Method::Compress);
             for nth in [1, 2, last / 3 + 1, last / 2 + 1, last - 1, last] {
                 let script = Script::new().fail_call(method, nth, Errno::EIO);
                 s.kernel.faults().play(script);

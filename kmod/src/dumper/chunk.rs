@@ -6,6 +6,7 @@ use super::block::BlockWriter;
 use crate::error::{Errno, Result};
 use crate::kpi::Kpi;
 use memdev::addr::{PAGE_SIZE, Page};
+use memdev::kerneldump::Compression;
 
 const MIN_PAGES: usize = 64;
 const MAX_PAGES: usize = 256;
@@ -16,11 +17,18 @@ const MANY_CHUNKS: u64 = 1 << 22;
 /// Adjacent zero pages that are worth a write of their own on either side.
 const HOLE_PAGES: usize = 8;
 
-/// Pages of a chunk in a dump of `dumpextent` bytes: 256 KB, which costs 1 %
-/// of the size (zstd level 1; 128 KB cost 4 %) and unpacks in well under a
-/// millisecond; up to 1 MB for dumps above 1 TB.
-pub(super) fn pages_for(dumpextent: u64) -> usize {
-    let mut pages = MIN_PAGES;
+/// Pages of a chunk in a dump of `dumpextent` bytes. 256 KB cost 1 to 2 % of
+/// the size at zstd's level 1 and unpack in well under a millisecond. Higher
+/// levels look further back, and get 1 MB; so do dumps above 1 TB.
+pub(super) fn pages_for(
+    format: Compression,
+    level: i32,
+    dumpextent: u64,
+) -> usize {
+    let mut pages = match format {
+        Compression::Zstd if level > 1 => MAX_PAGES,
+        _ => MIN_PAGES,
+    };
     while pages < MAX_PAGES
         && dumpextent / (pages * PAGE_SIZE) as u64 > MANY_CHUNKS
     {

@@ -53,7 +53,7 @@ pub fn run<K: Kpi, R>(
     progress: &Progress,
     body: impl FnOnce(&mut Dumper<'_, K>) -> Result<R>,
 ) -> Result<R> {
-    let pages = chunk::pages_for(dumpextent);
+    let pages = chunk::pages_for(output.format, output.level, dumpextent);
     let chunk = Chunk::new(kpi, pages)?;
     let block = BlockWriter::new(kpi, output.file, progress)?;
     let mut dumper = Dumper {

@@ -22,8 +22,9 @@ use memdev::addr::PAGE_SIZE;
 const DEFAULT_WORKERS: usize = 16;
 /// Slots for each thread: one in work, one waiting, one being written.
 const SLOTS_PER_WORKER: usize = 2;
-/// Slots in all, but for one a thread: 33 MB with chunks of 256 KB.
-const MANY_SLOTS: usize = 64;
+/// Pages of all chunks, but for one chunk a thread: with what they compress
+/// to, 33 MB.
+const MANY_PAGES: usize = 4096;
 
 /// Threads that compress, the walking one among them.
 pub(super) fn workers<K: Kpi>(kpi: &K, output: &Output<'_, K>) -> usize {
@@ -33,8 +34,9 @@ pub(super) fn workers<K: Kpi>(kpi: &K, output: &Output<'_, K>) -> usize {
     }
 }
 
-fn slots(workers: usize) -> usize {
-    (workers * SLOTS_PER_WORKER).min(MANY_SLOTS.max(workers + 1))
+fn slots(workers: usize, pages: usize) -> usize {
+    let many = MANY_PAGES.checked_div(pages).unwrap_or(1);
+    (workers * SLOTS_PER_WORKER).min(many.max(workers + 1))
 }
 
 /// A chunk, and room for what it compresses to.
@@ -80,7 +82,7 @@ impl<K: Kpi> Queue<K> {
         let streams = kpi.malloc_array(workers, |_| {
             Stream::new(kpi, output, bytes).map(Some)
         })?;
-        let cells = kpi.malloc_array(slots(workers), |_| {
+        let cells = kpi.malloc_array(slots(workers, pages), |_| {
             Ok(Cell::Empty(Slot {
                 chunk: Chunk::new(kpi, pages)?,
                 frame: kpi.malloc_pages(frame_pages)?,

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the file's first byte is.
 pub const RAM_START: u64 = 1 << 20;
@@ -48,9 +49,9 @@ pub enum RawError {
 }
 
 /// A file as memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RawMachine {
-    file: Option<File>,
+    file: Option<Arc<File>>,
     ranges: [(u64, u64); 1],
     tables: Tables,
 }
@@ -93,6 +94,7 @@ impl RawMachine {
         let end = RAM_START + round_page(bytes)?;
         let amd64 = arch::Machine::Amd64;
         let tables = Tables::new(amd64, Paddr(end), KERNBASE, 1, 1)?;
+        let file = file.map(Arc::new);
         Some(Self { file, ranges: [(RAM_START, end)], tables })
     }
 
