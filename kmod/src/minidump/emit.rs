@@ -134,6 +134,9 @@ impl<K: Kpi> Pages<'_, '_, K> {
             Ok(())
         })?;
         self.done += run.pages;
+        if before / PAGES_BETWEEN_CHECKS == self.done / PAGES_BETWEEN_CHECKS {
+            return Ok(());
+        }
         (self.still)()
     }
 }

@@ -73,6 +73,18 @@ impl<K: Kpi> Frozen<K> {
         Ok(frozen)
     }
 
+    /// Page `pa` as it was when the lists hung together, or as it is now.
+    pub(super) fn read(
+        &self,
+        kpi: &K,
+        pa: Paddr,
+        page: &mut Page,
+    ) -> Result<()> {
+        kpi.read_page(pa, page)?;
+        self.overlay(pa, core::slice::from_mut(page));
+        Ok(())
+    }
+
     /// Makes adjacent pages what they were when the lists hung together.
     pub(super) fn overlay(&self, start: Paddr, pages: &mut [Page]) {
         if self.used == 0 {

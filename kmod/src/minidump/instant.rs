@@ -121,7 +121,7 @@ impl<K: Kpi> Instant<K> {
                 && !ran(pa)
             {
                 let offset = pa.0 % PAGE_SIZE as u64;
-                let read = frozen.page(kpi, Paddr(pa.0 - offset), page);
+                let read = frozen.read(kpi, Paddr(pa.0 - offset), page);
                 result = result.and(read);
                 let value = page.get(offset as usize..);
                 let value = value.and_then(|b| b.first_chunk::<4>());
