@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Records that are read: of more, as many pages as that say nothing.
 const MOST_RECORDS: u64 = 1 << 22;
+const MOST_BYTES: u64 =
+    HEADER_BYTES as u64 + MOST_RECORDS * RECORD_BYTES as u64;
 
 /// Pages that one question is about at most.
 const MOST_PAGES: u64 = 1 << 16;
@@ -88,9 +90,8 @@ impl Changes {
     /// It cannot be read, or is none.
     pub fn read(file: impl Read, path: &Path) -> Result<Self, ChangesError> {
         let bad = |source| ChangesError::Bad { path: path.into(), source };
-        let limit = HEADER_BYTES as u64 + MOST_RECORDS * RECORD_BYTES as u64;
         let mut bytes = Vec::new();
-        file.take(limit)
+        file.take(MOST_BYTES)
             .read_to_end(&mut bytes)
             .map_err(|source| ChangesError::Io { path: path.into(), source })?;
         let (head, rest) = bytes
@@ -143,22 +144,23 @@ impl Vmcore {
         changes: &Changes,
         (phys, start, length): (bool, u64, u64),
     ) -> (u64, u64) {
-        let page = PAGE_SIZE as u64;
-        let first = start / page;
-        let behind = start.saturating_add(length).div_ceil(page);
+        const PAGE: u64 = PAGE_SIZE as u64;
+        let first = start / PAGE;
+        let behind = start.saturating_add(length).div_ceil(PAGE);
         let behind = behind.min(first.saturating_add(MOST_PAGES));
-        let mut counts = (0, 0);
-        for at in (first..behind).map(|n| n * page) {
+        let (mut pages, mut changed) = (0u64, 0u64);
+        for at in (first..behind).map(|n| n.saturating_mul(PAGE)) {
             let pa = match phys {
                 true => Some(Paddr(at)),
                 false => self.translate(Vaddr(at)).ok(),
             };
             if let Some(pa) = pa {
-                counts.0 += 1;
-                counts.1 += u64::from(changes.changed(pa).is_some());
+                let is = u64::from(changes.changed(pa).is_some());
+                pages = pages.saturating_add(1);
+                changed = changed.saturating_add(is);
             }
         }
-        counts
+        (pages, changed)
     }
 }
 
