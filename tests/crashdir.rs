@@ -2,6 +2,8 @@
 //! The crash directory when things go wrong: an earlier dump survives, a new
 //! one is whole or has no name, and the next run clears up.
 
+mod property;
+mod reference;
 mod room;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod stopped;

@@ -9,6 +9,7 @@ use crate::error::chain;
 use crate::vmcore::{OpenError, Vmcore};
 use memdev::kerneldump::Compression;
 use nix::sys::stat::SFlag;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,12 +26,14 @@ pub struct SavedDump {
     pub name: String,
     /// The names of what lies beside it.
     pub beside: Vec<String>,
-    /// Whether it is a live dump, and no dump of a panic is among its files.
+    /// Whether it is a live dump, and not savecore's dump of a panic.
     pub live: bool,
     /// Bytes of the dump's file.
     pub length: u64,
     /// Bytes of disk that all its files take.
     pub disk_bytes: u64,
+    /// When its file was last written, which is what puts dumps in order.
+    pub written: SystemTime,
     /// When it was taken: as its info.N says, or when it was last written.
     pub time: SystemTime,
     /// Its info.N.
@@ -46,8 +49,9 @@ impl SavedDump {
 }
 
 impl CrashDir {
-    /// The dumps, the newest first, by their numbers: clocks are set, files
-    /// are copied, but the number below `bounds` was given last.
+    /// The dumps, the newest first: by when they were written, which
+    /// [`CrashDir::finish`] sees to, and where that is the same by their
+    /// numbers, of which the one below `bounds` was given last.
     ///
     /// # Errors
     /// The directory cannot be read, or `bounds` is not a number.
@@ -68,9 +72,11 @@ impl CrashDir {
             dumps.extend(self.dump_of(number, files)?);
         }
         // Those at or above it are of the round before this one.
-        dumps.sort_by_key(|dump| {
+        dumps.sort_by_key(|dump: &SavedDump| {
             let n = dump.number;
-            if n < next { next - 1 - n } else { next + MAX_BOUNDS - n }
+            let back =
+                if n < next { next - 1 - n } else { next + MAX_BOUNDS - n };
+            (Reverse(dump.written), back)
         });
         Ok(dumps)
     }
@@ -85,10 +91,11 @@ impl CrashDir {
     ) -> Result<Option<SavedDump>, Error> {
         files.sort();
         let mut disk_bytes = 0u64;
-        let mut newest: Option<((i64, i64), String, u64)> = None;
-        let mut live = true;
-        for (name, is_dump) in &files {
-            let Some(stat) = self.stat(name)? else { continue };
+        let mut names = Vec::new();
+        let mut newest = None;
+        for (name, is_dump) in files {
+            let Some(stat) = self.stat(&name)? else { continue };
+            // What is no file is nobody's that we know.
             if kind(&stat) != SFlag::S_IFREG {
                 continue;
             }
@@ -97,27 +104,29 @@ impl CrashDir {
             #[allow(clippy::useless_conversion)]
             let written =
                 (i64::from(stat.st_mtime), i64::from(stat.st_mtime_nsec));
-            live &= !is_dump || name.starts_with("livecore.");
-            if *is_dump && newest.as_ref().is_none_or(|(w, ..)| *w <= written) {
-                let length = u64::try_from(stat.st_size).unwrap_or(0);
-                newest = Some((written, name.clone(), length));
+            let length = u64::try_from(stat.st_size).unwrap_or(0);
+            if is_dump {
+                newest = newest.max(Some((written, name.clone(), length)));
             }
+            names.push(name);
         }
         let Some((written, name, length)) = newest else { return Ok(None) };
+        let written = moment(written);
+        names.retain(|other| *other != name);
         let info = self.read_info(number)?;
-        let seconds = info.as_ref().and_then(|info| info.dumptime);
-        let seconds =
-            seconds.or_else(|| u64::try_from(written.0).ok()).unwrap_or(0);
-        let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-        let beside = files.into_iter().map(|(name, _)| name);
+        let said = info.as_ref().and_then(|info| info.dumptime);
+        let time = said.and_then(|seconds| {
+            UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+        });
         Ok(Some(SavedDump {
             number,
-            beside: beside.filter(|n| *n != name).collect(),
-            live,
+            beside: names,
+            live: name.starts_with("livecore."),
             name,
             length,
             disk_bytes,
-            time: time.unwrap_or(UNIX_EPOCH),
+            written,
+            time: time.unwrap_or(written),
             info,
         }))
     }
@@ -200,6 +209,14 @@ impl InfoText {
     }
 }
 
+fn moment((seconds, nanoseconds): (i64, i64)) -> SystemTime {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    let nanoseconds = u64::try_from(nanoseconds).unwrap_or(0);
+    let then = Duration::from_secs(seconds)
+        .saturating_add(Duration::from_nanos(nanoseconds));
+    UNIX_EPOCH.checked_add(then).unwrap_or(UNIX_EPOCH)
+}
+
 /// The N of `livecore.N.zst`.
 fn number_in(name: &str) -> Option<u32> {
     name.split('.').find_map(|part| {
@@ -224,10 +241,13 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn names(files: &[&str], bounds: &str) -> Vec<String> {
+    /// Written in the order they are named in, or all at once.
+    fn names(files: &[&str], bounds: &str, step: u64) -> Vec<String> {
         let tmp = tempfile::tempdir().unwrap();
-        for name in files {
-            fs::write(tmp.path().join(name), "x").unwrap();
+        for (i, name) in files.iter().enumerate() {
+            let file = fs::File::create(tmp.path().join(name)).unwrap();
+            let then = Duration::from_secs(1_700_000_000 + i as u64 * step);
+            file.set_modified(UNIX_EPOCH + then).unwrap();
         }
         if !bounds.is_empty() {
             fs::write(tmp.path().join("bounds"), bounds).unwrap();
@@ -237,14 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_comes_first_by_its_number() {
+    fn the_newest_comes_first_by_its_time_or_else_by_its_number() {
         let files = ["livecore.0", "livecore.1.gz", "livecore.2.zst"];
         let [zero, one, two] = files;
-        assert_eq!(names(&files, "3\n"), [two, one, zero]);
-        assert_eq!(names(&files, "1\n"), [zero, two, one]);
-        assert_eq!(names(&files, ""), [two, one, zero]);
+        assert_eq!(names(&[two, zero, one], "3\n", 1), [one, zero, two]);
+        assert_eq!(names(&files, "3\n", 0), [two, one, zero]);
+        assert_eq!(names(&files, "1\n", 0), [zero, two, one]);
+        assert_eq!(names(&files, "", 0), [two, one, zero]);
         let ends = ["livecore.0", "livecore.99999"];
-        assert_eq!(names(&ends, "1\n"), ends);
+        assert_eq!(names(&ends, "1\n", 0), ends);
     }
 
     #[test]
@@ -259,9 +280,9 @@ mod tests {
             "livecore.tmp.info.1.2",
             "core.7",
         ];
-        assert_eq!(names(&files, "9\n"), [""; 0]);
+        assert_eq!(names(&files, "9\n", 1), [""; 0]);
         let all = ["vmcore.1", "info.1", "textdump.tar.2.gz"];
-        assert_eq!(names(&all, "3\n"), ["textdump.tar.2.gz", "vmcore.1"]);
+        assert_eq!(names(&all, "3\n", 1), ["textdump.tar.2.gz", "vmcore.1"]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ use super::bounds::after;
 use super::{CrashDir, Error, Side, Stem, Temp, names};
 use memdev::kerneldump::Compression;
 use std::io;
+use std::time::Duration;
 
 /// What is about to be done; see the module's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,8 +36,8 @@ pub enum Step {
     SyncDump,
     Lock,
     Info,
-    Bounds,
     SetAside,
+    Bounds,
     Dump,
     Sides,
     NameInfo,
@@ -52,8 +53,8 @@ impl Step {
         Step::SyncDump,
         Step::Lock,
         Step::Info,
-        Step::Bounds,
         Step::SetAside,
+        Step::Bounds,
         Step::Dump,
         Step::Sides,
         Step::NameInfo,
@@ -154,20 +155,20 @@ impl CrashDir {
         Ok(())
     }
 
-    /// The number that a dump gets. Where numbers start again one that is
-    /// not sound leaves out that of the newest dump that is.
+    /// The number that a dump gets. One that is not sound leaves out that of
+    /// the newest dump that is; `bounds` may come to it without maxdumps, too,
+    /// where an earlier run had some.
     fn number_for(
         &self,
         maxdumps: Option<u32>,
         sound: bool,
     ) -> Result<u32, Error> {
         let n = self.bounds(maxdumps)?;
-        let Some(max) = maxdumps.filter(|_| !sound) else { return Ok(n) };
-        if self.newest_sound()? != Some(n) {
+        if sound || self.newest_sound()? != Some(n) {
             return Ok(n);
         }
         match after(n) {
-            next if next < max => Ok(next),
+            next if maxdumps.is_none_or(|max| next < max) => Ok(next),
             _ if n > 0 => Ok(0),
             _ => Err(Error::OnlySound { path: self.path.clone() }),
         }
@@ -216,18 +217,18 @@ impl CrashDir {
         let dump_name = names::dump(stem, number, compression);
         let info_name = names::info(number);
 
+        self.make_newest(&dump)?;
+
         step(Step::Info)?;
         let mut info_temp = self.temp()?;
         info_temp.write_all(info(number).as_bytes())?;
         info_temp.sync()?;
+        step(Step::SetAside)?;
+        let mut aside = Aside::new(self, dump.inode()?)?;
+        aside.take_all(number)?;
         step(Step::Bounds)?;
         self.bounds_temp(after(number))?.persist("bounds")?;
-        step(Step::SetAside)?;
-        let mut aside = Aside::new(self, dump.inode()?);
-        aside.take(&info_name)?;
-        for side in Side::ALL.into_iter().filter(|s| *s != Side::Key) {
-            aside.take(&side.name(number))?;
-        }
+        aside.counted = true;
         step(Step::Dump)?;
         dump.persist(&dump_name)?;
         aside.commit();
@@ -281,6 +282,19 @@ impl CrashDir {
         })
     }
 
+    /// Sees to it that a dump was written after all others, though the clock
+    /// may have been set back: that is the order they go in.
+    fn make_newest(&self, dump: &Temp<'_>) -> Result<(), Error> {
+        let others = self.dumps()?;
+        let newest = others.iter().map(|dump| dump.written).max();
+        match newest {
+            Some(newest) if newest >= dump.written()? => {
+                dump.set_written(newest + Duration::from_micros(1))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the files of an older dump with this number, but not `keep`.
     /// Only plain files: savecore makes no others.
     fn remove_old(&self, number: u32, keep: &[&str]) -> Result<(), Error> {
@@ -294,29 +308,60 @@ impl CrashDir {
     }
 }
 
-/// Files moved out of sight: back on drop, gone on commit.
+/// Files moved out of sight: back on drop, as is `bounds`; gone on commit.
 struct Aside<'d> {
     dir: &'d CrashDir,
     /// Of the dump that makes them wrong, once it has its name.
     inode: u64,
+    /// What `bounds` said.
+    next: u32,
+    /// Whether it says something else now.
+    counted: bool,
     moved: Vec<(String, String)>,
 }
 
 impl<'d> Aside<'d> {
-    fn new(dir: &'d CrashDir, inode: u64) -> Self {
-        Self { dir, inode, moved: Vec::new() }
+    fn new(dir: &'d CrashDir, inode: u64) -> Result<Self, Error> {
+        let next = dir.bounds(None)?;
+        Ok(Self { dir, inode, next, counted: false, moved: Vec::new() })
     }
 
-    fn take(&mut self, name: &str) -> Result<(), Error> {
-        let plain = self.dir.check_not_foreign(name).is_ok();
-        if plain && self.dir.stat(name)?.is_some() {
-            let temp = self.dir.set_aside(name, self.inode)?;
-            self.moved.push((name.into(), temp));
+    /// What lies beside an older dump. If it has no info.N an empty file
+    /// stands for that: which of the two dumps is there tells a later run
+    /// whether the number was given.
+    fn take_all(&mut self, number: u32) -> Result<(), Error> {
+        if !self.dir.has_dump(number)? {
+            // savecore(8) has no use for what is left of one.
+            self.take(&names::info(number))?;
+            return self.take_sides(number);
+        }
+        let info = names::info(number);
+        if !self.take(&info)? {
+            let temp = self.dir.place_aside(&info, self.inode, self.next)?;
+            self.moved.push((String::new(), temp));
+        }
+        self.take_sides(number)
+    }
+
+    fn take_sides(&mut self, number: u32) -> Result<(), Error> {
+        for side in Side::ALL.into_iter().filter(|s| *s != Side::Key) {
+            self.take(&side.name(number))?;
         }
         Ok(())
     }
 
+    fn take(&mut self, name: &str) -> Result<bool, Error> {
+        let plain = self.dir.check_not_foreign(name).is_ok();
+        if !plain || self.dir.stat(name)?.is_none() {
+            return Ok(false);
+        }
+        let temp = self.dir.set_aside(name, self.inode, self.next)?;
+        self.moved.push((name.into(), temp));
+        Ok(true)
+    }
+
     fn commit(mut self) {
+        self.counted = false;
         for (_, temp) in self.moved.drain(..) {
             // What stays has a temporary name, and the next run sees that the
             // dump it belonged to is gone.
@@ -327,8 +372,16 @@ impl<'d> Aside<'d> {
 
 impl Drop for Aside<'_> {
     fn drop(&mut self) {
+        if self.counted {
+            // Without it a number is lost, and nothing else.
+            let bounds = self.dir.bounds_temp(self.next);
+            let _ = bounds.and_then(|temp| temp.persist("bounds"));
+        }
         for (name, temp) in self.moved.drain(..) {
-            let _ = self.dir.rename(&temp, &name);
+            let _ = match name.as_str() {
+                "" => self.dir.unlink(&temp),
+                _ => self.dir.rename(&temp, &name),
+            };
         }
     }
 }

@@ -8,9 +8,11 @@
 //! (we use digits) are left alone until nothing has touched them for an hour.
 //!
 //! What is set aside for a dump that takes its number is named
-//! `livecore.tmp.NAME.INODE`, after itself and after that dump: with it a
-//! later run can tell which of the two dumps is there.
+//! `livecore.tmp.NAME.INODE.NEXT`, after itself, after that dump, and after
+//! what `bounds` said: with it a later run can tell which of the two dumps is
+//! there, and undo what was done for the one that is not.
 
+use super::bounds::after;
 use super::{CrashDir, Error, kind, names};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
@@ -86,34 +88,64 @@ impl CrashDir {
         &self,
         name: &str,
         inode: u64,
+        next: u32,
     ) -> Result<String, Error> {
-        let temp = format!("{PREFIX}{name}.{inode}");
+        let temp = format!("{PREFIX}{name}.{inode}.{next}");
         self.rename(name, &temp)?;
         Ok(temp)
     }
 
-    /// Gives what a killed run has set aside its name again, where the dump
-    /// it belongs to is still there; removes it where another one is. To be
-    /// called under the directory's lock.
+    /// The same for a file that is not there: an empty one.
+    pub(super) fn place_aside(
+        &self,
+        name: &str,
+        inode: u64,
+        next: u32,
+    ) -> Result<String, Error> {
+        let temp = format!("{PREFIX}{name}.{inode}.{next}");
+        self.temp()?.persist(&temp)?;
+        Ok(temp)
+    }
+
+    /// Whether there is a dump with this number.
+    pub(super) fn has_dump(&self, number: u32) -> Result<bool, Error> {
+        Ok(!self.inodes(number)?.is_empty())
+    }
+
+    /// Of the dumps with this number.
+    fn inodes(&self, number: u32) -> Result<Vec<u64>, Error> {
+        let mut inodes = Vec::new();
+        for name in names::dumps(&number.to_string()) {
+            let stat = self.stat(&name)?;
+            let file = stat.filter(|stat| kind(stat) == SFlag::S_IFREG);
+            // Narrower on some systems.
+            #[allow(clippy::useless_conversion)]
+            inodes.extend(file.map(|stat| u64::from(stat.st_ino)));
+        }
+        Ok(inodes)
+    }
+
+    /// Gives what a killed run has set aside its name again, and `bounds`
+    /// what it said, where the dump it belongs to is still there; removes it
+    /// where another one is. To be called under the directory's lock.
     pub(super) fn put_back(&self) -> Result<(), Error> {
         for temp in self.names()? {
             let Some(aside) = Aside::parse(&temp) else { continue };
-            let plain = self.check_not_foreign(&temp).is_ok();
-            if !plain {
+            let Some(stat) = self.stat(&temp)? else { continue };
+            if kind(&stat) != SFlag::S_IFREG {
                 continue;
             }
-            let mut dumps = Vec::new();
-            for name in names::dumps(&aside.number.to_string()) {
-                dumps.extend(self.stat(&name)?.map(|stat| stat.st_ino));
-            }
-            // Narrower on some systems.
-            #[allow(clippy::useless_conversion)]
-            let replaced = dumps.iter().any(|&n| u64::from(n) == aside.inode);
-            let free = self.stat(aside.name)?.is_none();
-            if free && !replaced && !dumps.is_empty() {
-                self.rename(&temp, aside.name)?;
-            } else {
+            let dumps = self.inodes(aside.number)?;
+            if dumps.is_empty() || dumps.contains(&aside.inode) {
                 self.unlink(&temp)?;
+                continue;
+            }
+            if self.bounds(None)? == after(aside.number) {
+                self.bounds_temp(aside.next)?.persist("bounds")?;
+            }
+            match self.stat(aside.name)? {
+                None if stat.st_size > 0 => self.rename(&temp, aside.name)?,
+                _ => self.unlink(&temp)?,
             }
         }
         Ok(())
@@ -194,15 +226,18 @@ struct Aside<'n> {
     name: &'n str,
     number: u32,
     inode: u64,
+    next: u32,
 }
 
 impl<'n> Aside<'n> {
     fn parse(temp: &'n str) -> Option<Self> {
-        let (name, inode) = temp.strip_prefix(PREFIX)?.rsplit_once('.')?;
+        let (name, next) = temp.strip_prefix(PREFIX)?.rsplit_once('.')?;
+        let (name, inode) = name.rsplit_once('.')?;
         let number = name.split('.').nth(1)?.parse().ok()?;
         let ours = names::set(&u32::to_string(&number));
         let known = ours.iter().any(|n| n == name);
-        known.then_some(Self { name, number, inode: inode.parse().ok()? })
+        let (inode, next) = (inode.parse().ok()?, next.parse().ok()?);
+        known.then_some(Self { name, number, inode, next })
     }
 }
 
@@ -226,6 +261,25 @@ impl Temp<'_> {
     pub(super) fn inode(&self) -> Result<u64, Error> {
         let inode = self.file.metadata().map(|meta| meta.ino());
         inode.map_err(|e| self.failed("measuring", e))
+    }
+
+    /// When it was last written.
+    ///
+    /// # Errors
+    /// What fstat(2) answers.
+    pub(super) fn written(&self) -> Result<SystemTime, Error> {
+        let time = self.file.metadata().and_then(|meta| meta.modified());
+        time.map_err(|e| self.failed("measuring", e))
+    }
+
+    /// Says that it was last written at another time, on disk too.
+    ///
+    /// # Errors
+    /// What utimensat(2) and fsync(2) answer.
+    pub(super) fn set_written(&self, time: SystemTime) -> Result<(), Error> {
+        let set = self.file.set_modified(time);
+        set.map_err(|e| self.failed("dating", e))?;
+        self.sync()
     }
 
     /// Bytes it takes of its file system.
@@ -388,20 +442,32 @@ mod tests {
         let old = put(&tmp, "livecore.3.gz");
         for name in ["info.3", "kernel.3"] {
             put(&tmp, name);
-            dir.set_aside(name, old + 1).unwrap();
+            dir.set_aside(name, old + 1, 3).unwrap();
         }
+        std::fs::write(tmp.path().join("bounds"), "4\n").unwrap();
         assert!(dir.remove_stale().unwrap().is_empty());
-        assert_eq!(listing(&tmp), ["info.3", "kernel.3", "livecore.3.gz"]);
+        let all = ["bounds", "info.3", "kernel.3", "livecore.3.gz"];
+        assert_eq!(listing(&tmp), all);
+        assert_eq!(dir.bounds(None).unwrap(), 3);
+        // It had no info.N.
+        dir.place_aside("info.3", old + 1, 7).unwrap();
+        std::fs::remove_file(tmp.path().join("info.3")).unwrap();
+        std::fs::write(tmp.path().join("bounds"), "4\n").unwrap();
+        dir.remove_stale().unwrap();
+        assert_eq!(listing(&tmp), ["bounds", "kernel.3", "livecore.3.gz"]);
+        assert_eq!(dir.bounds(None).unwrap(), 7);
+        std::fs::write(tmp.path().join("bounds"), "4\n").unwrap();
         // Killed after it.
+        put(&tmp, "info.3");
         put(&tmp, "livecore.3.zst");
         let new = put(&tmp, "livecore.3");
-        dir.set_aside("info.3", new).unwrap();
+        dir.set_aside("info.3", new, 3).unwrap();
         dir.remove_stale().unwrap();
         assert!(!listing(&tmp).contains(&"info.3".into()));
         // The dump is gone altogether, or has an info.N by now.
         for name in ["info.4", "info.3"] {
             put(&tmp, name);
-            dir.set_aside(name, 1).unwrap();
+            dir.set_aside(name, 1, 3).unwrap();
         }
         put(&tmp, "info.3");
         dir.remove_stale().unwrap();
