@@ -81,6 +81,25 @@ impl CrashDir {
         Ok(dumps)
     }
 
+    /// When the newest dump was written, whatever it is. Opens none.
+    pub(super) fn last_written(&self) -> Result<Option<SystemTime>, Error> {
+        let mut newest = None;
+        for name in self.names()? {
+            let number = number_in(&name).map(|number| number.to_string());
+            if number.is_none_or(|n| !names::dumps(&n).contains(&name)) {
+                continue;
+            }
+            let stat = self.stat(&name)?;
+            let file = stat.filter(|stat| kind(stat) == SFlag::S_IFREG);
+            #[allow(clippy::useless_conversion)]
+            let written = file.map(|stat| {
+                (i64::from(stat.st_mtime), i64::from(stat.st_mtime_nsec))
+            });
+            newest = newest.max(written);
+        }
+        Ok(newest.map(moment))
+    }
+
     /// The dump among the files with one number. Two of them have met where
     /// a run was killed between naming the new one and removing the old one:
     /// then it is the one that was written last.

@@ -285,9 +285,7 @@ impl CrashDir {
     /// Sees to it that a dump was written after all others, though the clock
     /// may have been set back: that is the order they go in.
     fn make_newest(&self, dump: &Temp<'_>) -> Result<(), Error> {
-        let others = self.dumps()?;
-        let newest = others.iter().map(|dump| dump.written).max();
-        match newest {
+        match self.last_written()? {
             Some(newest) if newest >= dump.written()? => {
                 dump.set_written(newest + Duration::from_micros(1))
             }

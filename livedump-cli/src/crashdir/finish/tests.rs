@@ -277,6 +277,21 @@ fn a_last_that_is_no_link_is_left_alone_and_said() {
 }
 
 #[test]
+fn the_newest_dump_is_the_one_that_was_named_last_whatever_the_clock_says() {
+    let tmp = wrapped();
+    let future = std::time::SystemTime::now() + Duration::from_secs(1 << 30);
+    let old = fs::File::open(tmp.path().join("livecore.1")).unwrap();
+    old.set_modified(future).unwrap();
+    let none = Compression::None;
+    for _ in 0..2 {
+        let saved = save(tmp.path(), none, &mut |_| Ok(())).unwrap();
+        let dir = CrashDir::open(tmp.path()).unwrap();
+        let dumps = dir.dumps().unwrap();
+        assert_eq!(dumps[0].number, saved.number, "{dumps:?}");
+    }
+}
+
+#[test]
 fn two_runs_at_once_get_two_numbers() {
     let tmp = tempfile::tempdir().unwrap();
     let numbers = std::thread::scope(|s| {
