@@ -119,9 +119,9 @@ fn two_hundred_captures_and_as_many_kills_as_there_are() {
     assert_eq!(last.len(), KEEP, "{:?}", dir.names());
     assert!(last.windows(2).all(|w| w[0] + 1 == w[1]), "{last:?}");
     let mut want = vec!["bounds".to_string(), "info.last".into()];
-    want.extend(["livecore.last", "watch.lock"].map(String::from));
+    want.extend(["livecore.last", "seal.last", "watch.lock"].map(String::from));
     for n in last {
-        want.extend([format!("info.{n}"), format!("livecore.{n}")]);
+        want.extend(["info", "livecore", "seal"].map(|s| format!("{s}.{n}")));
     }
     want.sort();
     assert_eq!(dir.names(), want);
