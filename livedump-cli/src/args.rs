@@ -12,8 +12,8 @@ use std::ffi::{OsStr, OsString};
     name = "livedump",
     version,
     about,
-    after_help = "livedump -L [-fvzZ] [-m maxdumps] [directory] is \
-                  livedump capture, for those used to savecore(8)."
+    max_term_width = 80,
+    help_template = "{about}\n{usage-heading} {usage}\n\n{all-args}"
 )]
 pub struct Cli {
     /// What to do.
@@ -21,18 +21,24 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// So that the help of a command with many options fits a screen.
+const MANY_OPTIONS: &str =
+    "{about}\n\n{usage-heading} {usage}\n\nOptions:\n{options}";
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Tell what this host can do, why not, and what would mend it
     Doctor(cmd::doctor::Args),
-    /// Take a live dump and leave livecore.N and info.N in a directory
+    /// Take a live dump into a directory, or to standard output (-)
+    #[command(help_template = MANY_OPTIONS)]
     Capture(cmd::capture::Args),
     /// Save the dump of a panic from a dump device, or an image of one
     Save(cmd::save::Args),
     /// Tell how large a dump would be, and whether it has room
     Estimate(cmd::estimate::Args),
     /// Take dumps again and again, and keep as many as there is room for
+    #[command(help_template = MANY_OPTIONS)]
     Watch(cmd::watch::Args),
     /// Show the dumps in a crash directory
     List(cmd::list::Args),
@@ -52,6 +58,8 @@ pub enum Command {
     Bt(cmd::bt::Args),
     /// Find threads that wait for each other, and long chains of them
     Deadlock(cmd::deadlock::Args),
+    /// Write what a shell needs to complete our command lines
+    Completions(cmd::completions::Args),
 }
 
 impl Cli {

@@ -258,3 +258,48 @@ fn reading_what_changed_says_so() {
         run.stderr
     );
 }
+
+#[test]
+fn a_dump_for_a_pipe_is_the_one_that_a_directory_gets() {
+    let dir = CrashDir::new();
+    std::fs::create_dir(dir.file("tmp")).unwrap();
+    let stream = |options: &[&str]| {
+        let mut command = Command::new(crate::tool::program());
+        command.args(["capture", "--machine", "model:16M"]);
+        command.args(options).arg("-").env("TMPDIR", dir.file("tmp"));
+        command
+    };
+    for (options, name) in [
+        (&[][..], "livecore.0"),
+        (&["-z"], "livecore.1.gz"),
+        (&["-Z"], "livecore.2.zst"),
+    ] {
+        dir.capture("model:16M", options).expect(0);
+        let out = stream(options).output().unwrap();
+        let run = crate::tool::Run::from(out).expect(0);
+        assert!(run.stderr.contains("to standard output"), "{}", run.stderr);
+        let (want, got) = (dir.judge(name), {
+            std::fs::write(dir.file("piped"), &run.stdout).unwrap();
+            dir.judge("piped")
+        });
+        assert_eq!(got.pages().count(), want.pages().count(), "{name}");
+    }
+    for options in [&["--json"][..], &["-m", "3"], &["--keep-kernel"]] {
+        let out = stream(options).output().unwrap();
+        let run = crate::tool::Run::from(out).expect(2);
+        assert!(run.stdout.is_empty());
+        assert!(run.stderr.contains("do not go with -"), "{}", run.stderr);
+    }
+    // Who does not take the dump does not have it.
+    let mut child = stream(&["-q"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let run = crate::tool::Run::from(child.wait_with_output().unwrap());
+    let run = run.expect(2);
+    assert!(run.stderr.contains("standard output"), "{}", run.stderr);
+    let left = std::fs::read_dir(dir.file("tmp")).unwrap().count();
+    assert_eq!(left, 0);
+}

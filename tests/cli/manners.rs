@@ -82,8 +82,62 @@ fn help_and_version_are_data() {
     }
 }
 
-const COMMANDS: [&str; 8] =
-    ["capture", "save", "list", "prune", "info", "verify", "dmesg", "read"];
+const COMMANDS: [&str; 15] = [
+    "doctor",
+    "capture",
+    "save",
+    "estimate",
+    "watch",
+    "list",
+    "prune",
+    "info",
+    "verify",
+    "dmesg",
+    "read",
+    "ps",
+    "bt",
+    "deadlock",
+    "completions",
+];
+
+#[test]
+fn help_fits_a_screen() {
+    for command in [""].into_iter().chain(COMMANDS) {
+        let args = [command, "--help"];
+        let run = run(args.iter().filter(|arg| !arg.is_empty())).expect(0);
+        let lines: Vec<_> = run.text().lines().collect();
+        assert!(lines.len() <= 24, "{command}: {} lines", lines.len());
+        for line in lines {
+            assert!(line.chars().count() <= 80, "{command}: {line}");
+        }
+    }
+}
+
+#[test]
+fn every_command_is_looked_at() {
+    let help = run(["--help"]).expect(0);
+    let commands = help.text().split("Commands:\n").nth(1).unwrap();
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    // A line that goes on is set in further.
+    let names: Vec<_> = commands
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert_eq!(names, COMMANDS);
+}
+
+#[test]
+fn shells_get_their_completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        let run = run(["completions", shell]).expect(0);
+        for word in ["capture", "keep-kernel", "save"] {
+            assert!(run.text().contains(word), "{shell}: {word}");
+        }
+    }
+    let run = run(["completions", "tcsh"]).expect(2);
+    assert!(run.stderr.contains("tcsh"), "{}", run.stderr);
+}
 
 #[test]
 fn every_flag_is_in_the_manual_page() {
@@ -97,7 +151,9 @@ fn every_flag_is_in_the_manual_page() {
     for command in COMMANDS {
         let run = run([command, "--help"]).expect(0);
         let words = run.text().split([' ', ',', '\n', '[', ']', '=']);
+        let end = |c: char| !c.is_ascii_alphanumeric();
         for flag in words.filter_map(|w| w.strip_prefix("--")) {
+            let flag = flag.trim_end_matches(end);
             if !flag.is_empty() && !man.contains(&format!("-{flag}")) {
                 missing.insert(format!("{command} --{flag}"));
             }

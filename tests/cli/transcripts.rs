@@ -122,3 +122,13 @@ fn prune_reads_like_this() {
 fn watch_reads_like_this() {
     transcript("watch.console");
 }
+
+#[test]
+fn info_verify_dmesg_and_read_read_like_this() {
+    transcript("reading.console");
+}
+
+#[test]
+fn save_reads_like_this() {
+    transcript("save.console");
+}

@@ -8,6 +8,7 @@ mod check;
 mod limit;
 pub(super) mod lists;
 mod progress;
+mod stream;
 mod take;
 pub(super) mod watch;
 
@@ -33,10 +34,10 @@ use take::Capture;
 #[derive(Clone, Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools)]
 pub struct Args {
-    /// The crash directory
+    /// Crash directory; - is standard output
     #[arg(value_name = "DIRECTORY", default_value = ".")]
     pub directory: PathBuf,
-    /// Dump even if room is short; keep a dump whose header is odd
+    /// Dump even if room is short or the header odd
     #[arg(short, long)]
     pub force: bool,
     /// Say more
@@ -51,7 +52,7 @@ pub struct Args {
     /// Have the dump compressed as zstd
     #[arg(short = 'Z', long)]
     pub zstd: bool,
-    /// Number dumps from 0 to one less than this, then again from 0
+    /// Number dumps from 0 to N-1, then again from 0
     #[arg(
         short,
         long,
@@ -59,8 +60,13 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     pub maxdumps: Option<u32>,
-    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE or raw:FILE
-    #[arg(long, value_name = "MACHINE", default_value = "kernel")]
+    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, raw:FILE
+    #[arg(
+        long,
+        value_name = "MACHINE",
+        default_value = "kernel",
+        hide_default_value = true
+    )]
     pub machine: MachineSpec,
     /// Also keep a model machine's ELF kernel, as kernel.N
     #[arg(long)]
@@ -75,7 +81,7 @@ pub struct Args {
         value_parser = clap::value_parser!(i16).range(1..=19)
     )]
     pub level: Option<i16>,
-    /// Compressing threads, at most 64; as many as CPUs by default
+    /// Compressing threads; as many as CPUs by default
     #[arg(
         long,
         value_name = "N",
@@ -85,7 +91,7 @@ pub struct Args {
     /// Leave no seal.N, the digests that verify checks
     #[arg(long)]
     pub no_seal: bool,
-    /// Suspend user processes, all but this one and its parent, meanwhile
+    /// Suspend other user processes meanwhile
     #[arg(long)]
     pub quiesce: bool,
     /// Have the registers of running threads in the dump
@@ -165,6 +171,9 @@ pub enum Error {
     /// A signal.
     #[error("stopped by {0}: no dump was left")]
     Stopped(Signal),
+    /// The dump could not be written.
+    #[error("writing the dump to standard output")]
+    Stream(#[source] io::Error),
     /// The JSON could not be written; the dump is there.
     #[error("writing to standard output")]
     Output(#[from] io::Error),
@@ -223,6 +232,9 @@ pub struct Taken {
 /// # Errors
 /// Why there is none.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
+    if args.directory.as_os_str() == "-" {
+        return stream::run(args);
+    }
     let report = captured(args, true)?;
     if !args.quiet {
         note(report.summary());

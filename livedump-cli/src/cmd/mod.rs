@@ -3,6 +3,7 @@
 
 pub mod bt;
 pub mod capture;
+pub mod completions;
 pub mod deadlock;
 pub mod dmesg;
 pub mod doctor;
@@ -44,5 +45,6 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::Ps(args) => ps::run(&args),
         Command::Bt(args) => bt::run(&args),
         Command::Deadlock(args) => deadlock::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }

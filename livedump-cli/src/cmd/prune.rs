@@ -21,7 +21,7 @@ pub struct Limits {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     pub keep: Option<u32>,
-    /// Keep dumps that take this much of the disk, such as 20G
+    /// Keep dumps up to this size together, such as 20G
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub max_bytes: Option<u64>,
     /// Keep dumps for this long, such as 7d

@@ -34,11 +34,11 @@ pub struct Args {
     /// Take a dump this often, such as 15m
     #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
     pub every: Option<Duration>,
-    /// Take a dump at these times: "0 3 * * *", as in crontab(5)
+    /// Take dumps at times as in crontab(5): "0 3 * * *"
     #[arg(long, value_name = "WHEN")]
     pub at: Option<Cron>,
-    /// Take a dump when a value changes: sysctl=NAME; may be repeated
-    #[arg(long, value_name = "sysctl=NAME")]
+    /// Take a dump when sysctl=NAME changes; may be repeated
+    #[arg(long, value_name = "WHAT")]
     pub on_change: Vec<Change>,
     /// What is to stay
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub struct Args {
         value_parser = clap::value_parser!(i16).range(1..=19)
     )]
     pub level: Option<i16>,
-    /// Compressing threads, at most 64; as many as CPUs by default
+    /// Compressing threads; as many as CPUs by default
     #[arg(
         long,
         value_name = "N",
@@ -72,8 +72,13 @@ pub struct Args {
     /// The kernel that is running, to check dumps with
     #[arg(long, value_name = "KERNEL")]
     pub kernel: Option<PathBuf>,
-    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE or raw:FILE
-    #[arg(long, value_name = "MACHINE", default_value = "kernel")]
+    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, raw:FILE
+    #[arg(
+        long,
+        value_name = "MACHINE",
+        default_value = "kernel",
+        hide_default_value = true
+    )]
     pub machine: MachineSpec,
     /// Say more
     #[arg(short, long, conflicts_with = "quiet")]

@@ -282,6 +282,16 @@ impl Temp<'_> {
         self.sync()
     }
 
+    /// Takes its name away: nothing is left of it when it is closed.
+    ///
+    /// # Errors
+    /// What unlink(2) answers.
+    pub fn take_name_away(&mut self) -> Result<(), Error> {
+        self.dir.unlink(&self.name)?;
+        self.armed = false;
+        Ok(())
+    }
+
     /// Bytes it takes of its file system.
     ///
     /// # Errors

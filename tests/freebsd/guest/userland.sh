@@ -143,8 +143,13 @@ interrupted() {
 asked() {
 	sysctl debug.ldtest.delay_us=2000 >/dev/null
 	livedump capture $crash >$log 2>&1 &
+	confined=no
 	for i in 1 2 3 4 5 6 7 8 9 10; do
 		sleep 1
+		# ps(1): C is capability mode.
+		case $(ps -o state= -p $! 2>/dev/null) in
+		*C*) confined=yes ;;
+		esac
 		kill -INFO $! 2>/dev/null || break
 		grep -q "data pages" $log && break
 	done
@@ -152,6 +157,7 @@ asked() {
 	wait $!
 	expect "SIGINFO: exit status" $? 0
 	said SIGINFO "writing data pages: .* %"
+	expect "SIGINFO: capability mode" $confined yes
 	rm -f $crash/livecore.[0-9]* $crash/info.[0-9]* $crash/seal.[0-9]*
 }
 

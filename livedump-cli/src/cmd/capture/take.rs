@@ -42,7 +42,7 @@ pub(super) struct Capture<'a> {
 
 /// What the request answered.
 #[derive(Default)]
-struct Dumped {
+pub(super) struct Dumped {
     /// Whether it was ours, and not the kernel's own.
     ours: bool,
     pages: Option<u64>,
@@ -130,14 +130,9 @@ impl Capture<'_> {
             };
             (self.directory.temp()?, kernel, changes)
         };
-        let dumped = self.dump(&dump, changes.as_ref(), signals)?;
-
-        let force = self.args.force;
-        let checked = check::header(dump.file(), self.compression(), force)?;
-        dump.truncate(checked.dumplength)?;
+        let (dumped, checked, lists) =
+            self.checked(&dump, changes.as_ref(), signals)?;
         let mut problems = checked.problems.clone();
-        problems.extend(check::structure(dump.file(), &dump.path(), &checked));
-        let lists = self.lists(&dump, dumped.ours);
         problems.extend(lists.problems.iter().cloned());
         if let (Some(temp), Some(elf)) = (&mut kernel, &elf) {
             temp.write_all(elf)?;
@@ -161,6 +156,24 @@ impl Capture<'_> {
         it.lists = lists.walked;
         it.unchecked = lists.unchecked;
         Ok(it)
+    }
+
+    /// Dumps into a file, and looks whether it is a dump.
+    pub(super) fn checked(
+        &self,
+        dump: &Temp<'_>,
+        changes: Option<&Temp<'_>>,
+        signals: &mut Signals,
+    ) -> Result<(Dumped, Checked, Lists), Error> {
+        let dumped = self.dump(dump, changes, signals)?;
+        let force = self.args.force;
+        let mut checked =
+            check::header(dump.file(), self.compression(), force)?;
+        dump.truncate(checked.dumplength)?;
+        let shape = check::structure(dump.file(), &dump.path(), &checked);
+        checked.problems.extend(shape);
+        let lists = self.lists(dump, dumped.ours);
+        Ok((dumped, checked, lists))
     }
 
     /// Walks the dump's lists. That a dump of the stock facility has all the

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump capture -`: a dump for a pipe.
+//!
+//! A kernel writes into plain files only, and nothing is to leave that was
+//! not checked. So the dump is taken into a file without a name, in the
+//! directory for temporary files, and goes from there.
+
+use super::around::Around;
+use super::take::Capture;
+use super::{Args, Error, confine};
+use crate::crashdir::CrashDir;
+use crate::device;
+use crate::error::Outcome;
+use crate::report::{human, note};
+use crate::signals::Signals;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::FileExt;
+
+/// What is copied at a time.
+const PIECE: usize = 1 << 20;
+
+/// Takes a dump and writes it to standard output.
+pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
+    super::check_usage(args)?;
+    check_usage(args)?;
+    let mut signals = Signals::take();
+    let directory = CrashDir::open(&std::env::temp_dir())?;
+    let device = device::open(&args.machine)?;
+    let around = Around::look(args, device.as_ref());
+    confine(args, device.as_ref(), &directory, &around);
+    let mut dump = directory.temp()?;
+    dump.take_name_away()?;
+    let (device, directory) = (device.as_ref(), &directory);
+    let capture = Capture { args, device, directory, around };
+    let (_, checked, lists) = capture.checked(&dump, None, &mut signals)?;
+    let problems: Vec<_> =
+        checked.problems.iter().chain(&lists.problems).collect();
+    for problem in &problems {
+        note(problem);
+    }
+    copy(dump.file(), checked.dumplength, &signals)?;
+    if !args.quiet {
+        note(format_args!(
+            "{} to standard output ({})",
+            human(checked.dumplength),
+            checked.compression.name()
+        ));
+    }
+    let sound = problems.is_empty();
+    Ok(if sound { Outcome::Sound } else { Outcome::Found })
+}
+
+fn check_usage(args: &Args) -> Result<(), Error> {
+    let beside = args.keep_kernel || args.stability;
+    if beside || args.maxdumps.is_some() || args.json {
+        return Err(Error::Usage(
+            "-m, --json, --keep-kernel and --stability do not go with -: \
+             the dump alone is written",
+        ));
+    }
+    if io::stdout().is_terminal() {
+        return Err(Error::Usage(
+            "a dump does not go to a terminal: redirect standard output, or \
+             name a directory",
+        ));
+    }
+    Ok(())
+}
+
+fn copy(dump: &File, length: u64, signals: &Signals) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    let mut buf = vec![0; PIECE];
+    let mut at = 0;
+    while at < length {
+        if let Some(signal) = signals.stopped() {
+            return Err(Error::Stopped(signal));
+        }
+        let n = (length - at).min(PIECE as u64) as usize;
+        let piece = buf.get_mut(..n).unwrap_or_default();
+        dump.read_exact_at(piece, at)
+            .and_then(|()| out.write_all(piece))
+            .map_err(Error::Stream)?;
+        at += n as u64;
+    }
+    out.flush().map_err(Error::Stream)
+}
