@@ -3,13 +3,13 @@
 
 use super::{Seal, Sum, part_size};
 use crate::vmcore::source::{Plain, Source, SourceError};
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// What is read at a time.
 const PIECE: usize = 256 << 10;
@@ -175,7 +175,7 @@ fn one(
     if let Some(sum) = hole.filter(|_| empty) {
         return Ok(sum);
     }
-    let mut hash = Sha256::new();
+    let mut hash = Xxh3Default::new();
     let mut buf = vec![0; PIECE];
     let mut at = range.start;
     while at < range.end && !quit.load(Ordering::Relaxed) {
@@ -189,7 +189,7 @@ fn one(
         hash.update(&*piece);
         at += n as u64;
     }
-    let sum = hash.finalize().into();
+    let sum = hash.digest128();
     if empty {
         *hole = Some(sum);
     }
@@ -200,6 +200,7 @@ fn one(
 mod tests {
     use super::*;
     use std::os::unix::fs::FileExt;
+    use xxhash_rust::xxh3::xxh3_128;
 
     const PART: u64 = 4 << 20;
 
@@ -218,8 +219,8 @@ mod tests {
         let (file, seal) = sealed();
         let mut bytes = vec![0; (5 * PART + 100) as usize];
         file.read_exact_at(&mut bytes, 0).unwrap();
-        let want = bytes.chunks(PART as usize).map(Sha256::digest);
-        let want: Vec<Sum> = want.map(Into::into).collect();
+        let want = bytes.chunks(PART as usize).map(xxh3_128);
+        let want: Vec<Sum> = want.collect();
         assert_eq!(seal.sums, want);
         assert_eq!(seal.check(&file, 2).unwrap(), Damage::default());
     }
