@@ -133,6 +133,10 @@ init_main(void)
 		unload(MODULE_NAME);
 		userland("main");
 	}
+	if (asked_for(wanted, "deadlocks")) {
+		needs_module();
+		cases_deadlocks();
+	}
 	if (asked_for(wanted, "writing")) {
 		needs_module();
 		cases_writing();

@@ -5,6 +5,7 @@
 //! pages that nothing accounts for.
 
 use crate::console::{Console, DumpAt};
+use crate::deadlocks;
 use crate::info;
 use crate::kernel::Kernel;
 use crate::look::{Answer, Look};
@@ -25,6 +26,8 @@ pub(crate) struct Found {
     /// Not the stock facility's.
     pub(crate) is_ours: bool,
     pub(crate) problems: Vec<String>,
+    /// Of a machine without a deadlock: circles that are in doubt.
+    pub(crate) doubtful: Option<usize>,
 }
 
 /// How many dumps of each kind were whole.
@@ -36,6 +39,9 @@ struct Kind {
     whole: u32,
     all: u32,
     problems: BTreeMap<String, u32>,
+    /// Dumps that have no circle of waiting threads, and circles in doubt.
+    sound: u32,
+    doubtful: usize,
 }
 
 impl Tally {
@@ -44,6 +50,10 @@ impl Tally {
         let kind = self.0.entry(kind.into()).or_default();
         kind.all += 1;
         kind.whole += u32::from(found.problems.is_empty());
+        if let Some(doubtful) = found.doubtful {
+            kind.sound += 1;
+            kind.doubtful += doubtful;
+        }
         for problem in &found.problems {
             let what = problem.split(':').next().unwrap_or(problem);
             *kind.problems.entry(what.into()).or_default() += 1;
@@ -56,6 +66,12 @@ impl Tally {
             .map(|(name, kind)| {
                 let mut line =
                     format!("{name}: {} of {} whole", kind.whole, kind.all);
+                if kind.sound > 0 {
+                    line.push_str(&format!(
+                        "; no deadlock in {}, {} in doubt",
+                        kind.sound, kind.doubtful
+                    ));
+                }
                 for (what, n) in &kind.problems {
                     line.push_str(&format!("; {what} {n}"));
                 }
@@ -73,7 +89,7 @@ pub(crate) fn dump(
     at: &DumpAt,
 ) -> Found {
     let is_ours = !at.name.starts_with("stock");
-    let mut found = Found { is_ours, problems: Vec::new() };
+    let mut found = Found { is_ours, ..Found::default() };
     let path = dir.join(&at.name);
     let result = extract(&dir.join(OUTPUT), at, &path).and_then(|()| {
         let symbols = Symbols::read(&kernel.path).map_err(|e| e.to_string())?;
@@ -93,6 +109,18 @@ pub(crate) fn dump(
             look.spinner(saved)?;
         }
         look.all(at.length);
+        match at.name.split('-').next() {
+            _ if !kernel.has_types => {}
+            Some("idle" | "load" | "healthy") => {
+                let said = deadlocks::ask(&kernel.path, &path)?;
+                found.doubtful = Some(said.is_healthy()?);
+            }
+            Some("deadlocks") => {
+                let said = deadlocks::ask(&kernel.path, &path)?;
+                said.is_tangled(console)?;
+            }
+            _ => {}
+        }
         Ok(())
     });
     if let Err(e) = result {

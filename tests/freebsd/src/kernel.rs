@@ -7,6 +7,7 @@
 //! `sysdir`, a file that says where its sys/ is.
 
 use crate::error::{Error, Result, io};
+use object::Object;
 use std::path::{Path, PathBuf};
 
 /// One kernel.
@@ -16,6 +17,8 @@ pub(crate) struct Kernel {
     pub(crate) path: PathBuf,
     /// The folder, where it has what building modules takes.
     pub(crate) build: Option<PathBuf>,
+    /// It tells where fields stand, or its debug file beside it does.
+    pub(crate) has_types: bool,
 }
 
 impl Kernel {
@@ -31,6 +34,7 @@ impl Kernel {
                 || "kernel".into(),
                 |n| n.to_string_lossy().into_owned(),
             ),
+            has_types: has_types(&kernel),
             path: kernel,
             build: builds.then_some(dir),
         })
@@ -44,6 +48,18 @@ impl Kernel {
             std::fs::read_to_string(&file).map_err(io("reading", &file))?;
         Ok(Some(text.trim().into()))
     }
+}
+
+fn has_types(kernel: &Path) -> bool {
+    let tells = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        object::File::parse(&*bytes).is_ok_and(|elf| {
+            [".debug_info", ".SUNW_ctf"]
+                .iter()
+                .any(|name| elf.section_by_name(name).is_some())
+        })
+    };
+    kernel.with_extension("debug").is_file() || tells(kernel)
 }
 
 /// All kernels to run, by name.

@@ -7,6 +7,7 @@
 
 mod check;
 mod console;
+mod deadlocks;
 mod error;
 mod guest;
 mod info;
@@ -40,11 +41,12 @@ struct Args {
     /// ~/.cache/livedump/roots.
     #[arg(long)]
     root: Option<PathBuf>,
-    /// What to run: module, dumps, requests, instant, userland, writing,
-    /// panic.
+    /// What to run: module, dumps, requests, instant, userland,
+    /// deadlocks, writing, panic.
     #[arg(
         long,
-        default_value = "module,dumps,requests,instant,userland,writing"
+        default_value = "module,dumps,requests,instant,userland,deadlocks,\
+                         writing"
     )]
     cases: String,
     /// Dumps taken under load.
@@ -74,6 +76,9 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = deadlocks::as_tool() {
+        return code;
+    }
     let args = Args::parse();
     let kernels = match kernel::find(&args.kernels) {
         Ok(kernels) if kernels.is_empty() => {
@@ -192,6 +197,14 @@ fn report(
     let panics = args.cases.contains("panic");
     if !console.ended && !panics {
         fail("the guest did not finish");
+    }
+    if !kernel.has_types {
+        println!(
+            "{}: skipped: livedump deadlock: no kernel.debug beside it, and \
+             no CTF in it",
+            kernel.name
+        );
+        done.skipped += 1;
     }
     let mut tally = check::Tally::default();
     let mut listed = 0;

@@ -12,6 +12,9 @@
  *				until somebody writes 0
  * debug.ldhang.loop_ms=N	the caller stays in the kernel for N ms, and
  *				does not sleep
+ * debug.ldhang.busy=1		on each CPU a thread that takes and gives back
+ *				locks all the time, debug.ldhang.count times
+ *				so far; 0 ends them
  */
 #include <sys/param.h>
 #include <sys/systm.h>
@@ -21,9 +24,11 @@
 #include <sys/malloc.h>
 #include <sys/module.h>
 #include <sys/mutex.h>
+#include <sys/priority.h>
 #include <sys/proc.h>
 #include <sys/sched.h>
 #include <sys/smp.h>
+#include <sys/sx.h>
 #include <sys/sysctl.h>
 #include <sys/unistd.h>
 
@@ -37,6 +42,10 @@ static volatile int spinners, rewriters;
 /* What spinners is once there is one, and it spins. */
 #define	SPINS	2
 static u_long *rewritten, *idle;
+static struct sx busy_sx;
+static struct mtx busy_mtx;
+static volatile int busy;
+static volatile u_int busy_threads, busy_count;
 
 extern char ldhang_spin_from[], ldhang_spin_to[];
 
@@ -154,6 +163,52 @@ sysctl_loop(SYSCTL_HANDLER_ARGS)
 	return (0);
 }
 
+/* Whoever has something else to do is preferred to these. */
+static void
+busy_thread(void *arg)
+{
+	thread_lock(curthread);
+	sched_bind(curthread, (int)(intptr_t)arg);
+	sched_class(curthread, PRI_IDLE);
+	sched_prio(curthread, PRI_MIN_IDLE);
+	thread_unlock(curthread);
+	while (busy != 0) {
+		sx_xlock(&busy_sx);
+		mtx_lock(&busy_mtx);
+		for (int i = 0; i < 100; i++)
+			cpu_spinwait();
+		mtx_unlock(&busy_mtx);
+		sx_xunlock(&busy_sx);
+		atomic_add_int(&busy_count, 1);
+		kern_yield(PRI_UNCHANGED);
+	}
+	atomic_subtract_int(&busy_threads, 1);
+	kthread_exit();
+}
+
+static int
+sysctl_busy(SYSCTL_HANDLER_ARGS)
+{
+	int cpu, error, on = busy;
+
+	error = sysctl_handle_int(oidp, &on, 0, req);
+	if (error != 0 || req->newptr == NULL || (on != 0) == (busy != 0))
+		return (error);
+	busy = on;
+	CPU_FOREACH(cpu) {
+		if (on == 0)
+			break;
+		error = kthread_add(busy_thread, (void *)(intptr_t)cpu, NULL,
+		    NULL, 0, 0, "ldbusy%d", cpu);
+		if (error != 0)
+			return (error);
+		busy_threads++;
+	}
+	while (on == 0 && busy_threads != 0)
+		pause("ldhang", 1);
+	return (0);
+}
+
 static int
 sysctl_number(SYSCTL_HANDLER_ARGS)
 {
@@ -176,6 +231,9 @@ PROC(spin, sysctl_spin);
 PROC(rewrite, sysctl_rewrite);
 PROC(hang, sysctl_hang);
 PROC(loop_ms, sysctl_loop);
+PROC(busy, sysctl_busy);
+SYSCTL_UINT(_debug_ldhang, OID_AUTO, count, CTLFLAG_RD,
+    __DEVOLATILE(u_int *, &busy_count), 0, "");
 #define	NUMBER(name, n)							\
 	SYSCTL_PROC(_debug_ldhang, OID_AUTO, name,			\
 	    CTLTYPE_INT | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, n,		\
@@ -192,6 +250,8 @@ ldhang_modevent(module_t mod __unused, int what, void *arg __unused)
 	case MOD_LOAD:
 		rewritten = malloc(PAGE_SIZE, M_LDHANG, M_WAITOK | M_ZERO);
 		idle = malloc(PAGE_SIZE, M_LDHANG, M_WAITOK | M_ZERO);
+		sx_init(&busy_sx, "ldbusy sx");
+		mtx_init(&busy_mtx, "ldbusy mtx", NULL, MTX_DEF);
 		return (0);
 	case MOD_UNLOAD:
 		/* Its threads may be deadlocked. */

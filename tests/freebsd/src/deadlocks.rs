@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What `livedump deadlock` says of real kernels' dumps: of ldlock.ko's
+//! threads exactly what that module knows of them, and no circle where there
+//! is none.
+
+use crate::console::Console;
+use crate::look::Answer;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+/// The first word of a command line that is the tool's.
+const TOOL: &str = "livedump";
+
+/// The tool itself, in a process of its own: where the command line asks for
+/// that, it runs here.
+pub(crate) fn as_tool() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    if args.next()? != TOOL {
+        return None;
+    }
+    let args = std::iter::once(OsString::from(TOOL)).chain(args);
+    let cli = match livedump_cli::args::Cli::parse_from_args(args) {
+        Ok(cli) => cli,
+        Err(e) => e.exit(),
+    };
+    livedump_cli::sandbox::arm();
+    Some(match livedump_cli::cmd::run(cli) {
+        Ok(outcome) => outcome.into(),
+        Err(e) => {
+            e.report();
+            e.exit_code()
+        }
+    })
+}
+
+/// What it said, and its exit status.
+pub(crate) struct Said {
+    status: Option<i32>,
+    report: Value,
+}
+
+/// Runs `livedump deadlock` on a dump.
+pub(crate) fn ask(kernel: &Path, dump: &Path) -> Answer<Said> {
+    let text = |e: std::io::Error| format!("deadlock: {e}");
+    let program = std::env::current_exe().map_err(text)?;
+    let out = Command::new(program)
+        .args([TOOL, "deadlock", "--json", "-k"])
+        .args([kernel, dump])
+        .output()
+        .map_err(text)?;
+    let report = serde_json::from_slice(&out.stdout).map_err(|e| {
+        let complaint = String::from_utf8_lossy(&out.stderr);
+        format!("deadlock: {e}: {}", complaint.trim())
+    })?;
+    Ok(Said { status: out.status.code(), report })
+}
+
+/// One thread's wait, as the guest or the tool has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Wait {
+    tid: u64,
+    class: String,
+    lock: u64,
+    holder: u64,
+}
+
+/// What ldlock.ko knows.
+#[derive(Debug, Default)]
+struct Known {
+    pair: BTreeSet<Wait>,
+    behind: BTreeSet<Wait>,
+    mix: BTreeSet<Wait>,
+    /// From the thread that has what all wait for, to the last.
+    chain: Vec<Wait>,
+    /// That thread.
+    last: u64,
+}
+
+impl Known {
+    fn read(console: &Console) -> Answer<Self> {
+        let mut known = Self::default();
+        for n in 0..console.fact("waits").ok_or("no fact waits")? {
+            let name = format!("wait-{n}");
+            let line = console.facts.get(&name);
+            let line = line.ok_or_else(|| format!("no fact {name}"))?;
+            let words: Vec<_> = line.split(' ').collect();
+            let &[group, tid, class, lock, holder] = &words[..] else {
+                return Err(format!("{name}: {line}"));
+            };
+            let number = |word: &str| {
+                word.parse().map_err(|e| format!("{name}: {word}: {e}"))
+            };
+            let wait = Wait {
+                tid: number(tid)?,
+                class: class.into(),
+                lock: number(lock)?,
+                holder: number(holder)?,
+            };
+            match group {
+                "pair" => known.pair.insert(wait),
+                "behind" => known.behind.insert(wait),
+                "mix" => known.mix.insert(wait),
+                _ if class == "-" => {
+                    known.last = wait.tid;
+                    true
+                }
+                _ => {
+                    known.chain.push(wait);
+                    true
+                }
+            };
+        }
+        known.chain.reverse();
+        Ok(known)
+    }
+
+    fn threads(&self) -> BTreeSet<u64> {
+        let circles = self.pair.iter().chain(&self.behind).chain(&self.mix);
+        let all = circles.chain(&self.chain).map(|w| w.tid);
+        all.chain([self.last]).collect()
+    }
+}
+
+impl Said {
+    fn list(&self, key: &str) -> Answer<&Vec<Value>> {
+        self.report[key].as_array().ok_or_else(|| format!("no {key}"))
+    }
+
+    /// How many circles are certain, and how many are not.
+    fn circles(&self) -> Answer<(usize, usize)> {
+        let all = self.list("cycles")?;
+        let certain = all.iter().filter(|c| c["certain"] == true).count();
+        Ok((certain, all.len().saturating_sub(certain)))
+    }
+
+    /// Of a machine without a deadlock; how many circles are in doubt.
+    pub(crate) fn is_healthy(&self) -> Answer<usize> {
+        let (certain, doubtful) = self.circles()?;
+        if self.status != Some(0) || certain != 0 {
+            let (status, cycles) = (self.status, &self.report["cycles"]);
+            return Err(format!("deadlock: exit {status:?}, {cycles}"));
+        }
+        Ok(doubtful)
+    }
+
+    /// Of ldlock.ko's deadlocks: each thread and each lock, and no others.
+    pub(crate) fn is_tangled(&self, console: &Console) -> Answer<()> {
+        let known = Known::read(console)?;
+        if self.status != Some(1) || self.report["deadlocked"] != true {
+            return Err(format!("deadlock: exit {:?}", self.status));
+        }
+        let mut found = BTreeSet::new();
+        for circle in self.list("cycles")? {
+            if circle["certain"] != true {
+                return Err(format!("a circle in doubt: {circle}"));
+            }
+            let waits = waits(&circle["waits"])?;
+            in_turn(&waits, waits.first().map_or(0, |w| w.tid))?;
+            found.insert(waits.iter().cloned().collect::<BTreeSet<_>>());
+            let behind = match found.contains(&known.pair) {
+                true if waits.len() == known.pair.len() => known.behind.len(),
+                _ => 0,
+            };
+            if circle["behind"] != behind as u64 {
+                return Err(format!("not {behind} behind {circle}"));
+            }
+        }
+        let want = BTreeSet::from([known.pair.clone(), known.mix.clone()]);
+        if found != want || self.list("cycles")?.len() != want.len() {
+            return Err(format!("circles of {found:?}, not {known:?}"));
+        }
+        self.chain(&known)?;
+        self.all(&known)
+    }
+
+    /// The chain, and none of its threads or others of ours in another one.
+    fn chain(&self, known: &Known) -> Answer<()> {
+        let ours = known.threads();
+        let mut found = 0;
+        for chain in self.list("chains")? {
+            let is_ours = |w: &Wait| ours.contains(&w.tid);
+            if !waits_of(&chain["waits"])?.iter().any(is_ours) {
+                continue;
+            }
+            let waits = waits(&chain["waits"])?;
+            let last = chain["last"]["tid"].as_u64();
+            if waits != known.chain || last != Some(known.last) {
+                return Err(format!("{chain} is not {:?}", known.chain));
+            }
+            in_turn(&waits, known.last)?;
+            found += 1;
+        }
+        match found {
+            1 => Ok(()),
+            n => Err(format!("{n} chains")),
+        }
+    }
+
+    /// Every wait of our threads, each once.
+    fn all(&self, known: &Known) -> Answer<()> {
+        let ours = known.threads();
+        let mut found = waits_of(&self.report["waits"])?;
+        found.retain(|w| ours.contains(&w.tid));
+        found.sort();
+        let circles = known.pair.iter().chain(&known.behind);
+        let circles = circles.chain(&known.mix).chain(&known.chain);
+        let mut want: Vec<_> = circles.cloned().collect();
+        want.sort();
+        match found == want {
+            true => Ok(()),
+            false => Err(format!("waits {found:?}, not {want:?}")),
+        }
+    }
+}
+
+/// Waits that are beyond doubt, with stacks that lead to where threads begin.
+fn waits(list: &Value) -> Answer<Vec<Wait>> {
+    for wait in list.as_array().into_iter().flatten() {
+        let doubts = wait["doubts"].as_array();
+        if doubts.is_none_or(|d| !d.is_empty()) {
+            return Err(format!("in doubt: {wait}"));
+        }
+        let stack = wait["stack"].as_array().into_iter().flatten();
+        if !stack.into_iter().any(|c| c["function"] == "fork_exit") {
+            return Err(format!("its stack does not begin: {wait}"));
+        }
+    }
+    waits_of(list)
+}
+
+fn waits_of(list: &Value) -> Answer<Vec<Wait>> {
+    let list = list.as_array().ok_or("no list of waits")?;
+    let of = |wait: &Value| {
+        let lock = wait["lock"]["address"].as_str()?.strip_prefix("0x")?;
+        Some(Wait {
+            tid: wait["tid"].as_u64()?,
+            class: wait["lock"]["class"].as_str()?.into(),
+            lock: u64::from_str_radix(lock, 16).ok()?,
+            // Of a lock that is shared nobody is named.
+            holder: wait["holder"]["tid"].as_u64().unwrap_or(0),
+        })
+    };
+    let of = |wait| of(wait).ok_or_else(|| format!("garbled: {wait}"));
+    list.iter().map(of).collect()
+}
+
+/// Each waits for the next one, and the last for `end`.
+fn in_turn(waits: &[Wait], end: u64) -> Answer<()> {
+    let next = waits.iter().skip(1).map(|w| w.tid).chain([end]);
+    match waits.iter().zip(next).all(|(w, next)| w.holder == next) {
+        true => Ok(()),
+        false => Err(format!("not in turn: {waits:?}")),
+    }
+}
