@@ -2,7 +2,7 @@
 //! Looking at one page of a compressed dump, and checking all of it.
 
 use crate::Result;
-use crate::jobs::{Group, Place, What, ours, tool};
+use crate::jobs::{Group, Place, Seal, What, ours, tool};
 use crate::size::megabytes;
 use crate::table::{Run, median};
 use crate::timed::{Job, remove};
@@ -10,7 +10,8 @@ use livedump_kmod::kpi::hosted::raw::RAM_START;
 use std::ffi::OsString;
 
 pub fn run(place: &Place<'_>, runs: u32) -> Result<()> {
-    let What::Program(capture) = ours(place, Group::Zstd)?.what else {
+    let What::Program(capture) = ours(place, Group::Zstd, Seal::None)?.what
+    else {
         return Ok(());
     };
     capture.run()?;
