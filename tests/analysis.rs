@@ -2,6 +2,7 @@
 //! `ps`, `bt` and `deadlock` on machines whose threads and locks are known,
 //! on what is left of them when they are damaged, and on real dumps.
 
+mod changed;
 mod dwarf;
 mod graphs;
 mod hostile;

@@ -7,6 +7,7 @@
 //!   #0 0xffffffff80200a0c dump_savectx+0x7c
 //! ```
 
+use super::reads::Reads;
 use super::subject::{KernelArgs, Subject};
 use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
@@ -57,6 +58,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         };
         return Err(NoThread { tid: args.tid, more }.into());
     };
+    // Of what was read so far only this thread counts.
+    let reads = Reads::of(&subject.core, subject.changes.as_ref());
+    if let Some(pcb) = target.types.field("thread", "td_pcb") {
+        let _ = target.get(thread.address, pcb);
+    }
     let stack = Stacks::new(&target).of(thread);
     let who = Who::new(&threads, thread);
     let state = match thread.cpu {
@@ -65,7 +71,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let files =
         (args.file.display().to_string(), target.kernel.path().to_string());
-    let report = Bt::new(files, (who, state), &stack);
+    let changed = reads.warn();
+    let report = Bt::new(files, (who, state), &stack, changed);
     let outcome = match &report.broken {
         Some(why) if args.json => {
             note(format_args!("the stack breaks off: {why}"));

@@ -10,25 +10,23 @@
 
 mod live;
 mod output;
+mod say;
 
+use super::reads::Reads;
 use super::subject::{KernelArgs, Subject};
 use crate::analysis::Target;
 use crate::analysis::stack::Stacks;
 use crate::analysis::tangles::Tangles;
-use crate::analysis::threads::{State, Thread, Threads};
-use crate::analysis::waits::{Edge, To, Waits};
+use crate::analysis::threads::Threads;
+use crate::analysis::waits::Waits;
 use crate::device::MachineSpec;
 use crate::error::{Error, Outcome};
-use crate::report::thread::{Call, LockName, Who, calls, shown};
-use crate::report::{
-    Chain, Cycle, Deadlock, Holder, Last, Report, Wait, dot, note, svg,
-};
+use crate::report::{Chain, Cycle, Deadlock, Report, dot, note, svg};
 use output::Output;
 pub use output::OutputError;
+use say::Say;
+pub(super) use say::holder;
 use std::path::PathBuf;
-
-/// Waits that are shown of one circle or chain.
-const MAX_SHOWN: usize = 128;
 
 /// What `deadlock` is told.
 #[derive(Debug, clap::Args)]
@@ -88,7 +86,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         }
     };
     let target = subject.target()?;
-    let report = analyse(&target, file.display().to_string())?;
+    let reads = Reads::of(&subject.core, subject.changes.as_ref());
+    let mut report = analyse(&target, file.display().to_string())?;
+    report.changed = reads.warn();
     for problem in &report.problems {
         note(problem);
     }
@@ -141,104 +141,6 @@ fn analyse(target: &Target<'_>, file: String) -> Result<Deadlock, Error> {
         waits: waits.all().filter_map(|e| say.wait(e, false)).collect(),
         types: target.types.sources().to_vec(),
         problems: problems.chain(queues).collect(),
+        changed: None,
     })
-}
-
-/// Turns what was found into words.
-struct Say<'s, 't, 'a> {
-    threads: &'s Threads,
-    waits: &'s Waits,
-    stacks: &'s Stacks<'t, 'a>,
-}
-
-impl Say<'_, '_, '_> {
-    fn waits(&self, threads: &[usize]) -> Vec<Wait> {
-        let edges = threads.iter().filter_map(|&n| self.waits.of(n));
-        edges.filter_map(|e| self.wait(e, true)).take(MAX_SHOWN).collect()
-    }
-
-    fn stack(&self, thread: &Thread) -> Vec<Call> {
-        calls(&self.stacks.of(thread))
-    }
-
-    fn wait(&self, e: &Edge, with_stack: bool) -> Option<Wait> {
-        let thread = self.threads.list.get(e.waiter)?;
-        Some(Wait {
-            who: Who::new(self.threads, thread),
-            lock: LockName::new(&e.lock),
-            shared: e.shared,
-            holder: holder(self.threads, e),
-            seconds: e.seconds,
-            doubts: e.doubts.clone(),
-            stack: match with_stack {
-                true => self.stack(thread),
-                false => Vec::new(),
-            },
-        })
-    }
-
-    /// What a thread does that waits for no lock.
-    fn last(&self, n: usize) -> Option<Last> {
-        if self.waits.of(n).is_some() {
-            return None;
-        }
-        let thread = self.threads.list.get(n)?;
-        let state = match (thread.state, thread.cpu, shown(&thread.wmesg)) {
-            (State::Running, Some(cpu), _) => format!("runs on CPU {cpu}"),
-            (State::RunQueue | State::CanRun, ..) => {
-                "waits for a CPU".to_string()
-            }
-            (State::Inhibited(_), _, Some(wmesg)) => {
-                format!("sleeps on \"{wmesg}\"")
-            }
-            (state, ..) => format!("is in state {}", state.word()),
-        };
-        let who = Who::new(self.threads, thread);
-        Some(Last { who, state, stack: self.stack(thread) })
-    }
-}
-
-/// Who has what a thread waits for.
-pub(super) fn holder(threads: &Threads, edge: &Edge) -> Holder {
-    let tid = |&n: &usize| threads.list.get(n).map(|t| t.tid);
-    let new = |kind, text: String| Holder {
-        kind,
-        tid: None,
-        count: None,
-        candidates: Vec::new(),
-        text,
-    };
-    match &edge.to {
-        To::Thread(n) => {
-            let thread = threads.list.get(*n);
-            let who = thread.map(|t| Who::new(threads, t).to_string());
-            let text = match *n == edge.waiter {
-                true => "itself".to_string(),
-                false => who.unwrap_or_default(),
-            };
-            Holder { tid: tid(n), ..new("thread", text) }
-        }
-        To::Shared(count, candidates) => {
-            let candidates: Vec<_> =
-                candidates.iter().filter_map(tid).collect();
-            let mut text = match count {
-                Some(1) => "1 reader".to_string(),
-                Some(n) => format!("{n} readers"),
-                None => "readers".to_string(),
-            };
-            text.push_str(", who are not written down");
-            let known: Vec<_> =
-                candidates.iter().map(|t| t.to_string()).collect();
-            if !known.is_empty() {
-                let known = known.join(", ");
-                text.push_str(&format!("; perhaps threads {known}"));
-            }
-            Holder { count: *count, candidates, ..new("shared", text) }
-        }
-        To::Kernel => new("kernel", "the kernel itself".into()),
-        To::Nobody => new("nobody", "nobody".into()),
-        To::Stray(at) => {
-            new("stray", format!("something at {at} that is no thread"))
-        }
-    }
 }

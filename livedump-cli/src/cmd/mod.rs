@@ -14,6 +14,7 @@ pub mod list;
 pub mod prune;
 pub mod ps;
 pub mod read;
+mod reads;
 pub mod save;
 mod sealing;
 pub mod subject;

@@ -8,6 +8,7 @@
 //! ```
 
 use super::deadlock::holder;
+use super::reads::Reads;
 use super::subject::{KernelArgs, Subject};
 use crate::analysis::threads::{State, Thread, Threads};
 use crate::analysis::waits::Waits;
@@ -41,6 +42,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let subject = Subject::open(&args.file, &args.kernel)?;
     let target = subject.target()?;
+    let reads = Reads::of(&subject.core, subject.changes.as_ref());
     let threads = Threads::walk(&target)?;
     let (waits, missing) = match Waits::new(&target, &threads) {
         Ok(waits) => (Some(waits), Vec::new()),
@@ -69,6 +71,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         processes: processes(&threads, waits.as_ref()),
         missing,
         problems: threads.problems.clone(),
+        changed: reads.warn(),
         each_thread: args.threads,
     };
     report.print(args.json)?;

@@ -8,9 +8,9 @@
 //! ```
 
 use super::Inputs;
+use super::reads::{self, Reads};
 use crate::error::{Error, Outcome, chain};
 use crate::report::{self, Hex, Hexdump, Missing, Report};
-use crate::vmcore::changes::Unread;
 use crate::vmcore::elf::Kernel;
 use crate::vmcore::{ReadError, Vmcore};
 use memdev::addr::{Paddr, Vaddr};
@@ -97,11 +97,10 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let Inputs { core, kernel, changes } =
         Inputs::open(&args.file, args.kernel.as_deref())?;
     let place = find(args, &core, kernel.as_ref())?;
-    if let Some(changes) = changes {
-        warn(args, &core, &place, changes);
-    }
+    let changes = reads::list(changes);
+    let reads = Reads::of(&core, changes.as_ref());
     if args.json {
-        return json(args, &core, place);
+        return json(args, &core, place, &reads);
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut dump = (!args.raw).then(|| Hexdump::new(place.at));
@@ -113,6 +112,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         dump.finish(&mut out)?;
     }
     out.flush()?;
+    reads.warn();
     Ok(match ended {
         Some(e) => {
             report::note(chain(&e));
@@ -122,23 +122,12 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     })
 }
 
-/// Says so when what is read changed while the dump was written.
-fn warn(args: &Args, core: &Vmcore, place: &Place, changes: Unread) {
-    let changes = match changes.read() {
-        Ok(changes) => changes,
-        Err(e) => return report::note(chain(&e)),
-    };
-    let range = (args.phys, place.at, place.length);
-    let (pages, changed) = core.changed_pages(&changes, range);
-    if changed > 0 {
-        report::note(format_args!(
-            "{changed} of the {pages} pages read changed while the dump was \
-             written"
-        ));
-    }
-}
-
-fn json(args: &Args, core: &Vmcore, place: Place) -> Result<Outcome, Error> {
+fn json(
+    args: &Args,
+    core: &Vmcore,
+    place: Place,
+    reads: &Reads<'_>,
+) -> Result<Outcome, Error> {
     if place.length > MAX_JSON {
         return Err(PlaceError::TooMuch.into());
     }
@@ -160,6 +149,7 @@ fn json(args: &Args, core: &Vmcore, place: Place) -> Result<Outcome, Error> {
         data,
         missing: ended
             .map(|e| Missing { address: Hex(e.at), reason: chain(&e.why) }),
+        changed: reads.warn(),
     };
     report.print(true)?;
     Ok(outcome)

@@ -7,6 +7,7 @@ use crate::analysis::Target;
 use crate::error::Error;
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::Vmcore;
+use crate::vmcore::changes::{Changes, Unread};
 use crate::vmcore::elf::Kernel;
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -42,6 +43,8 @@ pub struct Subject {
     pub kernel: Kernel,
     /// What tells more about that.
     pub debug: Option<Kernel>,
+    /// What changed while it was dumped, if a list of that lies beside it.
+    pub changes: Option<Changes>,
 }
 
 impl Subject {
@@ -75,8 +78,10 @@ impl Subject {
             Some(debug) => Some((Kernel::open_file(debug)?, debug.clone())),
             None => beside(&path),
         };
+        let changes = Unread::beside(file).ok().flatten();
         let all = [&dump, &kernel].into_iter();
         let all = all.chain(debug.as_ref().map(|(file, _)| file));
+        let all = all.chain(changes.as_ref().map(|list| &list.file));
         let files: Vec<_> =
             all.map(|file| (file.as_fd(), Purpose::Read)).collect();
         last();
@@ -91,7 +96,7 @@ impl Subject {
             Some((file, path)) => Some(Kernel::from_file(file, &path)?),
             None => None,
         };
-        Ok(Self { core, kernel, debug })
+        Ok(Self { core, kernel, debug, changes: super::reads::list(changes) })
     }
 
     /// Brings them together.

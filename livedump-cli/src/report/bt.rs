@@ -2,7 +2,7 @@
 //! What `livedump bt` says: a thread's registers and calls.
 
 use super::thread::{Call, Who, calls, source};
-use super::{Hex, Report};
+use super::{Hex, ReadChanged, Report};
 use crate::analysis::stack::Stack;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -34,6 +34,8 @@ pub struct Bt {
     pub frames: Vec<Call>,
     /// Why there are no more, where that is not the end.
     pub broken: Option<String>,
+    /// What of it changed, if that was looked at.
+    pub changed: Option<ReadChanged>,
 }
 
 impl Bt {
@@ -43,6 +45,7 @@ impl Bt {
         (file, kernel): (String, String),
         (who, state): (Who, &'static str),
         stack: &Stack,
+        changed: Option<ReadChanged>,
     ) -> Self {
         let (registers, cpu) = source(stack.source);
         let r = stack.registers.as_ref();
@@ -58,6 +61,7 @@ impl Bt {
             sp: r.map(|r| Hex(r.sp.0)),
             frames: calls(stack),
             broken: stack.broken.clone(),
+            changed,
         }
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What `livedump deadlock` says: who waits for what, held by whom.
 
-use super::Report;
 use super::bt::frames;
 use super::thread::{Call, LockName, Who};
+use super::{ReadChanged, Report};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -30,6 +30,8 @@ pub struct Deadlock {
     pub types: Vec<&'static str>,
     /// What was not right with the lists.
     pub problems: Vec<String>,
+    /// What of it changed, if that was looked at.
+    pub changed: Option<ReadChanged>,
 }
 
 /// Threads that wait for each other.

@@ -24,7 +24,7 @@ pub use info::{Changed, DumpHeader, Info, Memory, Section};
 pub use json::Hex;
 pub use picture::{dot, svg};
 pub use ps::{Process, Ps, ThreadRow};
-pub use read::{Missing, Read};
+pub use read::{Missing, Read, ReadChanged};
 pub use table::Table;
 pub use text::{Hexdump, escape, human};
 pub use time::{prepare_time_zone, time_zone};

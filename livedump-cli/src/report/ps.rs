@@ -2,7 +2,7 @@
 //! What `livedump ps` says: processes, or each of their threads.
 
 use super::thread::LockName;
-use super::{Hex, Report};
+use super::{Hex, ReadChanged, Report};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -19,6 +19,8 @@ pub struct Ps {
     pub missing: Vec<String>,
     /// What was not right with the lists.
     pub problems: Vec<String>,
+    /// What of it changed, if that was looked at.
+    pub changed: Option<ReadChanged>,
     /// A line for each thread.
     #[serde(skip)]
     pub each_thread: bool,

@@ -23,6 +23,18 @@ pub struct Read {
     pub data: Vec<u8>,
     /// What is not there.
     pub missing: Option<Missing>,
+    /// What of it changed, if that was looked at.
+    pub changed: Option<ReadChanged>,
+}
+
+/// Of pages that a command went by, those that changed while the dump was
+/// written.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ReadChanged {
+    /// Pages that were read.
+    pub looked: u64,
+    /// Those of them that changed.
+    pub pages: u64,
 }
 
 /// Why data end early.

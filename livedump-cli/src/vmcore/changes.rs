@@ -3,8 +3,7 @@
 //! of them. It lies beside the dump; there need not be one. Like the dump it
 //! may be anybody's.
 
-use super::Vmcore;
-use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
+use memdev::addr::Paddr;
 use memdev::changes::{
     BadChanges, HEADER_BYTES, Header, Kind, RECORD_BYTES, Record,
 };
@@ -16,9 +15,6 @@ use std::path::{Path, PathBuf};
 const MOST_RECORDS: u64 = 1 << 22;
 const MOST_BYTES: u64 =
     HEADER_BYTES as u64 + MOST_RECORDS * RECORD_BYTES as u64;
-
-/// Pages that one question is about at most.
-const MOST_PAGES: u64 = 1 << 16;
 
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
@@ -132,35 +128,6 @@ impl Changes {
     #[must_use]
     pub fn summary(&self) -> String {
         summary(&self.header)
-    }
-}
-
-impl Vmcore {
-    /// Of the `length` bytes from `start` on: pages, and how many of them
-    /// changed. What the dump does not have is neither.
-    #[must_use]
-    pub fn changed_pages(
-        &self,
-        changes: &Changes,
-        (phys, start, length): (bool, u64, u64),
-    ) -> (u64, u64) {
-        const PAGE: u64 = PAGE_SIZE as u64;
-        let first = start / PAGE;
-        let behind = start.saturating_add(length).div_ceil(PAGE);
-        let behind = behind.min(first.saturating_add(MOST_PAGES));
-        let (mut pages, mut changed) = (0u64, 0u64);
-        for at in (first..behind).map(|n| n.saturating_mul(PAGE)) {
-            let pa = match phys {
-                true => Some(Paddr(at)),
-                false => self.translate(Vaddr(at)).ok(),
-            };
-            if let Some(pa) = pa {
-                let is = u64::from(changes.changed(pa).is_some());
-                pages = pages.saturating_add(1);
-                changed = changed.saturating_add(is);
-            }
-        }
-        (pages, changed)
     }
 }
 

@@ -199,7 +199,8 @@ impl Vmcore {
             let in_page = (at % PAGE) as usize;
             let n = rest.len().min(PAGE_SIZE.saturating_sub(in_page));
             let part = rest.get_mut(..n).unwrap_or_default();
-            match physical(at).and_then(|pa| self.read_some(pa, part)) {
+            let pa = physical(at).inspect(|&pa| self.reads.add(pa));
+            match pa.and_then(|pa| self.read_some(pa, part)) {
                 Ok((_, None)) => done = done.saturating_add(n),
                 Ok((got, Some(why))) => {
                     let at = at.saturating_add(got as u64);

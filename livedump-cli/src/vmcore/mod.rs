@@ -9,6 +9,7 @@
 //!  msgbuf     the message buffer
 //!  elf        a kernel's symbols
 //!  procs      the process list, through them
+//!  reads      which pages are read, for those who ask what of it changed
 //!  verify     what of all this can be proved
 //! ```
 //!
@@ -36,6 +37,7 @@ pub mod source;
 
 mod memory;
 mod probe;
+mod reads;
 mod trailer;
 mod translate;
 mod verify;
@@ -87,6 +89,7 @@ pub struct Vmcore {
     pages: Result<Pages, PagesError>,
     notes: Vec<String>,
     translations: Translations,
+    reads: reads::Reads,
 }
 
 impl Vmcore {

@@ -166,6 +166,7 @@ impl Opening {
             pages,
             notes: self.notes,
             translations: super::Translations::default(),
+            reads: super::reads::Reads::default(),
         })
     }
 

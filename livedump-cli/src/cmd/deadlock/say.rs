@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Threads, waits and holders of the graph, as they are reported.
+
+use crate::analysis::stack::Stacks;
+use crate::analysis::threads::{State, Thread, Threads};
+use crate::analysis::waits::{Edge, To, Waits};
+use crate::report::thread::{Call, LockName, Who, calls, shown};
+use crate::report::{Holder, Last, Wait};
+
+/// Waits that are shown of one circle or chain.
+const MAX_SHOWN: usize = 128;
+
+/// Turns what was found into words.
+pub(super) struct Say<'s, 't, 'a> {
+    pub(super) threads: &'s Threads,
+    pub(super) waits: &'s Waits,
+    pub(super) stacks: &'s Stacks<'t, 'a>,
+}
+
+impl Say<'_, '_, '_> {
+    pub(super) fn waits(&self, threads: &[usize]) -> Vec<Wait> {
+        let edges = threads.iter().filter_map(|&n| self.waits.of(n));
+        edges.filter_map(|e| self.wait(e, true)).take(MAX_SHOWN).collect()
+    }
+
+    fn stack(&self, thread: &Thread) -> Vec<Call> {
+        calls(&self.stacks.of(thread))
+    }
+
+    pub(super) fn wait(&self, e: &Edge, with_stack: bool) -> Option<Wait> {
+        let thread = self.threads.list.get(e.waiter)?;
+        Some(Wait {
+            who: Who::new(self.threads, thread),
+            lock: LockName::new(&e.lock),
+            shared: e.shared,
+            holder: holder(self.threads, e),
+            seconds: e.seconds,
+            doubts: e.doubts.clone(),
+            stack: match with_stack {
+                true => self.stack(thread),
+                false => Vec::new(),
+            },
+        })
+    }
+
+    /// What a thread does that waits for no lock.
+    pub(super) fn last(&self, n: usize) -> Option<Last> {
+        if self.waits.of(n).is_some() {
+            return None;
+        }
+        let thread = self.threads.list.get(n)?;
+        let state = match (thread.state, thread.cpu, shown(&thread.wmesg)) {
+            (State::Running, Some(cpu), _) => format!("runs on CPU {cpu}"),
+            (State::RunQueue | State::CanRun, ..) => {
+                "waits for a CPU".to_string()
+            }
+            (State::Inhibited(_), _, Some(wmesg)) => {
+                format!("sleeps on \"{wmesg}\"")
+            }
+            (state, ..) => format!("is in state {}", state.word()),
+        };
+        let who = Who::new(self.threads, thread);
+        Some(Last { who, state, stack: self.stack(thread) })
+    }
+}
+
+/// Who has what a thread waits for.
+pub(in crate::cmd) fn holder(threads: &Threads, edge: &Edge) -> Holder {
+    let tid = |&n: &usize| threads.list.get(n).map(|t| t.tid);
+    let new = |kind, text: String| Holder {
+        kind,
+        tid: None,
+        count: None,
+        candidates: Vec::new(),
+        text,
+    };
+    match &edge.to {
+        To::Thread(n) => {
+            let thread = threads.list.get(*n);
+            let who = thread.map(|t| Who::new(threads, t).to_string());
+            let text = match *n == edge.waiter {
+                true => "itself".to_string(),
+                false => who.unwrap_or_default(),
+            };
+            Holder { tid: tid(n), ..new("thread", text) }
+        }
+        To::Shared(count, candidates) => {
+            let candidates: Vec<_> =
+                candidates.iter().filter_map(tid).collect();
+            let mut text = match count {
+                Some(1) => "1 reader".to_string(),
+                Some(n) => format!("{n} readers"),
+                None => "readers".to_string(),
+            };
+            text.push_str(", who are not written down");
+            let known: Vec<_> =
+                candidates.iter().map(|t| t.to_string()).collect();
+            if !known.is_empty() {
+                let known = known.join(", ");
+                text.push_str(&format!("; perhaps threads {known}"));
+            }
+            Holder { count: *count, candidates, ..new("shared", text) }
+        }
+        To::Kernel => new("kernel", "the kernel itself".into()),
+        To::Nobody => new("nobody", "nobody".into()),
+        To::Stray(at) => {
+            new("stray", format!("something at {at} that is no thread"))
+        }
+    }
+}

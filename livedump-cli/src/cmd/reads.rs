@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Says when what a command goes by changed while the dump was written.
+
+use crate::error::chain;
+use crate::report::{ReadChanged, note};
+use crate::vmcore::Vmcore;
+use crate::vmcore::changes::{Changes, Unread};
+
+/// What a command reads from here on.
+#[derive(Debug)]
+pub(super) struct Reads<'a> {
+    core: &'a Vmcore,
+    changes: Option<&'a Changes>,
+}
+
+/// Looks into a list. One that cannot be read is none: the dump is what
+/// counts.
+pub(super) fn list(changes: Option<Unread>) -> Option<Changes> {
+    changes?.read().map_err(|e| note(chain(&e))).ok()
+}
+
+impl<'a> Reads<'a> {
+    pub(super) fn of(core: &'a Vmcore, changes: Option<&'a Changes>) -> Self {
+        if changes.is_some() {
+            core.remember_reads();
+        }
+        Self { core, changes }
+    }
+
+    /// Says so on standard error, and for programs.
+    pub(super) fn warn(&self) -> Option<ReadChanged> {
+        let (looked, pages) = self.core.changed_reads(self.changes?);
+        if pages > 0 {
+            note(format_args!(
+                "{pages} of the {looked} pages read changed while the dump \
+                 was written"
+            ));
+        }
+        Some(ReadChanged { looked, pages })
+    }
+}
