@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where to read, and how much: addresses, symbols and lengths as they are
+//! written on a command line.
+
+use super::{Args, MAX_JSON};
+use crate::error::Error;
+use crate::vmcore::Vmcore;
+use crate::vmcore::elf::Kernel;
+
+const DEFAULT_LENGTH: u64 = 16;
+
+/// Why there is nothing to read.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// A name without a kernel to look it up in.
+    #[error("{0:?} is no address; for a symbol give its kernel with -k")]
+    NoKernel(String),
+    /// A name that the kernel does not have.
+    #[error("kernel {kernel} has no symbol {name:?}")]
+    NoSymbol {
+        /// The file.
+        kernel: String,
+        /// The name.
+        name: String,
+    },
+    /// A kernel of another machine.
+    #[error("kernel {kernel} is of {found}, the dump of {expected}")]
+    Machine {
+        /// The file.
+        kernel: String,
+        /// Its machine.
+        found: &'static str,
+        /// The dump's.
+        expected: &'static str,
+    },
+    /// Something behind a + that is no number.
+    #[error("{0:?} is no offset")]
+    Offset(String),
+    /// More than fits in memory.
+    #[error("--json takes {MAX_JSON} bytes at most; use --raw for more")]
+    TooMuch,
+}
+
+/// Where to read, and how much.
+pub(super) struct Place {
+    pub(super) symbol: Option<String>,
+    pub(super) at: u64,
+    pub(super) length: u64,
+}
+
+/// Finds it.
+pub(super) fn find(
+    args: &Args,
+    core: &Vmcore,
+    kernel: Option<&Kernel>,
+) -> Result<Place, Error> {
+    let (base, offset) = match args.place.split_once('+') {
+        Some((base, offset)) => match number(offset) {
+            Some(n) => (base, n),
+            None => return Err(PlaceError::Offset(offset.into()).into()),
+        },
+        None => (args.place.as_str(), 0),
+    };
+    if let Some(at) = address(base) {
+        return Ok(Place {
+            symbol: None,
+            at: at.wrapping_add(offset),
+            length: args.length.unwrap_or(DEFAULT_LENGTH),
+        });
+    }
+    let Some(kernel) = kernel else {
+        return Err(PlaceError::NoKernel(base.into()).into());
+    };
+    let (found, expected) = (kernel.machine(), core.header().machine);
+    if found != expected {
+        return Err(PlaceError::Machine {
+            kernel: kernel.path().into(),
+            found: found.name(),
+            expected: expected.name(),
+        }
+        .into());
+    }
+    let Some(symbol) = kernel.find(base) else {
+        return Err(PlaceError::NoSymbol {
+            kernel: kernel.path().into(),
+            name: base.into(),
+        }
+        .into());
+    };
+    let rest = symbol.size.checked_sub(offset).filter(|&n| n > 0);
+    Ok(Place {
+        symbol: Some(base.into()),
+        at: symbol.address.0.wrapping_add(offset),
+        length: args.length.or(rest).unwrap_or(DEFAULT_LENGTH),
+    })
+}
+
+/// 0x..., sixteen bare digits of a kernel address, or decimal.
+fn address(text: &str) -> Option<u64> {
+    let bare = text.len() == 16 && text.starts_with(['f', 'F']);
+    if bare && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return u64::from_str_radix(text, 16).ok();
+    }
+    number(text)
+}
+
+fn number(text: &str) -> Option<u64> {
+    let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let (digits, radix) = match hex {
+        Some(hex) => (hex, 16),
+        None => (text, 10),
+    };
+    // from_str_radix would take a sign.
+    if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    u64::from_str_radix(digits, radix).ok()
+}
+
+/// A length with its unit.
+pub(super) fn length(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (text.get(..text.len() - 1), 1 << 10),
+        Some(b'M' | b'm') => (text.get(..text.len() - 1), 1 << 20),
+        Some(b'G' | b'g') => (text.get(..text.len() - 1), 1 << 30),
+        _ => (Some(text), 1u64),
+    };
+    digits
+        .and_then(number)
+        .and_then(|n| n.checked_mul(unit))
+        .ok_or_else(|| "not a number of bytes".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_hexadecimal_or_decimal() {
+        assert_eq!(address("0x10"), Some(16));
+        assert_eq!(address("10"), Some(10));
+        assert_eq!(address("ffffffff81cd4c0c"), Some(0xffff_ffff_81cd_4c0c));
+        assert_eq!(address("hz"), None);
+        assert_eq!(address("-1"), None);
+        assert_eq!(address("+1"), None);
+        assert_eq!(address("0x"), None);
+        assert_eq!(address(""), None);
+    }
+
+    #[test]
+    fn lengths_have_units() {
+        assert_eq!(length("4"), Ok(4));
+        assert_eq!(length("0x10"), Ok(16));
+        assert_eq!(length("2K"), Ok(2048));
+        assert!(length("K").is_err());
+        assert!(length("99999999999G").is_err());
+        assert!(length("").is_err());
+    }
+}
