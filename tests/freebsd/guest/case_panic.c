@@ -2,7 +2,7 @@
 /* A panic in the middle of a live dump must still write its own dump. */
 #include "dump.h"
 
-/* <sys/disk.h>: struct diocskerneldump_arg, 152 bytes (12.1 and later). */
+/* <sys/disk.h>: struct diocskerneldump_arg, 152 bytes from 13.0. */
 struct diocskerneldump_arg {
 	u8 index, compression, encryption, key[64];
 	u32 encryptedkeysize __attribute__((aligned(4)));
@@ -12,6 +12,14 @@ struct diocskerneldump_arg {
 } __attribute__((aligned(8)));
 #define	DIOCSKERNELDUMP	_IOW('d', 145, struct diocskerneldump_arg)
 #define	KDA_APPEND	252
+
+/* In 12 it has no index, and ends after the key: 80 bytes. */
+struct diocskerneldump_arg12 {
+	u8 enable, compression, encryption, key[64];
+	u32 encryptedkeysize __attribute__((aligned(4)));
+	u64 encryptedkey;
+} __attribute__((aligned(8)));
+#define	DIOCSKERNELDUMP12 _IOW('d', 144, struct diocskerneldump_arg12)
 
 static int
 dumping(void *arg)
@@ -26,14 +34,19 @@ void
 case_panic(void)
 {
 	struct diocskerneldump_arg kda;
+	struct diocskerneldump_arg12 kda12;
 	struct mem_minidump_status st;
 	i64 disk, r;
 
 	zero(&kda, sizeof(kda));
-	kda.index = sysctl_int("kern.osreldate", 0) >= 1300000 ?
-	    KDA_APPEND : 1;
+	zero(&kda12, sizeof(kda12));
+	kda.index = KDA_APPEND;
+	kda12.enable = 1;
 	disk = sys(SYS_open, "/dev/vtbd2", (i64)O_RDONLY, 0L);
-	r = sys(SYS_ioctl, disk, (i64)DIOCSKERNELDUMP, &kda);
+	if (sysctl_int("kern.osreldate", 0) >= 1300000)
+		r = sys(SYS_ioctl, disk, (i64)DIOCSKERNELDUMP, &kda);
+	else
+		r = sys(SYS_ioctl, disk, (i64)DIOCSKERNELDUMP12, &kda12);
 	if (!expect("panic: a dump device", r, 0))
 		return;
 	sysctl_set("debug.ldtest.delay_us", 2000);

@@ -9,13 +9,13 @@ use crate::deadlocks;
 use crate::info;
 use crate::kernel::Kernel;
 use crate::look::{Answer, Look};
-use crate::qemu::{DUMPDEV, OUTPUT};
+use crate::qemu::OUTPUT;
 use crate::symbols::Symbols;
 use livedump_cli::vmcore::Vmcore;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The dump that others are compared with.
 const REFERENCE: &str = "idle-plain-0";
@@ -161,49 +161,4 @@ pub(crate) fn infos(console: &Console) -> Vec<(String, Answer<()>)> {
         }
     }
     answers
-}
-
-/// The dump of a panic in the middle of a live dump: found at the end of the
-/// dump device as savecore(8) finds it, and readable.
-pub(crate) fn panic_dump(kernel: &Kernel, dir: &Path) -> Answer<()> {
-    let disk = dir.join(DUMPDEV);
-    let path = dir.join("panic-dump");
-    extract_trailing(&disk, &path)?;
-    let symbols = Symbols::read(&kernel.path).map_err(|e| e.to_string())?;
-    let core = Vmcore::open(&path).map_err(|e| format!("open: {e}"))?;
-    let console = Console::default();
-    let mut problems = Vec::new();
-    let look = Look {
-        core,
-        symbols,
-        console: &console,
-        info: None,
-        problems: &mut problems,
-    };
-    for answer in [look.hz(), look.msgbuf(), look.allproc()] {
-        answer?;
-    }
-    Ok(())
-}
-
-fn extract_trailing(disk: &Path, to: &Path) -> Answer<()> {
-    let text = |e: std::io::Error| e.to_string();
-    let mut file = File::open(disk).map_err(text)?;
-    let end = file.seek(SeekFrom::End(-512)).map_err(text)?;
-    let mut block = [0; 512];
-    file.read_exact(&mut block).map_err(text)?;
-    let header = memdev::kerneldump::KernelDumpHeader::decode(&block)
-        .map_err(|e| e.to_string())?;
-    if header.panicstring.is_empty() {
-        return Err("the dump on the device is not of a panic".into());
-    }
-    let offset = end
-        .checked_sub(header.dumpextent)
-        .ok_or("dumpextent is larger than the device")?;
-    let at = DumpAt {
-        name: PathBuf::from(to).display().to_string(),
-        offset,
-        length: header.dumplength,
-    };
-    extract(disk, &at, to)
 }

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The dump that a panic in the middle of a live dump leaves at the end of
+//! the dump device. `livedump save` brings it out, and so does [`extract`],
+//! which knows the bytes by itself and has nothing of the tool's code.
+
+use crate::console::Console;
+use crate::kernel::Kernel;
+use crate::look::{Answer, Look};
+use crate::qemu::DUMPDEV;
+use crate::symbols::Symbols;
+use livedump_cli::cmd::save;
+use livedump_cli::error::{Outcome, chain};
+use livedump_cli::vmcore::Vmcore;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// What ldtest.ko panics with.
+pub(crate) const WHY: &str = "ldtest: asked to";
+
+/// Saved as an operator does it, equal to what is on the device, readable.
+pub(crate) fn dump(kernel: &Kernel, dir: &Path) -> Answer<()> {
+    let disk = dir.join(DUMPDEV);
+    let (want, crash) = (dir.join("panic-dump"), dir.join("panic-crash"));
+    let text = |e: io::Error| e.to_string();
+    extract(&disk, &want)?;
+    let _ = std::fs::remove_dir_all(&crash);
+    std::fs::create_dir(&crash).map_err(text)?;
+    let ask = |check, keep| {
+        let args = save::Args {
+            check,
+            force: false,
+            keep,
+            maxdumps: None,
+            no_seal: false,
+            quiet: true,
+            json: false,
+            device: disk.clone(),
+            directory: crash.clone(),
+        };
+        save::run(&args).map_err(|e| format!("save: {}", chain(&e)))
+    };
+    for (what, check, keep, outcome) in [
+        ("--check", true, false, Outcome::Sound),
+        ("--keep", false, true, Outcome::Sound),
+        ("", false, false, Outcome::Sound),
+        ("--check, afterwards", true, false, Outcome::Found),
+        ("again", false, false, Outcome::Found),
+    ] {
+        if ask(check, keep)? != outcome {
+            return Err(format!("save {what}: not {outcome:?}"));
+        }
+    }
+    let saved = [crash.join("vmcore.0"), crash.join("vmcore.1")];
+    for file in &saved {
+        if !equal(&want, file).map_err(text)? {
+            return Err(format!("{} is not what is there", file.display()));
+        }
+    }
+    if crash.join("vmcore.2").exists() {
+        return Err("saved once more after it was cleared".into());
+    }
+    let info = std::fs::read_to_string(crash.join("info.1")).map_err(text)?;
+    if !info.contains(&format!("\n  Panic String: {WHY}")) {
+        return Err(format!("info.1 has not {WHY:?}: {info}"));
+    }
+    readable(kernel, &saved[1])?;
+    std::fs::remove_file(&want).map_err(text)?;
+    std::fs::remove_dir_all(&crash).map_err(text)
+}
+
+fn readable(kernel: &Kernel, file: &Path) -> Answer<()> {
+    let symbols = Symbols::read(&kernel.path).map_err(|e| e.to_string())?;
+    let core = Vmcore::open(file).map_err(|e| format!("open: {e}"))?;
+    let console = Console::default();
+    let mut problems = Vec::new();
+    let look = Look {
+        core,
+        symbols,
+        console: &console,
+        info: None,
+        problems: &mut problems,
+    };
+    for answer in [look.hz(), look.msgbuf(), look.allproc()] {
+        answer?;
+    }
+    Ok(())
+}
+
+fn equal(a: &Path, b: &Path) -> io::Result<bool> {
+    let (a, b) = (File::open(a)?, File::open(b)?);
+    if a.metadata()?.len() != b.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (BufReader::new(a).bytes(), BufReader::new(b).bytes());
+    loop {
+        match (a.next().transpose()?, b.next().transpose()?) {
+            (None, None) => return Ok(true),
+            (a, b) if a != b => return Ok(false),
+            _ => {}
+        }
+    }
+}
+
+/// The plain dump at the end of a disk with 512-byte blocks, whose headers
+/// are of version 4:
+///
+/// ```text
+///  leading header   512 bytes
+///  dump             dumpextent bytes
+///  trailing header  512 bytes, the disk's last
+/// ```
+fn extract(disk: &Path, to: &Path) -> Answer<()> {
+    let text = |e: io::Error| format!("the dump device: {e}");
+    let file = File::open(disk).map_err(text)?;
+    let size = file.metadata().map_err(text)?.len();
+    let header = |at: u64| {
+        let mut block = [0; 512];
+        file.read_exact_at(&mut block, at).map(|()| block).map_err(text)
+    };
+    let trailing = header(size - 512)?;
+    let number = |at: usize| {
+        let bytes = trailing[at..at + 8].try_into().unwrap_or_default();
+        u64::from_be_bytes(bytes)
+    };
+    if !trailing.starts_with(b"FreeBSD Kernel Dump\0") {
+        return Err("no dump at the end of the dump device".into());
+    }
+    if !trailing[320..].starts_with(WHY.as_bytes()) {
+        return Err("the dump on the device is not of our panic".into());
+    }
+    // dumplength@40, dumpextent@496; dumpkeysize and blocksize@56.
+    let (length, extent) = (number(40), number(496));
+    if number(56) != 512 || length > extent || extent > size - 1024 {
+        return Err(format!(
+            "dumpkeysize and blocksize are {:#x}, dumplength {length}, \
+             dumpextent {extent}",
+            number(56)
+        ));
+    }
+    let start = size - 512 - extent;
+    if header(start - 512)? != trailing {
+        return Err("the headers before and behind the dump differ".into());
+    }
+    let out = File::create(to).map_err(text)?;
+    let mut piece = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < length {
+        let n = (length - at).min(piece.len() as u64) as usize;
+        file.read_exact_at(&mut piece[..n], start + at).map_err(text)?;
+        out.write_all_at(&piece[..n], at).map_err(text)?;
+        at += n as u64;
+    }
+    Ok(())
+}
