@@ -43,7 +43,8 @@ pub enum Role {
 pub enum Purpose {
     /// A file to be read.
     Read,
-    /// A dump device, whose header may be cleared.
+    /// A file that is written as well: a dump device, whose header may be
+    /// cleared, or what a dump is unpacked into.
     Update,
     /// The node that takes the three requests, and nothing else.
     Requests,
@@ -88,8 +89,12 @@ pub fn enter(role: Role, files: &[(BorrowedFd<'_>, Purpose)]) -> Entered {
         return Entered::Unarmed;
     }
     crate::report::prepare_time_zone();
-    crate::vmcore::source::reserve_spool();
-    match host::enter(role, files) {
+    let entered = crate::vmcore::source::reserve_spool(|spool| {
+        let spool = spool.map(|fd| (fd, Purpose::Update));
+        let files: Vec<_> = files.iter().copied().chain(spool).collect();
+        host::enter(role, &files)
+    });
+    match entered {
         Ok(()) => Entered::Confined,
         Err(why) => Entered::Not(why),
     }

@@ -7,6 +7,7 @@ use super::SourceError;
 use memdev::addr::PAGE_SIZE;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -14,11 +15,14 @@ use std::sync::{Mutex, PoisonError};
 /// Made while files may still be opened, for a source that is not yet there.
 static RESERVED: Mutex<Option<Spool>> = Mutex::new(None);
 
-/// Makes the temporary file that the next source may need. That it cannot be
-/// made is said where it is needed.
-pub fn reserve() {
+/// Makes the temporary file that the next source may need, and shows it to
+/// who limits what may be done with it. That it cannot be made is said where
+/// it is needed.
+pub fn reserve<T>(limit: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
     let spool = Spool::create().ok();
+    let limited = limit(spool.as_ref().map(|spool| spool.file.as_fd()));
     *RESERVED.lock().unwrap_or_else(PoisonError::into_inner) = spool;
+    limited
 }
 
 #[derive(Debug)]
