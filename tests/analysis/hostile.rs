@@ -74,13 +74,59 @@ fn queues_that_run_in_circles_end() {
     assert!(problems.contains("not in the dump"), "{problems}");
 }
 
+/// Sleep queues' chain, as if it had changed while it was dumped.
+fn cut_chain(case: &Case, lock: &str) {
+    let chains = case.machine.symbol("sleepq_chains").unwrap().0;
+    let at = case.lock(lock);
+    case.poke64(chains + (((at >> 8) ^ at) & 1023) * 64, 0);
+}
+
+#[test]
+fn a_queue_that_its_chain_does_not_lead_to_is_found_from_its_threads() {
+    // The first of three is the one that leads to the queue.
+    let case = Case::new(&format!(
+        "{TWO}thread 100202 three wait alpha\nthread 100203 four wait alpha\n"
+    ));
+    cut_chain(&case, "alpha");
+    let found = case.deadlock(1);
+    assert_eq!(super::tids(&found["cycles"][0]), [100_200, 100_201]);
+    assert_eq!(found["cycles"][0]["behind"], 2);
+    let doubts = |w: &serde_json::Value| w["doubts"].to_string();
+    for wait in found["waits"].as_array().unwrap() {
+        assert_eq!(doubts(wait), "[]", "{wait}");
+    }
+
+    let case = Case::new(
+        "size 16M\nprocess 200 ab\nlock m mtx owner 100201\n\
+         lock r rw owner 100200\nthread 100200 one wait m\n\
+         thread 100201 two wait r\n",
+    );
+    let chains = case.machine.symbol("turnstile_chains").unwrap().0;
+    for lock in ["m", "r"] {
+        let nth = (case.lock(lock) >> 8) & 127;
+        case.poke64(chains + nth * 40, 0);
+    }
+    assert_eq!(super::tids(&case.deadlock(1)["cycles"][0]), [100_200, 100_201]);
+}
+
 #[test]
 fn a_thread_that_is_not_in_its_queue_is_a_doubt() {
-    let case = Case::new(TWO);
-    let chains = case.machine.symbol("sleepq_chains").unwrap().0;
-    let at = case.lock("alpha");
-    let chain = chains + (((at >> 8) ^ at) & 1023) * 64;
-    case.poke64(chain, 0);
+    // td_slpq, and behind it who points there.
+    for prev in [0, 1, 0x0123_4567_89ab_cdef] {
+        let case = Case::new(TWO);
+        cut_chain(&case, "alpha");
+        case.poke64(case.thread(100_201) + 48 + 8, prev);
+        let said = doubts(&case);
+        assert!(said.contains("no sleep queue"), "{said}");
+    }
+    // Two threads whose lists lead to each other.
+    let case = Case::new(&format!("{TWO}thread 100202 three wait alpha\n"));
+    cut_chain(&case, "alpha");
+    let (two, three) = (case.thread(100_201), case.thread(100_202));
+    for (td, other) in [(two, three), (three, two)] {
+        case.poke64(td + 48, other);
+        case.poke64(td + 48 + 8, other + 48);
+    }
     let said = doubts(&case);
     assert!(said.contains("no sleep queue"), "{said}");
 }

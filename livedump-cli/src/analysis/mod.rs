@@ -9,6 +9,7 @@
 //!  threads   every thread of allproc, with its state and what it waits for
 //!  locks     a lock's class, word and holder
 //!  queues    turnstile_chains and sleepq_chains
+//!  missed    queues that these do not lead to any more
 //!  stack     a thread's registers, and the calls behind its frame pointer
 //!  waits     the wait-for graph, each edge checked from both ends
 //!  tangles   its cycles and its long chains
@@ -31,6 +32,7 @@
 )]
 
 pub mod locks;
+mod missed;
 pub mod queues;
 pub mod stack;
 pub mod symbols;

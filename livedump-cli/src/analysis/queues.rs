@@ -45,26 +45,23 @@ pub struct Queues {
 }
 
 /// One kind of chain.
-struct Kind {
+pub(super) struct Kind {
     what: &'static str,
     table: &'static str,
     chain_bytes: u64,
     head: Field,
     hash: Field,
-    object: Field,
+    pub(super) object: Field,
     owner: Option<Field>,
     kind: Option<Field>,
-    blocked: Field,
+    pub(super) blocked: Field,
     pending: Option<Field>,
-    link: Field,
+    pub(super) link: Field,
 }
 
-impl Queues {
-    /// Walks both tables.
-    ///
-    /// # Errors
-    /// All that is missing.
-    pub fn walk(t: &Target<'_>) -> Result<Self, Missing> {
+impl Kind {
+    /// Turnstiles and sleep queues.
+    pub(super) fn both(t: &Target<'_>) -> Result<(Self, Self), Missing> {
         let mut n = Needs::new(&t.types);
         let turnstiles = Kind {
             what: "turnstile",
@@ -93,7 +90,18 @@ impl Queues {
             link: n.field("thread", "td_slpq"),
         };
         n.check()?;
-        let mut w = Walk { t, left: MAX_THREADS, problems: Vec::new() };
+        Ok((turnstiles, sleepqueues))
+    }
+}
+
+impl Queues {
+    /// Walks both tables.
+    ///
+    /// # Errors
+    /// All that is missing.
+    pub fn walk(t: &Target<'_>) -> Result<Self, Missing> {
+        let (turnstiles, sleepqueues) = Kind::both(t)?;
+        let mut w = Walk::new(t);
         Ok(Self {
             turnstiles: w.table(&turnstiles),
             sleepqueues: w.table(&sleepqueues),
@@ -102,14 +110,25 @@ impl Queues {
     }
 }
 
-struct Walk<'t, 'a> {
-    t: &'t Target<'a>,
+pub(super) struct Walk<'t, 'a> {
+    pub(super) t: &'t Target<'a>,
     /// Elements that may still be looked at.
     left: usize,
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
 }
 
-impl Walk<'_, '_> {
+impl<'t, 'a> Walk<'t, 'a> {
+    pub(super) fn new(t: &'t Target<'a>) -> Self {
+        Self { t, left: MAX_THREADS, problems: Vec::new() }
+    }
+
+    /// One more element, of those that may be looked at.
+    pub(super) fn may_go_on(&mut self) -> bool {
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+
     fn problem(&mut self, text: String) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(text);
@@ -159,10 +178,9 @@ impl Walk<'_, '_> {
                 let circle = format!("the {what} at {address} comes twice");
                 return self.problem(circle);
             }
-            let Some(left) = self.left.checked_sub(1) else {
+            if !self.may_go_on() {
                 return self.problem(format!("{} does not end", k.table));
-            };
-            self.left = left;
+            }
             match t.core.read_u64(at(address, k.object)) {
                 Ok(object) => {
                     let queue = self.queue(k, address);
@@ -177,7 +195,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn queue(&mut self, k: &Kind, address: Vaddr) -> Queue {
+    pub(super) fn queue(&mut self, k: &Kind, address: Vaddr) -> Queue {
         let t = self.t;
         let get = |field: Option<Field>| t.get(address, field?).ok();
         let head = at(address, k.blocked);
@@ -202,11 +220,10 @@ impl Walk<'_, '_> {
             match self.t.core.read_u64(link) {
                 Ok(0) => return found,
                 Ok(next) => {
-                    let Some(left) = self.left.checked_sub(1) else {
+                    if !self.may_go_on() {
                         self.problem(format!("{} does not end", k.table));
                         return found;
-                    };
-                    self.left = left;
+                    }
                     if !found.insert(next) {
                         let what = k.what;
                         let at = Vaddr(next);

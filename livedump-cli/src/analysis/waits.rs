@@ -94,7 +94,7 @@ impl Waits {
         let needs = needs.check();
         let locks = Locks::new(t);
         let queues = Queues::walk(t);
-        let (locks, queues) = match (needs, locks, queues) {
+        let (locks, mut queues) = match (needs, locks, queues) {
             (Ok(()), Ok(locks), Ok(queues)) => (locks, queues),
             (a, b, c) => {
                 let all = [a.err(), b.err(), c.err()];
@@ -102,6 +102,7 @@ impl Waits {
                 return Err(Missing(all.collect()));
             }
         };
+        queues.find_missed(t, threads, &locks)?;
         let ticks = t.int("ticks");
         let hz = t.int("hz").filter(|hz| (1..=1_000_000).contains(hz));
         let turnstiles = queues.turnstiles.iter();

@@ -7,6 +7,11 @@
 
 /* A younger wait is in doubt; slow machines have slow clocks. */
 #define	STAND_MS	2500
+/* Dumps under load, whose lists are more often torn. */
+#define	LOADED		4
+/* A dump and, as its name has it, the list of pages that changed. */
+#define	LISTED		"deadlocks-with.1"
+#define	LIST		"changed.1"
 
 /* Who waits for what, as ldlock.ko has it. */
 static void
@@ -71,12 +76,29 @@ static void
 take(const char *name, u32 flags)
 {
 	struct mem_minidump_arg a;
-	i64 fd = open_target(SCRATCH "/dump");
-	i64 r = minidump(&a, fd, flags, 2);
+	i64 fd = open_target(SCRATCH "/dump"), list = -1, r;
 
+	zero(&a, sizeof(a));
+	a.mda_version = MINIDUMP_ARG_VERSION;
+	a.mda_flags = flags;
+	a.mda_fd = (int32_t)fd;
+	a.mda_compression = 2;
+	if ((flags & MINIDUMP_STABILITY) != 0) {
+		list = open_target(SCRATCH "/list");
+		a.mda_changes_fd = (int32_t)list;
+	}
+	r = sys(SYS_ioctl, mem, (i64)MEM_MINIDUMP, &a);
 	sys(SYS_close, fd);
-	if (expect(name, r, 0))
+	if (expect(name, r, 0)) {
+		/* First what the tool looks for beside the dump. */
+		if (list >= 0)
+			bring_out(SCRATCH "/list", LIST);
 		bring_out(SCRATCH "/dump", name);
+	}
+	if (list >= 0) {
+		sys(SYS_close, list);
+		sys(SYS_unlink, SCRATCH "/list");
+	}
 	sys(SYS_unlink, SCRATCH "/dump");
 }
 
@@ -99,11 +121,17 @@ cases_deadlocks(void)
 	goes_on("deadlocks: the machine goes on");
 	take("deadlocks-0", 0);
 	goes_on("deadlocks: it goes on after a dump");
-	take("deadlocks-1", MINIDUMP_REGISTERS | MINIDUMP_QUIESCE);
+	take(LISTED, MINIDUMP_REGISTERS | MINIDUMP_QUIESCE |
+	    MINIDUMP_STABILITY);
 	goes_on("deadlocks: it goes on after another");
 	start_load();
-	take("deadlocks-2", 0);
+	for (int i = 0; i < LOADED; i++) {
+		static char name[] = "deadlocks-a";
+
+		name[sizeof(name) - 2] = (char)('a' + i);
+		take(name, 0);
+	}
 	stop_load();
-	goes_on("deadlocks: it goes on after one under load");
+	goes_on("deadlocks: it goes on after those under load");
 	expect("busy threads end", sysctl_set("debug.ldhang.busy", 0), 0);
 }

@@ -147,7 +147,12 @@ impl Said {
     }
 
     /// Of ldlock.ko's deadlocks: each thread and each lock, and no others.
-    pub(crate) fn is_tangled(&self, console: &Console) -> Answer<()> {
+    /// `listed`: a list of the pages that changed lies beside the dump.
+    pub(crate) fn is_tangled(
+        &self,
+        console: &Console,
+        listed: bool,
+    ) -> Answer<()> {
         let known = Known::read(console)?;
         if self.status != Some(1) || self.report["deadlocked"] != true {
             return Err(format!("deadlock: exit {:?}", self.status));
@@ -173,7 +178,8 @@ impl Said {
             return Err(format!("circles of {found:?}, not {known:?}"));
         }
         self.chain(&known)?;
-        self.all(&known)
+        self.all(&known)?;
+        self.changed(listed)
     }
 
     /// The chain, and none of its threads or others of ours in another one.
@@ -196,6 +202,17 @@ impl Said {
         match found {
             1 => Ok(()),
             n => Err(format!("{n} chains")),
+        }
+    }
+
+    /// With a list the tool warns: threads are busy, and theirs are pages that
+    /// all of this rests on.
+    fn changed(&self, listed: bool) -> Answer<()> {
+        let changed = &self.report["changed"];
+        match (listed, changed["looked"].as_u64(), changed["pages"].as_u64()) {
+            (false, None, None) => Ok(()),
+            (true, Some(looked), Some(1..)) if looked > 20 => Ok(()),
+            _ => Err(format!("a list: {listed}, changed: {changed}")),
         }
     }
 
