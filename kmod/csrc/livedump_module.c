@@ -77,6 +77,13 @@ livedump_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data,
 		return (ENXIO);
 	if (!livedump_entry_takes(cmd, true))
 		return (ENOTTY);
+	/*
+	 * The stock request asks for PRIV_KMEM_READ, which everyone has; what
+	 * guards /dev/mem, its mode and devfs.rules(5), is not ours.
+	 */
+	if (cmd == MEM_KERNELDUMP && (livedump_jailed() ||
+	    livedump_priv_check_kmem_write() != 0))
+		return (EPERM);
 	return (livedump_serve(cmd, data));
 }
 
@@ -112,6 +119,7 @@ livedump_load(void)
 		livedump_lock_fini();
 		return (error);
 	}
+	livedump_sysctl_init();
 	livedump_loaded = true;
 	return (0);
 }
@@ -153,6 +161,7 @@ livedump_unload(void)
 	}
 	/* Late comers to our own device find livedump_leaving set. */
 	destroy_dev(livedump_dev);
+	livedump_sysctl_fini();
 	livedump_lock_fini();
 	livedump_loaded = false;
 	return (0);

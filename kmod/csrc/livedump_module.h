@@ -23,6 +23,8 @@ void	livedump_beat(void);
 /* livedump_sysctl.c */
 extern int livedump_mem_enabled;
 extern int livedump_kerneldump;
+void	livedump_sysctl_init(void);
+void	livedump_sysctl_fini(void);
 
 /* livedump_mem.c */
 int	livedump_mem_take(void);

@@ -11,16 +11,22 @@
  * Here a process is stopped as one that its debugger has stopped:
  * P_STOPPED_TRACE, but without P_TRACED, so that there is nobody to be told
  * and nothing for wait(2) to report. Threads that sleep interruptibly are
- * suspended where they are, as by a stop signal; all others stop before they
- * return to user mode, holding nothing. What sleeps otherwise stays asleep.
+ * suspended where they are, as by a stop signal (in 15 those that were about
+ * to sleep return EINTR, which system calls are restarted after, but for the
+ * few that never are); all others stop before they return to user mode,
+ * holding nothing. What sleeps otherwise stays asleep.
  *
  * No other code leaves a process with P_STOPPED_TRACE and without P_TRACED
  * (12.1, 13.2, 15.1: it is set in ptracestop() alone, and cleared with or
- * before P_TRACED), so that is how resuming knows what was suspended here: no
- * list to keep, and none to lose.
+ * before P_TRACED). One that became traced meanwhile lacks P_STOPPED_SIG and
+ * p_xthread, which ptracestop() sets, too. So resuming knows what was
+ * suspended here: no list to keep, and none to lose.
  *
  * Traced processes are left alone. So are the caller and its parent, kernel
  * processes, and what is being stopped or is exiting anyway.
+ *
+ * A timer that expires while its process is stopped is not armed again (13
+ * and later), but for those that go on with it: they are told, as by SIGCONT.
  */
 #include <sys/param.h>
 #include <sys/systm.h>
@@ -46,6 +52,14 @@
  */
 #define	LD_STALL_SECONDS	20
 
+/* A thread that has been blocked for a shorter time will come along. */
+#define	LD_BLOCKED_TICKS	hz
+
+/*
+ * A queue of its own: on taskqueue_thread the task would stand behind others
+ * that may wait for a suspended process, or for us.
+ */
+static struct taskqueue *livedump_watch_queue;
 static struct timeout_task livedump_watch_task;
 static volatile time_t livedump_alive;
 static volatile u_int livedump_let_go;
@@ -102,6 +116,9 @@ livedump_suspend_proc(struct proc *p)
 			if ((td->td_flags & (TDF_SINTR | TDF_SBDRY)) ==
 			    TDF_SINTR)
 				thread_suspend_one(td);
+		} else if (TD_ON_LOCK(td)) {
+			if (ticks - td->td_blktick < LD_BLOCKED_TICKS)
+				moving++;
 		} else if (!TD_IS_INHIBITED(td)) {
 			moving++;
 #ifdef SMP
@@ -118,6 +135,14 @@ livedump_suspend_proc(struct proc *p)
 static bool
 livedump_is_subject(const struct proc *p)
 {
+	/* exit1() does not look whether it is to stop once it has begun. */
+#ifdef P2_WEXIT
+	if ((p->p_flag2 & P2_WEXIT) != 0)
+		return (false);
+#else
+	if ((p->p_flag & P_SINGLE_EXIT) != 0 || p->p_exitthreads != 0)
+		return (false);
+#endif
 	return (p->p_state == PRS_NORMAL &&
 	    (p->p_flag & (P_KPROC | P_SYSTEM | P_TRACED | P_TOTAL_STOP |
 	    P_WEXIT)) == 0);
@@ -138,6 +163,8 @@ livedump_suspend_pass(void)
 	PROC_UNLOCK(self);
 	sx_slock(&allproc_lock);
 	FOREACH_PROC_IN_SYSTEM(p) {
+		if (livedump_let_go != 0)
+			break;
 		if (p == self || p == parent)
 			continue;
 		PROC_LOCK(p);
@@ -151,6 +178,32 @@ livedump_suspend_pass(void)
 	return (moving);
 }
 
+/* Whether it was suspended here. */
+static bool
+livedump_is_suspended(const struct proc *p)
+{
+	return (p->p_state == PRS_NORMAL &&
+	    (p->p_flag & P_STOPPED_TRACE) != 0 &&
+	    ((p->p_flag & P_TRACED) == 0 ||
+	    ((p->p_flag & P_STOPPED_SIG) == 0 && p->p_xthread == NULL)));
+}
+
+static void
+livedump_resume_proc(struct proc *p)
+{
+	p->p_flag &= ~P_STOPPED_TRACE;
+	PROC_SLOCK(p);
+	thread_unsuspend(p);
+	PROC_SUNLOCK(p);
+#ifdef P2_ITSTOPPED
+	/* One that is stopped otherwise gets its timers with SIGCONT. */
+	if (!P_SHOULDSTOP(p)) {
+		itimer_proc_continue(p);
+		kqtimer_proc_continue(p);
+	}
+#endif
+}
+
 static void
 livedump_resume_all(void)
 {
@@ -159,49 +212,67 @@ livedump_resume_all(void)
 	sx_slock(&allproc_lock);
 	FOREACH_PROC_IN_SYSTEM(p) {
 		PROC_LOCK(p);
-		if (p->p_state == PRS_NORMAL &&
-		    (p->p_flag & (P_STOPPED_TRACE | P_TRACED)) ==
-		    P_STOPPED_TRACE) {
-			p->p_flag &= ~P_STOPPED_TRACE;
-			PROC_SLOCK(p);
-			thread_unsuspend(p);
-			PROC_SUNLOCK(p);
-		}
+		if (livedump_is_suspended(p))
+			livedump_resume_proc(p);
 		PROC_UNLOCK(p);
 	}
 	sx_sunlock(&allproc_lock);
 }
 
+/* Goes on after the processes do: a pass may have been under way. */
 static void
 livedump_watch(void *arg __unused, int pending __unused)
 {
 	if (livedump_is_quiet == 0)
 		return;
-	if (time_uptime - livedump_alive < LD_STALL_SECONDS) {
-		taskqueue_enqueue_timeout(taskqueue_thread,
-		    &livedump_watch_task, hz);
-		return;
+	if (livedump_let_go == 0 &&
+	    time_uptime - livedump_alive >= LD_STALL_SECONDS) {
+		livedump_let_go = 1;
+		printf("livedump: no progress for %d seconds: "
+		    "user processes are resumed\n", LD_STALL_SECONDS);
 	}
-	livedump_let_go = 1;
-	livedump_resume_all();
-	printf("livedump: no progress for %d seconds: "
-	    "user processes were resumed\n", LD_STALL_SECONDS);
+	if (livedump_let_go != 0)
+		livedump_resume_all();
+	taskqueue_enqueue_timeout(livedump_watch_queue, &livedump_watch_task,
+	    hz);
+}
+
+static int
+livedump_watch_start(void)
+{
+	int error;
+
+	livedump_watch_queue = taskqueue_create("livedump watch", M_WAITOK,
+	    taskqueue_thread_enqueue, &livedump_watch_queue);
+	error = taskqueue_start_threads(&livedump_watch_queue, 1, PWAIT,
+	    "livedump watch");
+	if (error != 0)
+		taskqueue_free(livedump_watch_queue);
+	return (error);
 }
 
 int
 livedump_quiesce(void)
 {
+	int error;
+
+	error = livedump_watch_start();
+	if (error != 0)
+		return (error);
 #if __FreeBSD_version >= 1302000
 	/* Nobody else stops processes meanwhile: a sleep, reap kills. */
-	if (!stop_all_proc_block())
+	if (!stop_all_proc_block()) {
+		taskqueue_free(livedump_watch_queue);
 		return (EINTR);
+	}
 #endif
 	livedump_let_go = 0;
 	livedump_alive = time_uptime;
 	livedump_is_quiet = 1;
-	TIMEOUT_TASK_INIT(taskqueue_thread, &livedump_watch_task, 0,
+	TIMEOUT_TASK_INIT(livedump_watch_queue, &livedump_watch_task, 0,
 	    livedump_watch, NULL);
-	taskqueue_enqueue_timeout(taskqueue_thread, &livedump_watch_task, hz);
+	taskqueue_enqueue_timeout(livedump_watch_queue, &livedump_watch_task,
+	    hz);
 	return (0);
 }
 
@@ -222,12 +293,13 @@ livedump_resume(void)
 {
 	livedump_is_quiet = 0;
 	/* It enqueues itself: until there is nothing left to cancel. */
-	while (taskqueue_cancel_timeout(taskqueue_thread,
+	while (taskqueue_cancel_timeout(livedump_watch_queue,
 	    &livedump_watch_task, NULL) != 0)
-		taskqueue_drain_timeout(taskqueue_thread,
+		taskqueue_drain_timeout(livedump_watch_queue,
 		    &livedump_watch_task);
 	livedump_resume_all();
 #if __FreeBSD_version >= 1302000
 	stop_all_proc_unblock();
 #endif
+	taskqueue_free(livedump_watch_queue);
 }

@@ -77,17 +77,35 @@ livedump_sysctl_int(SYSCTL_HANDLER_ARGS)
 	return (sysctl_handle_int(oidp, &value, 0, req));
 }
 
-#define	LD_COUNTER(type, handler, fmt, field, descr)			\
-	SYSCTL_PROC(_kern_livedump, OID_AUTO, field,			\
-	    type | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL,			\
+/*
+ * Counters are dynamic oids, unlike what is above: removing one waits for
+ * those that are inside its handler, which is ours.
+ */
+static struct sysctl_ctx_list livedump_sysctls;
+
+#define	LD_COUNTER(kind, handler, fmt, field, descr)			\
+	SYSCTL_ADD_PROC(&livedump_sysctls,				\
+	    SYSCTL_STATIC_CHILDREN(_kern_livedump), OID_AUTO, #field,	\
+	    kind | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL,			\
 	    offsetof(struct mem_minidump_status, mds_##field), handler,	\
 	    fmt, descr)
 
-LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", started,
-    "Dumps started since the module was loaded");
-LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", completed,
-    "Dumps completed since the module was loaded");
-LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", bytes_out,
-    "Bytes written by the dump in progress, or the last one");
-LD_COUNTER(CTLTYPE_INT, livedump_sysctl_int, "I", last_error,
-    "errno of the last finished dump");
+void
+livedump_sysctl_init(void)
+{
+	sysctl_ctx_init(&livedump_sysctls);
+	LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", started,
+	    "Dumps started since the module was loaded");
+	LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", completed,
+	    "Dumps completed since the module was loaded");
+	LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", bytes_out,
+	    "Bytes written by the dump in progress, or the last one");
+	LD_COUNTER(CTLTYPE_INT, livedump_sysctl_int, "I", last_error,
+	    "errno of the last finished dump");
+}
+
+void
+livedump_sysctl_fini(void)
+{
+	(void)sysctl_ctx_free(&livedump_sysctls);
+}

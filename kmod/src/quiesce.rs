@@ -19,8 +19,8 @@ impl<'k, K: Kpi> Quiesced<'k, K> {
     /// Suspends them.
     ///
     /// # Errors
-    /// `EAGAIN` when some do not stop in time, `EINTR` for a signal; all of
-    /// them go on then.
+    /// `EAGAIN` when some do not stop in time, or had to be resumed; `EINTR`
+    /// for a signal; `ENOMEM`. All of them go on then.
     pub(crate) fn acquire(kpi: &'k K) -> Result<Self> {
         kpi.quiesce()?;
         let mut quiesced = Self { kpi, since_ns: kpi.nanouptime() };
@@ -32,6 +32,7 @@ impl<'k, K: Kpi> Quiesced<'k, K> {
             }
             kpi.pause();
         }
+        kpi.quiesced()?;
         quiesced.since_ns = kpi.nanouptime();
         Ok(quiesced)
     }

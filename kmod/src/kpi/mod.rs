@@ -200,8 +200,8 @@ pub trait Kpi {
 
     // -- the caller
 
-    /// C: `priv_check(td, PRIV_KMEM_READ)`. 13.2 and later grant it to
-    /// everyone.
+    /// C: `priv_check(td, PRIV_KMEM_READ)`. The kernel grants it to everyone
+    /// (12.1, 13.2, 15.1), unless a policy of mac(4) does not.
     ///
     /// # Errors
     /// `EPERM`.
@@ -303,7 +303,8 @@ pub trait Kpi {
     /// C: `stop_all_proc_block`, taskqueue(9).
     ///
     /// # Errors
-    /// `EINTR` when a signal ends the wait for whoever else stops processes.
+    /// `EINTR` when a signal ends the wait for whoever else stops processes,
+    /// `ENOMEM`.
     fn quiesce(&self) -> Result<()>;
 
     /// Suspends what can be: all processes but the caller's, its parent, the

@@ -94,6 +94,55 @@ sleeps(void *arg)
 	return ((int)-sys(SYS_nanosleep, &two, 0L));
 }
 
+/* Two timers that expire again and again: they must not stop for good. */
+static int
+count_kevents(void *arg)
+{
+	struct {
+		u64	ident;
+		short	filter;
+		unsigned short flags;
+		u32	fflags;
+		i64	data;
+		u64	udata, ext[4];
+	} every = { 1, -7 /* EVFILT_TIMER */, 1 /* EV_ADD */, 0, 10, 0, { 0 } };
+	i64 kq = sys(SYS_kqueue);
+
+	(void)arg;
+	if (sys(SYS_kevent, kq, &every, 1L, 0L, 0L, 0L) != 0)
+		return (1);
+	while (sys(SYS_kevent, kq, 0L, 0L, &every, 1L, 0L) == 1)
+		shared[4]++;
+	return (1);
+}
+
+static int
+count_alarms(void *arg)
+{
+	struct { i64 sec, usec, value_sec, value_usec; } every =
+	    { 0, 10000, 0, 10000 };
+	u32 set[4] = { 1 << (SIGALRM - 1), 0, 0, 0 };
+
+	(void)arg;
+	sys(SYS_sigprocmask, 1L /* SIG_BLOCK */, set, 0L);
+	sys(SYS_setitimer, 0L /* ITIMER_REAL */, &every, 0L);
+	while (sys(SYS_sigtimedwait, set, 0L, 0L) == SIGALRM)
+		shared[5]++;
+	return (1);
+}
+
+static void
+timers_go_on(const char *what)
+{
+	/* What had expired already is delivered once. */
+	u64 a = shared[4] + 3, b = shared[5] + 3, end = now_ms() + 5000;
+
+	while (now_ms() < end && (shared[4] < a || shared[5] < b))
+		sleep_ms(10);
+	expect_true(what, shared[4] >= a && shared[5] >= b,
+	    "a timer has stopped");
+}
+
 static int
 hangs(void *arg)
 {
@@ -176,7 +225,7 @@ cases_quiesce(void)
 {
 	struct job job = { SCRATCH "/quiesced", MINIDUMP_QUIESCE, 2 };
 	struct mem_minidump_arg a;
-	i64 pids[4], pid;
+	i64 pids[4], timers[2], pid;
 	u64 end;
 
 	pids[0] = spawn(count, 0);
@@ -184,12 +233,18 @@ cases_quiesce(void)
 	pids[2] = spawn(hangs, 0);
 	sysctl_set("debug.ldtest.delay_us", 500);
 	goes_on("counters run");
+	timers[0] = spawn(count_kevents, 0);
+	timers[1] = spawn(count_alarms, 0);
+	timers_go_on("timers run");
 
 	pids[3] = spawn(sleeps, 0);
 	pid = spawn(dumps, &job);
 	watch(pid, "quiesced: a dump");
 	expect("quiesced: the dump", wait_for(pid), 0);
 	goes_on("quiesced: they go on");
+	timers_go_on("quiesced: their timers, too");
+	stop(timers[0]);
+	stop(timers[1]);
 	expect("quiesced: a sleep is not cut short", wait_for(pids[3]), 0);
 	expect_true("quiesced: for most of the time",
 	    shared[2] != 0 && shared[2] <= shared[3], "the time is not told");

@@ -33,10 +33,12 @@ enum {
 	SYS_socket = 97, SYS_mkfifo = 132, SYS_mkdir = 136,
 	SYS_setrlimit = 195, SYS_clock_gettime = 232, SYS_nanosleep = 240,
 	SYS_kldload = 304, SYS_kldunload = 305, SYS_kldfind = 306,
-	SYS_sched_yield = 331, SYS_nmount = 378, SYS_kenv = 390,
+	SYS_sched_yield = 331, SYS_sigprocmask = 340, SYS_sigtimedwait = 345,
+	SYS_kqueue = 362, SYS_nmount = 378, SYS_kenv = 390,
 	SYS_sigaction = 416, SYS_mmap = 477, SYS_lseek = 478,
 	SYS_ftruncate = 480, SYS_cap_enter = 516, SYS_cap_rights_limit = 533,
 	SYS_pipe2 = 542, SYS_fstat = 551, SYS_fstatfs = 556, SYS___sysctl = 202,
+	SYS_setitimer = 83, SYS_kevent = 560,
 };
 
 enum {

@@ -201,7 +201,7 @@ impl HostedKernel {
         *self.events.write() = events;
     }
 
-    /// Whether everyone has `PRIV_KMEM_READ`, as in 13.2 and later, or root
+    /// Whether everyone has `PRIV_KMEM_READ`, as in the kernel itself, or root
     /// alone.
     pub fn grant_kmem_read(&self, to_everyone: bool) {
         self.kmem_read_granted.store(to_everyone, Ordering::Relaxed);

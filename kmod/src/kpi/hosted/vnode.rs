@@ -227,8 +227,11 @@ impl Vnode {
 
 #[cfg(test)]
 pub(super) fn scratch_file(name: &str) -> File {
+    // Tests run beside each other, and some ask for the same name.
+    static NTH: AtomicU64 = AtomicU64::new(0);
+    let nth = NTH.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir()
-        .join(std::format!("livedump-{}-{name}", std::process::id()));
+        .join(std::format!("livedump-{}-{nth}-{name}", std::process::id()));
     let file = File::options()
         .read(true)
         .write(true)
