@@ -32,6 +32,9 @@ i64	status(struct mem_minidump_status *st);
 void	start_load(void);
 void	stop_load(void);
 
+/* Says what another process may not do; 0 when it could be asked. */
+int	ask_within(const char *pid, const char *path);
+
 /* One file of cases each. */
 void	cases_requests(void);
 void	cases_module(void);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Process 1 of the guest: mounts what is needed, runs the cases that the
- * kernel environment names (livedump.cases), and powers off.
+ * kernel environment names (livedump.cases), and powers off. Any other
+ * process asks another one (within.c).
  */
 #include "dump.h"
 
@@ -102,14 +103,18 @@ needs_module(void)
 		fail("kldload", "result", load(MODULE), 0);
 }
 
+/* `ap`: argc, argv, as the kernel leaves them. */
 void
-init_main(void)
+init_main(char **ap)
 {
 	char wanted[128];
 
+	if (sys(SYS_getpid) != 1)
+		sys(SYS_exit, (i64)(ap[0] == (char *)4 &&
+		    streq(ap[2], "within") ? ask_within(ap[3], ap[4]) : 64));
 	console();
 	mounts();
-	mem = sys(SYS_open, "/dev/mem", (i64)O_RDONLY, 0L);
+	mem = sys(SYS_open, "/dev/mem", (i64)(O_RDONLY | O_CLOEXEC), 0L);
 	if (mem < 0)
 		fail("/dev/mem", "result", mem, 0);
 	if (load(TESTMODULE) < 0)

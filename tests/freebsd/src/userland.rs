@@ -7,6 +7,9 @@
 use crate::error::{Error, Result, io};
 use crate::guest::{makefs, put, run, top};
 use crate::kernel::Kernel;
+use memdev::kerneldump::{
+    Compression, HEADER_SIZE, KernelDumpHeader, Magic, VERSION,
+};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,6 +17,14 @@ use std::process::Command;
 pub(crate) const ROOT: &str = "root-disk.img";
 /// What the guest knows it by.
 pub(crate) const DEVICE: &str = "ufs:/dev/vtbd3";
+
+const SCRIPTS: [&str; 5] = [
+    "userland.sh",
+    "userland-says.sh",
+    "userland-dumps.sh",
+    "userland-hosts.sh",
+    "userland-keeping.sh",
+];
 
 /// Says that something it takes cannot be fetched here.
 const EX_TEMPFAIL: i32 = 75;
@@ -84,6 +95,36 @@ fn tool() -> Result<PathBuf> {
     Ok(target.join("freebsd/livedump"))
 }
 
+/// A dump device with a dump of a panic: what is in it nobody reads.
+fn dump_device() -> Vec<u8> {
+    let dump: Vec<u8> =
+        (0u32..30_720).flat_map(|n| (n * n).to_le_bytes()).collect();
+    let header = KernelDumpHeader {
+        magic: Magic::Kernel,
+        architecture: b"amd64",
+        version: VERSION,
+        architecture_version: 2,
+        dumplength: dump.len() as u64,
+        dumptime: 1_700_000_000,
+        dumpkeysize: 0,
+        blocksize: HEADER_SIZE as u32,
+        hostname: b"guest.example.org",
+        versionstring: b"FreeBSD 15.1\n",
+        panicstring: b"of a test",
+        compression: Compression::None,
+        dumpextent: dump.len() as u64,
+    };
+    let mut block = [0; HEADER_SIZE];
+    header.encode(&mut block);
+    let mut device = vec![0; 1 << 20];
+    let end = device.len() - HEADER_SIZE;
+    let start = end - header.dumpextent as usize;
+    device[end..].copy_from_slice(&block);
+    device[start..start + dump.len()].copy_from_slice(&dump);
+    device[start - HEADER_SIZE..start].copy_from_slice(&block);
+    device
+}
+
 /// Makes the disk: the root, the folders of `skeleton`, and `files`.
 pub(crate) fn disk(
     userland: &Userland,
@@ -102,8 +143,12 @@ pub(crate) fn disk(
         run("cp", &mut cp)?;
     }
     put(files, &root)?;
-    let script = top().join("tests/freebsd/guest/userland.sh");
-    put(&[(&script, "userland.sh".into())], &root)?;
+    let guest = top().join("tests/freebsd/guest");
+    for script in SCRIPTS {
+        put(&[(&guest.join(script), script.into())], &root)?;
+    }
+    let image = root.join("panic.img");
+    std::fs::write(&image, dump_device()).map_err(io("writing", &image))?;
     put(&[(&kernel.path, "boot/kernel/kernel".into())], &root)?;
     if let Some(tool) = &userland.tool {
         put(&[(tool, "usr/sbin/livedump".into())], &root)?;

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What does the kernel refuse a process? Asked in that process: ptrace(2) has
+ * it make the calls (PT_SC_REMOTE, 14.1), so that neither its own word counts
+ * nor what a debugger may do.
+ *
+ *	init within PID PATH	open PATH errno
+ *				fd N openat E read E write E ioctl E, for 3..11
+ */
+#include "dump.h"
+
+enum { SYS_ptrace = 26, SYS_openat = 499 };
+enum {
+	PT_KILL = 8, PT_ATTACH = 10, PT_IO = 12, PT_TO_SCX = 21,
+	PT_GETREGS = 33, PT_SC_REMOTE = 44, PIOD_WRITE_D = 2,
+};
+
+/* <sys/ptrace.h> */
+struct io_desc {
+	i32	op;
+	u64	offs, addr, len;
+};
+struct remote {
+	i64	retval[2];
+	i32	error;
+	u32	syscall __attribute__((aligned(8)));
+	u32	nargs;
+	i64	*args;
+};
+_Static_assert(sizeof(struct remote) == 40, "struct ptrace_sc_remote");
+
+#define	REGS		176	/* struct reg of amd64 */
+#define	REG_RSP		160
+#define	MEM_EXTRACT	0xc0406d34	/* a request of mem(4) */
+
+static i64 pid;
+
+static int
+stopped(void)
+{
+	i32 how = 0;
+
+	/* 0x7f: it stopped, and has not ended. */
+	return (sys(SYS_wait4, pid, &how, 0L, 0L) == pid &&
+	    (how & 0xff) == 0x7f);
+}
+
+/* The errno of a call in the process; -1 when it could not be made. */
+static i64
+within(u32 number, i64 a, i64 b, i64 c)
+{
+	i64 args[3] = { a, b, c };
+	struct remote r;
+
+	zero(&r, sizeof(r));
+	r.syscall = number;
+	r.nargs = 3;
+	r.args = args;
+	if (sys(SYS_ptrace, (i64)PT_SC_REMOTE, pid, &r, sizeof(r)) != 0 ||
+	    !stopped())
+		return (-1);
+	return (r.error);
+}
+
+int
+ask_within(const char *who, const char *path)
+{
+	u8 regs[REGS];
+	struct io_desc io;
+	u64 rsp;
+	i64 at;
+
+	for (pid = 0; *who != '\0'; who++)
+		pid = pid * 10 + (*who - '0');
+	if (sys(SYS_ptrace, (i64)PT_ATTACH, pid, 0L, 0L) != 0 || !stopped())
+		return (1);
+	/* Where a call ends, others can be made. */
+	if (sys(SYS_ptrace, (i64)PT_TO_SCX, pid, 1L, 0L) != 0 || !stopped())
+		return (1);
+	if (sys(SYS_ptrace, (i64)PT_GETREGS, pid, regs, 0L) != 0)
+		return (1);
+	copy(&rsp, regs + REG_RSP, sizeof(rsp));
+	/* Far below what it has on its stack. */
+	at = (i64)(rsp - 2048);
+	io = (struct io_desc){ PIOD_WRITE_D, (u64)at, (u64)path,
+	    len(path) + 1 };
+	if (sys(SYS_ptrace, (i64)PT_IO, pid, &io, 0L) != 0)
+		return (1);
+	say("open ", path, " ", num(within(SYS_open, at, O_RDONLY, 0)), "\n");
+	io.addr = (u64)"..";
+	io.len = 3;
+	if (sys(SYS_ptrace, (i64)PT_IO, pid, &io, 0L) != 0)
+		return (1);
+	for (i64 fd = 3; fd < 12; fd++) {
+		say("fd ", num(fd), " openat ",
+		    num(within(SYS_openat, fd, at, O_RDONLY)), " read ",
+		    num(within(SYS_read, fd, at, 0)), " write ",
+		    num(within(SYS_write, fd, at, 0)), " ioctl ",
+		    num(within(SYS_ioctl, fd, MEM_EXTRACT, at)), "\n");
+	}
+	sys(SYS_ptrace, (i64)PT_KILL, pid, 0L, 0L);
+	return (0);
+}
