@@ -50,6 +50,8 @@ pub enum Purpose {
     Requests,
     /// A directory; files in it are made, read, written, renamed, removed.
     Directory,
+    /// A directory; files in it are read.
+    Listing,
 }
 
 /// What came of [`enter`].

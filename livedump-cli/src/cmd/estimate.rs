@@ -12,6 +12,7 @@ use crate::device::{self, Device, MachineSpec};
 use crate::error::{Error, Outcome};
 use crate::quantity;
 use crate::report::Report;
+use crate::sandbox::{self, Purpose, Role};
 use crate::signals::Signals;
 use estimated::{Codec, Estimate};
 use memdev::addr::PAGE_SIZE;
@@ -65,7 +66,14 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
     let device = device::open(&args.machine).map_err(CaptureError::from)?;
-    let it = estimate(args, device.as_ref(), &directory, &mut signals)?;
+    // Cannot be asked for once we are confined.
+    let wired = device.wired_bytes();
+    let mut files = vec![(directory.descriptor(), Purpose::Directory)];
+    files.extend(device.descriptor().map(|node| (node, Purpose::Requests)));
+    // Where the kernel cannot confine, `livedump doctor` says so.
+    let _ = sandbox::enter(Role::Writer, &files);
+    let machine = (device.as_ref(), wired);
+    let it = estimate(args, machine, &directory, &mut signals)?;
     it.print(args.json)?;
     Ok(if it.fits == Some(false) { Outcome::Found } else { Outcome::Sound })
 }
@@ -82,7 +90,7 @@ fn check_usage(args: &Args) -> Result<(), Error> {
 
 fn estimate(
     args: &Args,
-    device: &dyn Device,
+    (device, wired_bytes): (&dyn Device, Option<u64>),
     directory: &CrashDir,
     signals: &mut Signals,
 ) -> Result<Estimate, Error> {
@@ -102,7 +110,7 @@ fn estimate(
         directory: args.directory.clone(),
         pages: known.then_some(arg.pages),
         dumpextent: known.then_some(arg.dumpextent),
-        wired_bytes: device.wired_bytes(),
+        wired_bytes,
         compression: asked(args).name(),
         codecs: Vec::new(),
         free,

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `livedump list`: the dumps in a crash directory, those of a panic too.
 
-use super::capture::lists;
+use super::capture::lists::{self, KernelFile};
 use crate::crashdir::{CrashDir, SavedDump, Soundness, compression_in};
-use crate::error::{Error, Outcome};
+use crate::error::{Error, Outcome, chain};
 use crate::report::{Report, Table, escape, human, note};
+use crate::sandbox::{self, Purpose, Role};
+use crate::vmcore::elf::Kernel;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
@@ -66,10 +69,20 @@ struct Listed {
 /// The directory cannot be read.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let directory = CrashDir::open(&args.directory)?;
+    let kernel = args.kernel.as_ref().map(|path| {
+        let file = Kernel::open_file(path).map_err(|e| chain(&e));
+        (path.clone(), file)
+    });
+    let mut files = vec![(directory.descriptor(), Purpose::Listing)];
+    if let Some((_, Ok(file))) = &kernel {
+        files.push((file.as_fd(), Purpose::Read));
+    }
+    // Where the kernel cannot, `livedump doctor` says so.
+    let _ = sandbox::enter(Role::Writer, &files);
     let mut dumps: Vec<_> = directory
         .dumps()?
         .iter()
-        .map(|dump| listed(&directory, dump, args))
+        .map(|dump| listed(&directory, dump, kernel.as_ref()))
         .collect();
     dumps.reverse();
     let wrong = dumps.iter().any(|dump| dump.sound == "no");
@@ -83,11 +96,15 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     Ok(if wrong { Outcome::Found } else { Outcome::Sound })
 }
 
-fn listed(directory: &CrashDir, dump: &SavedDump, args: &Args) -> Listed {
+fn listed(
+    directory: &CrashDir,
+    dump: &SavedDump,
+    kernel: Option<&KernelFile>,
+) -> Listed {
     let (sound, why) = match directory.judge(dump) {
         Soundness::Wrong(why) => ("no", Some(why)),
         Soundness::Unknown(why) => ("unknown", Some(why)),
-        Soundness::Sound => walked(directory, dump, args),
+        Soundness::Sound => walked(directory, dump, kernel),
     };
     let core = directory.open_dump(dump).ok();
     let info = dump.info.clone().unwrap_or_default();
@@ -115,17 +132,18 @@ fn listed(directory: &CrashDir, dump: &SavedDump, args: &Args) -> Listed {
 fn walked(
     directory: &CrashDir,
     dump: &SavedDump,
-    args: &Args,
+    kernel: Option<&KernelFile>,
 ) -> (&'static str, Option<String>) {
-    let beside = format!("kernel.{}", dump.number);
-    let kernel = match dump.beside.contains(&beside) {
-        true => Some(directory.path(&beside)),
-        false => args.kernel.clone(),
-    };
+    let name = format!("kernel.{}", dump.number);
+    let beside = dump.beside.contains(&name).then(|| {
+        let file = directory.open_plain(&name).map_err(|e| chain(&e));
+        let file = file.and_then(|file| file.ok_or("it is gone".into()));
+        (directory.path(&name), file)
+    });
     let Ok(core) = directory.open_dump(dump) else {
         return ("unknown", None);
     };
-    let lists = lists::walk_core(&core, kernel.as_deref());
+    let lists = lists::walk_core(&core, beside.as_ref().or(kernel));
     match lists.walked {
         Some(true) => ("yes", None),
         Some(false) => ("no", Some(lists.problems.join("; "))),

@@ -6,6 +6,7 @@ use crate::crashdir::{CrashDir, Pruned, Retention};
 use crate::error::{Error, Outcome, chain};
 use crate::quantity;
 use crate::report::{Report, human, note};
+use crate::sandbox::{self, Purpose, Role};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -70,6 +71,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         ));
     }
     let directory = CrashDir::open(&args.directory)?;
+    // Where the kernel cannot, `livedump doctor` says so.
+    let files = [(directory.descriptor(), Purpose::Directory)];
+    let _ = sandbox::enter(Role::Writer, &files);
     let pruned =
         directory.prune(&retention, SystemTime::now(), args.dry_run)?;
     for problem in &pruned.problems {

@@ -257,7 +257,10 @@ impl CrashDir {
     }
 
     /// Opens a plain file for reading; `None` when there is none.
-    fn open_plain(&self, name: &str) -> Result<Option<File>, Error> {
+    ///
+    /// # Errors
+    /// It is no plain file, or cannot be opened.
+    pub fn open_plain(&self, name: &str) -> Result<Option<File>, Error> {
         self.check_not_foreign(name)?;
         let flags = OFlag::O_RDONLY
             | OFlag::O_NOFOLLOW

@@ -31,6 +31,16 @@ const DIRECTORY: [Right; 18] = [
     Right::Unlinkat,
     Right::Futimes,
 ];
+const LISTING: [Right; 8] = [
+    Right::Fcntl,
+    Right::Fpathconf,
+    Right::Fstat,
+    Right::Fstatat,
+    Right::Fstatfs,
+    Right::Lookup,
+    Right::Pread,
+    Right::Seek,
+];
 const READ: [Right; 3] = [Right::Pread, Right::Seek, Right::Fstat];
 const UPDATE: [Right; 5] =
     [Right::Pread, Right::Pwrite, Right::Seek, Right::Fstat, Right::Fsync];
@@ -55,6 +65,7 @@ fn limit(fd: &BorrowedFd<'_>, purpose: Purpose) -> io::Result<()> {
         Purpose::Read => allow(fd, &READ),
         Purpose::Update => allow(fd, &UPDATE),
         Purpose::Directory => allow(fd, &DIRECTORY),
+        Purpose::Listing => allow(fd, &LISTING),
         Purpose::Requests => {
             allow(fd, &[Right::Ioctl, Right::Fstat])?;
             [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS]

@@ -96,10 +96,13 @@ fn landlock(files: &[(BorrowedFd<'_>, Purpose)]) -> Result<(), String> {
         .and_then(Ruleset::create)
         .map_err(failed)?;
     for (fd, purpose) in files {
-        if *purpose == Purpose::Directory {
-            let beneath = PathBeneath::new(fd, AccessFs::from_all(WANTED));
-            rules = rules.add_rule(beneath).map_err(failed)?;
-        }
+        let access = match purpose {
+            Purpose::Directory => AccessFs::from_all(WANTED),
+            Purpose::Listing => AccessFs::from_read(WANTED),
+            _ => continue,
+        };
+        let beneath = PathBeneath::new(fd, access);
+        rules = rules.add_rule(beneath).map_err(failed)?;
     }
     let status = rules.restrict_self().map_err(failed)?;
     match status.ruleset {

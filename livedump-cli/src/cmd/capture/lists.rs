@@ -23,7 +23,7 @@ pub(in crate::cmd) struct Lists {
 }
 
 /// The file of a kernel, opened before, or why it could not be.
-pub(super) type KernelFile = (PathBuf, Result<File, String>);
+pub(in crate::cmd) type KernelFile = (PathBuf, Result<File, String>);
 
 /// Walks those of a file, with the kernel that is running.
 pub(super) fn walk(
@@ -32,29 +32,17 @@ pub(super) fn walk(
     kernel: Option<&KernelFile>,
 ) -> Lists {
     let opened = file.try_clone().ok();
-    let kernel = kernel.map(|(path, file)| {
-        move || {
-            let file = file.as_ref().map_err(Clone::clone)?;
-            let file = file.try_clone().map_err(|e| e.to_string())?;
-            Kernel::from_file(file, path).map_err(|e| chain(&e))
-        }
-    });
     match opened.and_then(|file| Vmcore::from_file(file, path).ok()) {
-        Some(core) => walk_with(&core, kernel),
+        Some(core) => walk_core(&core, kernel),
         // Said already where its structure was looked at.
         None => Lists::default(),
     }
 }
 
 /// Walks those of a dump.
-pub(in crate::cmd) fn walk_core(core: &Vmcore, kernel: Option<&Path>) -> Lists {
-    let open = |path| Kernel::open(path).map_err(|e| chain(&e));
-    walk_with(core, kernel.map(|path| move || open(path)))
-}
-
-fn walk_with(
+pub(in crate::cmd) fn walk_core(
     core: &Vmcore,
-    kernel: Option<impl FnOnce() -> Result<Kernel, String>>,
+    kernel: Option<&KernelFile>,
 ) -> Lists {
     let skip = |why: String| Lists {
         unchecked: vec![format!(
@@ -71,7 +59,7 @@ fn walk_with(
         let why = "it is compressed without an index (livedump verify -k)";
         return skip(why.into());
     }
-    let kernel = match kernel() {
+    let kernel = match read(kernel) {
         Ok(kernel) => kernel,
         Err(why) => return skip(why),
     };
@@ -89,4 +77,10 @@ fn walk_with(
         return skip(verdict.unchecked.join("; "));
     }
     Lists { walked: Some(walked), problems, unchecked: Vec::new() }
+}
+
+fn read((path, file): &KernelFile) -> Result<Kernel, String> {
+    let file = file.as_ref().map_err(Clone::clone)?;
+    let file = file.try_clone().map_err(|e| e.to_string())?;
+    Kernel::from_file(file, path).map_err(|e| chain(&e))
 }

@@ -29,7 +29,13 @@ fn hosted(machine: &str) -> HostedDevice {
 
 fn take(device: &dyn Device, args: &Args) -> Estimate {
     let directory = CrashDir::open(&args.directory).unwrap();
-    let it = estimate(args, device, &directory, &mut Signals::take()).unwrap();
+    let it = estimate(
+        args,
+        (device, device.wired_bytes()),
+        &directory,
+        &mut Signals::take(),
+    )
+    .unwrap();
     let left = std::fs::read_dir(&args.directory).unwrap();
     let left: Vec<_> = left
         .map(|e| e.unwrap().file_name())
