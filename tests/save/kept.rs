@@ -27,6 +27,19 @@ fn a_dump_is_saved_once_and_again_by_force() {
     assert!(bench.image() == cleared);
 }
 
+/// savecore(8) changes the magic, and leaves the parity.
+#[test]
+fn what_savecore_has_cleared_is_not_damaged() {
+    let mut image = disk().image();
+    let last = image.len() - 512;
+    image[last..last + 20].copy_from_slice(b"Cleared Kernel Dump\0");
+    let bench = Bench::new(&image);
+    bench.save(&["-C"]).expect(1);
+    let run = bench.save(&["-f"]).expect(1);
+    assert!(!run.stderr.contains("parity"), "{}", run.stderr);
+    assert!(bench.dir.read("vmcore.0") == disk().data);
+}
+
 #[test]
 fn a_cleared_textdump_is_still_one() {
     let text = Disk { text: true, ..Disk::new(noise(4096)) };

@@ -106,7 +106,8 @@ impl DumpDev {
             return Err(Error::Cleared { path: self.path.clone() });
         }
         let mut odd = Oddities { force, seen: Vec::new() };
-        odd.unless(parity_ok(&trailer), "the last header's parity is wrong")?;
+        let parity = parity_ok(&trailer) || parity_before_cleared(&trailer);
+        odd.unless(parity, "the last header's parity is wrong")?;
         let bytes = block as u64;
         let extent = h.dumpextent;
         let key_size = u64::from(h.dumpkeysize);
@@ -262,6 +263,19 @@ fn has_magic(header: &[u8; HEADER_SIZE]) -> bool {
     [MAGIC_KERNEL, MAGIC_TEXT, MAGIC_CLEARED]
         .iter()
         .any(|magic| header.starts_with(magic))
+}
+
+/// Whether the parity is what it was before the header was cleared:
+/// savecore(8) changes the magic and nothing else.
+fn parity_before_cleared(header: &[u8; HEADER_SIZE]) -> bool {
+    header.starts_with(MAGIC_CLEARED)
+        && [MAGIC_KERNEL, MAGIC_TEXT].iter().any(|magic| {
+            let mut before = *header;
+            for (i, byte) in before.iter_mut().take(20).enumerate() {
+                *byte = magic.get(i).copied().unwrap_or(0);
+            }
+            parity_ok(&before)
+        })
 }
 
 /// Whether both copies say the same; clearing changes magic and parity of

@@ -129,7 +129,10 @@ saved() {
 		    /scratch/stock/vmcore.0
 		run "save --check, saved" 1 livedump save --check /dev/$md
 		said "save --check, saved" "has been saved already"
-		run "save --force" 0 livedump save --force /dev/$md $kept
+		run "save --force" 1 livedump save --force /dev/$md $kept
+		said "save --force" "has been saved before"
+		run "save --force is what was saved" 0 cmp $kept/vmcore.0 \
+		    $kept/vmcore.1
 	else
 		run save 0 livedump save /dev/$md $kept
 	fi

@@ -5,6 +5,7 @@
 //! `SIGXFSZ` is blocked by [`Signals`](crate::signals::Signals).
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use std::fs::File;
 
 /// The limit; as it was before when dropped.
 #[derive(Debug)]
@@ -31,6 +32,17 @@ impl FileSizeLimit {
     pub(super) fn is_lowered(&self) -> bool {
         self.lowered
     }
+}
+
+/// Whether a file has grown to the limit that is set now, ours or not. What
+/// a write had too much is left out, and the kernel calls that EIO.
+pub(super) fn is_reached(file: &File) -> bool {
+    let limit = getrlimit(Resource::RLIMIT_FSIZE).map(|(soft, _)| soft);
+    let len = file.metadata().map(|meta| meta.len());
+    // Signed on some systems.
+    #[allow(clippy::useless_conversion)]
+    let limit = limit.ok().and_then(|limit| u64::try_from(limit).ok());
+    matches!((limit, len), (Some(limit), Ok(len)) if len >= limit)
 }
 
 impl Drop for FileSizeLimit {
@@ -68,10 +80,14 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         let limit = FileSizeLimit::set(8192).unwrap();
         assert!(limit.is_lowered());
-        file.write_all(&[1; 8192]).unwrap();
+        file.write_all(&[1; 8191]).unwrap();
+        assert!(!is_reached(&file));
+        file.write_all(&[1]).unwrap();
+        assert!(is_reached(&file));
         let e = file.write_all(&[1]).unwrap_err();
         assert_eq!(e.raw_os_error(), Some(nix::libc::EFBIG));
         drop(limit);
+        assert!(!is_reached(&file));
         file.write_all(&[1]).unwrap();
         assert!(!FileSizeLimit::set(u64::MAX).unwrap().is_lowered());
     }

@@ -6,7 +6,7 @@
 use super::around::Around;
 use super::captured::{Captured, Changed};
 use super::check::{self, Checked};
-use super::limit::FileSizeLimit;
+use super::limit::{FileSizeLimit, is_reached};
 use super::lists::{self, Lists};
 use super::progress::Progress;
 use super::watch::{Stop, watched};
@@ -282,6 +282,12 @@ impl Capture<'_> {
                 }
             });
         self.stopped(stop)?;
+        let answer = match answer {
+            Err(Errno::EIO) if !ours && is_reached(temp.file()) => {
+                Err(Errno::EFBIG)
+            }
+            answer => answer,
+        };
         let limited = limit.is_some_and(|limit| limit.is_lowered());
         if answer.is_ok() && bytes.is_some() {
             let written = temp.allocated()?;
