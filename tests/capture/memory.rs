@@ -55,7 +55,12 @@ fn peak(bytes: u64, options: &[&str]) -> u64 {
 
 #[test]
 fn a_large_machine_takes_no_more_memory_than_a_small_one() {
-    for options in [&[][..], &["-z", "--level", "1"], &["-Z"]] {
+    for options in [
+        &[][..],
+        &["-z", "--level", "1"],
+        &["-Z"],
+        &["-Z", "--level", "3", "--workers", "2"],
+    ] {
         let options: Vec<_> = options.to_vec();
         let small = peak(256 * MB, &options);
         let large = peak(4096 * MB, &options);

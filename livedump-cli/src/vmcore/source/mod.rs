@@ -25,7 +25,7 @@ use std::io;
 
 /// The largest frame or member that is unpacked in memory; larger ones go
 /// through a temporary file. What one look at a page can cost at most.
-pub const MAX_UNIT: usize = 2 << 20;
+pub const MAX_UNIT: usize = 4 << 20;
 
 /// Why bytes could not be had.
 #[derive(Debug, thiserror::Error)]
