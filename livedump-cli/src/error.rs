@@ -85,6 +85,9 @@ pub enum Error {
     /// No place for a dump that is not to be kept.
     #[error("making a temporary directory")]
     Temporary(#[source] io::Error),
+    /// What was found out could not be told; what was done stays.
+    #[error("the dump was kept; writing to standard output")]
+    Untold(#[source] io::Error),
     /// Data that could not be written to standard output.
     #[error("writing to standard output")]
     Output(#[from] io::Error),
@@ -93,8 +96,11 @@ pub enum Error {
 impl From<cmd::capture::Error> for Error {
     fn from(e: cmd::capture::Error) -> Self {
         match e {
-            // The dump is there; that nobody listens is no failure of it.
-            cmd::capture::Error::Output(e) => Self::Output(e),
+            // That nobody listens is no failure of the dump.
+            cmd::capture::Error::Output(e) => match e.kind() {
+                io::ErrorKind::BrokenPipe => Self::Output(e),
+                _ => Self::Untold(e),
+            },
             e => Self::Capture(e),
         }
     }
@@ -110,13 +116,15 @@ impl From<cmd::save::Error> for Error {
 }
 
 impl Error {
-    /// The exit status: 2, but 0 when only the reader of a pipe has gone.
+    /// The exit status: 2, but 0 when only the reader of a pipe has gone, and 1
+    /// when there is a dump all the same.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         if self.is_broken_pipe() {
             ExitCode::SUCCESS
         } else {
-            ExitCode::from(2)
+            let kept = matches!(self, Self::Untold(_));
+            ExitCode::from(if kept { 1 } else { 2 })
         }
     }
 

@@ -4,6 +4,7 @@
 
 use crate::tool::{CrashDir, program, run};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -72,6 +73,25 @@ fn a_reader_that_leaves_is_no_failure() {
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(0));
     assert!(out.stderr.is_empty());
+}
+
+#[test]
+fn a_dump_that_cannot_be_told_of_is_kept_and_that_is_said() {
+    let Ok(full) = File::options().write(true).open("/dev/full") else {
+        eprintln!("skipped: no /dev/full");
+        return;
+    };
+    let dir = CrashDir::new();
+    let out = Command::new(program())
+        .args(["capture", "-q", "--json", "--machine", "model:16M"])
+        .arg(dir.path())
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(said.contains("the dump was kept"), "{said}");
+    assert!(dir.file("livecore.0").exists());
 }
 
 #[test]

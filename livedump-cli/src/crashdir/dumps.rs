@@ -11,7 +11,7 @@ use memdev::kerneldump::Compression;
 use nix::sys::stat::SFlag;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// As long as an info.N may be.
@@ -172,8 +172,14 @@ impl CrashDir {
             Ok(Some(file)) => Vmcore::from_file(file, &path),
             Ok(None) => Err(OpenError::Io {
                 path: name,
-                source: std::io::ErrorKind::NotFound.into(),
+                source: ErrorKind::NotFound.into(),
             }),
+            // Also for a link, which is not followed.
+            Err(Error::Io { source, .. })
+                if source.kind() == ErrorKind::PermissionDenied =>
+            {
+                Err(OpenError::Io { path: name, source })
+            }
             Err(_) => Err(OpenError::NotRegular { path: name }),
         }
     }

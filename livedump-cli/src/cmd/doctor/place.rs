@@ -8,7 +8,7 @@ use crate::error::chain;
 use crate::report::human;
 use memdev::kerneldump::Compression;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A directory that cannot be opened.
 pub(super) fn missing(path: &Path, e: &Error) -> Check {
@@ -31,8 +31,13 @@ pub(super) fn checks(directory: &CrashDir, extent: Option<u64>) -> Vec<Check> {
     checks
 }
 
+/// The directory, as it was named.
+fn named(directory: &CrashDir) -> PathBuf {
+    directory.path(".").components().collect()
+}
+
 fn writable(directory: &CrashDir) -> Check {
-    let path = directory.path(".").components().collect::<std::path::PathBuf>();
+    let path = named(directory);
     let path = path.display();
     let file = directory.lock().and_then(|_lock| directory.temp().map(drop));
     match file {
@@ -76,9 +81,9 @@ fn room(directory: &CrashDir, extent: Option<u64>) -> Check {
         format!("{} free, {} of them to stay so", human(free), human(minfree));
     match extent {
         Some(extent) if extent > free.saturating_sub(minfree) => {
-            let size = human(extent);
+            let (size, path) = (human(extent), named(directory));
             Check::wrong(name, format!("{text}: a dump may have {size}"))
-                .fix("livedump estimate -Z")
+                .fix(format!("livedump estimate -Z {}", path.display()))
         }
         _ if minfree == 0 => {
             let text = format!("{text}: there is no file minfree");
