@@ -33,7 +33,8 @@ pub struct Chain {
 /// Cycles and chains.
 #[derive(Debug, Default)]
 pub struct Tangles {
-    /// Certain ones first, then by their first thread.
+    /// Certain ones first, then by their first thread. None is of one thread
+    /// and in doubt.
     pub cycles: Vec<Cycle>,
     /// The longest of those that end at one thread; longest first.
     pub chains: Vec<Chain>,
@@ -69,6 +70,9 @@ impl Tangles {
                 (end.length, end.first) = (length, waiter);
             }
         }
+        // One that got the lock between the copies of its wait and of the
+        // lock seems to wait for itself.
+        cycles.retain(|c| c.certain || c.threads.len() > 1);
         cycles.sort_by_key(|c| (!c.certain, c.threads.first().copied()));
         let is_shown = |c: &Chain| {
             let last = c.threads.last().and_then(|&n| waits.of(n));
