@@ -42,6 +42,11 @@ pub struct Temp<'d> {
     _lock: Option<Flock<File>>,
 }
 
+/// What a file is called that made room for a dump.
+fn aside(name: &str, inode: u64, next: u32) -> String {
+    format!("{PREFIX}{name}.{inode}.{next}")
+}
+
 impl CrashDir {
     /// Creates a temporary file, 0600, locked.
     ///
@@ -90,7 +95,7 @@ impl CrashDir {
         inode: u64,
         next: u32,
     ) -> Result<String, Error> {
-        let temp = format!("{PREFIX}{name}.{inode}.{next}");
+        let temp = aside(name, inode, next);
         self.rename(name, &temp)?;
         Ok(temp)
     }
@@ -102,7 +107,7 @@ impl CrashDir {
         inode: u64,
         next: u32,
     ) -> Result<String, Error> {
-        let temp = format!("{PREFIX}{name}.{inode}.{next}");
+        let temp = aside(name, inode, next);
         self.temp()?.persist(&temp)?;
         Ok(temp)
     }
