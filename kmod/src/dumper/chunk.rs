@@ -9,9 +9,12 @@ use memdev::addr::{PAGE_SIZE, Page};
 use memdev::kerneldump::Compression;
 
 const MIN_PAGES: usize = 64;
-const MAX_PAGES: usize = 256;
+pub(super) const MAX_PAGES: usize = 256;
 /// For those levels of zstd whose window is of that size.
 const DEEP_PAGES: usize = 1024;
+/// Compressing threads with which that takes no more memory than any other
+/// dump may.
+const DEEP_WORKERS: usize = 3;
 /// Chunks above which they get larger instead of more: the seek table keeps
 /// four bytes for each in memory.
 const MANY_CHUNKS: u64 = 1 << 22;
@@ -22,14 +25,17 @@ const HOLE_PAGES: usize = 8;
 /// Pages of a chunk in a dump of `dumpextent` bytes. 256 KB cost 1 to 2 % of
 /// the size at zstd's level 1 and unpack in well under a millisecond. Higher
 /// levels look further back, and get 4 MB, which cost as little (1 MB would
-/// cost 3 to 7 %) and unpack in a few milliseconds. Dumps above 1 TB get 1 MB.
+/// cost 3 to 7 %) and unpack in a few milliseconds. Dumps above 1 TB get 1 MB,
+/// and so do those levels with many threads.
 pub(super) fn pages_for(
     format: Compression,
     level: i32,
+    workers: usize,
     dumpextent: u64,
 ) -> usize {
     let mut pages = match format {
-        Compression::Zstd if level > 1 => DEEP_PAGES,
+        Compression::Zstd if level > 1 && workers <= DEEP_WORKERS => DEEP_PAGES,
+        Compression::Zstd if level > 1 => MAX_PAGES,
         _ => MIN_PAGES,
     };
     while pages < MAX_PAGES
@@ -151,4 +157,22 @@ fn is_zero(page: &Page) -> bool {
     lines.iter().all(|line| {
         line.iter().fold(0, |acc, &w| acc | u64::from_ne_bytes(w)) == 0
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_further_back_gets_more_where_few_share_the_memory() {
+        let zstd = |level, workers, bytes| {
+            pages_for(Compression::Zstd, level, workers, bytes)
+        };
+        assert_eq!(zstd(1, 2, 1 << 30), 64);
+        assert_eq!(zstd(0, 16, 2 << 40), 128);
+        assert_eq!(zstd(1, 2, 1 << 50), 256);
+        assert_eq!(zstd(3, 2, 1 << 30), 1024);
+        assert_eq!(zstd(3, 16, 1 << 30), 256);
+        assert_eq!(pages_for(Compression::Gzip, 9, 2, 1 << 30), 64);
+    }
 }

@@ -53,7 +53,20 @@ pub fn run<K: Kpi, R>(
     progress: &Progress,
     body: impl FnOnce(&mut Dumper<'_, K>) -> Result<R>,
 ) -> Result<R> {
-    let pages = chunk::pages_for(output.format, output.level, dumpextent);
+    let workers = pack::workers(kpi, output);
+    let mut pages =
+        chunk::pages_for(output.format, output.level, workers, dumpextent);
+    let queue = match output.format {
+        Compression::None => None,
+        _ => match Queue::new(kpi, output, workers, pages) {
+            // Rather a larger dump of a small machine than none.
+            Err(Errno::ENOMEM) if pages > chunk::MAX_PAGES => {
+                pages = chunk::MAX_PAGES;
+                Some(Queue::new(kpi, output, workers, pages)?)
+            }
+            queue => Some(queue?),
+        },
+    };
     let chunk = Chunk::new(kpi, pages)?;
     let block = BlockWriter::new(kpi, output.file, progress)?;
     let mut dumper = Dumper {
@@ -66,11 +79,9 @@ pub fn run<K: Kpi, R>(
         block,
         zero_pages: 0,
     };
-    if output.format == Compression::None {
+    let Some(queue) = queue else {
         return body(&mut dumper);
-    }
-    let workers = pack::workers(kpi, output);
-    let queue = Queue::new(kpi, output, workers, pages)?;
+    };
     dumper.packer = Some(Packer::new(kpi, &queue, output, dumpextent, pages)?);
     let mut body = Some(body);
     let mut result = Err(Errno::EINTEGRITY);
