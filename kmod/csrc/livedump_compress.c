@@ -11,6 +11,8 @@
 #include <sys/systm.h>
 #include <sys/compressor.h>
 #include <sys/malloc.h>
+#include <sys/proc.h>
+#include <sys/sched.h>
 
 #include "livedump_module.h"
 #include "livedump_shim.h"
@@ -47,14 +49,44 @@ livedump_compressor_avail(int format)
 	return (compressor_avail(format));
 }
 
+/*
+ * compressor(9) allocates with M_NODUMP also what malloc(9) hands to UMA. A
+ * slab that is made for it is not dumped, and others get of that slab later
+ * (12.1, 13.2, 15.1). With memory at hand that was allocated without the flag,
+ * none is made. Of each size, more than one stream asks for; held all at once,
+ * linked through itself.
+ */
+#define	LD_AT_HAND	6
+
+static void
+livedump_memory_at_hand(void)
+{
+	void **head = NULL, **p;
+
+	for (size_t size = 64; size <= 65536; size *= 2)
+		for (int i = 0; i < LD_AT_HAND; i++) {
+			p = malloc(size, M_LIVEDUMP, M_WAITOK);
+			*p = head;
+			head = p;
+		}
+	while ((p = head) != NULL) {
+		head = *p;
+		free(p, M_LIVEDUMP);
+	}
+}
+
 struct livedump_stream *
 livedump_compressor_init(int format, int level)
 {
 	struct livedump_stream *stream;
 
 	stream = malloc(sizeof(*stream), M_LIVEDUMP, M_WAITOK | M_ZERO);
+	/* UMA keeps what was freed by CPU. */
+	sched_pin();
+	livedump_memory_at_hand();
 	stream->compressor = compressor_init(livedump_compressor_cb, format,
 	    LD_MAXIOSIZE, level, stream);
+	sched_unpin();
 	if (stream->compressor == NULL) {
 		free(stream, M_LIVEDUMP);
 		return (NULL);

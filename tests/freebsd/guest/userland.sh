@@ -13,7 +13,7 @@
 . /userland-keeping.sh
 
 # Each way to name the directory, and the letters of savecore(8). The plain
-# one is the last: what a compressor left NODUMP is missing in it.
+# one is the last: what the kernel's own facility left NODUMP is missing in it.
 captures() {
 	cd $crash
 	take capture-gzip .gz livedump capture -z && read_back gzip && remove
