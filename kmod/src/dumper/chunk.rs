@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Pages on their way out: what is compressed as one frame, or written in one
-//! go.
+//! go. Data pages are put in by their addresses; whichever thread takes the
+//! chunk copies them.
 
+use super::Source;
 use super::block::BlockWriter;
 use crate::error::{Errno, Result};
 use crate::kpi::Kpi;
-use memdev::addr::{PAGE_SIZE, Page};
+use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use memdev::kerneldump::Compression;
 
 const MIN_PAGES: usize = 64;
@@ -49,16 +51,38 @@ pub(super) fn pages_for(
 pub(super) struct Chunk<K: Kpi> {
     pages: K::Pages,
     used: usize,
+    /// Pages that are what they shall be; the rest of `used` are data pages
+    /// still to be copied, from these addresses.
+    filled: usize,
+    addresses: K::Words,
+    /// Of all data pages, which the first to be copied is.
+    nth: usize,
     /// Bit n: page n holds only zeros. For what is not compressed, which has
     /// no more pages.
     zero: [u64; MAX_PAGES / 64],
     zeros: usize,
+    data: DataPages,
+}
+
+/// Data pages that were copied, and how many of them hold only zeros.
+#[derive(Clone, Copy, Default)]
+pub(super) struct DataPages {
+    pub(super) all: usize,
+    pub(super) zeros: usize,
 }
 
 impl<K: Kpi> Chunk<K> {
     pub(super) fn new(kpi: &K, pages: usize) -> Result<Self> {
-        let pages = kpi.malloc_pages(pages)?;
-        Ok(Self { pages, used: 0, zero: [0; MAX_PAGES / 64], zeros: 0 })
+        Ok(Self {
+            addresses: kpi.malloc_words(pages)?,
+            pages: kpi.malloc_pages(pages)?,
+            used: 0,
+            filled: 0,
+            nth: 0,
+            zero: [0; MAX_PAGES / 64],
+            zeros: 0,
+            data: DataPages::default(),
+        })
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -74,33 +98,90 @@ impl<K: Kpi> Chunk<K> {
         self.is_full() && self.zeros == self.used
     }
 
+    pub(super) fn data(&self) -> DataPages {
+        self.data
+    }
+
     pub(super) fn reset(&mut self) {
         self.used = 0;
+        self.filled = 0;
+        self.data = DataPages::default();
         self.zero = [0; MAX_PAGES / 64];
         self.zeros = 0;
     }
 
-    /// Lets `fill` write the next pages, as many of `want` as there is room
-    /// for; how many those were, and how many of them hold only zeros.
+    /// Lets `fill` write the next page.
     pub(super) fn push(
         &mut self,
+        fill: impl FnOnce(&mut Page) -> Result<()>,
+    ) -> Result<()> {
+        // Data pages come last.
+        if self.filled != self.used {
+            return Err(Errno::EINTEGRITY);
+        }
+        fill(self.pages.get_mut(self.used).ok_or(Errno::E2BIG)?)?;
+        self.used += 1;
+        self.see(self.used);
+        Ok(())
+    }
+
+    /// The nth data page, and those adjacent to it: as many of `want` as there
+    /// is room for, and how many those are.
+    pub(super) fn push_data(
+        &mut self,
+        nth: usize,
+        start: Paddr,
         want: usize,
-        fill: impl FnOnce(&mut [Page]) -> Result<()>,
-    ) -> Result<(usize, usize)> {
-        let end = self.pages.len().min(self.used.saturating_add(want));
-        let pages = self.pages.get_mut(self.used..end).ok_or(Errno::E2BIG)?;
-        fill(pages)?;
-        let before = (self.used, self.zeros);
-        for page in pages.iter() {
+    ) -> usize {
+        if self.filled == self.used {
+            self.nth = nth;
+        }
+        let room = self.addresses.iter_mut().skip(self.used).take(want);
+        let mut pushed = 0;
+        for slot in room {
+            *slot = start.0 + (pushed * PAGE_SIZE) as u64;
+            pushed += 1;
+        }
+        self.used += pushed;
+        pushed
+    }
+
+    /// Copies the data pages.
+    pub(super) fn fill(&mut self, source: &Source<'_>) -> Result<()> {
+        let before = (self.filled, self.zeros);
+        while self.filled < self.used {
+            let from = self.filled;
+            let rest = self.addresses.get(from..self.used).unwrap_or(&[]);
+            let start = rest.first().copied().ok_or(Errno::EINTEGRITY)?;
+            let run = rest
+                .iter()
+                .enumerate()
+                .take_while(|&(i, &pa)| {
+                    pa == start.wrapping_add((i * PAGE_SIZE) as u64)
+                })
+                .count();
+            let to = self.pages.get_mut(from..from + run);
+            let nth = self.nth + (from - before.0);
+            source(nth, Paddr(start), to.ok_or(Errno::E2BIG)?)?;
+            self.see(from + run);
+        }
+        self.data.all += self.used - before.0;
+        self.data.zeros += self.zeros - before.1;
+        Ok(())
+    }
+
+    /// Pages up to `end` are filled: which of them hold only zeros.
+    fn see(&mut self, end: usize) {
+        let pages = self.pages.iter().enumerate().take(end).skip(self.filled);
+        for (at, page) in pages {
             if is_zero(page) {
                 self.zeros += 1;
-                if let Some(w) = self.zero.get_mut(self.used / 64) {
-                    *w |= 1 << (self.used % 64);
+                if let Some(w) = self.zero.get_mut(at / 64) {
+                    *w |= 1 << (at % 64);
                 }
             }
-            self.used += 1;
         }
-        Ok((self.used - before.0, self.zeros - before.1))
+        self.filled = end;
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -3,13 +3,14 @@
 //! `dump_start`, `dump_append`, `dump_finish`, kern_shutdown.c.
 //!
 //! ```text
-//!  append_pages --> chunk (256 KB ..) --+----------------------> vnode
-//!                                       '--> pack ----> block --> vnode
+//!  append --> chunk (256 KB ..) --> fill --+-----------------> vnode
+//!                                          '--> pack --> block --> vnode
 //! ```
 //! A page is copied from the machine straight into the chunk; an uncompressed
 //! chunk is written from there. A compressed chunk is one gzip member or one
 //! zstd frame, so that a reader can seek; a table of the frames ends a zstd
-//! stream. Chunks are packed by several threads and written in order by one.
+//! stream. Chunks are filled and packed by several threads and written in
+//! order by one.
 
 mod block;
 mod chunk;
@@ -23,7 +24,7 @@ use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
 use block::BlockWriter;
 use chunk::Chunk;
-use memdev::addr::Page;
+use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use memdev::kerneldump::Compression;
 use pack::{Packer, Queue};
 
@@ -40,9 +41,14 @@ pub struct Output<'a, K: Kpi> {
     pub workers: u32,
 }
 
+/// Copies adjacent data pages, of which the first is the nth, from an address
+/// of the machine's; on any thread.
+pub type Source<'a> =
+    dyn Fn(usize, Paddr, &mut [Page]) -> Result<()> + Sync + 'a;
+
 /// Takes all the memory that writing `dumpextent` bytes needs, starts the
-/// compressing threads, and lets `body` write the dump. The threads are gone
-/// when this returns, whatever `body` answered. C: `dumper_create`.
+/// threads that copy and compress, and lets `body` write the dump. They are
+/// gone when this returns, whatever `body` answered. C: `dumper_create`.
 ///
 /// # Errors
 /// `ENOMEM`, the compressor's, and `body`'s.
@@ -51,41 +57,33 @@ pub fn run<K: Kpi, R>(
     output: &Output<'_, K>,
     dumpextent: u64,
     progress: &Progress,
+    source: &Source<'_>,
     body: impl FnOnce(&mut Dumper<'_, K>) -> Result<R>,
 ) -> Result<R> {
     let workers = pack::workers(kpi, output);
     let mut pages =
         chunk::pages_for(output.format, output.level, workers, dumpextent);
-    let queue = match output.format {
-        Compression::None => None,
-        _ => match Queue::new(kpi, output, workers, pages) {
-            // Rather a larger dump of a small machine than none.
-            Err(Errno::ENOMEM) if pages > chunk::MAX_PAGES => {
-                pages = chunk::MAX_PAGES;
-                Some(Queue::new(kpi, output, workers, pages)?)
-            }
-            queue => Some(queue?),
-        },
+    let queue = match Queue::new(kpi, output, workers, pages) {
+        // Rather a larger dump of a small machine than none.
+        Err(Errno::ENOMEM) if pages > chunk::MAX_PAGES => {
+            pages = chunk::MAX_PAGES;
+            Queue::new(kpi, output, workers, pages)?
+        }
+        queue => queue?,
     };
-    let chunk = Chunk::new(kpi, pages)?;
-    let block = BlockWriter::new(kpi, output.file, progress)?;
     let mut dumper = Dumper {
         kpi,
         output,
         progress,
         dumpextent,
-        chunk,
-        packer: None,
-        block,
-        zero_pages: 0,
+        chunk: Chunk::new(kpi, pages)?,
+        packer: Packer::new(kpi, &queue, output, dumpextent, pages, source)?,
+        block: BlockWriter::new(kpi, output.file, progress)?,
+        data_pages: 0,
     };
-    let Some(queue) = queue else {
-        return body(&mut dumper);
-    };
-    dumper.packer = Some(Packer::new(kpi, &queue, output, dumpextent, pages)?);
     let mut body = Some(body);
     let mut result = Err(Errno::EINTEGRITY);
-    kpi.with_workers(workers - 1, &|| queue.work(), &mut || {
+    kpi.with_workers(workers - 1, &|| queue.work(source), &mut || {
         if let Some(body) = body.take() {
             result = body(&mut dumper);
         }
@@ -102,15 +100,16 @@ pub struct Dumper<'a, K: Kpi> {
     progress: &'a Progress,
     dumpextent: u64,
     chunk: Chunk<K>,
-    packer: Option<Packer<'a, K>>,
+    packer: Packer<'a, K>,
     block: BlockWriter<'a, K>,
-    zero_pages: u64,
+    /// Appended so far, written or not.
+    data_pages: usize,
 }
 
 impl<K: Kpi> Dumper<'_, K> {
-    /// Data pages so far that hold only zeros.
+    /// Data pages in the file that hold only zeros.
     pub fn zero_pages(&self) -> u64 {
-        self.zero_pages
+        self.packer.zero_pages()
     }
 
     /// Appends one page, which `fill` writes in place. C: `dump_append`.
@@ -119,32 +118,29 @@ impl<K: Kpi> Dumper<'_, K> {
     /// `fill`'s, and those of writing a chunk that is full.
     pub fn append_page(
         &mut self,
-        fill: impl Fn(&mut Page) -> Result<()>,
+        fill: impl FnOnce(&mut Page) -> Result<()>,
     ) -> Result<()> {
-        self.append_pages(1, |_, pages| pages.iter_mut().try_for_each(&fill))
+        if self.chunk.is_full() {
+            self.flush_chunk()?;
+        }
+        self.chunk.push(fill)
     }
 
-    /// Appends `n` pages. `fill` writes some of them in place, told how many
-    /// were written before, until there are so many.
+    /// Appends `n` adjacent data pages, which are copied later, in any order.
+    /// Nothing but data pages may follow.
     ///
     /// # Errors
-    /// `fill`'s, and those of writing a chunk that is full.
-    pub fn append_pages(
-        &mut self,
-        n: usize,
-        fill: impl Fn(usize, &mut [Page]) -> Result<()>,
-    ) -> Result<()> {
+    /// Those of copying and writing chunks that are full.
+    pub fn append_data(&mut self, start: Paddr, n: usize) -> Result<()> {
         let mut done = 0;
         while done < n {
             if self.chunk.is_full() {
                 self.flush_chunk()?;
             }
-            let (pages, zeros) =
-                self.chunk.push(n - done, |pages| fill(done, pages))?;
-            done += pages;
-            if self.progress.current_stage() == Stage::Pages {
-                self.zero_pages += zeros as u64;
-            }
+            let from = Paddr(start.0 + (done * PAGE_SIZE) as u64);
+            let pushed = self.chunk.push_data(self.data_pages, from, n - done);
+            self.data_pages += pushed;
+            done += pushed;
         }
         Ok(())
     }
@@ -152,14 +148,7 @@ impl<K: Kpi> Dumper<'_, K> {
     /// One chunk out: between two of them a signal ends the dump.
     fn flush_chunk(&mut self) -> Result<()> {
         self.kpi.sig_intr()?;
-        match &mut self.packer {
-            None => {
-                self.chunk.write_runs(&mut self.block)?;
-                self.chunk.reset();
-                Ok(())
-            }
-            Some(packer) => packer.submit(&mut self.chunk, &mut self.block),
-        }
+        self.packer.submit(&mut self.chunk, &mut self.block, self.progress)
     }
 
     /// What is left, the seek table, padding, and the kernel dump header.
@@ -171,12 +160,10 @@ impl<K: Kpi> Dumper<'_, K> {
         if !self.chunk.is_empty() {
             self.flush_chunk()?;
         }
-        self.progress.stage(Stage::Finish);
-        if let Some(packer) = &mut self.packer {
-            packer.finish(&mut self.block)?;
-        }
+        self.packer.finish(&mut self.block, self.progress)?;
         let dumplength = self.block.finish()?;
-        if self.packer.is_none() && dumplength != self.dumpextent {
+        let plain = self.output.format == Compression::None;
+        if plain && dumplength != self.dumpextent {
             return Err(Errno::EINTEGRITY);
         }
         let sizes = vnode::Sizes { dumplength, dumpextent: self.dumpextent };

@@ -1,36 +1,44 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Compression, by several threads, in order. Only this fans out: it alone is
-//! bound by the CPU.
+//! Copying and compression, by several threads, in order. Only this fans out:
+//! it alone is bound by the CPU.
 //!
 //! A ring of slots. The walking thread puts a full chunk into the next slot
 //! and takes an empty one out of it; when that slot's chunk is still being
-//! worked on, the ring is full, and the walking thread compresses one itself
-//! or waits. A slot that is done is written before it is used again, so the
-//! order of slots is the order of the file. Memory is the ring, of slots with
-//! one chunk and one compressed chunk each, and one stream a thread.
+//! worked on, the ring is full, and the walking thread works on one itself or
+//! waits. A slot that is done is written before it is used again, so the order
+//! of slots is the order of the file. Memory is the ring, of slots with one
+//! chunk and one compressed chunk each, and one stream a thread.
 
-use super::Output;
 use super::block::BlockWriter;
 use super::chunk::Chunk;
 use super::seek::SeekTable;
 use super::stream::Stream;
-use crate::error::{Errno, Result};
+use super::{Output, Source};
+use crate::error::{Errno, Result, Stage};
 use crate::kpi::{Kpi, Monitor, compress_bound};
+use crate::progress::Progress;
 use memdev::addr::PAGE_SIZE;
+use memdev::kerneldump::Compression;
 
 /// Compressing threads when the caller does not say.
 const DEFAULT_WORKERS: usize = 16;
+/// Threads where there is nothing to compress: one copies while one writes.
+const PLAIN_WORKERS: usize = 2;
 /// Slots for each thread: one in work, one waiting, one being written.
 const SLOTS_PER_WORKER: usize = 2;
 /// Pages of all chunks, but for one chunk a thread: with what they compress
 /// to, 33 MB.
 const MANY_PAGES: usize = 4096;
 
-/// Threads that compress, the walking one among them.
+/// Threads that copy and compress, the walking one among them.
 pub(super) fn workers<K: Kpi>(kpi: &K, output: &Output<'_, K>) -> usize {
-    match output.workers {
+    let workers = match output.workers {
         0 => kpi.ncpus().clamp(1, DEFAULT_WORKERS),
         n => n as usize,
+    };
+    match output.format {
+        Compression::None => workers.min(PLAIN_WORKERS),
+        _ => workers,
     }
 }
 
@@ -78,7 +86,10 @@ impl<K: Kpi> Queue<K> {
         pages: usize,
     ) -> Result<Self> {
         let bytes = pages * PAGE_SIZE;
-        let frame_pages = compress_bound(bytes).div_ceil(PAGE_SIZE);
+        let frame_pages = match output.format {
+            Compression::None => 0,
+            _ => compress_bound(bytes).div_ceil(PAGE_SIZE),
+        };
         let streams = kpi.malloc_array(workers, |_| {
             Stream::new(kpi, output, bytes).map(Some)
         })?;
@@ -93,15 +104,15 @@ impl<K: Kpi> Queue<K> {
         Ok(Self { ring: kpi.monitor(ring)? })
     }
 
-    /// What a compressing thread does, until the queue is closed.
-    pub(super) fn work(&self) {
+    /// What a thread does, until the queue is closed.
+    pub(super) fn work(&self, source: &Source<'_>) {
         let mut ring = self.ring.lock();
         let Some(mut stream) = ring.stream() else { return };
         while !ring.closed {
             match ring.take() {
                 Some(job) => {
                     drop(ring);
-                    let job = job.pack(&mut stream);
+                    let job = job.work(source, &mut stream);
                     ring = self.ring.lock();
                     ring.done(job);
                     self.ring.notify();
@@ -112,23 +123,25 @@ impl<K: Kpi> Queue<K> {
         ring.give_back(stream);
     }
 
-    /// Sends the compressing threads home; what is in the ring stays.
+    /// Sends the threads home; what is in the ring stays.
     pub(super) fn close(&self) {
         self.ring.lock().closed = true;
         self.ring.notify();
     }
 }
 
-/// A slot taken out to be compressed.
+/// A slot taken out to be worked on.
 struct Job<K: Kpi> {
     at: usize,
     slot: Slot<K>,
 }
 
 impl<K: Kpi> Job<K> {
-    fn pack(mut self, stream: &mut Stream<K>) -> Self {
-        let frame = self.slot.frame.as_flattened_mut();
-        self.slot.packed = stream.compress(&self.slot.chunk, frame);
+    fn work(mut self, source: &Source<'_>, stream: &mut Stream<K>) -> Self {
+        let Slot { chunk, frame, packed } = &mut self.slot;
+        *packed = chunk
+            .fill(source)
+            .and_then(|()| stream.compress(chunk, frame.as_flattened_mut()));
         self
     }
 }
@@ -195,8 +208,11 @@ struct Settled<K: Kpi> {
 /// The walking thread's side.
 pub(super) struct Packer<'a, K: Kpi> {
     queue: &'a Queue<K>,
+    source: &'a Source<'a>,
     stream: Stream<K>,
     table: SeekTable<K>,
+    compresses: bool,
+    zero_pages: u64,
 }
 
 impl<'a, K: Kpi> Packer<'a, K> {
@@ -206,11 +222,18 @@ impl<'a, K: Kpi> Packer<'a, K> {
         output: &Output<'_, K>,
         dumpextent: u64,
         pages: usize,
+        source: &'a Source<'a>,
     ) -> Result<Self> {
         let bytes = pages * PAGE_SIZE;
         let stream = queue.ring.lock().stream().ok_or(Errno::EINTEGRITY)?;
         let table = SeekTable::new(kpi, output.format, dumpextent, bytes)?;
-        Ok(Self { queue, stream, table })
+        let compresses = output.format != Compression::None;
+        Ok(Self { queue, source, stream, table, compresses, zero_pages: 0 })
+    }
+
+    /// Data pages in the file that hold only zeros.
+    pub(super) fn zero_pages(&self) -> u64 {
+        self.zero_pages
     }
 
     /// Puts `chunk` into the ring and leaves an empty one in its place.
@@ -218,13 +241,14 @@ impl<'a, K: Kpi> Packer<'a, K> {
         &mut self,
         chunk: &mut Chunk<K>,
         block: &mut BlockWriter<'_, K>,
+        progress: &Progress,
     ) -> Result<()> {
         let monitor = &self.queue.ring;
         let at = {
             let ring = monitor.lock();
             cell_of(ring.put, ring.cells.len())
         };
-        let mut slot = self.settle(at, block)?;
+        let mut slot = self.settle(at, block, progress)?;
         slot.chunk.reset();
         core::mem::swap(&mut slot.chunk, chunk);
         let mut ring = monitor.lock();
@@ -241,6 +265,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
     pub(super) fn finish(
         &mut self,
         block: &mut BlockWriter<'_, K>,
+        progress: &Progress,
     ) -> Result<()> {
         let (put, cells) = {
             let ring = self.queue.ring.lock();
@@ -248,21 +273,23 @@ impl<'a, K: Kpi> Packer<'a, K> {
         };
         for nth in 0..cells {
             let at = cell_of(put + nth, cells);
-            let slot = self.settle(at, block)?;
+            let slot = self.settle(at, block, progress)?;
             let mut ring = self.queue.ring.lock();
             if let Some(cell) = ring.cells.get_mut(at) {
                 *cell = Cell::Empty(slot);
             }
         }
+        progress.stage(Stage::Finish);
         self.table.write(block)
     }
 
-    /// Takes the slot of cell `at` when its chunk, if it has one, is
-    /// compressed and written. Compresses while it waits.
+    /// Takes the slot of cell `at` when its chunk, if it has one, is filled,
+    /// compressed and written. Works on others while it waits.
     fn settle(
         &mut self,
         at: usize,
         block: &mut BlockWriter<'_, K>,
+        progress: &Progress,
     ) -> Result<Slot<K>> {
         let monitor = &self.queue.ring;
         let mut ring = monitor.lock();
@@ -273,7 +300,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
             match ring.take() {
                 Some(job) => {
                     drop(ring);
-                    let job = job.pack(&mut self.stream);
+                    let job = job.work(self.source, &mut self.stream);
                     ring = monitor.lock();
                     ring.done(job);
                 }
@@ -283,10 +310,18 @@ impl<'a, K: Kpi> Packer<'a, K> {
         drop(ring);
         let Settled { slot, unwritten } = settled;
         if unwritten {
-            let frame = slot.frame.as_flattened().get(..slot.packed?);
-            let frame = frame.ok_or(Errno::E2BIG)?;
-            self.table.add(frame.len(), slot.chunk.bytes().len())?;
-            block.append(frame)?;
+            let packed = slot.packed?;
+            if self.compresses {
+                let frame = slot.frame.as_flattened().get(..packed);
+                let frame = frame.ok_or(Errno::E2BIG)?;
+                self.table.add(frame.len(), slot.chunk.bytes().len())?;
+                block.append(frame)?;
+            } else {
+                slot.chunk.write_runs(block)?;
+            }
+            let data = slot.chunk.data();
+            progress.pages_done(data.all);
+            self.zero_pages += data.zeros as u64;
         }
         Ok(slot)
     }

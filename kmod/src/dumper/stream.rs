@@ -6,9 +6,11 @@ use super::Output;
 use super::chunk::Chunk;
 use crate::error::{Errno, Result};
 use crate::kpi::{Compressor, Kpi};
+use memdev::kerneldump::Compression;
 
 pub(super) struct Stream<K: Kpi> {
-    codec: K::Compressor,
+    /// None where nothing is compressed.
+    codec: Option<K::Compressor>,
     /// A full chunk of zeros, compressed; nothing until there was one.
     zeros: K::Pages,
     zeros_len: usize,
@@ -21,18 +23,23 @@ impl<K: Kpi> Stream<K> {
         output: &Output<'_, K>,
         bytes: usize,
     ) -> Result<Self> {
-        let codec = kpi.compressor_init(output.format, bytes, output.level)?;
-        Ok(Self { codec, zeros: kpi.malloc_pages(1)?, zeros_len: 0 })
+        let codec = match output.format {
+            Compression::None => None,
+            format => Some(kpi.compressor_init(format, bytes, output.level)?),
+        };
+        let zeros = kpi.malloc_pages(usize::from(codec.is_some()))?;
+        Ok(Self { codec, zeros, zeros_len: 0 })
     }
 
-    /// A chunk as one frame; its length.
+    /// A chunk as one frame; its length, or 0 where nothing is compressed.
     pub(super) fn compress(
         &mut self,
         chunk: &Chunk<K>,
         frame: &mut [u8],
     ) -> Result<usize> {
+        let Some(codec) = &mut self.codec else { return Ok(0) };
         if !chunk.is_full_of_zeros() {
-            return self.codec.compress(chunk.bytes(), frame);
+            return codec.compress(chunk.bytes(), frame);
         }
         let kept = self.zeros.as_flattened_mut();
         if self.zeros_len > 0 {
@@ -41,7 +48,7 @@ impl<K: Kpi> Stream<K> {
             to.copy_from_slice(from);
             return Ok(self.zeros_len);
         }
-        let len = self.codec.compress(chunk.bytes(), frame)?;
+        let len = codec.compress(chunk.bytes(), frame)?;
         if let (Some(from), Some(to)) = (frame.get(..len), kept.get_mut(..len))
         {
             to.copy_from_slice(from);

@@ -8,7 +8,8 @@
 #![allow(unsafe_code)]
 
 use super::{
-    Compressor, Context, Debugger, Kpi, Linked, Monitor, PCB_WORDS, Target,
+    Compressor, Context, Debugger, DirectMap, Kpi, Linked, Monitor, PCB_WORDS,
+    Target,
 };
 use crate::error::{Errno, Result};
 use core::cell::UnsafeCell;
@@ -244,6 +245,9 @@ pub struct Array<T> {
 // another thread than malloc(9) was.
 unsafe impl<T: Send> Send for Array<T> {}
 
+// SAFETY: as of a Vec: what is shared gives shared references alone.
+unsafe impl<T: Sync> Sync for Array<T> {}
+
 impl<T> Array<T> {
     /// Room for `room` values, zeroed, of which there are none yet.
     fn with_room(room: usize) -> Result<Self> {
@@ -391,6 +395,9 @@ pub struct Stream {
 // SAFETY: compressor(9) keeps nothing of the thread that made the stream.
 unsafe impl Send for Stream {}
 
+// SAFETY: there is nothing to do with a shared one.
+unsafe impl Sync for Stream {}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         // SAFETY: from livedump_compressor_init, freed once, here.
@@ -453,13 +460,27 @@ extern "C" fn name_page(arg: *mut c_void, pa: u64, oncpu: bool) {
     see(if oncpu { Linked::Oncpu(Paddr(pa)) } else { Linked::Page(Paddr(pa)) });
 }
 
+impl DirectMap for FreeBsd {
+    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
+        if !self.phys_in_dmap(pa) || pa.0 % PAGE_SIZE as u64 != 0 {
+            page.fill(0);
+            return Err(Errno::EFAULT);
+        }
+        // SAFETY: the shim copies one page that is in the direct map to one
+        // that is ours.
+        unsafe { livedump_read_page(pa.0, page) };
+        Ok(())
+    }
+}
+
 impl Kpi for FreeBsd {
     type File = File;
     type Words = Array<u64>;
     type Pages = Array<Page>;
-    type Array<T: Send> = Array<T>;
+    type Array<T: Send + Sync> = Array<T>;
     type Monitor<T: Send> = FreeBsdMonitor<T>;
     type Compressor = Stream;
+    type DirectMap = Self;
     type RangeLock = RangeLock;
 
     fn priv_check_kmem_read(&self) -> Result<()> {
@@ -657,7 +678,7 @@ impl Kpi for FreeBsd {
         Array::zeroed(pages)
     }
 
-    fn malloc_array<T: Send>(
+    fn malloc_array<T: Send + Sync>(
         &self,
         len: usize,
         mut make: impl FnMut(usize) -> Result<T>,
@@ -780,15 +801,8 @@ impl Kpi for FreeBsd {
         livedump_vm_phys_is_dumpable(pa.0)
     }
 
-    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
-        if !self.phys_in_dmap(pa) || pa.0 % PAGE_SIZE as u64 != 0 {
-            page.fill(0);
-            return Err(Errno::EFAULT);
-        }
-        // SAFETY: the shim copies one page that is in the direct map to one
-        // that is ours.
-        unsafe { livedump_read_page(pa.0, page) };
-        Ok(())
+    fn direct_map(&self) -> &Self {
+        self
     }
 
     fn maybe_yield(&self) {

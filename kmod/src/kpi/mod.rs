@@ -159,6 +159,25 @@ fn one_by_one(
     Ok(())
 }
 
+/// Physical memory, which every thread of a dump may read: none of them need
+/// be the caller's.
+pub trait DirectMap: Sync {
+    /// Copies one page, once, through the direct map.
+    ///
+    /// # Errors
+    /// `EFAULT` where there is no such memory; `page` is then zero. Does not
+    /// happen for a page that `phys_in_dmap` and `vm_phys_is_dumpable`.
+    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()>;
+
+    /// Copies adjacent pages, each as [`DirectMap::read_page`] does.
+    ///
+    /// # Errors
+    /// Those of the first page that cannot be had.
+    fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Result<()> {
+        one_by_one(pa, pages, |pa, page| self.read_page(pa, page))
+    }
+}
+
 /// A value that the threads of one dump share. C: `struct sx` and
 /// `struct cv`.
 pub trait Monitor<T> {
@@ -186,15 +205,17 @@ pub trait Kpi {
     /// A file the caller passed, with a reference. C: `struct file *`.
     type File;
     /// Zeroed memory of 64-bit words, freed on drop, not in the dump.
-    type Words: DerefMut<Target = [u64]>;
+    type Words: DerefMut<Target = [u64]> + Send + Sync;
     /// Zeroed, page-aligned memory, freed on drop, not in the dump.
-    type Pages: DerefMut<Target = [Page]> + Send;
+    type Pages: DerefMut<Target = [Page]> + Send + Sync;
     /// Values on the heap, dropped and freed on drop, not in the dump.
-    type Array<T: Send>: DerefMut<Target = [T]> + Send;
+    type Array<T: Send + Sync>: DerefMut<Target = [T]> + Send + Sync;
     /// A lock around a value, destroyed on drop.
     type Monitor<T: Send>: Monitor<T> + Sync;
     /// One compressor stream, freed on drop.
-    type Compressor: Compressor + Send;
+    type Compressor: Compressor + Send + Sync;
+    /// The machine's memory.
+    type DirectMap: DirectMap;
     /// A held range lock. C: the cookie of `vn_rangelock_wlock`.
     type RangeLock;
 
@@ -383,7 +404,7 @@ pub trait Kpi {
     ///
     /// # Errors
     /// `ENOMEM`, and `make`'s.
-    fn malloc_array<T: Send>(
+    fn malloc_array<T: Send + Sync>(
         &self,
         len: usize,
         make: impl FnMut(usize) -> Result<T>,
@@ -446,19 +467,15 @@ pub trait Kpi {
     /// no vm_page, within dump_avail. C: `vm_phys_is_dumpable`.
     fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool;
 
-    /// Copies one page, once, through the direct map.
-    ///
-    /// # Errors
-    /// `EFAULT` where there is no such memory; `page` is then zero. Does not
-    /// happen for a page that `phys_in_dmap` and `vm_phys_is_dumpable`.
-    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()>;
+    /// The memory itself.
+    fn direct_map(&self) -> &Self::DirectMap;
 
-    /// Copies adjacent pages, each as [`Kpi::read_page`] does.
+    /// Copies one page, as [`DirectMap::read_page`] does.
     ///
     /// # Errors
-    /// Those of the first page that cannot be had.
-    fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Result<()> {
-        one_by_one(pa, pages, |pa, page| self.read_page(pa, page))
+    /// Its own.
+    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
+        self.direct_map().read_page(pa, page)
     }
 
     /// Lets others run; the walk of a large machine takes seconds.

@@ -3,7 +3,6 @@
 //! private copies.
 
 use super::snapshot::Snapshot;
-use super::stability::Stability;
 use crate::dumper::Dumper;
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::Kpi;
@@ -20,7 +19,6 @@ const WORDS_IN_PAGE: usize = PAGE_SIZE / 8;
 pub(super) fn emit<K: Kpi>(
     kpi: &K,
     from: &Snapshot<'_, K>,
-    stability: Option<&Stability<K>>,
     dumper: &mut Dumper<'_, K>,
     still: &dyn Fn() -> Result<()>,
     progress: &Progress,
@@ -68,8 +66,7 @@ pub(super) fn emit<K: Kpi>(
     }
 
     progress.stage(Stage::Pages);
-    let mut pages =
-        Pages { kpi, from, stability, dumper, still, progress, done: 0 };
+    let mut pages = Pages { dumper, still, done: 0 };
     let mut run = Run::default();
     let set = Bitset::new(&*from.words, from.bits).ok_or(Errno::EINTEGRITY)?;
     for bit in set.iter() {
@@ -92,13 +89,10 @@ struct Run {
 const MAX_RUN: usize = 256;
 
 impl Run {
-    fn at(&self, nth: usize) -> Paddr {
-        Paddr(self.start.0 + (nth * PAGE_SIZE) as u64)
-    }
-
     /// Takes `pa` in, if it is the next page.
     fn grows_by(&mut self, pa: Paddr) -> bool {
-        let next = self.pages < MAX_RUN && pa == self.at(self.pages);
+        let end = self.start.0 + (self.pages * PAGE_SIZE) as u64;
+        let next = self.pages < MAX_RUN && pa.0 == end;
         self.pages += usize::from(next);
         next
     }
@@ -106,33 +100,16 @@ impl Run {
 
 /// The section of page contents.
 struct Pages<'a, 'd, K: Kpi> {
-    kpi: &'a K,
-    from: &'a Snapshot<'a, K>,
-    stability: Option<&'a Stability<K>>,
     dumper: &'a mut Dumper<'d, K>,
     still: &'a dyn Fn() -> Result<()>,
-    progress: &'a Progress,
     /// Pages so far.
     done: usize,
 }
 
 impl<K: Kpi> Pages<'_, '_, K> {
     fn emit(&mut self, run: &Run) -> Result<()> {
-        let (kpi, from, before) = (self.kpi, self.from, self.done);
-        let (stability, progress) = (self.stability, self.progress);
-        self.dumper.append_pages(run.pages, |nth, pages| {
-            let start = run.at(nth);
-            kpi.read_pages(start, pages)?;
-            from.frozen.overlay(start, pages);
-            if let Some(stability) = stability {
-                stability.note(before + nth, pages);
-            }
-            if let Some(instant) = &from.instant {
-                instant.overlay.apply(start, pages);
-            }
-            progress.pages_done(pages.len());
-            Ok(())
-        })?;
+        let before = self.done;
+        self.dumper.append_data(run.start, run.pages)?;
         self.done += run.pages;
         if before / PAGES_BETWEEN_CHECKS == self.done / PAGES_BETWEEN_CHECKS {
             return Ok(());

@@ -25,8 +25,9 @@ pub use plan::Planned;
 
 use crate::dumper::{self, Output};
 use crate::error::{Result, Stage};
-use crate::kpi::Kpi;
+use crate::kpi::{DirectMap, Kpi};
 use crate::progress::Progress;
+use memdev::addr::Page;
 use memdev::changes::Header;
 use snapshot::{MAX_RANGES, Snapshot};
 
@@ -89,52 +90,64 @@ pub fn minidumpsys<K: Kpi>(
     let snapshot =
         Snapshot::take(kpi, &target, &mut ranges, options, progress)?;
     let mut stability = snapshot.stability(kpi)?;
+    let memory = kpi.direct_map();
+    let source = |nth: usize, start, pages: &mut [Page]| {
+        memory.read_pages(start, pages)?;
+        snapshot.frozen.overlay(start, pages);
+        if let Some(stability) = &stability {
+            stability.note(nth, pages);
+        }
+        if let Some(instant) = &snapshot.instant {
+            instant.overlay.apply(start, pages);
+        }
+        Ok(())
+    };
     let planned = snapshot.planned;
-    let target = &target;
-    // Everything is allocated when the closure runs; then comes the first
-    // thing that cannot be undone.
-    dumper::run(kpi, output, planned.dumpsize, progress, |dumper| {
-        progress.stage(Stage::Truncate);
-        kpi.vn_truncate(output.file)?;
-        let mut write = || {
-            emit::emit(
-                kpi,
-                &snapshot,
-                stability.as_ref(),
-                dumper,
-                still,
-                progress,
-            )?;
-            let dumplength = dumper.dump_finish(target)?;
-            let looked = match &mut stability {
-                Some(stability) => {
-                    progress.stage(Stage::Stability);
-                    let header = stability.check(kpi, &snapshot)?;
-                    if let Some(file) = changes {
-                        stability.write(kpi, &snapshot, header, file)?;
-                    }
-                    header
-                }
-                None => Header::default(),
-            };
-            still()?;
-            Ok((dumplength, looked))
-        };
-        let (dumplength, changes) = write().inspect_err(|_| {
-            // Half a dump must not be taken for one. What went wrong first
-            // is what the caller needs to know.
-            let _ = kpi.vn_truncate(output.file);
-            if let Some(file) = changes {
-                let _ = kpi.vn_truncate(file);
+    let mut begun = false;
+    let written = dumper::run(
+        kpi,
+        output,
+        planned.dumpsize,
+        progress,
+        &source,
+        |dumper| {
+            // Everything is allocated now; then comes the first thing that
+            // cannot be undone.
+            progress.stage(Stage::Truncate);
+            kpi.vn_truncate(output.file)?;
+            begun = true;
+            emit::emit(kpi, &snapshot, dumper, still, progress)?;
+            let dumplength = dumper.dump_finish(&target)?;
+            Ok((dumplength, dumper.zero_pages()))
+        },
+    );
+    let looked = written.and_then(|(dumplength, zero_pages)| {
+        let changes = match &mut stability {
+            Some(stability) => {
+                stability.look(kpi, &snapshot, changes, progress)?
             }
-        })?;
-        progress.stage(Stage::Done);
+            None => Header::default(),
+        };
+        still()?;
         Ok(Written {
             planned,
-            zero_pages: dumper.zero_pages(),
+            zero_pages,
             dumplength,
             registers: snapshot.instant.as_ref().map_or(0, |i| i.saved),
             changes,
         })
-    })
+    });
+    match looked {
+        Ok(_) => progress.stage(Stage::Done),
+        // Half a dump must not be taken for one. What went wrong first is what
+        // the caller needs to know.
+        Err(_) if begun => {
+            let _ = kpi.vn_truncate(output.file);
+            if let Some(file) = changes {
+                let _ = kpi.vn_truncate(file);
+            }
+        }
+        Err(_) => {}
+    }
+    looked
 }

@@ -7,8 +7,9 @@
 //! was changed and changed back is unchanged.
 
 use super::snapshot::Snapshot;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, Stage};
 use crate::kpi::Kpi;
+use crate::progress::Progress;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use memdev::addr::{PAGE_SIZE, Page};
 use memdev::bitset::Bitset;
@@ -67,12 +68,23 @@ impl<K: Kpi> Stability<K> {
         }
     }
 
-    /// Looks again.
-    pub(super) fn check(
+    /// Looks again, and writes the list where there is a file for it.
+    pub(super) fn look(
         &mut self,
         kpi: &K,
         from: &Snapshot<'_, K>,
+        file: Option<&K::File>,
+        progress: &Progress,
     ) -> Result<Header> {
+        progress.stage(Stage::Stability);
+        let header = self.check(kpi, from)?;
+        if let Some(file) = file {
+            self.write(kpi, from, header, file)?;
+        }
+        Ok(header)
+    }
+
+    fn check(&mut self, kpi: &K, from: &Snapshot<'_, K>) -> Result<Header> {
         let mut header = Header::default();
         let set =
             Bitset::new(&*from.words, from.bits).ok_or(Errno::EINTEGRITY)?;
@@ -101,7 +113,7 @@ impl<K: Kpi> Stability<K> {
 
     /// Writes the list into a file of its own, which is empty afterwards when
     /// that fails.
-    pub(super) fn write(
+    fn write(
         &mut self,
         kpi: &K,
         from: &Snapshot<'_, K>,

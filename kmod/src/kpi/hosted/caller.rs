@@ -10,7 +10,9 @@ use super::method::Method;
 use super::process::{Descriptor, Process};
 use super::threads::{self, HostedMonitor};
 use crate::error::{Errno, Result};
-use crate::kpi::{Context, Debugger, Kpi, Linked, Target, one_by_one};
+use crate::kpi::{
+    Context, Debugger, DirectMap, Kpi, Linked, Target, one_by_one,
+};
 use memdev::addr::{Paddr, Page};
 use memdev::kerneldump::Compression;
 use std::sync::Arc;
@@ -66,13 +68,35 @@ fn copy_out(s: &str, out: &mut [u8]) -> usize {
     n
 }
 
+impl DirectMap for HostedKernel {
+    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
+        if let Err(errno) = self.step(Method::ReadPage) {
+            page.fill(0);
+            return Err(errno);
+        }
+        self.machine.read_page(pa, page)
+    }
+
+    fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Result<()> {
+        if let Some(read) = self.machine.read_pages(pa, pages) {
+            // A step for each page, as on any other machine.
+            return pages
+                .iter()
+                .try_for_each(|_| self.step(Method::ReadPage))
+                .and(read);
+        }
+        one_by_one(pa, pages, |pa, page| self.read_page(pa, page))
+    }
+}
+
 impl<'a> Kpi for Caller<'a> {
     type File = Descriptor;
     type Words = Words<'a>;
     type Pages = Pages<'a>;
-    type Array<T: Send> = Array<'a, T>;
+    type Array<T: Send + Sync> = Array<'a, T>;
     type Monitor<T: Send> = HostedMonitor<T>;
     type Compressor = Compressor<'a>;
+    type DirectMap = HostedKernel;
     type RangeLock = RangeLock;
 
     fn priv_check_kmem_read(&self) -> Result<()> {
@@ -276,7 +300,7 @@ impl<'a> Kpi for Caller<'a> {
         self.kernel.memory.pages(pages)
     }
 
-    fn malloc_array<T: Send>(
+    fn malloc_array<T: Send + Sync>(
         &self,
         len: usize,
         make: impl FnMut(usize) -> Result<T>,
@@ -353,23 +377,8 @@ impl<'a> Kpi for Caller<'a> {
         self.kernel.machine.vm_phys_is_dumpable(pa)
     }
 
-    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
-        if let Err(errno) = self.step(Method::ReadPage) {
-            page.fill(0);
-            return Err(errno);
-        }
-        self.kernel.machine.read_page(pa, page)
-    }
-
-    fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Result<()> {
-        if let Some(read) = self.kernel.machine.read_pages(pa, pages) {
-            // A step for each page, as on any other machine.
-            return pages
-                .iter()
-                .try_for_each(|_| self.step(Method::ReadPage))
-                .and(read);
-        }
-        one_by_one(pa, pages, |pa, page| self.read_page(pa, page))
+    fn direct_map(&self) -> &HostedKernel {
+        self.kernel
     }
 
     fn maybe_yield(&self) {
