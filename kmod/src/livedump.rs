@@ -244,7 +244,10 @@ impl Livedump {
         let output = Output {
             file: &file.file,
             format,
-            level: job.level,
+            level: match job.level {
+                0 => kpi.compressor_level(format),
+                level => level,
+            },
             workers: job.workers,
         };
         let result = self.dump(kpi, &output, changes, job, out);

@@ -250,7 +250,7 @@ mod tests {
             pages_for(Compression::Zstd, level, workers, bytes)
         };
         assert_eq!(zstd(1, 2, 1 << 30), 64);
-        assert_eq!(zstd(0, 16, 2 << 40), 128);
+        assert_eq!(zstd(1, 16, 2 << 40), 128);
         assert_eq!(zstd(1, 2, 1 << 50), 256);
         assert_eq!(zstd(3, 2, 1 << 30), 1024);
         assert_eq!(zstd(3, 16, 1 << 30), 256);

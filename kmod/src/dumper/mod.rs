@@ -34,7 +34,7 @@ pub struct Output<'a, K: Kpi> {
     pub file: &'a K::File,
     /// What to compress with.
     pub format: Compression,
-    /// Compression level; 0 is the codec's default.
+    /// Compression level.
     pub level: i32,
     /// Compressing threads, the caller's among them; 0 is as many as CPUs, up
     /// to a limit.

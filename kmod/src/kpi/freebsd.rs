@@ -813,17 +813,20 @@ impl Kpi for FreeBsd {
         livedump_compressor_avail(format as c_int)
     }
 
+    fn compressor_level(&self, format: Compression) -> i32 {
+        match format {
+            Compression::None => 0,
+            Compression::Gzip => livedump_gzip_level().clamp(1, 9),
+            Compression::Zstd => livedump_zstd_level().clamp(1, 19),
+        }
+    }
+
     fn compressor_init(
         &self,
         format: Compression,
         _chunk: usize,
         level: i32,
     ) -> Result<Stream> {
-        let level = match (format, level) {
-            (Compression::Gzip, 0) => livedump_gzip_level().clamp(1, 9),
-            (Compression::Zstd, 0) => livedump_zstd_level().clamp(1, 19),
-            (_, level) => level,
-        };
         let bytes = stream_bytes(format, level).ok_or(Errno::EINVAL)?;
         let budget = Budget::take(bytes)?;
         let stream = livedump_compressor_init(format as c_int, level);

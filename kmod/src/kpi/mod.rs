@@ -487,8 +487,12 @@ pub trait Kpi {
     /// Whether the kernel has this compressor. C: `compressor_avail`.
     fn compressor_avail(&self, format: Compression) -> bool;
 
-    /// A stream for chunks of at most `chunk` bytes. `level` 0 is the codec's
-    /// own default. May sleep; only before the first byte is out.
+    /// The level of requests that name none; 0 where nothing is compressed.
+    /// C: `kern.livedump.gzip_level`, `kern.livedump.zstd_level`.
+    fn compressor_level(&self, format: Compression) -> i32;
+
+    /// A stream for chunks of at most `chunk` bytes. May sleep; only before
+    /// the first byte is out.
     /// C: `compressor_init`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! anything.
 
 use super::HostedKernel;
-use super::compressor::Compressor;
+use super::compressor::{self, Compressor};
 use super::memory::{Array, Pages, Words};
 use super::method::Method;
 use super::process::{Descriptor, Process};
@@ -392,6 +392,11 @@ impl<'a> Kpi for Caller<'a> {
             Compression::Gzip => self.kernel.has_gzip.load(Ordering::Relaxed),
             Compression::Zstd => self.kernel.has_zstd.load(Ordering::Relaxed),
         }
+    }
+
+    fn compressor_level(&self, format: Compression) -> i32 {
+        self.pass(Method::CompressorLevel);
+        compressor::level(format)
     }
 
     fn compressor_init(

@@ -17,10 +17,15 @@ use std::boxed::Box;
 use std::vec;
 use zstd::zstd_safe::{self, CCtx, CParameter, ResetDirective};
 
-/// gzip's level where a request names none. C: `kern.livedump.gzip_level`.
-pub const GZIP_LEVEL: i32 = 6;
-/// zstd's level where a request names none. C: `kern.livedump.zstd_level`.
-pub const ZSTD_LEVEL: i32 = 1;
+/// C: `kern.livedump.gzip_level`, `kern.livedump.zstd_level`, as they are at
+/// first.
+pub(super) fn level(format: Compression) -> i32 {
+    match format {
+        Compression::None => 0,
+        Compression::Gzip => 6,
+        Compression::Zstd => 1,
+    }
+}
 
 /// Deflate, no flags, no time, written on Unix.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
@@ -69,7 +74,6 @@ impl crate::kpi::Compressor for Compressor<'_> {
 }
 
 fn gzip(level: i32) -> Result<Codec> {
-    let level = if level == 0 { GZIP_LEVEL } else { level };
     let level = u32::try_from(level).ok().filter(|l| (1..=9).contains(l));
     let level = flate2::Compression::new(level.ok_or(Errno::EINVAL)?);
     Ok(Codec::Gzip(Compress::new(level, false)))
@@ -105,8 +109,7 @@ fn gzip_member(
 }
 
 fn zstd(level: i32, chunk: usize) -> Result<(Codec, usize)> {
-    let level = if level == 0 { ZSTD_LEVEL } else { level };
-    if !zstd::compression_level_range().contains(&level) {
+    if level == 0 || !zstd::compression_level_range().contains(&level) {
         return Err(Errno::EINVAL);
     }
     let mut ctx = Box::new(CCtx::try_create().ok_or(Errno::ENOMEM)?);
@@ -197,7 +200,7 @@ mod tests {
     fn each_call_is_one_frame_that_stands_alone() {
         let kernel = kernel();
         for format in [Compression::Gzip, Compression::Zstd] {
-            for level in [0, 1, 9] {
+            for level in [1, level(format), 9] {
                 let mut c =
                     Compressor::new(&kernel, format, 65536, level).unwrap();
                 for src in samples() {
@@ -227,7 +230,7 @@ mod tests {
     fn zstd_frames_carry_their_checksum() {
         let kernel = kernel();
         let mut c =
-            Compressor::new(&kernel, Compression::Zstd, 4096, 0).unwrap();
+            Compressor::new(&kernel, Compression::Zstd, 4096, 1).unwrap();
         let mut dst = [0; 8192];
         let n = c.compress(&[7; 4096], &mut dst).unwrap();
         assert_eq!(dst[..4], [0x28, 0xb5, 0x2f, 0xfd]);
@@ -259,10 +262,10 @@ mod tests {
     fn levels_no_codec_has_are_refused() {
         let kernel = kernel();
         let new = |f, level| Compressor::new(&kernel, f, 4096, level).map(drop);
-        for level in [-1, 10, i32::MAX, i32::MIN] {
+        for level in [0, -1, 10, i32::MAX, i32::MIN] {
             assert_eq!(new(Compression::Gzip, level), Err(Errno::EINVAL));
         }
-        for level in [23, i32::MAX, i32::MIN] {
+        for level in [0, 23, i32::MAX, i32::MIN] {
             assert_eq!(new(Compression::Zstd, level), Err(Errno::EINVAL));
         }
         assert_eq!(new(Compression::None, 0), Err(Errno::EINVAL));

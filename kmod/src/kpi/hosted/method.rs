@@ -88,6 +88,7 @@ methods! {
     ReadPage "read_page" EFAULT,
     MaybeYield "maybe_yield",
     CompressorAvail "compressor_avail",
+    CompressorLevel "compressor_level",
     CompressorInit "compressor_init" EINVAL,
     Compress "compress" E2BIG,
     TimeSecond "time_second",
