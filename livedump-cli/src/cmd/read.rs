@@ -11,6 +11,7 @@ mod place;
 
 use super::Inputs;
 use super::reads::{self, Reads};
+use super::subject::kernel_beside;
 use crate::error::{Error, Outcome, chain};
 use crate::report::{self, Hex, Hexdump, Missing, Report};
 use crate::vmcore::{ReadError, Vmcore};
@@ -28,7 +29,8 @@ const MAX_JSON: u64 = 16 << 20;
 /// What `read` is told.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The kernel that was running, for its symbols
+    /// The kernel that was running, for its symbols; kernel.N beside the dump
+    /// if not given
     #[arg(short, long, value_name = "KERNEL")]
     pub kernel: Option<PathBuf>,
     /// The bytes themselves
@@ -57,8 +59,14 @@ pub struct Args {
 /// The file is no dump, or the place no place. Memory that is not in the
 /// dump ends the output and is [`Outcome::Found`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
+    // An address needs none.
+    let copy_of_it = match place::is_address(&args.place) {
+        true => None,
+        false => kernel_beside(&args.file),
+    };
+    let kernel = args.kernel.as_ref().or(copy_of_it.as_ref());
     let Inputs { core, kernel, changes } =
-        Inputs::open(&args.file, args.kernel.as_deref())?;
+        Inputs::open(&args.file, kernel.map(PathBuf::as_path))?;
     let place = find(args, &core, kernel.as_ref())?;
     let changes = reads::list(changes);
     let reads = Reads::of(&core, changes.as_ref());

@@ -7,6 +7,7 @@ use crate::analysis::Target;
 use crate::error::Error;
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::Vmcore;
+use crate::vmcore::beside::beside;
 use crate::vmcore::changes::{Changes, Unread};
 use crate::vmcore::elf::Kernel;
 use std::fs::File;
@@ -21,7 +22,8 @@ const DEBUG_ROOT: &str = "/usr/lib/debug";
 /// Which kernel.
 #[derive(Clone, Debug, clap::Args)]
 pub struct KernelArgs {
-    /// The kernel that was running; /boot/kernel/kernel if not given
+    /// The kernel that was running; kernel.N beside the dump, or
+    /// /boot/kernel/kernel, if not given
     #[arg(short, long, value_name = "KERNEL")]
     pub kernel: Option<PathBuf>,
     /// Its debug file, kernel.debug; found beside the kernel if not given
@@ -31,7 +33,10 @@ pub struct KernelArgs {
 
 /// There is none.
 #[derive(Debug, thiserror::Error)]
-#[error("which kernel was running? Name its file with -k")]
+#[error(
+    "which kernel was running? Name its file with -k, or put a copy beside \
+     the dump, as kernel.N"
+)]
 pub struct NoKernel;
 
 /// Open files of a kernel.
@@ -62,21 +67,16 @@ impl Subject {
         args: &KernelArgs,
         last: impl FnOnce(),
     ) -> Result<Self, Error> {
-        let path = match &args.kernel {
-            Some(path) => path.clone(),
-            None => {
-                let path = PathBuf::from(BOOT_KERNEL);
-                if !path.is_file() {
-                    return Err(NoKernel.into());
-                }
-                path
-            }
-        };
+        let named = args.kernel.clone().or_else(|| kernel_beside(file));
+        let path = named.unwrap_or_else(|| BOOT_KERNEL.into());
+        if args.kernel.is_none() && !path.is_file() {
+            return Err(NoKernel.into());
+        }
         let dump = Vmcore::open_file(file)?;
         let kernel = Kernel::open_file(&path)?;
         let debug = match &args.debug {
             Some(debug) => Some((Kernel::open_file(debug)?, debug.clone())),
-            None => beside(&path),
+            None => debug_beside(&path),
         };
         let changes = Unread::beside(file).ok().flatten();
         let all = [&dump, &kernel].into_iter();
@@ -108,8 +108,13 @@ impl Subject {
     }
 }
 
+/// A copy that somebody put beside the dump.
+pub(super) fn kernel_beside(dump: &Path) -> Option<PathBuf> {
+    beside(dump, "kernel").filter(|path| path.is_file())
+}
+
 /// The kernel's name with .debug behind it, where gdb(1) looks, too.
-fn beside(kernel: &Path) -> Option<(File, PathBuf)> {
+fn debug_beside(kernel: &Path) -> Option<(File, PathBuf)> {
     let kernel = kernel.canonicalize().ok()?;
     let mut name = kernel.file_name()?.to_os_string();
     name.push(".debug");

@@ -3,6 +3,7 @@
 //! of them. It lies beside the dump; there need not be one. Like the dump it
 //! may be anybody's.
 
+use super::beside::beside;
 use memdev::addr::Paddr;
 use memdev::changes::{
     BadChanges, HEADER_BYTES, Header, Kind, RECORD_BYTES, Record,
@@ -52,7 +53,7 @@ impl Unread {
     /// # Errors
     /// There is one, and it cannot be opened.
     pub fn beside(dump: &Path) -> Result<Option<Self>, ChangesError> {
-        let Some(path) = path_beside(dump) else { return Ok(None) };
+        let Some(path) = beside(dump, "changed") else { return Ok(None) };
         match File::open(&path) {
             Ok(file) => Ok(Some(Self { file, path })),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -143,20 +144,6 @@ pub fn summary(header: &Header) -> String {
     format!("{total} of {pages} ({})", kinds.join(", "))
 }
 
-/// `changed.N` for `livecore.N`, `vmcore.N.zst` and the like.
-fn path_beside(dump: &Path) -> Option<PathBuf> {
-    let name = dump.file_name()?.to_str()?;
-    let name = name
-        .strip_suffix(".zst")
-        .or_else(|| name.strip_suffix(".gz"))
-        .unwrap_or(name);
-    let (_, number) = name.rsplit_once('.')?;
-    let is_number =
-        !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    (is_number || number == "last")
-        .then(|| dump.with_file_name(format!("changed.{number}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,18 +196,5 @@ mod tests {
         assert_eq!(bad(&list(&back, 2)), BadChanges::Record(1));
         let twice = [record(0x2000, 2), record(0x3000, 1)];
         assert_eq!(bad(&list(&twice, 2)), BadChanges::Record(1));
-    }
-
-    #[test]
-    fn the_list_lies_beside_its_dump() {
-        for (dump, want) in [
-            ("/c/livecore.3", Some("/c/changed.3")),
-            ("/c/livecore.3.zst", Some("/c/changed.3")),
-            ("livecore.last.gz", Some("changed.last")),
-            ("/c/core", None),
-            ("/c/core.dump", None),
-        ] {
-            assert_eq!(path_beside(Path::new(dump)), want.map(PathBuf::from));
-        }
     }
 }

@@ -28,6 +28,7 @@
     )
 )]
 
+pub mod beside;
 pub mod changes;
 pub mod elf;
 pub mod msgbuf;

@@ -13,7 +13,10 @@ const DEFAULT_LENGTH: u64 = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// A name without a kernel to look it up in.
-    #[error("{0:?} is no address; for a symbol give its kernel with -k")]
+    #[error(
+        "{0:?} is no address; for a symbol give its kernel with -k, or put a copy \
+         beside the dump, as kernel.N"
+    )]
     NoKernel(String),
     /// A name that the kernel does not have.
     #[error("kernel {kernel} has no symbol {name:?}")]
@@ -46,6 +49,12 @@ pub(super) struct Place {
     pub(super) symbol: Option<String>,
     pub(super) at: u64,
     pub(super) length: u64,
+}
+
+/// Whether a place is a number, so that no kernel is needed to find it.
+pub(super) fn is_address(place: &str) -> bool {
+    let base = place.split_once('+').map_or(place, |(base, _)| base);
+    address(base).is_some()
 }
 
 /// Finds it.

@@ -3,12 +3,13 @@
 
 use crate::error::{Error, chain};
 use crate::seal::Seal;
+use crate::vmcore::beside::beside;
 use crate::vmcore::{Finding, Status};
 use memdev::minidump::Layout;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const CHECK: &str = "seal";
 /// How many damaged places are told one by one.
@@ -19,7 +20,8 @@ pub(super) fn open(
     dump: &Path,
     named: Option<&Path>,
 ) -> Result<Option<File>, Error> {
-    let Some(path) = named.map(Path::to_path_buf).or_else(|| beside(dump))
+    let Some(path) =
+        named.map(Path::to_path_buf).or_else(|| beside(dump, "seal"))
     else {
         return Ok(None);
     };
@@ -35,20 +37,6 @@ pub(super) fn open(
         }
         Err(e) => Err(failed(e)),
     }
-}
-
-/// `seal.N` of `livecore.N.zst`, and `seal.last` of `livecore.last.zst`.
-fn beside(dump: &Path) -> Option<PathBuf> {
-    let name = dump.file_name()?.to_str()?;
-    let name = [".gz", ".zst"]
-        .iter()
-        .find_map(|suffix| name.strip_suffix(suffix))
-        .unwrap_or(name);
-    let (stem, n) = name.rsplit_once('.')?;
-    let stems = ["livecore", "vmcore", "vmcore_encrypted", "textdump.tar"];
-    let number = !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
-    let ours = stems.contains(&stem) && (number || n == "last");
-    ours.then(|| dump.with_file_name(format!("seal.{n}")))
 }
 
 /// What holding `dump` against `seal` finds.
@@ -127,31 +115,4 @@ fn sections(layout: &Layout, range: &Range<u64>) -> String {
     });
     let names: Vec<_> = within.map(|((name, _), _)| *name).collect();
     names.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_seal_is_looked_for_beside_dumps() {
-        for (dump, seal) in [
-            ("livecore.3", Some("seal.3")),
-            ("/var/crash/livecore.12.zst", Some("/var/crash/seal.12")),
-            ("d/vmcore.0.gz", Some("d/seal.0")),
-            ("vmcore_encrypted.0", Some("seal.0")),
-            ("textdump.tar.7", Some("seal.7")),
-            ("livecore.last.gz", Some("seal.last")),
-            ("livecore", None),
-            ("livecore.", None),
-            ("livecore.x", None),
-            ("livecore.3.bak", None),
-            ("mylivecore.3", None),
-            ("info.3", None),
-            ("/", None),
-        ] {
-            let found = beside(Path::new(dump));
-            assert_eq!(found.as_deref(), seal.map(Path::new), "{dump}");
-        }
-    }
 }
