@@ -30,14 +30,14 @@ const MANY_OPTIONS: &str =
 pub enum Command {
     /// Tell what this host can do, why not, and what would mend it
     Doctor(cmd::doctor::Args),
-    /// Take a live dump into a directory, or to standard output (-)
+    /// Take a live dump into DIRECTORY (.), or to standard output (-)
     #[command(help_template = MANY_OPTIONS)]
     Capture(cmd::capture::Args),
     /// Save the dump of a panic from a dump device, or an image of one
     Save(cmd::save::Args),
     /// Tell how large a dump would be, and whether it has room
     Estimate(cmd::estimate::Args),
-    /// Take dumps again and again, and keep as many as there is room for
+    /// Take dumps into DIRECTORY (.) again and again, within limits
     #[command(help_template = MANY_OPTIONS)]
     Watch(cmd::watch::Args),
     /// Show the dumps in a crash directory

@@ -12,6 +12,9 @@ pub enum QuantityError {
     /// Not a span of time.
     #[error("{0:?} is no duration: 30s, 15m, 1h30m, 7d and the like are")]
     Duration(String),
+    /// A number that could be of days as well as of seconds.
+    #[error("{0} of what? 5d, 12h and the like say")]
+    Unit(String),
 }
 
 /// `256M`: a number of bytes, with a power of 1024 behind it.
@@ -42,6 +45,17 @@ fn parse_size(word: &str) -> Option<u64> {
 /// It is none, or more than anybody waits.
 pub fn duration(word: &str) -> Result<Duration, QuantityError> {
     parse_duration(word).ok_or_else(|| QuantityError::Duration(word.into()))
+}
+
+/// A duration that always says its unit: what is older is removed.
+///
+/// # Errors
+/// As [`duration`], and for a number alone.
+pub fn age(word: &str) -> Result<Duration, QuantityError> {
+    match word.parse::<u64>() {
+        Ok(_) => Err(QuantityError::Unit(word.into())),
+        Err(_) => duration(word),
+    }
 }
 
 fn parse_duration(word: &str) -> Option<Duration> {
@@ -127,6 +141,13 @@ mod tests {
             let e = duration(word).unwrap_err().to_string();
             assert!(e.contains(&format!("{word:?}")), "{e}");
         }
+    }
+
+    #[test]
+    fn an_age_says_its_unit() {
+        assert_eq!(age("5d"), duration("5d"));
+        assert_eq!(age("5"), Err(QuantityError::Unit("5".into())));
+        assert_eq!(age("old"), Err(QuantityError::Duration("old".into())));
     }
 
     #[test]

@@ -219,8 +219,9 @@ fn a_flipped_bit_in_a_sealed_dump_is_found_in_its_part() {
         let mut bytes = whole.clone();
         bytes[..64].fill(0xff);
         std::fs::write(dir.file(name), bytes).unwrap();
-        let run = on(&dir, name, "verify", &[]).expect(2);
-        assert!(run.stderr.contains("bytes 0 to "), "{}", run.stderr);
+        let run = on(&dir, name, "verify", &[]).expect(1);
+        assert!(run.text().contains("bytes 0 to "), "{}", run.text());
+        assert!(run.text().contains("wrong    header"), "{}", run.text());
         std::fs::write(dir.file(name), whole).unwrap();
     }
     // By name, and a seal that is damaged.

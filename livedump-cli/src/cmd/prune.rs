@@ -26,7 +26,7 @@ pub struct Limits {
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub max_bytes: Option<u64>,
     /// Keep dumps for this long, such as 7d
-    #[arg(long, value_name = "AGE", value_parser = quantity::duration)]
+    #[arg(long, value_name = "AGE", value_parser = quantity::age)]
     pub max_age: Option<Duration>,
 }
 

@@ -11,8 +11,8 @@ use super::Inputs;
 use super::inputs::Opened;
 use crate::error::{Error, Outcome, chain};
 use crate::report::{Report, Verify, note};
-use crate::vmcore::Status;
 use crate::vmcore::changes::Unread;
+use crate::vmcore::{Status, Verdict};
 use memdev::kerneldump::Compression;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
@@ -49,12 +49,24 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         .seal
         .as_ref()
         .map(|sealed| seal::check(&opened.dump, sealed, threads));
-    let Inputs { core, kernel, changes } = opened.read().inspect_err(|_| {
-        // Of a file that cannot be read at all it is the only thing to say.
-        for finding in sealed.iter().flat_map(|s| s.findings(None)) {
-            note(format_args!("{}: {}", args.file.display(), finding.text));
+    let Inputs { core, kernel, changes } = match (opened.read(), &sealed) {
+        (Ok(inputs), _) => inputs,
+        // A dump it was, when it was sealed.
+        (Err(Error::Open(e)), Some(sealed)) if !sealed.holds => {
+            let mut verdict = Verdict::default();
+            verdict.add("header", Status::Wrong, chain(&e));
+            verdict.add_seal(sealed.findings(None), false);
+            verdict.unchecked.push("everything behind the header".into());
+            return tell(args, None, &verdict);
         }
-    })?;
+        (Err(e), sealed) => {
+            // Of what cannot be read at all it is the only thing to say.
+            for finding in sealed.iter().flat_map(|s| s.findings(None)) {
+                note(format_args!("{}: {}", args.file.display(), finding.text));
+            }
+            return Err(e);
+        }
+    };
     let mut verdict = core.verify(kernel.as_ref(), threads);
     if let Some(sealed) = &sealed {
         let plain = core.compression() == Compression::None;
@@ -67,9 +79,16 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         Ok(None) => {}
         Err(e) => verdict.add("changed", Status::Warning, chain(&e)),
     }
+    tell(args, kernel.map(|k| k.path().to_string()), &verdict)
+}
+
+fn tell(
+    args: &Args,
+    kernel: Option<String>,
+    verdict: &Verdict,
+) -> Result<Outcome, Error> {
     let file = args.file.display().to_string();
-    let kernel = kernel.map(|k| k.path().to_string());
-    let report = Verify::new(file, kernel, &verdict);
+    let report = Verify::new(file, kernel, verdict);
     report.print(args.json)?;
     let bad = report.wrong > 0 || args.strict && report.warnings > 0;
     Ok(if bad { Outcome::Found } else { Outcome::Sound })
