@@ -77,6 +77,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             let directory = directory.clone().flatten();
             let taken =
                 live::take(directory, args.machine.as_ref(), &args.kernel)?;
+            if taken.temporary.is_none() {
+                note(format_args!("the dump is {}", taken.file.display()));
+            }
             // Open files outlive their directory.
             let subject =
                 Subject::open_then(&taken.file, &taken.kernel, || {
