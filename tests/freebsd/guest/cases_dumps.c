@@ -58,20 +58,6 @@ take(const char *kind, int nth, u8 compression, int stock)
 	return (1);
 }
 
-/* How many dumps under load the host wants. */
-static int
-count(const char *variable, int none)
-{
-	char text[16];
-	int n = 0;
-
-	if (!kernel_env(variable, text, sizeof(text)))
-		return (none);
-	for (const char *c = text; *c >= '0' && *c <= '9'; c++)
-		n = n * 10 + *c - '0';
-	return (n);
-}
-
 static void
 under_load(const char *kind, int n, int stock)
 {
@@ -92,7 +78,7 @@ under_load(const char *kind, int n, int stock)
 static void
 stock(void)
 {
-	int n = count("livedump.stock", 0);
+	int n = how_many("livedump.stock", 0);
 
 	if (n == 0)
 		return;
@@ -181,5 +167,5 @@ cases_dumps(void)
 		take("request53", 0, 0, 1);
 	estimate();
 	migrating();
-	under_load("load", count("livedump.load", 6), 0);
+	under_load("load", how_many("livedump.load", 6), 0);
 }

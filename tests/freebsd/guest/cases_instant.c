@@ -6,7 +6,6 @@
 #include "dump.h"
 
 #define	HANGMODULE	"/ldhang.ko"
-#define	REGISTER_DUMPS	20
 
 /* Shared with children. */
 static volatile u64 *shared;
@@ -50,6 +49,8 @@ registers(const char *kind, int nth, u32 flags)
 static void
 cases_registers(void)
 {
+	int n = how_many("livedump.registers", 20);
+
 	if (sysctl_int("hw.ncpu", 1) < 2) {
 		skip("registers", "one CPU");
 		return;
@@ -58,7 +59,7 @@ cases_registers(void)
 	    0)), "\n");
 	say("FACT spin_to ", num((u32)sysctl_int("debug.ldhang.spin_to", 0)),
 	    "\n");
-	for (int i = 0; i < REGISTER_DUMPS; i++)
+	for (int i = 0; i < n; i++)
 		registers("registers", i, MINIDUMP_REGISTERS);
 	registers("stale", 0, 0);
 	pass("registers: the machine runs on");

@@ -303,6 +303,19 @@ kernel_env(const char *name, char *out, u64 size)
 	return (sys(SYS_kenv, 0L /* KENV_GET */, name, out, size - 1) > 0);
 }
 
+int
+how_many(const char *variable, int none)
+{
+	char text[16];
+	int n = 0;
+
+	if (!kernel_env(variable, text, sizeof(text)))
+		return (none);
+	for (const char *c = text; *c >= '0' && *c <= '9'; c++)
+		n = n * 10 + *c - '0';
+	return (n);
+}
+
 i64
 mount_fs(const char *type, const char *from, const char *path,
     const char *option, const char *value, i64 flags)

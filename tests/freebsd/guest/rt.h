@@ -89,6 +89,8 @@ int	sysctl_str(const char *name, char *out, u64 size);
 /* Bytes that a malloc(9) type has in use; -1 when there is no such type. */
 i64	malloc_in_use(const char *type);
 int	kernel_env(const char *name, char *out, u64 size);
+/* A number that the host wants; `none` where it does not say. */
+int	how_many(const char *variable, int none);
 i64	mount_fs(const char *type, const char *from, const char *path,
 	    const char *option, const char *value, i64 flags);
 i64	file_size(i64 fd);

@@ -53,6 +53,9 @@ struct Args {
     /// Dumps taken under load.
     #[arg(long, default_value_t = 6)]
     load: u32,
+    /// Dumps of `instant` with the registers of a thread that spins.
+    #[arg(long, default_value_t = 20)]
+    registers: u32,
     /// Dumps the stock facility takes under load, for comparison.
     #[arg(long, default_value_t = 0)]
     stock: u32,
@@ -150,6 +153,7 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
     let env = [
         ("livedump.cases", args.cases.clone()),
         ("livedump.load", args.load.to_string()),
+        ("livedump.registers", args.registers.to_string()),
         ("livedump.stock", args.stock.to_string()),
         ("kern.panic_reboot_wait_time", "1".into()),
         ("debug.debugger_on_panic", "0".into()),
