@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The comparison, from the image to the table.
 
+use crate::image::{self, Memory};
 use crate::jobs::{self, Entry, Place, What};
 use crate::table::{self, Run};
 use crate::timed::{Took, remove};
-use crate::{Result, elfcore, image, reading, size};
+use crate::{Result, elfcore, reading, size};
 use nix::sys::statvfs::statvfs;
-use std::fs::File;
-use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,25 +14,8 @@ use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The memory to dump, byte for byte; made up by default
-    #[arg(long, value_name = "FILE")]
-    image: Option<PathBuf>,
-    /// Bytes of made-up memory
-    #[arg(
-        long,
-        value_name = "SIZE",
-        value_parser = size::parse,
-        default_value = "1G",
-        conflicts_with = "image"
-    )]
-    size: u64,
-    /// First clear pages until so many in a hundred are zero
-    #[arg(
-        long,
-        value_name = "PERCENT",
-        value_parser = clap::value_parser!(u8).range(..=100)
-    )]
-    zeros: Option<u8>,
+    #[command(flatten)]
+    memory: Memory,
     /// How often everything is done
     #[arg(
         long,
@@ -54,21 +36,12 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let bytes = match &args.image {
-        Some(path) => path.metadata()?.len(),
-        None => args.size,
-    };
+    let bytes = args.memory.bytes()?;
     let work = tempfile::Builder::new()
         .prefix("livedump-bench")
         .tempdir_in(args.directory.clone().unwrap_or_else(|| room(bytes)))?;
     let memory = work.path().join("memory");
-    match &args.image {
-        Some(path) => copy(path, &memory)?,
-        None => image::make(&memory, bytes)?,
-    }
-    if let Some(percent) = args.zeros {
-        image::clear(&memory, percent)?;
-    }
+    args.memory.put(&memory)?;
     let core = work.path().join("core");
     elfcore::write(&memory, &core)?;
     say_what(args, &memory, work.path())?;
@@ -140,7 +113,7 @@ fn codec(memory: &Path) -> Result<Run> {
 
 fn say_what(args: &Args, memory: &Path, directory: &Path) -> Result<()> {
     let (zero, all) = image::count(memory)?;
-    let kind = match &args.image {
+    let kind = match &args.memory.image {
         Some(path) => path.display().to_string(),
         None => "made-up memory".into(),
     };
@@ -162,18 +135,4 @@ fn room(bytes: u64) -> PathBuf {
     let free =
         statvfs(memory).map_or(0, |s| s.blocks_available() * s.fragment_size());
     if free / 4 > bytes { memory.into() } else { std::env::temp_dir() }
-}
-
-/// Without holes: they would be news to nobody but cp(1).
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let (mut from, mut to) = (File::open(from)?, File::create(to)?);
-    let mut block = vec![0; 1 << 20];
-    loop {
-        match from.read(&mut block) {
-            Ok(0) => return Ok(()),
-            Ok(n) => to.write_all(block.get(..n).unwrap_or_default())?,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
 }

@@ -10,7 +10,7 @@
 use crate::random::Random;
 use crate::{Result, size};
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 const PAGE: usize = 4096;
@@ -18,48 +18,83 @@ const PAGE: usize = 4096;
 const BLOCK: usize = 256 * PAGE;
 const SEED: u64 = 1;
 
+/// Which memory.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The memory to begin with; made up by default
+pub struct Memory {
+    /// The memory, byte for byte; made up by default
     #[arg(long, value_name = "FILE")]
-    from: Option<PathBuf>,
+    pub image: Option<PathBuf>,
     /// Bytes of made-up memory
     #[arg(
         long,
         value_name = "SIZE",
         value_parser = size::parse,
         default_value = "1G",
-        conflicts_with = "from"
+        conflicts_with = "image"
     )]
     size: u64,
-    /// Clear pages until so many in a hundred are zero
+    /// First clear pages until so many in a hundred are zero
     #[arg(
         long,
         value_name = "PERCENT",
         value_parser = clap::value_parser!(u8).range(..=100)
     )]
     zeros: Option<u8>,
+}
+
+impl Memory {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> Result<u64> {
+        match &self.image {
+            Some(path) => Ok(path.metadata()?.len()),
+            None => Ok(self.size),
+        }
+    }
+
+    /// Writes it to `path`.
+    pub fn put(&self, path: &Path) -> Result<()> {
+        match &self.image {
+            Some(image) => copy(image, path)?,
+            None => make(path, self.size)?,
+        }
+        match self.zeros {
+            Some(percent) => clear(path, percent),
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    memory: Memory,
     /// Where it goes
-    image: PathBuf,
+    output: PathBuf,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    match &args.from {
-        Some(from) => {
-            std::fs::copy(from, &args.image)?;
-        }
-        None => make(&args.image, args.size)?,
-    }
-    if let Some(percent) = args.zeros {
-        clear(&args.image, percent)?;
-    }
-    let (zero, all) = count(&args.image)?;
-    println!("{}: {all} pages, {zero} zero", args.image.display());
+    args.memory.put(&args.output)?;
+    let (zero, all) = count(&args.output)?;
+    println!("{}: {all} pages, {zero} zero", args.output.display());
     Ok(())
 }
 
+/// Without holes: they would be news to nobody but cp(1).
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let (mut from, mut to) = (File::open(from)?, File::create(to)?);
+    let mut block = vec![0; BLOCK];
+    loop {
+        match from.read(&mut block) {
+            Ok(0) => return Ok(()),
+            Ok(n) => to.write_all(block.get(..n).unwrap_or_default())?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
 /// Makes up `bytes` of memory.
-pub fn make(path: &Path, bytes: u64) -> Result<()> {
+fn make(path: &Path, bytes: u64) -> Result<()> {
     let mut out = BufWriter::with_capacity(BLOCK, File::create(path)?);
     let mut random = Random::new(SEED);
     let words = vocabulary(&mut random);
@@ -149,7 +184,7 @@ fn noise(run: &mut Vec<u8>, random: &mut Random) {
 }
 
 /// Clears runs of pages until `percent` of all are zero.
-pub fn clear(path: &Path, percent: u8) -> Result<()> {
+fn clear(path: &Path, percent: u8) -> Result<()> {
     use std::os::unix::fs::FileExt;
     let (zero, all) = count(path)?;
     let want = all * u64::from(percent) / 100;
