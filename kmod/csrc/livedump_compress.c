@@ -53,9 +53,11 @@ livedump_compressor_avail(int format)
  * compressor(9) allocates with M_NODUMP also what malloc(9) hands to UMA. A
  * slab that is made for it is not dumped, and others get of that slab later
  * (12.1, 13.2, 15.1). With memory at hand that was allocated without the flag,
- * none is made. Of each size, more than one stream asks for; held all at once,
- * linked through itself.
+ * none is made, unless somebody else is quicker. Of each size, more than one
+ * stream asks for; of compressor(9)'s type, since some kernels have zones by
+ * type (MALLOC_DEBUG_MAXZONES); held all at once, linked through itself.
  */
+MALLOC_DECLARE(M_COMPRESS);
 #define	LD_AT_HAND	6
 
 static void
@@ -65,13 +67,13 @@ livedump_memory_at_hand(void)
 
 	for (size_t size = 64; size <= 65536; size *= 2)
 		for (int i = 0; i < LD_AT_HAND; i++) {
-			p = malloc(size, M_LIVEDUMP, M_WAITOK);
+			p = malloc(size, M_COMPRESS, M_WAITOK);
 			*p = head;
 			head = p;
 		}
 	while ((p = head) != NULL) {
 		head = *p;
-		free(p, M_LIVEDUMP);
+		free(p, M_COMPRESS);
 	}
 }
 

@@ -34,7 +34,7 @@ SYSCTL_INT(_kern_livedump, OID_AUTO, zstd_level, CTLFLAG_RWTUN,
 static int livedump_workers_default = 0;
 SYSCTL_INT(_kern_livedump, OID_AUTO, workers, CTLFLAG_RWTUN,
     &livedump_workers_default, 0,
-    "Compressing threads of requests that name none; 0: one for each CPU");
+    "Threads of requests that name none; 0: one for each CPU, 16 at most");
 
 int
 livedump_workers_limit(void)

@@ -39,7 +39,7 @@ use memdev::ioctl::{
 };
 use memdev::kerneldump::Compression;
 
-/// More compressing threads than this are refused.
+/// More threads than this are refused.
 pub const MAX_WORKERS: u32 = 64;
 
 /// Flags of a dump that is written.

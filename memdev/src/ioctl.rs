@@ -114,9 +114,11 @@ pub struct MemMinidumpArg {
     pub compression: u8,
     /// In: zero.
     pub pad0: u8,
-    /// In: compression level; 0 is the codec's own default.
+    /// In: compression level; 0 is what `kern.livedump.gzip_level` or
+    /// `zstd_level` says.
     pub level: i16,
-    /// In: compressing threads; 0 is as many as CPUs, up to a limit.
+    /// In: threads that copy and compress; 0 is what
+    /// `kern.livedump.workers` says.
     pub workers: u32,
     /// In: zero.
     pub pad1: u32,

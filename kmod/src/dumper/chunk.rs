@@ -14,8 +14,7 @@ const MIN_PAGES: usize = 64;
 pub(super) const MAX_PAGES: usize = 256;
 /// For those levels of zstd whose window is of that size.
 const DEEP_PAGES: usize = 1024;
-/// Compressing threads with which that takes no more memory than any other
-/// dump may.
+/// Threads with which that takes no more memory than any other dump may.
 const DEEP_WORKERS: usize = 3;
 /// Chunks above which they get larger instead of more: the seek table keeps
 /// four bytes for each in memory.
@@ -52,9 +51,8 @@ pub(super) struct Chunk<K: Kpi> {
     pages: K::Pages,
     used: usize,
     /// Pages that are what they shall be; the rest of `used` are data pages
-    /// still to be copied, from these addresses.
+    /// still to be copied, each from the address that it begins with.
     filled: usize,
-    addresses: K::Words,
     /// Of all data pages, which the first to be copied is.
     nth: usize,
     /// Bit n: page n holds only zeros. For what is not compressed, which has
@@ -74,7 +72,6 @@ pub(super) struct DataPages {
 impl<K: Kpi> Chunk<K> {
     pub(super) fn new(kpi: &K, pages: usize) -> Result<Self> {
         Ok(Self {
-            addresses: kpi.malloc_words(pages)?,
             pages: kpi.malloc_pages(pages)?,
             used: 0,
             filled: 0,
@@ -136,10 +133,13 @@ impl<K: Kpi> Chunk<K> {
         if self.filled == self.used {
             self.nth = nth;
         }
-        let room = self.addresses.iter_mut().skip(self.used).take(want);
+        let room = self.pages.iter_mut().skip(self.used).take(want);
         let mut pushed = 0;
-        for slot in room {
-            *slot = start.0 + (pushed * PAGE_SIZE) as u64;
+        for page in room {
+            let pa = start.0 + (pushed * PAGE_SIZE) as u64;
+            if let Some(to) = page.first_chunk_mut() {
+                *to = pa.to_ne_bytes();
+            }
             pushed += 1;
         }
         self.used += pushed;
@@ -151,13 +151,13 @@ impl<K: Kpi> Chunk<K> {
         let before = (self.filled, self.zeros);
         while self.filled < self.used {
             let from = self.filled;
-            let rest = self.addresses.get(from..self.used).unwrap_or(&[]);
-            let start = rest.first().copied().ok_or(Errno::EINTEGRITY)?;
+            let rest = self.pages.get(from..self.used).unwrap_or(&[]);
+            let start = rest.first().map(address).ok_or(Errno::EINTEGRITY)?;
             let run = rest
                 .iter()
                 .enumerate()
-                .take_while(|&(i, &pa)| {
-                    pa == start.wrapping_add((i * PAGE_SIZE) as u64)
+                .take_while(|&(i, page)| {
+                    address(page) == start.wrapping_add((i * PAGE_SIZE) as u64)
                 })
                 .count();
             let to = self.pages.get_mut(from..from + run);
@@ -228,6 +228,11 @@ impl<K: Kpi> Chunk<K> {
     fn page_is_zero(&self, i: usize) -> bool {
         self.zero.get(i / 64).is_some_and(|w| w >> (i % 64) & 1 == 1)
     }
+}
+
+/// What a page begins with that is to be copied from there.
+fn address(page: &Page) -> u64 {
+    page.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 fn is_zero(page: &Page) -> bool {

@@ -36,8 +36,8 @@ pub struct Output<'a, K: Kpi> {
     pub format: Compression,
     /// Compression level.
     pub level: i32,
-    /// Compressing threads, the caller's among them; 0 is as many as CPUs, up
-    /// to a limit.
+    /// Threads that copy and compress, the caller's among them; 0 is as many
+    /// as CPUs, up to a limit.
     pub workers: u32,
 }
 

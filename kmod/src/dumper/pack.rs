@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use memdev::addr::PAGE_SIZE;
 use memdev::kerneldump::Compression;
 
-/// Compressing threads when the caller does not say.
+/// Threads when the caller does not say.
 const DEFAULT_WORKERS: usize = 16;
 /// Threads where there is nothing to compress: one copies while one writes.
 const PLAIN_WORKERS: usize = 2;

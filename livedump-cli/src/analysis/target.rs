@@ -107,18 +107,9 @@ impl<'a> Target<'a> {
         kernel: &'a Kernel,
         debug: Option<&Kernel>,
     ) -> Result<Self, TargetError> {
-        let expected = core.header().machine;
-        for file in [Some(kernel), debug].into_iter().flatten() {
-            if file.machine() != expected {
-                return Err(TargetError::Machine {
-                    kernel: file.path().into(),
-                    found: file.machine().name(),
-                    expected: expected.name(),
-                });
-            }
-        }
-        check_version(core, kernel)?;
+        fits(core, kernel)?;
         if let Some(debug) = debug {
+            check_machine(core, debug)?;
             check_debug(kernel, debug)?;
         }
         let mut exported = Vec::new();
@@ -206,6 +197,27 @@ impl<'a> Target<'a> {
 #[must_use]
 pub fn at(of: Vaddr, field: Field) -> Vaddr {
     Vaddr(of.0.wrapping_add(field.offset))
+}
+
+/// Whether a kernel is that of a dump, as far as machine and version tell.
+///
+/// # Errors
+/// It is not.
+pub fn fits(core: &Vmcore, kernel: &Kernel) -> Result<(), TargetError> {
+    check_machine(core, kernel)?;
+    check_version(core, kernel)
+}
+
+fn check_machine(core: &Vmcore, file: &Kernel) -> Result<(), TargetError> {
+    let (found, expected) = (file.machine(), core.header().machine);
+    if found == expected {
+        return Ok(());
+    }
+    Err(TargetError::Machine {
+        kernel: file.path().into(),
+        found: found.name(),
+        expected: expected.name(),
+    })
 }
 
 fn check_version(core: &Vmcore, kernel: &Kernel) -> Result<(), TargetError> {

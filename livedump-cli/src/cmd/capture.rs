@@ -81,7 +81,7 @@ pub struct Args {
         value_parser = clap::value_parser!(i16).range(1..=19)
     )]
     pub level: Option<i16>,
-    /// Compressing threads; as many as CPUs by default
+    /// Threads that copy and compress; as many as CPUs by default
     #[arg(
         long,
         value_name = "N",
@@ -310,9 +310,6 @@ pub(super) fn check_usage(args: &Args) -> Result<(), Error> {
     let compressed = args.gzip || args.zstd;
     if !compressed && args.level.is_some() {
         return Err(Error::Usage("--level goes with -z or -Z"));
-    }
-    if !compressed && args.workers.is_some() {
-        return Err(Error::Usage("--workers goes with -z or -Z"));
     }
     if args.gzip && args.level.is_some_and(|level| level > 9) {
         return Err(Error::Usage("--level: gzip has levels 1 to 9"));

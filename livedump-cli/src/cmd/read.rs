@@ -12,6 +12,7 @@ mod place;
 use super::Inputs;
 use super::reads::{self, Reads};
 use super::subject::kernel_beside;
+use crate::analysis::target::fits;
 use crate::error::{Error, Outcome, chain};
 use crate::report::{self, Hex, Hexdump, Missing, Report};
 use crate::vmcore::{ReadError, Vmcore};
@@ -67,7 +68,10 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let kernel = args.kernel.as_ref().or(copy_of_it.as_ref());
     let Inputs { core, kernel, changes } =
         Inputs::open(&args.file, kernel.map(PathBuf::as_path))?;
-    let place = find(args, &core, kernel.as_ref())?;
+    if let Some(kernel) = &kernel {
+        fits(&core, kernel)?;
+    }
+    let place = find(args, kernel.as_ref())?;
     let changes = reads::list(changes);
     let reads = Reads::of(&core, changes.as_ref());
     if args.json {
@@ -178,15 +182,15 @@ mod tests {
             place: "hz".into(),
             length: None,
         };
-        let place = find(&args, &core, Some(&kernel)).unwrap();
+        let place = find(&args, Some(&kernel)).unwrap();
         assert_eq!((place.at, place.length), (s.base(), 4));
         args.place = "allproc+4".into();
-        let place = find(&args, &core, Some(&kernel)).unwrap();
+        let place = find(&args, Some(&kernel)).unwrap();
         assert_eq!((place.at, place.length), (s.base() + 12, 4));
         args.place = "nosuch".into();
-        assert!(find(&args, &core, Some(&kernel)).is_err());
+        assert!(find(&args, Some(&kernel)).is_err());
         args.place = "hz+x".into();
-        assert!(find(&args, &core, Some(&kernel)).is_err());
+        assert!(find(&args, Some(&kernel)).is_err());
 
         let at = s.base() + 0x1000;
         let place = Place { symbol: None, at, length: 1 << 40 };

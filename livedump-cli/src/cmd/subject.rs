@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The kernel that a dump is read with, and its debug file: named, or found
-//! where gdb(1) looks for it. Everything is opened first, then all else is
+//! beside the dump, in /boot, and where gdb(1) looks. Everything is opened first, then all else is
 //! given up, and only then is anything in the files looked at.
 
 use crate::analysis::Target;
-use crate::error::Error;
+use crate::analysis::target::fits;
+use crate::error::{Error, chain};
+use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::Vmcore;
-use crate::vmcore::beside::beside;
+use crate::vmcore::beside::beside_target;
 use crate::vmcore::changes::{Changes, Unread};
 use crate::vmcore::elf::Kernel;
 use std::fs::File;
@@ -67,34 +69,38 @@ impl Subject {
         args: &KernelArgs,
         last: impl FnOnce(),
     ) -> Result<Self, Error> {
-        let named = args.kernel.clone().or_else(|| kernel_beside(file));
-        let path = named.unwrap_or_else(|| BOOT_KERNEL.into());
-        if args.kernel.is_none() && !path.is_file() {
-            return Err(NoKernel.into());
-        }
         let dump = Vmcore::open_file(file)?;
-        let kernel = Kernel::open_file(&path)?;
-        let debug = match &args.debug {
-            Some(debug) => Some((Kernel::open_file(debug)?, debug.clone())),
-            None => debug_beside(&path),
-        };
+        let mut candidates = candidates(file, args)?;
         let changes = Unread::beside(file).ok().flatten();
-        let all = [&dump, &kernel].into_iter();
-        let all = all.chain(debug.as_ref().map(|(file, _)| file));
-        let all = all.chain(changes.as_ref().map(|list| &list.file));
+        let kernels = candidates.iter().flat_map(|c| {
+            [Some(&c.kernel), c.debug.as_ref().map(|(file, _)| file)]
+        });
+        let list = changes.as_ref().map(|list| &list.file);
+        let all = kernels.flatten().chain([&dump]).chain(list);
         let files: Vec<_> =
             all.map(|file| (file.as_fd(), Purpose::Read)).collect();
         last();
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
         let core = Vmcore::from_file(dump, file)?;
-        let kernel = Kernel::from_file(kernel, &path)?;
-        // A kernel that tells everything itself needs no other file.
-        let wanted =
-            args.debug.is_some() || kernel.section(".debug_info").is_none();
-        let debug = match debug.filter(|_| wanted) {
-            Some((file, path)) => Some(Kernel::from_file(file, &path)?),
-            None => None,
+        let last = candidates.pop().ok_or(NoKernel)?;
+        let mut chosen = None;
+        for candidate in candidates {
+            match candidate.open(&core, args) {
+                Ok(pair) => {
+                    chosen = Some(pair);
+                    break;
+                }
+                Err(e) => note(format_args!(
+                    "{}; trying {}",
+                    chain(&e),
+                    last.path.display()
+                )),
+            }
+        }
+        let (kernel, debug) = match chosen {
+            Some(pair) => pair,
+            None => last.open(&core, args)?,
         };
         Ok(Self { core, kernel, debug, changes: super::reads::list(changes) })
     }
@@ -108,9 +114,66 @@ impl Subject {
     }
 }
 
+/// A kernel that is open, and its debug file.
+struct Candidate {
+    path: PathBuf,
+    kernel: File,
+    debug: Option<(File, PathBuf)>,
+}
+
+impl Candidate {
+    fn new(path: PathBuf, args: &KernelArgs) -> Result<Self, Error> {
+        let kernel = Kernel::open_file(&path)?;
+        let debug = match &args.debug {
+            Some(debug) => Some((Kernel::open_file(debug)?, debug.clone())),
+            None => debug_beside(&path),
+        };
+        Ok(Self { path, kernel, debug })
+    }
+
+    /// Looks into them.
+    fn open(
+        self,
+        core: &Vmcore,
+        args: &KernelArgs,
+    ) -> Result<(Kernel, Option<Kernel>), Error> {
+        let kernel = Kernel::from_file(self.kernel, &self.path)?;
+        fits(core, &kernel)?;
+        // A kernel that tells everything itself needs no other file.
+        let wanted =
+            args.debug.is_some() || kernel.section(".debug_info").is_none();
+        let debug = match self.debug.filter(|_| wanted) {
+            Some((file, path)) => Some(Kernel::from_file(file, &path)?),
+            None => None,
+        };
+        Ok((kernel, debug))
+    }
+}
+
+/// The kernel that was named, or those to be tried.
+fn candidates(dump: &Path, args: &KernelArgs) -> Result<Vec<Candidate>, Error> {
+    if let Some(path) = &args.kernel {
+        return Ok(vec![Candidate::new(path.clone(), args)?]);
+    }
+    let boot = Some(PathBuf::from(BOOT_KERNEL)).filter(|path| path.is_file());
+    let mut found = Vec::new();
+    let mut failed = None;
+    for path in [kernel_beside(dump), boot].into_iter().flatten() {
+        match Candidate::new(path, args) {
+            Ok(candidate) => found.push(candidate),
+            Err(e) => failed = Some(e),
+        }
+    }
+    match (found.is_empty(), failed) {
+        (true, Some(e)) => Err(e),
+        (true, None) => Err(NoKernel.into()),
+        (false, _) => Ok(found),
+    }
+}
+
 /// A copy that somebody put beside the dump.
 pub(super) fn kernel_beside(dump: &Path) -> Option<PathBuf> {
-    beside(dump, "kernel").filter(|path| path.is_file())
+    beside_target(dump, "kernel").filter(|path| path.is_file())
 }
 
 /// The kernel's name with .debug behind it, where gdb(1) looks, too.

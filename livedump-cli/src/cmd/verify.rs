@@ -52,7 +52,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let Inputs { core, kernel, changes } = match (opened.read(), &sealed) {
         (Ok(inputs), _) => inputs,
         // A dump it was, when it was sealed.
-        (Err(Error::Open(e)), Some(sealed)) if !sealed.holds => {
+        (Err(Error::Open(e)), Some(sealed))
+            if sealed.usable && !sealed.holds && e.is_of_contents() =>
+        {
             let mut verdict = Verdict::default();
             verdict.add("header", Status::Wrong, chain(&e));
             verdict.add_seal(sealed.findings(None), false);

@@ -62,7 +62,7 @@ pub struct Args {
         value_parser = clap::value_parser!(i16).range(1..=19)
     )]
     pub level: Option<i16>,
-    /// Compressing threads; as many as CPUs by default
+    /// Threads that copy and compress; as many as CPUs by default
     #[arg(
         long,
         value_name = "N",

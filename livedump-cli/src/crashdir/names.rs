@@ -35,7 +35,7 @@ impl Stem {
 /// A file beside a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// `kernel.N`: the ELF kernel of a model machine.
+    /// `kernel.N`: the ELF kernel of the dumped machine, a model or not.
     Kernel,
     /// `key.N`: the key of an encrypted dump, itself encrypted.
     Key,

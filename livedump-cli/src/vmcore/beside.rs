@@ -11,15 +11,32 @@ const STEMS: [&str; 4] =
 /// it is there is not looked at. `None` where the dump's name has no number.
 #[must_use]
 pub fn beside(dump: &Path, what: &str) -> Option<PathBuf> {
+    let n = number(dump)?;
+    Some(dump.with_file_name(format!("{what}.{n}")))
+}
+
+/// The same, and where the dump's own name is a link to a numbered one, beside
+/// that: not all that has a number has a link.
+#[must_use]
+pub fn beside_target(dump: &Path, what: &str) -> Option<PathBuf> {
+    let target = std::fs::read_link(dump).ok();
+    let numbered = target.filter(|to| number(to).is_some());
+    match numbered {
+        Some(to) => beside(&dump.with_file_name("").join(to), what),
+        None => beside(dump, what),
+    }
+}
+
+/// What stands behind the dot: digits, or `last`.
+fn number(dump: &Path) -> Option<&str> {
     let name = dump.file_name()?.to_str()?;
     let name = [".gz", ".zst"]
         .iter()
         .find_map(|suffix| name.strip_suffix(suffix))
         .unwrap_or(name);
     let (stem, n) = name.rsplit_once('.')?;
-    let number = !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
-    let ours = STEMS.contains(&stem) && (number || n == "last");
-    ours.then(|| dump.with_file_name(format!("{what}.{n}")))
+    let digits = !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
+    (STEMS.contains(&stem) && (digits || n == "last")).then_some(n)
 }
 
 #[cfg(test)]
@@ -46,5 +63,19 @@ mod tests {
             let found = beside(Path::new(dump), "seal");
             assert_eq!(found.as_deref(), seal.map(Path::new), "{dump}");
         }
+    }
+
+    #[test]
+    fn a_link_is_followed_to_its_number() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = |name: &str| tmp.path().join(name);
+        let link = path("livecore.last.zst");
+        std::os::unix::fs::symlink("livecore.5.zst", &link).unwrap();
+        let found = |dump: &Path| beside_target(dump, "kernel");
+        assert_eq!(found(&link), Some(path("kernel.5")));
+        let plain = path("livecore.7");
+        assert_eq!(found(&plain), Some(path("kernel.7")));
+        let gone = path("livecore.last");
+        assert_eq!(found(&gone), Some(path("kernel.last")));
     }
 }

@@ -4,6 +4,7 @@
 //! may be anybody's.
 
 use super::beside::beside;
+use super::regular;
 use memdev::addr::Paddr;
 use memdev::changes::{
     BadChanges, HEADER_BYTES, Header, Kind, RECORD_BYTES, Record,
@@ -54,8 +55,12 @@ impl Unread {
     /// There is one, and it cannot be opened.
     pub fn beside(dump: &Path) -> Result<Option<Self>, ChangesError> {
         let Some(path) = beside(dump, "changed") else { return Ok(None) };
-        match File::open(&path) {
-            Ok(file) => Ok(Some(Self { file, path })),
+        match regular::open(&path) {
+            Ok(Some(file)) => Ok(Some(Self { file, path })),
+            Ok(None) => Err(ChangesError::Io {
+                path,
+                source: io::Error::other("not a regular file"),
+            }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(ChangesError::Io { path, source }),
         }

@@ -5,6 +5,7 @@
 //! what a file claims, and a kernel file is as hostile as a dump. Symbols are
 //! read in pieces and kept in 24 bytes each.
 
+use super::regular;
 use super::source::{Plain, Source, SourceError};
 use memdev::addr::Vaddr;
 use memdev::arch::Machine;
@@ -133,14 +134,10 @@ impl Kernel {
     pub fn open_file(path: &Path) -> Result<File, ElfError> {
         let path_text = path.display().to_string();
         let io = |source| ElfError::Io { path: path_text.clone(), source };
-        let meta = std::fs::metadata(path).map_err(io)?;
-        if !meta.is_file() {
-            return Err(ElfError::Format {
-                path: path_text,
-                what: "not a regular file".into(),
-            });
-        }
-        File::open(path).map_err(io)
+        regular::open(path).map_err(io)?.ok_or_else(|| ElfError::Format {
+            path: path_text.clone(),
+            what: "not a regular file".into(),
+        })
     }
 
     /// The same for a file that is open already; `path` is what to call it.

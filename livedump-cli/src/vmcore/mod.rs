@@ -34,6 +34,7 @@ pub mod elf;
 pub mod msgbuf;
 pub mod pages;
 pub mod procs;
+pub mod regular;
 pub mod source;
 
 mod memory;

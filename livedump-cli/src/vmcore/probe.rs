@@ -10,6 +10,7 @@
 //! ```
 
 use super::pages::Pages;
+use super::regular;
 use super::source::{Codec, Plain, Seekable, Sequential, Source, SourceError};
 use super::trailer::Trailer;
 use super::{FileFacts, Vmcore};
@@ -81,15 +82,25 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether the file was read and what it has is no minidump.
+    #[must_use]
+    pub fn is_of_contents(&self) -> bool {
+        matches!(
+            self,
+            Self::Foreign { .. } | Self::Short { .. } | Self::Header { .. }
+        )
+    }
+}
+
 /// The file alone, not looked into.
 pub(super) fn open(path: &Path) -> Result<File, OpenError> {
     let name = path.display().to_string();
     let io = |source| OpenError::Io { path: name.clone(), source };
-    // Before opening: a FIFO would wait for its writer.
-    if !std::fs::metadata(path).map_err(io)?.is_file() {
-        return Err(OpenError::NotRegular { path: name });
+    match regular::open(path).map_err(io)? {
+        Some(file) => Ok(file),
+        None => Err(OpenError::NotRegular { path: name }),
     }
-    File::open(path).map_err(io)
 }
 
 pub(super) fn open_file(file: File, path: &Path) -> Result<Vmcore, OpenError> {

@@ -442,7 +442,6 @@ fn options_that_contradict_each_other_are_refused() {
     let tmp = directory();
     for (words, named) in [
         ("--level 3", "--level goes with"),
-        ("--workers 3", "--workers goes with"),
         ("-z --level 10", "levels 1 to 9"),
         ("--keep-kernel", "--keep-kernel"),
     ] {

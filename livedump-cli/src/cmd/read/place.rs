@@ -4,7 +4,6 @@
 
 use super::{Args, MAX_JSON};
 use crate::error::Error;
-use crate::vmcore::Vmcore;
 use crate::vmcore::elf::Kernel;
 
 const DEFAULT_LENGTH: u64 = 16;
@@ -25,16 +24,6 @@ pub enum PlaceError {
         kernel: String,
         /// The name.
         name: String,
-    },
-    /// A kernel of another machine.
-    #[error("kernel {kernel} is of {found}, the dump of {expected}")]
-    Machine {
-        /// The file.
-        kernel: String,
-        /// Its machine.
-        found: &'static str,
-        /// The dump's.
-        expected: &'static str,
     },
     /// Something behind a + that is no number.
     #[error("{0:?} is no offset")]
@@ -60,7 +49,6 @@ pub(super) fn is_address(place: &str) -> bool {
 /// Finds it.
 pub(super) fn find(
     args: &Args,
-    core: &Vmcore,
     kernel: Option<&Kernel>,
 ) -> Result<Place, Error> {
     let (base, offset) = match args.place.split_once('+') {
@@ -80,15 +68,6 @@ pub(super) fn find(
     let Some(kernel) = kernel else {
         return Err(PlaceError::NoKernel(base.into()).into());
     };
-    let (found, expected) = (kernel.machine(), core.header().machine);
-    if found != expected {
-        return Err(PlaceError::Machine {
-            kernel: kernel.path().into(),
-            found: found.name(),
-            expected: expected.name(),
-        }
-        .into());
-    }
     let Some(symbol) = kernel.find(base) else {
         return Err(PlaceError::NoSymbol {
             kernel: kernel.path().into(),

@@ -4,6 +4,7 @@
 use crate::error::{Error, chain};
 use crate::seal::Seal;
 use crate::vmcore::beside::beside;
+use crate::vmcore::regular;
 use crate::vmcore::{Finding, Status};
 use memdev::minidump::Layout;
 use std::fs::File;
@@ -26,12 +27,9 @@ pub(super) fn open(
         return Ok(None);
     };
     let failed = |source| Error::Seal { path: path.clone(), source };
-    match std::fs::metadata(&path) {
-        // Before opening: a FIFO would wait for its writer.
-        Ok(meta) if !meta.is_file() => {
-            Err(failed(io::Error::other("not a regular file")))
-        }
-        Ok(_) => File::open(&path).map(Some).map_err(failed),
+    match regular::open(&path) {
+        Ok(Some(file)) => Ok(Some(file)),
+        Ok(None) => Err(failed(io::Error::other("not a regular file"))),
         Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {
             Ok(None)
         }
@@ -56,18 +54,22 @@ pub(super) fn check(dump: &File, seal: &File, threads: usize) -> Checked {
         let (size, parts) = (seal.size(), seal.parts());
         return Checked {
             holds: true,
+            usable: true,
             text: Some(format!(
                 "{size} bytes in {parts} parts are as they were sealed"
             )),
             damaged: Vec::new(),
         };
     }
-    Checked { holds: false, text: length, damaged: damage.parts }
+    let damaged = damage.parts;
+    Checked { holds: false, usable: true, text: length, damaged }
 }
 
 /// What came of it.
 pub(super) struct Checked {
     pub(super) holds: bool,
+    /// Whether the seal itself is one, and was held against the dump.
+    pub(super) usable: bool,
     text: Option<String>,
     damaged: Vec<Range<u64>>,
 }
@@ -75,7 +77,7 @@ pub(super) struct Checked {
 impl Checked {
     fn failed(why: String) -> Self {
         let text = Some(format!("the seal cannot be used: {why}"));
-        Self { holds: false, text, damaged: Vec::new() }
+        Self { holds: false, usable: false, text, damaged: Vec::new() }
     }
 
     /// As findings; with a layout, damage is told by section.
