@@ -235,6 +235,7 @@ impl Drop for Budget {
 /// Values in memory of the kernel's, not in dumps.
 #[derive(Debug)]
 pub struct Array<T> {
+    /// Dangling where there is no room; malloc(9) returns no such address.
     memory: NonNull<T>,
     len: usize,
     _budget: Budget,
@@ -250,9 +251,18 @@ unsafe impl<T: Sync> Sync for Array<T> {}
 
 impl<T> Array<T> {
     /// Room for `room` values, zeroed, of which there are none yet.
+    #[inline(never)] // Its stack is not everyone's.
     fn with_room(room: usize) -> Result<Self> {
         let bytes = room.checked_mul(size_of::<T>()).ok_or(Errno::ENOMEM)?;
-        let budget = Budget::take((bytes as u64).max(MALLOC_LEAST))?;
+        if bytes == 0 {
+            return Ok(Self {
+                memory: NonNull::dangling(),
+                len: 0,
+                _budget: Budget(0),
+                _values: PhantomData,
+            });
+        }
+        let _budget = Budget::take((bytes as u64).max(MALLOC_LEAST))?;
         let p = livedump_malloc(bytes);
         let memory = NonNull::new(p.cast::<T>()).ok_or(Errno::ENOMEM)?;
         if !memory.is_aligned() {
@@ -261,7 +271,7 @@ impl<T> Array<T> {
             unsafe { livedump_free(p) };
             return Err(Errno::ENOMEM);
         }
-        Ok(Self { memory, len: 0, _budget: budget, _values: PhantomData })
+        Ok(Self { memory, len: 0, _budget, _values: PhantomData })
     }
 }
 
@@ -304,8 +314,10 @@ impl<T> Drop for Array<T> {
         // SAFETY: the values are dropped here and never seen again: `len`
         // and the memory end with this function.
         unsafe { core::ptr::drop_in_place(values) };
-        // SAFETY: from livedump_malloc, freed once, here.
-        unsafe { livedump_free(self.memory.as_ptr().cast()) };
+        if self.memory != NonNull::dangling() {
+            // SAFETY: from livedump_malloc, freed once, here.
+            unsafe { livedump_free(self.memory.as_ptr().cast()) };
+        }
     }
 }
 
