@@ -11,7 +11,16 @@ const STEMS: [&str; 4] =
 /// it is there is not looked at. `None` where the dump's name has no number.
 #[must_use]
 pub fn beside(dump: &Path, what: &str) -> Option<PathBuf> {
-    let n = number(dump)?;
+    let (stem, n) = number(dump)?;
+    let ours = STEMS.contains(&stem);
+    ours.then(|| dump.with_file_name(format!("{what}.{n}")))
+}
+
+/// The same for a dump that may have been given any name, if it kept its
+/// number.
+#[must_use]
+pub fn beside_any(dump: &Path, what: &str) -> Option<PathBuf> {
+    let (_, n) = number(dump)?;
     Some(dump.with_file_name(format!("{what}.{n}")))
 }
 
@@ -27,8 +36,8 @@ pub fn beside_target(dump: &Path, what: &str) -> Option<PathBuf> {
     }
 }
 
-/// What stands behind the dot: digits, or `last`.
-fn number(dump: &Path) -> Option<&str> {
+/// A name, and what stands behind its dot: digits, or `last`.
+fn number(dump: &Path) -> Option<(&str, &str)> {
     let name = dump.file_name()?.to_str()?;
     let name = [".gz", ".zst"]
         .iter()
@@ -36,7 +45,7 @@ fn number(dump: &Path) -> Option<&str> {
         .unwrap_or(name);
     let (stem, n) = name.rsplit_once('.')?;
     let digits = !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
-    (STEMS.contains(&stem) && (digits || n == "last")).then_some(n)
+    (digits || n == "last").then_some((stem, n))
 }
 
 #[cfg(test)]
@@ -63,6 +72,9 @@ mod tests {
             let found = beside(Path::new(dump), "seal");
             assert_eq!(found.as_deref(), seal.map(Path::new), "{dump}");
         }
+        let found = beside_any(Path::new("d/host.5.gz"), "changed");
+        assert_eq!(found, Some("d/changed.5".into()));
+        assert_eq!(beside_any(Path::new("d/host.gz"), "changed"), None);
     }
 
     #[test]
