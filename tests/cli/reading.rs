@@ -187,6 +187,26 @@ fn reading_does_not_change_the_file() {
 }
 
 #[test]
+fn what_lies_beside_a_dump_and_is_no_such_thing_is_no_trap() {
+    let (dir, _) = shapes();
+    // A FIFO would be waited for.
+    let mode = nix::sys::stat::Mode::S_IRWXU;
+    for name in ["changed.0", "kernel.2"] {
+        nix::unistd::mkfifo(&dir.file(name), mode).unwrap();
+    }
+    for command in ["info", "verify", "dmesg"] {
+        on(&dir, "livecore.0", command, &[]).expect(0);
+    }
+    let zstd = dir.file("livecore.2.zst");
+    run(["read", zstd.to_str().unwrap(), "hz"]).expect(2);
+    // A file that never was a dump, and a seal that is none.
+    std::fs::write(dir.file("junk"), [7; 8192]).unwrap();
+    let junk = dir.file("junk");
+    let run = on(&dir, "junk", "verify", &["--seal", junk.to_str().unwrap()]);
+    run.expect(2);
+}
+
+#[test]
 fn a_flipped_bit_in_a_sealed_dump_is_found_in_its_part() {
     let (dir, _) = shapes();
     for (name, n) in [("livecore.0", 0), ("livecore.2.zst", 2)] {

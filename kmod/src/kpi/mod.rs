@@ -492,8 +492,7 @@ pub trait Kpi {
     fn compressor_level(&self, format: Compression) -> i32;
 
     /// A stream for chunks of at most `chunk` bytes. May sleep; only before
-    /// the first byte is out.
-    /// C: `compressor_init`.
+    /// the first byte is out. C: `compressor_init`.
     ///
     /// # Errors
     /// `EINVAL` when the codec refuses.

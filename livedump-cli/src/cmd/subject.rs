@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The kernel that a dump is read with, and its debug file: named, or found
-//! beside the dump, in /boot, and where gdb(1) looks. Everything is opened first, then all else is
-//! given up, and only then is anything in the files looked at.
+//! beside the dump, in /boot, and where gdb(1) looks. Everything is opened
+//! first, then all else is given up, and only then is anything in the files
+//! looked at.
 
 use crate::analysis::Target;
 use crate::analysis::target::fits;
@@ -70,7 +71,7 @@ impl Subject {
         last: impl FnOnce(),
     ) -> Result<Self, Error> {
         let dump = Vmcore::open_file(file)?;
-        let mut candidates = candidates(file, args)?;
+        let candidates = candidates(file, args)?;
         let changes = Unread::beside(file).ok().flatten();
         let kernels = candidates.iter().flat_map(|c| {
             [Some(&c.kernel), c.debug.as_ref().map(|(file, _)| file)]
@@ -83,24 +84,13 @@ impl Subject {
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
         let core = Vmcore::from_file(dump, file)?;
-        let last = candidates.pop().ok_or(NoKernel)?;
-        let mut chosen = None;
-        for candidate in candidates {
-            match candidate.open(&core, args) {
-                Ok(pair) => {
-                    chosen = Some(pair);
-                    break;
-                }
-                Err(e) => note(format_args!(
-                    "{}; trying {}",
-                    chain(&e),
-                    last.path.display()
-                )),
+        let mut left = candidates.into_iter();
+        let (kernel, debug) = loop {
+            match left.next().ok_or(NoKernel)?.open(&core, args) {
+                Ok(found) => break found,
+                Err(e) if left.len() == 0 => return Err(e),
+                Err(e) => note(format_args!("{}; trying another", chain(&e))),
             }
-        }
-        let (kernel, debug) = match chosen {
-            Some(pair) => pair,
-            None => last.open(&core, args)?,
         };
         Ok(Self { core, kernel, debug, changes: super::reads::list(changes) })
     }

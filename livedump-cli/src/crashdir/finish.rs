@@ -20,8 +20,9 @@
 //!
 //! Killed before `Dump`, a run leaves a gap in the numbers and a temporary
 //! file that the next run removes, and it puts back what was set aside;
-//! killed after it, a whole dump that may lack its `info.N`. An error before `Dump` undoes what was done; later ones
-//! are reported beside the dump, which is there.
+//! killed after it, a whole dump that may lack its `info.N`. An error before
+//! `Dump` undoes what was done; later ones are reported beside the dump, which
+//! is there.
 
 use super::bounds::after;
 use super::{CrashDir, Error, Side, Stem, Temp, names};

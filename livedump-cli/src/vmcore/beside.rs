@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 const STEMS: [&str; 4] =
     ["livecore", "vmcore", "vmcore_encrypted", "textdump.tar"];
 
-/// `seal.N` of `livecore.N.zst`, and `seal.last` of `livecore.last.zst`; whether
-/// it is there is not looked at. `None` where the dump's name has no number.
+/// `seal.N` of `livecore.N.zst`, and `seal.last` of `livecore.last.zst`;
+/// whether it is there is not looked at. `None` where the dump's name has no
+/// number.
 #[must_use]
 pub fn beside(dump: &Path, what: &str) -> Option<PathBuf> {
     let (stem, n) = number(dump)?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Heap values, a lock with a condition, and threads, as `Kpi` asks for them: vectors, parking_lot and scoped threads.
+//! Heap values, a lock with a condition, and threads, as `Kpi` asks for them:
+//! vectors, parking_lot and scoped threads.
 
 use crate::error::Result;
 use crate::kpi::Monitor;
