@@ -7,6 +7,8 @@ use crate::table::{self, Run};
 use crate::timed::{Took, remove};
 use crate::{Result, elfcore, reading, size};
 use nix::sys::statvfs::statvfs;
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -75,10 +77,13 @@ fn measure(
     for nth in 1..=args.runs {
         for (entry, runs) in entries.iter_mut().zip(&mut runs) {
             eprintln!("{nth}/{}: {}", args.runs, entry.name);
-            match &entry.what {
+            touch(memory)?;
+            match entry.what {
                 What::Missing(_) => {}
-                What::Codec => runs.push(codec(memory)?),
-                What::Program(job) => match job.run() {
+                What::Codec(threads) => {
+                    runs.push(codec(memory, threads)?);
+                }
+                What::Program(ref job) => match job.run() {
                     Ok(took) => {
                         let output = job.output.as_deref().unwrap_or(memory);
                         let bytes = output.metadata()?.blocks() * 512;
@@ -96,9 +101,23 @@ fn measure(
     Ok(runs)
 }
 
-fn codec(memory: &Path) -> Result<Run> {
+/// Has as much memory in use as the next one may write to: a hypervisor may
+/// have taken back what was free for a while, and whoever comes first would
+/// pay for it.
+fn touch(memory: &Path) -> Result<()> {
+    let path = memory.with_extension("touched");
+    let mut file = File::create(&path)?;
+    let block = vec![0; 1 << 20];
+    for _ in 0..memory.metadata()?.len().div_ceil(1 << 20) {
+        file.write_all(&block)?;
+    }
+    remove(&path)?;
+    Ok(())
+}
+
+fn codec(memory: &Path, threads: u32) -> Result<Run> {
     let out = Command::new(std::env::current_exe()?)
-        .args(["libzstd", "--image"])
+        .args(["libzstd", "--threads", &threads.to_string(), "--image"])
         .arg(memory)
         .output()?;
     let out = String::from_utf8(out.stdout)?;

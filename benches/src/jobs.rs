@@ -37,8 +37,8 @@ pub struct Entry {
 #[derive(Debug)]
 pub enum What {
     Program(Job),
-    /// Calls of libzstd.
-    Codec,
+    /// Calls of libzstd, in so many threads.
+    Codec(u32),
     /// Why it cannot be run.
     Missing(&'static str),
 }
@@ -77,11 +77,8 @@ pub fn all(place: &Place<'_>) -> Result<Vec<Entry>> {
         file(Group::Plain, &["cp"], false),
         ours(place, Group::Zstd, Seal::None)?,
         ours(place, Group::Zstd, Seal::Made)?,
-        Entry {
-            group: Group::Zstd,
-            name: "libzstd -1, calls of 1 MB".into(),
-            what: What::Codec,
-        },
+        codec(1),
+        codec(place.workers),
         file(Group::Zstd, &["zstd", "-1", &t, "-qc"], true),
         file(Group::Zstd, &["zstd", "--single-thread", "-1", "-qc"], true),
     ];
@@ -113,6 +110,15 @@ fn program(
         false => What::Missing("not installed"),
     };
     Entry { group, name, what }
+}
+
+/// The most that can be had of it.
+fn codec(threads: u32) -> Entry {
+    Entry {
+        group: Group::Zstd,
+        name: format!("libzstd -1, calls of 1 MB, threads: {threads}"),
+        what: What::Codec(threads),
+    }
 }
 
 /// `livedump capture --machine raw:IMAGE`, as this program.

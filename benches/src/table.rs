@@ -64,14 +64,14 @@ pub fn table(
                     let times = ours.map(|ours| times(wall, ours));
                     let times = match (times, what) {
                         (None, _) => String::new(),
-                        (Some(t), What::Codec) => {
+                        (Some(t), What::Codec(1)) => {
                             let each = t / f64::from(workers);
                             format!("{t:.2} x = {workers} x {each:.2}")
                         }
                         (Some(t), _) => format!("{t:.2} x"),
                     };
                     let memory = match what {
-                        What::Codec => String::new(),
+                        What::Codec(_) => String::new(),
                         _ => format!("{:.1}", megabytes(memory)),
                     };
                     writeln!(

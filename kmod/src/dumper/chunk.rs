@@ -7,6 +7,7 @@ use super::Source;
 use super::block::BlockWriter;
 use crate::error::{Errno, Result};
 use crate::kpi::Kpi;
+use core::ops::Range;
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use memdev::kerneldump::Compression;
 
@@ -47,13 +48,22 @@ pub(super) fn pages_for(
     pages
 }
 
+/// Adjacent data pages.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    start: u64,
+    pages: usize,
+}
+
 pub(super) struct Chunk<K: Kpi> {
-    pages: K::Pages,
+    /// Room for runs of one page.
+    runs: K::Array<Run>,
+    used_runs: usize,
+    /// Pages, of all kinds.
     used: usize,
-    /// Pages that are what they shall be; the rest of `used` are data pages
-    /// still to be copied, each from the address that it begins with.
-    filled: usize,
-    /// Of all data pages, which the first to be copied is.
+    /// Pages before the data pages, which the walking thread made.
+    front: usize,
+    /// Of all data pages, which the first is.
     nth: usize,
     /// Bit n: page n holds only zeros. For what is not compressed, which has
     /// no more pages.
@@ -72,9 +82,10 @@ pub(super) struct DataPages {
 impl<K: Kpi> Chunk<K> {
     pub(super) fn new(kpi: &K, pages: usize) -> Result<Self> {
         Ok(Self {
-            pages: kpi.malloc_pages(pages)?,
+            runs: kpi.malloc_array(pages, |_| Ok(Run::default()))?,
+            used_runs: 0,
             used: 0,
-            filled: 0,
+            front: 0,
             nth: 0,
             zero: [0; MAX_PAGES / 64],
             zeros: 0,
@@ -83,11 +94,20 @@ impl<K: Kpi> Chunk<K> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.used == self.pages.len()
+        self.used == self.runs.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.used == 0
+    /// Pages.
+    pub(super) fn len(&self) -> usize {
+        self.used
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.used * PAGE_SIZE
+    }
+
+    pub(super) fn has_front(&self) -> bool {
+        self.front > 0
     }
 
     /// Full, and of nothing but zeros.
@@ -100,80 +120,73 @@ impl<K: Kpi> Chunk<K> {
     }
 
     pub(super) fn reset(&mut self) {
+        self.used_runs = 0;
         self.used = 0;
-        self.filled = 0;
+        self.front = 0;
         self.data = DataPages::default();
         self.zero = [0; MAX_PAGES / 64];
         self.zeros = 0;
     }
 
-    /// Lets `fill` write the next page.
-    pub(super) fn push(
-        &mut self,
-        fill: impl FnOnce(&mut Page) -> Result<()>,
-    ) -> Result<()> {
-        // Data pages come last.
-        if self.filled != self.used {
+    /// One more page that the walking thread made. Data pages come last.
+    pub(super) fn push_front(&mut self) -> Result<()> {
+        if self.used_runs > 0 || self.is_full() {
             return Err(Errno::EINTEGRITY);
         }
-        fill(self.pages.get_mut(self.used).ok_or(Errno::E2BIG)?)?;
+        self.front += 1;
         self.used += 1;
-        self.see(self.used);
         Ok(())
     }
 
-    /// The nth data page, and those adjacent to it: as many of `want` as there
-    /// is room for, and how many those are.
-    pub(super) fn push_data(
-        &mut self,
-        nth: usize,
-        start: Paddr,
-        want: usize,
-    ) -> usize {
-        if self.filled == self.used {
-            self.nth = nth;
+    /// The nth data page.
+    pub(super) fn push_data(&mut self, nth: usize, pa: Paddr) -> Result<()> {
+        if self.is_full() {
+            return Err(Errno::EINTEGRITY);
         }
-        let room = self.pages.iter_mut().skip(self.used).take(want);
-        let mut pushed = 0;
-        for page in room {
-            let pa = start.0 + (pushed * PAGE_SIZE) as u64;
-            if let Some(to) = page.first_chunk_mut() {
-                *to = pa.to_ne_bytes();
+        let last = self.used_runs.wrapping_sub(1);
+        match self.runs.get_mut(last) {
+            Some(r) if r.start + (r.pages * PAGE_SIZE) as u64 == pa.0 => {
+                r.pages += 1;
             }
-            pushed += 1;
+            last => {
+                if last.is_none() {
+                    self.nth = nth;
+                }
+                let new = self.runs.get_mut(self.used_runs);
+                *new.ok_or(Errno::E2BIG)? = Run { start: pa.0, pages: 1 };
+                self.used_runs += 1;
+            }
         }
-        self.used += pushed;
-        pushed
-    }
-
-    /// Copies the data pages.
-    pub(super) fn fill(&mut self, source: &Source<'_>) -> Result<()> {
-        let before = (self.filled, self.zeros);
-        while self.filled < self.used {
-            let from = self.filled;
-            let rest = self.pages.get(from..self.used).unwrap_or(&[]);
-            let start = rest.first().map(address).ok_or(Errno::EINTEGRITY)?;
-            let run = rest
-                .iter()
-                .enumerate()
-                .take_while(|&(i, page)| {
-                    address(page) == start.wrapping_add((i * PAGE_SIZE) as u64)
-                })
-                .count();
-            let to = self.pages.get_mut(from..from + run);
-            let nth = self.nth + (from - before.0);
-            source(nth, Paddr(start), to.ok_or(Errno::E2BIG)?)?;
-            self.see(from + run);
-        }
-        self.data.all += self.used - before.0;
-        self.data.zeros += self.zeros - before.1;
+        self.used += 1;
         Ok(())
     }
 
-    /// Pages up to `end` are filled: which of them hold only zeros.
-    fn see(&mut self, end: usize) {
-        let pages = self.pages.iter().enumerate().take(end).skip(self.filled);
-        for (at, page) in pages {
+    /// Copies the data pages into `pages`, behind the front pages that are
+    /// there.
+    pub(super) fn fill(
+        &mut self,
+        source: &Source<'_>,
+        pages: &mut [Page],
+    ) -> Result<()> {
+        self.see(pages, 0..self.front);
+        let zeros = self.zeros;
+        let mut at = self.front;
+        for run in self.runs.iter().take(self.used_runs) {
+            let to = pages.get_mut(at..at + run.pages).ok_or(Errno::E2BIG)?;
+            source(self.nth + (at - self.front), Paddr(run.start), to)?;
+            at += run.pages;
+        }
+        self.see(pages, self.front..at);
+        let all = self.used - self.front;
+        self.data = DataPages { all, zeros: self.zeros - zeros };
+        Ok(())
+    }
+
+    /// Which of these hold only zeros.
+    fn see(&mut self, pages: &[Page], which: Range<usize>) {
+        let skipped = which.start;
+        for (at, page) in pages.iter().enumerate().take(which.end).skip(skipped)
+        {
             if is_zero(page) {
                 self.zeros += 1;
                 if let Some(w) = self.zero.get_mut(at / 64) {
@@ -181,23 +194,13 @@ impl<K: Kpi> Chunk<K> {
                 }
             }
         }
-        self.filled = end;
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        self.pages.get(..self.used).unwrap_or(&[]).as_flattened()
-    }
-
-    /// The memory itself, when the data is out.
-    pub(super) fn scratch(&mut self) -> &mut [Page] {
-        self.reset();
-        &mut self.pages
     }
 
     /// Writes the pages as they are, leaving holes for longer runs of zeros:
     /// the file was emptied, so what is not written reads as zero.
     pub(super) fn write_runs(
         &self,
+        pages: &[Page],
         block: &mut BlockWriter<'_, K>,
     ) -> Result<()> {
         let mut at = 0;
@@ -211,7 +214,7 @@ impl<K: Kpi> Chunk<K> {
             let end = (at + 1..self.used)
                 .find(|&i| self.hole_at(i) > 0)
                 .unwrap_or(self.used);
-            let run = self.pages.get(at..end).ok_or(Errno::E2BIG)?;
+            let run = pages.get(at..end).ok_or(Errno::E2BIG)?;
             block.write_through(run.as_flattened())?;
             at = end;
         }
@@ -228,11 +231,6 @@ impl<K: Kpi> Chunk<K> {
     fn page_is_zero(&self, i: usize) -> bool {
         self.zero.get(i / 64).is_some_and(|w| w >> (i % 64) & 1 == 1)
     }
-}
-
-/// What a page begins with that is to be copied from there.
-fn address(page: &Page) -> u64 {
-    page.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 fn is_zero(page: &Page) -> bool {

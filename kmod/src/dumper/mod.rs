@@ -3,14 +3,13 @@
 //! `dump_start`, `dump_append`, `dump_finish`, kern_shutdown.c.
 //!
 //! ```text
-//!  append --> chunk (256 KB ..) --> fill --+-----------------> vnode
+//!  append --> chunk (256 KB ..) --> copy --+-----------------> vnode
 //!                                          '--> pack --> block --> vnode
 //! ```
-//! A page is copied from the machine straight into the chunk; an uncompressed
-//! chunk is written from there. A compressed chunk is one gzip member or one
-//! zstd frame, so that a reader can seek; a table of the frames ends a zstd
-//! stream. Chunks are filled and packed by several threads and written in
-//! order by one.
+//! A page is copied from the machine once; an uncompressed chunk is written
+//! from there. A compressed chunk is one gzip member or one zstd frame, so
+//! that a reader can seek; a table of the frames ends a zstd stream. Chunks
+//! are copied and packed by several threads and written in order by one.
 
 mod block;
 mod chunk;
@@ -24,7 +23,7 @@ use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
 use block::BlockWriter;
 use chunk::Chunk;
-use memdev::addr::{PAGE_SIZE, Paddr, Page};
+use memdev::addr::{Paddr, Page};
 use memdev::kerneldump::Compression;
 use pack::{Packer, Queue};
 
@@ -77,6 +76,7 @@ pub fn run<K: Kpi, R>(
         progress,
         dumpextent,
         chunk: Chunk::new(kpi, pages)?,
+        front: kpi.malloc_pages(pages)?,
         packer: Packer::new(kpi, &queue, output, dumpextent, pages, source)?,
         block: BlockWriter::new(kpi, output.file, progress)?,
         data_pages: 0,
@@ -100,6 +100,8 @@ pub struct Dumper<'a, K: Kpi> {
     progress: &'a Progress,
     dumpextent: u64,
     chunk: Chunk<K>,
+    /// The chunk's pages that are not data pages.
+    front: K::Pages,
     packer: Packer<'a, K>,
     block: BlockWriter<'a, K>,
     /// Appended so far, written or not.
@@ -115,40 +117,44 @@ impl<K: Kpi> Dumper<'_, K> {
     /// Appends one page, which `fill` writes in place. C: `dump_append`.
     ///
     /// # Errors
-    /// `fill`'s, and those of writing a chunk that is full.
+    /// `fill`'s, and those of writing a chunk that is full. `EINTEGRITY`
+    /// behind a data page.
     pub fn append_page(
         &mut self,
         fill: impl FnOnce(&mut Page) -> Result<()>,
     ) -> Result<()> {
-        if self.chunk.is_full() {
-            self.flush_chunk()?;
+        if self.data_pages > 0 {
+            return Err(Errno::EINTEGRITY);
         }
-        self.chunk.push(fill)
+        self.make_room()?;
+        fill(self.front.get_mut(self.chunk.len()).ok_or(Errno::E2BIG)?)?;
+        self.chunk.push_front()
     }
 
-    /// Appends `n` adjacent data pages, which are copied later, in any order.
-    /// Nothing but data pages may follow.
+    /// Appends a data page, which is copied later, in any order.
     ///
     /// # Errors
     /// Those of copying and writing chunks that are full.
-    pub fn append_data(&mut self, start: Paddr, n: usize) -> Result<()> {
-        let mut done = 0;
-        while done < n {
-            if self.chunk.is_full() {
-                self.flush_chunk()?;
-            }
-            let from = Paddr(start.0 + (done * PAGE_SIZE) as u64);
-            let pushed = self.chunk.push_data(self.data_pages, from, n - done);
-            self.data_pages += pushed;
-            done += pushed;
-        }
+    pub fn append_data(&mut self, pa: Paddr) -> Result<()> {
+        self.make_room()?;
+        self.chunk.push_data(self.data_pages, pa)?;
+        self.data_pages += 1;
         Ok(())
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        if self.chunk.is_full() { self.flush_chunk() } else { Ok(()) }
     }
 
     /// One chunk out: between two of them a signal ends the dump.
     fn flush_chunk(&mut self) -> Result<()> {
         self.kpi.sig_intr()?;
-        self.packer.submit(&mut self.chunk, &mut self.block, self.progress)
+        self.packer.submit(
+            &mut self.chunk,
+            &mut self.front,
+            &mut self.block,
+            self.progress,
+        )
     }
 
     /// What is left, the seek table, padding, and the kernel dump header.
@@ -157,7 +163,7 @@ impl<K: Kpi> Dumper<'_, K> {
     /// # Errors
     /// Those of writing; there is no dump then.
     pub fn dump_finish(&mut self, target: &Target) -> Result<u64> {
-        if !self.chunk.is_empty() {
+        if self.chunk.len() > 0 {
             self.flush_chunk()?;
         }
         self.packer.finish(&mut self.block, self.progress)?;
@@ -167,7 +173,7 @@ impl<K: Kpi> Dumper<'_, K> {
             return Err(Errno::EINTEGRITY);
         }
         let sizes = vnode::Sizes { dumplength, dumpextent: self.dumpextent };
-        let scratch = self.chunk.scratch();
+        let scratch = &mut self.front;
         vnode::write_header(self.kpi, self.output, target, scratch, sizes)?;
         self.kpi.livedumper_dump(None)?;
         self.progress.stage(Stage::Done);

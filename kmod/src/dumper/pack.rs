@@ -2,12 +2,12 @@
 //! Copying and compression, by several threads, in order. Only this fans out:
 //! it alone is bound by the CPU.
 //!
-//! A ring of slots. The walking thread puts a full chunk into the next slot
-//! and takes an empty one out of it; when that slot's chunk is still being
-//! worked on, the ring is full, and the walking thread works on one itself or
-//! waits. A slot that is done is written before it is used again, so the order
-//! of slots is the order of the file. Memory is the ring, of slots with one
-//! chunk and one compressed chunk each, and one stream a thread.
+//! A ring of slots. The walking thread puts a full chunk (of addresses) into
+//! the next slot and takes an empty one out of it; when that slot's chunk is
+//! still being worked on, the ring is full, and the walking thread works on
+//! one itself or waits. A slot that is done is written before it is used
+//! again, so the order of slots is the order of the file. Memory is the ring,
+//! of slots with room for what one chunk becomes, and one stream a thread.
 
 use super::block::BlockWriter;
 use super::chunk::Chunk;
@@ -24,10 +24,11 @@ use memdev::kerneldump::Compression;
 const DEFAULT_WORKERS: usize = 16;
 /// Threads where there is nothing to compress: one copies while one writes.
 const PLAIN_WORKERS: usize = 2;
-/// Slots for each thread: one in work, one waiting, one being written.
-const SLOTS_PER_WORKER: usize = 2;
-/// Pages of all chunks, but for one chunk a thread: with what they compress
-/// to, 33 MB.
+/// Slots for each thread: chunks of zeros are done sooner than others, and no
+/// thread is to wait for a place to put the next.
+const SLOTS_PER_WORKER: usize = 4;
+/// Pages of all slots, unless there are more threads: with what the threads
+/// compress, 33 MB.
 const MANY_PAGES: usize = 4096;
 
 /// Threads that copy and compress, the walking one among them.
@@ -47,10 +48,12 @@ fn slots(workers: usize, pages: usize) -> usize {
     (workers * SLOTS_PER_WORKER).min(many.max(workers + 1))
 }
 
-/// A chunk, and room for what it compresses to.
+/// A chunk, and room for what it becomes.
 struct Slot<K: Kpi> {
     chunk: Chunk<K>,
-    frame: K::Pages,
+    /// Its pages, or a frame.
+    out: K::Pages,
+    /// The frame's length.
     packed: Result<usize>,
 }
 
@@ -66,8 +69,8 @@ enum Cell<K: Kpi> {
 struct Ring<K: Kpi> {
     cells: K::Array<Cell<K>>,
     streams: K::Array<Option<Stream<K>>>,
-    /// Chunks put in so far; the next goes to `put % cells`.
-    put: usize,
+    /// Chunks put in so far; the next goes to `submitted % cells`.
+    submitted: usize,
     /// Chunks taken to be compressed so far.
     taken: usize,
     closed: bool,
@@ -85,22 +88,22 @@ impl<K: Kpi> Queue<K> {
         workers: usize,
         pages: usize,
     ) -> Result<Self> {
-        let bytes = pages * PAGE_SIZE;
-        let frame_pages = match output.format {
-            Compression::None => 0,
-            _ => compress_bound(bytes).div_ceil(PAGE_SIZE),
+        let out_pages = match output.format {
+            Compression::None => pages,
+            _ => compress_bound(pages * PAGE_SIZE).div_ceil(PAGE_SIZE),
         };
         let streams = kpi.malloc_array(workers, |_| {
-            Stream::new(kpi, output, bytes).map(Some)
+            Stream::new(kpi, output, pages).map(Some)
         })?;
         let cells = kpi.malloc_array(slots(workers, pages), |_| {
             Ok(Cell::Empty(Slot {
                 chunk: Chunk::new(kpi, pages)?,
-                frame: kpi.malloc_pages(frame_pages)?,
+                out: kpi.malloc_pages(out_pages)?,
                 packed: Ok(0),
             }))
         })?;
-        let ring = Ring { cells, streams, put: 0, taken: 0, closed: false };
+        let ring =
+            Ring { cells, streams, submitted: 0, taken: 0, closed: false };
         Ok(Self { ring: kpi.monitor(ring)? })
     }
 
@@ -114,7 +117,7 @@ impl<K: Kpi> Queue<K> {
                     drop(ring);
                     let job = job.work(source, &mut stream);
                     ring = self.ring.lock();
-                    ring.done(job);
+                    ring.put(job.at, Cell::Done(job.slot));
                     self.ring.notify();
                 }
                 None => ring = self.ring.wait(ring),
@@ -138,10 +141,8 @@ struct Job<K: Kpi> {
 
 impl<K: Kpi> Job<K> {
     fn work(mut self, source: &Source<'_>, stream: &mut Stream<K>) -> Self {
-        let Slot { chunk, frame, packed } = &mut self.slot;
-        *packed = chunk
-            .fill(source)
-            .and_then(|()| stream.compress(chunk, frame.as_flattened_mut()));
+        let Slot { chunk, out, packed } = &mut self.slot;
+        *packed = stream.pack(source, chunk, out);
         self
     }
 }
@@ -180,9 +181,9 @@ impl<K: Kpi> Ring<K> {
         }
     }
 
-    fn done(&mut self, job: Job<K>) {
-        if let Some(cell) = self.cells.get_mut(job.at) {
-            *cell = Cell::Done(job.slot);
+    fn put(&mut self, at: usize, cell: Cell<K>) {
+        if let Some(to) = self.cells.get_mut(at) {
+            *to = cell;
         }
     }
 
@@ -224,9 +225,8 @@ impl<'a, K: Kpi> Packer<'a, K> {
         pages: usize,
         source: &'a Source<'a>,
     ) -> Result<Self> {
-        let bytes = pages * PAGE_SIZE;
         let stream = queue.ring.lock().stream().ok_or(Errno::EINTEGRITY)?;
-        let table = SeekTable::new(kpi, output.format, dumpextent, bytes)?;
+        let table = SeekTable::new(kpi, output.format, dumpextent, pages)?;
         let compresses = output.format != Compression::None;
         Ok(Self { queue, source, stream, table, compresses, zero_pages: 0 })
     }
@@ -236,25 +236,36 @@ impl<'a, K: Kpi> Packer<'a, K> {
         self.zero_pages
     }
 
-    /// Puts `chunk` into the ring and leaves an empty one in its place.
+    /// Puts `chunk` into the ring and leaves an empty one in its place. One
+    /// that has pages in `front` is worked on here and now.
     pub(super) fn submit(
         &mut self,
         chunk: &mut Chunk<K>,
+        front: &mut K::Pages,
         block: &mut BlockWriter<'_, K>,
         progress: &Progress,
     ) -> Result<()> {
         let monitor = &self.queue.ring;
         let at = {
             let ring = monitor.lock();
-            cell_of(ring.put, ring.cells.len())
+            cell_of(ring.submitted, ring.cells.len())
         };
         let mut slot = self.settle(at, block, progress)?;
         slot.chunk.reset();
         core::mem::swap(&mut slot.chunk, chunk);
+        let mut job = Job { at, slot };
+        let has_front = job.slot.chunk.has_front();
+        if has_front {
+            self.stream.take_front(front, &mut job.slot.out);
+            job = job.work(self.source, &mut self.stream);
+        }
         let mut ring = monitor.lock();
-        ring.put += 1;
-        if let Some(cell) = ring.cells.get_mut(at) {
-            *cell = Cell::Ready(slot);
+        ring.submitted += 1;
+        if has_front {
+            ring.taken += 1;
+            ring.put(at, Cell::Done(job.slot));
+        } else {
+            ring.put(at, Cell::Ready(job.slot));
         }
         drop(ring);
         monitor.notify();
@@ -267,17 +278,14 @@ impl<'a, K: Kpi> Packer<'a, K> {
         block: &mut BlockWriter<'_, K>,
         progress: &Progress,
     ) -> Result<()> {
-        let (put, cells) = {
+        let (submitted, cells) = {
             let ring = self.queue.ring.lock();
-            (ring.put, ring.cells.len())
+            (ring.submitted, ring.cells.len())
         };
         for nth in 0..cells {
-            let at = cell_of(put + nth, cells);
+            let at = cell_of(submitted + nth, cells);
             let slot = self.settle(at, block, progress)?;
-            let mut ring = self.queue.ring.lock();
-            if let Some(cell) = ring.cells.get_mut(at) {
-                *cell = Cell::Empty(slot);
-            }
+            self.queue.ring.lock().put(at, Cell::Empty(slot));
         }
         progress.stage(Stage::Finish);
         self.table.write(block)
@@ -302,7 +310,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
                     drop(ring);
                     let job = job.work(self.source, &mut self.stream);
                     ring = monitor.lock();
-                    ring.done(job);
+                    ring.put(job.at, Cell::Done(job.slot));
                 }
                 None => ring = monitor.wait(ring),
             }
@@ -312,12 +320,12 @@ impl<'a, K: Kpi> Packer<'a, K> {
         if unwritten {
             let packed = slot.packed?;
             if self.compresses {
-                let frame = slot.frame.as_flattened().get(..packed);
+                let frame = slot.out.as_flattened().get(..packed);
                 let frame = frame.ok_or(Errno::E2BIG)?;
-                self.table.add(frame.len(), slot.chunk.bytes().len())?;
+                self.table.add(frame.len(), slot.chunk.bytes())?;
                 block.append(frame)?;
             } else {
-                slot.chunk.write_runs(block)?;
+                slot.chunk.write_runs(&slot.out, block)?;
             }
             let data = slot.chunk.data();
             progress.pages_done(data.all);

@@ -5,6 +5,7 @@
 use super::block::BlockWriter;
 use crate::error::{Errno, Result};
 use crate::kpi::Kpi;
+use memdev::addr::PAGE_SIZE;
 use memdev::kerneldump::Compression;
 use memdev::seekable::{SeekEntry, encode_footer, encode_header};
 
@@ -23,8 +24,9 @@ impl<K: Kpi> SeekTable<K> {
         kpi: &K,
         format: Compression,
         dumpextent: u64,
-        chunk_bytes: usize,
+        chunk_pages: usize,
     ) -> Result<Self> {
+        let chunk_bytes = chunk_pages * PAGE_SIZE;
         let wanted = format == Compression::Zstd;
         let frames = match wanted {
             true => dumpextent.div_ceil(chunk_bytes as u64),

@@ -7,7 +7,7 @@ use crate::dumper::Dumper;
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::Kpi;
 use crate::progress::Progress;
-use memdev::addr::{PAGE_SIZE, Paddr};
+use memdev::addr::PAGE_SIZE;
 use memdev::bitset::Bitset;
 use memdev::dump_avail;
 
@@ -66,54 +66,13 @@ pub(super) fn emit<K: Kpi>(
     }
 
     progress.stage(Stage::Pages);
-    let mut pages = Pages { dumper, still, done: 0 };
-    let mut run = Run::default();
     let set = Bitset::new(&*from.words, from.bits).ok_or(Errno::EINTEGRITY)?;
-    for bit in set.iter() {
+    for (nth, bit) in set.iter().enumerate() {
+        if nth.is_multiple_of(PAGES_BETWEEN_CHECKS) {
+            still()?;
+        }
         let pa = from.avail.pa_of(bit).ok_or(Errno::EINTEGRITY)?;
-        if !run.grows_by(pa) {
-            pages.emit(&run)?;
-            run = Run { start: pa, pages: 1 };
-        }
+        dumper.append_data(pa)?;
     }
-    pages.emit(&run)
-}
-
-/// Adjacent pages, as many as are worth it to take in one go.
-#[derive(Default)]
-struct Run {
-    start: Paddr,
-    pages: usize,
-}
-
-const MAX_RUN: usize = 256;
-
-impl Run {
-    /// Takes `pa` in, if it is the next page.
-    fn grows_by(&mut self, pa: Paddr) -> bool {
-        let end = self.start.0 + (self.pages * PAGE_SIZE) as u64;
-        let next = self.pages < MAX_RUN && pa.0 == end;
-        self.pages += usize::from(next);
-        next
-    }
-}
-
-/// The section of page contents.
-struct Pages<'a, 'd, K: Kpi> {
-    dumper: &'a mut Dumper<'d, K>,
-    still: &'a dyn Fn() -> Result<()>,
-    /// Pages so far.
-    done: usize,
-}
-
-impl<K: Kpi> Pages<'_, '_, K> {
-    fn emit(&mut self, run: &Run) -> Result<()> {
-        let before = self.done;
-        self.dumper.append_data(run.start, run.pages)?;
-        self.done += run.pages;
-        if before / PAGES_BETWEEN_CHECKS == self.done / PAGES_BETWEEN_CHECKS {
-            return Ok(());
-        }
-        (self.still)()
-    }
+    Ok(())
 }
