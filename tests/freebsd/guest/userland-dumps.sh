@@ -86,7 +86,7 @@ damaged() {
 # interrupted CASE SIGNAL SECONDS: in the middle; how long it may go on.
 interrupted() {
 	before=$(ls -A $crash)
-	pace 2000
+	pace 10000
 	start=$(date +%s)
 	run "$1" 2 timeout -p -s $2 2 livedump capture $crash
 	took=$(($(date +%s) - start))
@@ -108,7 +108,7 @@ informed() {
 
 # asked: SIGINFO in the middle, which only asks.
 asked() {
-	pace 2000
+	pace 5000
 	livedump capture $crash >$log 2>&1 &
 	confined=no
 	await informed $!

@@ -61,7 +61,7 @@ watched() {
 	expect "watch, SIGTERM: dumps" $(names | wc -w) 2
 	expect "watch, SIGTERM: temporary files" "$(ls $kept | grep tmp)" ""
 	next=$(cat $kept/bounds)
-	pace 2000
+	pace 5000
 	livedump watch --every 1s --keep 2 $kept >$log 2>&1 &
 	watch=$!
 	await is_dumping
