@@ -78,10 +78,12 @@ pub fn all(place: &Place<'_>) -> Result<Vec<Entry>> {
         ours(place, Group::Zstd, Seal::None)?,
         ours(place, Group::Zstd, Seal::Made)?,
         codec(1),
-        codec(place.workers),
         file(Group::Zstd, &["zstd", "-1", &t, "-qc"], true),
         file(Group::Zstd, &["zstd", "--single-thread", "-1", "-qc"], true),
     ];
+    if place.workers > 1 {
+        all.push(codec(place.workers));
+    }
     for option in ["-z", "-l", "-p"] {
         all.push(makedumpfile(place, option, &out));
     }

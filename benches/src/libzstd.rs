@@ -53,6 +53,9 @@ impl Calls {
 /// Prints nanoseconds (of all threads, by their number), those on a CPU, and
 /// compressed bytes.
 pub fn run(args: &Args) -> Result<()> {
+    if args.chunk == 0 {
+        return Err("a chunk has no bytes".into());
+    }
     let file = File::open(&args.image)?;
     let next = AtomicU64::new(0);
     let work = || compress(args, &file, &next).map_err(|e| e.to_string());

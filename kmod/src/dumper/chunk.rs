@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Pages on their way out: what is compressed as one frame, or written in one
-//! go. Data pages are put in by their addresses; whichever thread takes the
-//! chunk copies them.
+//! go. Of data pages a chunk knows only the first, and how many; whichever
+//! thread takes the chunk copies them.
 
 use super::Source;
 use super::block::BlockWriter;
 use crate::error::{Errno, Result};
 use crate::kpi::Kpi;
 use core::ops::Range;
-use memdev::addr::{PAGE_SIZE, Paddr, Page};
+use memdev::addr::{PAGE_SIZE, Page};
 use memdev::kerneldump::Compression;
 
 const MIN_PAGES: usize = 64;
@@ -48,23 +48,15 @@ pub(super) fn pages_for(
     pages
 }
 
-/// Adjacent data pages.
-#[derive(Clone, Copy, Default)]
-struct Run {
-    start: u64,
+pub(super) struct Chunk {
+    /// Pages it has room for.
     pages: usize,
-}
-
-pub(super) struct Chunk<K: Kpi> {
-    /// Room for runs of one page.
-    runs: K::Array<Run>,
-    used_runs: usize,
-    /// Pages, of all kinds.
     used: usize,
     /// Pages before the data pages, which the walking thread made.
     front: usize,
-    /// Of all data pages, which the first is.
+    /// Of all data pages, which the first is, and its bit.
     nth: usize,
+    bit: u64,
     /// Bit n: page n holds only zeros. For what is not compressed, which has
     /// no more pages.
     zero: [u64; MAX_PAGES / 64],
@@ -79,22 +71,22 @@ pub(super) struct DataPages {
     pub(super) zeros: usize,
 }
 
-impl<K: Kpi> Chunk<K> {
-    pub(super) fn new(kpi: &K, pages: usize) -> Result<Self> {
-        Ok(Self {
-            runs: kpi.malloc_array(pages, |_| Ok(Run::default()))?,
-            used_runs: 0,
+impl Chunk {
+    pub(super) fn new(pages: usize) -> Self {
+        Self {
+            pages,
             used: 0,
             front: 0,
             nth: 0,
+            bit: 0,
             zero: [0; MAX_PAGES / 64],
             zeros: 0,
             data: DataPages::default(),
-        })
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.used == self.runs.len()
+        self.used == self.pages
     }
 
     /// Pages.
@@ -120,17 +112,16 @@ impl<K: Kpi> Chunk<K> {
     }
 
     pub(super) fn reset(&mut self) {
-        self.used_runs = 0;
         self.used = 0;
         self.front = 0;
-        self.data = DataPages::default();
         self.zero = [0; MAX_PAGES / 64];
         self.zeros = 0;
+        self.data = DataPages::default();
     }
 
     /// One more page that the walking thread made. Data pages come last.
     pub(super) fn push_front(&mut self) -> Result<()> {
-        if self.used_runs > 0 || self.is_full() {
+        if self.used > self.front || self.is_full() {
             return Err(Errno::EINTEGRITY);
         }
         self.front += 1;
@@ -138,24 +129,13 @@ impl<K: Kpi> Chunk<K> {
         Ok(())
     }
 
-    /// The nth data page.
-    pub(super) fn push_data(&mut self, nth: usize, pa: Paddr) -> Result<()> {
+    /// The nth data page, and its bit.
+    pub(super) fn push_data(&mut self, nth: usize, bit: u64) -> Result<()> {
         if self.is_full() {
             return Err(Errno::EINTEGRITY);
         }
-        let last = self.used_runs.wrapping_sub(1);
-        match self.runs.get_mut(last) {
-            Some(r) if r.start + (r.pages * PAGE_SIZE) as u64 == pa.0 => {
-                r.pages += 1;
-            }
-            last => {
-                if last.is_none() {
-                    self.nth = nth;
-                }
-                let new = self.runs.get_mut(self.used_runs);
-                *new.ok_or(Errno::E2BIG)? = Run { start: pa.0, pages: 1 };
-                self.used_runs += 1;
-            }
+        if self.used == self.front {
+            (self.nth, self.bit) = (nth, bit);
         }
         self.used += 1;
         Ok(())
@@ -170,14 +150,12 @@ impl<K: Kpi> Chunk<K> {
     ) -> Result<()> {
         self.see(pages, 0..self.front);
         let zeros = self.zeros;
-        let mut at = self.front;
-        for run in self.runs.iter().take(self.used_runs) {
-            let to = pages.get_mut(at..at + run.pages).ok_or(Errno::E2BIG)?;
-            source(self.nth + (at - self.front), Paddr(run.start), to)?;
-            at += run.pages;
+        let data = pages.get_mut(self.front..self.used).ok_or(Errno::E2BIG)?;
+        let all = data.len();
+        if all > 0 {
+            source(self.nth, self.bit, data)?;
         }
-        self.see(pages, self.front..at);
-        let all = self.used - self.front;
+        self.see(pages, self.front..self.used);
         self.data = DataPages { all, zeros: self.zeros - zeros };
         Ok(())
     }
@@ -198,7 +176,7 @@ impl<K: Kpi> Chunk<K> {
 
     /// Writes the pages as they are, leaving holes for longer runs of zeros:
     /// the file was emptied, so what is not written reads as zero.
-    pub(super) fn write_runs(
+    pub(super) fn write_runs<K: Kpi>(
         &self,
         pages: &[Page],
         block: &mut BlockWriter<'_, K>,

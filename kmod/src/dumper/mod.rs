@@ -23,7 +23,7 @@ use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
 use block::BlockWriter;
 use chunk::Chunk;
-use memdev::addr::{Paddr, Page};
+use memdev::addr::Page;
 use memdev::kerneldump::Compression;
 use pack::{Packer, Queue};
 
@@ -40,10 +40,9 @@ pub struct Output<'a, K: Kpi> {
     pub workers: u32,
 }
 
-/// Copies adjacent data pages, of which the first is the nth, from an address
-/// of the machine's; on any thread.
-pub type Source<'a> =
-    dyn Fn(usize, Paddr, &mut [Page]) -> Result<()> + Sync + 'a;
+/// Copies data pages: the nth, which has that bit, and those behind it; on any
+/// thread.
+pub type Source<'a> = dyn Fn(usize, u64, &mut [Page]) -> Result<()> + Sync + 'a;
 
 /// Takes all the memory that writing `dumpextent` bytes needs, starts the
 /// threads that copy and compress, and lets `body` write the dump. They are
@@ -62,21 +61,21 @@ pub fn run<K: Kpi, R>(
     let workers = pack::workers(kpi, output);
     let mut pages =
         chunk::pages_for(output.format, output.level, workers, dumpextent);
-    let queue = match Queue::new(kpi, output, workers, pages) {
+    let (front, queue) = match room(kpi, output, workers, pages) {
         // Rather a larger dump of a small machine than none.
         Err(Errno::ENOMEM) if pages > chunk::MAX_PAGES => {
             pages = chunk::MAX_PAGES;
-            Queue::new(kpi, output, workers, pages)?
+            room(kpi, output, workers, pages)?
         }
-        queue => queue?,
+        room => room?,
     };
     let mut dumper = Dumper {
         kpi,
         output,
         progress,
         dumpextent,
-        chunk: Chunk::new(kpi, pages)?,
-        front: kpi.malloc_pages(pages)?,
+        chunk: Chunk::new(pages),
+        front,
         packer: Packer::new(kpi, &queue, output, dumpextent, pages, source)?,
         block: BlockWriter::new(kpi, output.file, progress)?,
         data_pages: 0,
@@ -92,6 +91,19 @@ pub fn run<K: Kpi, R>(
     result
 }
 
+/// For front pages, and for what several threads work on. A call of its own:
+/// its frame is gone when the dump is written.
+#[inline(never)]
+fn room<K: Kpi>(
+    kpi: &K,
+    output: &Output<'_, K>,
+    workers: usize,
+    pages: usize,
+) -> Result<(K::Pages, Queue<K>)> {
+    let front = kpi.malloc_pages(pages)?;
+    Ok((front, Queue::new(kpi, output, workers, pages)?))
+}
+
 /// A dump being written. C: `struct dumperinfo`.
 #[doc(alias = "dumperinfo")]
 pub struct Dumper<'a, K: Kpi> {
@@ -99,7 +111,7 @@ pub struct Dumper<'a, K: Kpi> {
     output: &'a Output<'a, K>,
     progress: &'a Progress,
     dumpextent: u64,
-    chunk: Chunk<K>,
+    chunk: Chunk,
     /// The chunk's pages that are not data pages.
     front: K::Pages,
     packer: Packer<'a, K>,
@@ -131,13 +143,13 @@ impl<K: Kpi> Dumper<'_, K> {
         self.chunk.push_front()
     }
 
-    /// Appends a data page, which is copied later, in any order.
+    /// Appends the data page of a bit, which is copied later, in any order.
     ///
     /// # Errors
     /// Those of copying and writing chunks that are full.
-    pub fn append_data(&mut self, pa: Paddr) -> Result<()> {
+    pub fn append_data(&mut self, bit: u64) -> Result<()> {
         self.make_room()?;
-        self.chunk.push_data(self.data_pages, pa)?;
+        self.chunk.push_data(self.data_pages, bit)?;
         self.data_pages += 1;
         Ok(())
     }

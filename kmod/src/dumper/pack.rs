@@ -2,12 +2,12 @@
 //! Copying and compression, by several threads, in order. Only this fans out:
 //! it alone is bound by the CPU.
 //!
-//! A ring of slots. The walking thread puts a full chunk (of addresses) into
-//! the next slot and takes an empty one out of it; when that slot's chunk is
-//! still being worked on, the ring is full, and the walking thread works on
-//! one itself or waits. A slot that is done is written before it is used
-//! again, so the order of slots is the order of the file. Memory is the ring,
-//! of slots with room for what one chunk becomes, and one stream a thread.
+//! A ring of slots. The walking thread puts a full chunk into the next slot;
+//! when what was in there is still being worked on, the ring is full, and the
+//! walking thread works on one itself or waits. A slot that is done is written
+//! before it is used again, so the order of slots is the order of the file.
+//! Memory is the ring, of slots with room for what one chunk becomes, one
+//! stream a thread, and one chunk's front pages.
 
 use super::block::BlockWriter;
 use super::chunk::Chunk;
@@ -24,11 +24,10 @@ use memdev::kerneldump::Compression;
 const DEFAULT_WORKERS: usize = 16;
 /// Threads where there is nothing to compress: one copies while one writes.
 const PLAIN_WORKERS: usize = 2;
-/// Slots for each thread: chunks of zeros are done sooner than others, and no
-/// thread is to wait for a place to put the next.
-const SLOTS_PER_WORKER: usize = 4;
-/// Pages of all slots, unless there are more threads: with what the threads
-/// compress, 33 MB.
+/// Slots for each thread: one in work, and others, since chunks of zeros are
+/// done sooner and a thread is seldom to wait for a place to put the next.
+const SLOTS_PER_WORKER: usize = 3;
+/// Pages of all slots, 16 MB, where that is more than one a thread.
 const MANY_PAGES: usize = 4096;
 
 /// Threads that copy and compress, the walking one among them.
@@ -50,7 +49,7 @@ fn slots(workers: usize, pages: usize) -> usize {
 
 /// A chunk, and room for what it becomes.
 struct Slot<K: Kpi> {
-    chunk: Chunk<K>,
+    chunk: Chunk,
     /// Its pages, or a frame.
     out: K::Pages,
     /// The frame's length.
@@ -97,7 +96,7 @@ impl<K: Kpi> Queue<K> {
         })?;
         let cells = kpi.malloc_array(slots(workers, pages), |_| {
             Ok(Cell::Empty(Slot {
-                chunk: Chunk::new(kpi, pages)?,
+                chunk: Chunk::new(pages),
                 out: kpi.malloc_pages(out_pages)?,
                 packed: Ok(0),
             }))
@@ -240,7 +239,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
     /// that has pages in `front` is worked on here and now.
     pub(super) fn submit(
         &mut self,
-        chunk: &mut Chunk<K>,
+        chunk: &mut Chunk,
         front: &mut K::Pages,
         block: &mut BlockWriter<'_, K>,
         progress: &Progress,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What one thread works with: its compressor stream, and the pages it
-//! compresses, which no other thread ever touches, so that they stay in its
-//! CPU's cache. It remembers what a chunk of zeros becomes: free memory is a
+//! compresses, which no other thread touches meanwhile, so that they stay in
+//! its CPU's cache. It remembers what a chunk of zeros becomes: free memory is a
 //! good part of most machines.
 
 use super::chunk::Chunk;
@@ -55,7 +55,7 @@ impl<K: Kpi> Stream<K> {
     pub(super) fn pack(
         &mut self,
         source: &Source<'_>,
-        chunk: &mut Chunk<K>,
+        chunk: &mut Chunk,
         out: &mut [Page],
     ) -> Result<usize> {
         if self.codec.is_none() {
@@ -66,11 +66,7 @@ impl<K: Kpi> Stream<K> {
         self.compress(chunk, out.as_flattened_mut())
     }
 
-    fn compress(
-        &mut self,
-        chunk: &Chunk<K>,
-        frame: &mut [u8],
-    ) -> Result<usize> {
+    fn compress(&mut self, chunk: &Chunk, frame: &mut [u8]) -> Result<usize> {
         let codec = self.codec.as_mut().ok_or(Errno::EINTEGRITY)?;
         let plain = self.pages.get(..chunk.len()).ok_or(Errno::E2BIG)?;
         let plain = plain.as_flattened();

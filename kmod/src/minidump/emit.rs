@@ -7,9 +7,9 @@ use crate::dumper::Dumper;
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::Kpi;
 use crate::progress::Progress;
-use memdev::addr::PAGE_SIZE;
+use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use memdev::bitset::Bitset;
-use memdev::dump_avail;
+use memdev::dump_avail::{self, DumpAvail};
 
 /// Pages between two looks at whether the dump still is what it should be.
 const PAGES_BETWEEN_CHECKS: usize = 64;
@@ -71,8 +71,38 @@ pub(super) fn emit<K: Kpi>(
         if nth.is_multiple_of(PAGES_BETWEEN_CHECKS) {
             still()?;
         }
-        let pa = from.avail.pa_of(bit).ok_or(Errno::EINTEGRITY)?;
-        dumper.append_data(pa)?;
+        dumper.append_data(bit)?;
+    }
+    Ok(())
+}
+
+/// Copies the data pages from `bit` on that fit into `pages`, adjacent ones in
+/// one go: `copy` is told where among `pages` they are to be, and their
+/// address.
+pub(super) fn data_pages(
+    set: Bitset<&[u64]>,
+    avail: DumpAvail<'_>,
+    bit: u64,
+    pages: &mut [Page],
+    copy: impl Fn(usize, Paddr, &mut [Page]) -> Result<()>,
+) -> Result<()> {
+    let address = |bit| avail.pa_of(bit).ok_or(Errno::EINTEGRITY);
+    let mut next = Some(bit);
+    let mut at = 0;
+    while at < pages.len() {
+        let first = next.ok_or(Errno::EINTEGRITY)?;
+        let start = address(first)?;
+        let mut end = start.0;
+        let from = at;
+        while at < pages.len()
+            && let Some(bit) = next
+            && address(bit)?.0 == end
+        {
+            at += 1;
+            end += PAGE_SIZE as u64;
+            next = set.next(bit + 1);
+        }
+        copy(from, start, pages.get_mut(from..at).ok_or(Errno::E2BIG)?)?;
     }
     Ok(())
 }

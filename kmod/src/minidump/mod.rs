@@ -24,10 +24,11 @@ mod stability;
 pub use plan::Planned;
 
 use crate::dumper::{self, Output};
-use crate::error::{Result, Stage};
+use crate::error::{Errno, Result, Stage};
 use crate::kpi::{DirectMap, Kpi};
 use crate::progress::Progress;
 use memdev::addr::Page;
+use memdev::bitset::Bitset;
 use memdev::changes::Header;
 use snapshot::{MAX_RANGES, Snapshot};
 
@@ -91,16 +92,21 @@ pub fn minidumpsys<K: Kpi>(
         Snapshot::take(kpi, &target, &mut ranges, options, progress)?;
     let mut stability = snapshot.stability(kpi)?;
     let memory = kpi.direct_map();
-    let source = |nth: usize, start, pages: &mut [Page]| {
-        memory.read_pages(start, pages)?;
-        snapshot.frozen.overlay(start, pages);
-        if let Some(stability) = &stability {
-            stability.note(nth, pages);
-        }
-        if let Some(instant) = &snapshot.instant {
-            instant.overlay.apply(start, pages);
-        }
-        Ok(())
+    let (words, avail) = (&*snapshot.words, snapshot.avail);
+    let source = |nth: usize, bit, pages: &mut [Page]| {
+        let set = Bitset::new(words, snapshot.bits);
+        let set = set.ok_or(Errno::EINTEGRITY)?;
+        emit::data_pages(set, avail, bit, pages, |at, start, pages| {
+            memory.read_pages(start, pages)?;
+            snapshot.frozen.overlay(start, pages);
+            if let Some(stability) = &stability {
+                stability.note(nth + at, pages);
+            }
+            if let Some(instant) = &snapshot.instant {
+                instant.overlay.apply(start, pages);
+            }
+            Ok(())
+        })
     };
     let planned = snapshot.planned;
     let mut begun = false;

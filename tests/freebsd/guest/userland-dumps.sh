@@ -86,7 +86,7 @@ damaged() {
 # interrupted CASE SIGNAL SECONDS: in the middle; how long it may go on.
 interrupted() {
 	before=$(ls -A $crash)
-	pace 10000
+	pace 20000
 	start=$(date +%s)
 	run "$1" 2 timeout -p -s $2 2 livedump capture $crash
 	took=$(($(date +%s) - start))
