@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What one thread works with: its compressor stream, and the pages it
 //! compresses, which no other thread touches meanwhile, so that they stay in
-//! its CPU's cache. It remembers what a chunk of zeros becomes: free memory is a
-//! good part of most machines.
+//! its CPU's cache. It remembers what a chunk of zeros becomes: free memory is
+//! a good part of most machines.
 
 use super::chunk::Chunk;
 use super::{Output, Source};
