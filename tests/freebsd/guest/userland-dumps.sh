@@ -83,10 +83,10 @@ damaged() {
 	    $((${1:-1} <= middle && middle <= ${2:-0})) 1
 }
 
-# interrupted CASE SIGNAL SECONDS: in the middle; how long it may go on.
+# interrupted CASE SIGNAL SECONDS PACE: in the middle; how long it may go on.
 interrupted() {
 	before=$(ls -A $crash)
-	pace 20000
+	pace $4
 	start=$(date +%s)
 	run "$1" 2 timeout -p -s $2 2 livedump capture $crash
 	took=$(($(date +%s) - start))

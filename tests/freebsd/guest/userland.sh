@@ -41,8 +41,8 @@ with_module() {
 	    "^ok  *gzip" "^ok  *zstd"
 	doctor_of_host
 	starved module
-	interrupted SIGINT INT 4
-	interrupted SIGTERM TERM 4
+	interrupted SIGINT INT 4 20000
+	interrupted SIGTERM TERM 4 20000
 	asked
 	full_disks module -f -fZ
 	limited module
@@ -87,7 +87,7 @@ without_module() {
 	run "--registers, no module" 2 livedump capture --registers $crash
 	said "--registers, no module" "need the module"
 	nothing_left "--registers, no module" $crash "$before"
-	interrupted "SIGINT, stock facility" INT 60
+	interrupted "SIGINT, stock facility" INT 60 2000
 	starved "stock facility"
 	# It tries five times.
 	full_disks "stock facility" -f
