@@ -11,9 +11,9 @@
 //! 4. The file is emptied, and what was planned is *emitted* in file order:
 //!    from here on bits, counts and tables are the private copies; only page
 //!    contents are still read from the live machine, once each.
-//! 5. [`dumper`] takes addresses of pages, copies and compresses chunks of
-//!    them, gathers whole blocks and writes them; last of all the kernel dump
-//!    header.
+//! 5. [`dumper`] takes the bits of data pages, has chunks of them copied and
+//!    compressed, gathers whole blocks and writes them; last of all the kernel
+//!    dump header.
 //!
 //! Imports run one way: `entry -> livedump -> minidump -> dumper -> kpi`.
 //! No allocation but through the KPI, and none once the first byte is out; no

@@ -106,3 +106,42 @@ pub(super) fn data_pages(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// Where the pages of bits 1, 2, 4, 5 and 7 come from, in one go each;
+    /// bits 0 to 3 are one range of memory, 4 and 5 the adjacent one, and 6
+    /// and 7 lie elsewhere.
+    fn runs(bit: u64, pages: usize) -> Result<Vec<(usize, u64, usize)>> {
+        let ranges = [(0x1000, 0x5000), (0x5000, 0x7000), (0x9000, 0xb000)];
+        let words = [0b1011_0110];
+        let set = Bitset::new(&words[..], 8).unwrap();
+        let avail = DumpAvail::new(&ranges).unwrap();
+        let seen = RefCell::new(vec![]);
+        let mut pages = vec![[0; PAGE_SIZE]; pages];
+        data_pages(set, avail, bit, &mut pages, |at, start, pages| {
+            seen.borrow_mut().push((at, start.0, pages.len()));
+            Ok(())
+        })?;
+        Ok(seen.into_inner())
+    }
+
+    #[test]
+    fn adjacent_pages_are_copied_in_one_go() {
+        let all = [(0, 0x2000, 2), (2, 0x5000, 2), (4, 0xa000, 1)];
+        assert_eq!(runs(1, 5).unwrap(), all);
+        assert_eq!(runs(1, 3).unwrap(), [(0, 0x2000, 2), (2, 0x5000, 1)]);
+        assert_eq!(runs(5, 2).unwrap(), [(0, 0x6000, 1), (1, 0xa000, 1)]);
+    }
+
+    #[test]
+    fn pages_that_are_not_there_are_an_error() {
+        assert_eq!(runs(5, 3), Err(Errno::EINTEGRITY));
+        assert_eq!(runs(8, 1), Err(Errno::EINTEGRITY));
+    }
+}
