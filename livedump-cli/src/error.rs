@@ -14,24 +14,6 @@ use std::error::Error as StdError;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// What a command that ran has to say to the shell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Done, and nothing wrong: exit status 0.
-    Sound,
-    /// Ran, and found something wrong: exit status 1.
-    Found,
-}
-
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Sound => Self::SUCCESS,
-            Outcome::Found => Self::from(1),
-        }
-    }
-}
-
 /// Why a command could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -72,7 +54,7 @@ pub enum Error {
     Place(#[from] cmd::read::PlaceError),
     /// A dump without its kernel.
     #[error(transparent)]
-    NoKernel(#[from] cmd::subject::NoKernel),
+    NoKernel(#[from] cmd::session::NoKernel),
     /// A dump and a kernel that do not belong together, or tell too little.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -81,13 +63,13 @@ pub enum Error {
     NoThread(#[from] cmd::bt::NoThread),
     /// A picture that could not be written.
     #[error(transparent)]
-    Picture(#[from] cmd::deadlock::OutputError),
+    Graph(#[from] cmd::deadlock::OutputError),
     /// No place for a dump that is not to be kept.
     #[error("making a temporary directory")]
     Temporary(#[source] io::Error),
     /// What was found out could not be told; what was done stays.
     #[error("the dump was kept; writing to standard output")]
-    Untold(#[source] io::Error),
+    KeptUnreported(#[source] io::Error),
     /// Data that could not be written to standard output.
     #[error("writing to standard output")]
     Output(#[from] io::Error),
@@ -99,7 +81,7 @@ impl From<cmd::capture::Error> for Error {
             // That nobody listens is no failure of the dump.
             cmd::capture::Error::Output(e) => match e.kind() {
                 io::ErrorKind::BrokenPipe => Self::Output(e),
-                _ => Self::Untold(e),
+                _ => Self::KeptUnreported(e),
             },
             e => Self::Capture(e),
         }
@@ -123,7 +105,7 @@ impl Error {
         if self.is_broken_pipe() {
             ExitCode::SUCCESS
         } else {
-            let kept = matches!(self, Self::Untold(_));
+            let kept = matches!(self, Self::KeptUnreported(_));
             ExitCode::from(if kept { 1 } else { 2 })
         }
     }

@@ -3,8 +3,8 @@
 //! called certain that is not there.
 
 use super::{Case, TWO, tids};
-use livedump_cli::analysis::tangles::Tangles;
 use livedump_cli::analysis::threads::Threads;
+use livedump_cli::analysis::wait_chains::WaitChains;
 use livedump_cli::analysis::waits::Waits;
 use livedump_cli::analysis::{Target, stack::Stacks};
 use livedump_cli::vmcore::Vmcore;
@@ -157,9 +157,9 @@ fn certain(file: &Path, kernel: &Kernel) -> Vec<Vec<i32>> {
         assert!(stacks.of(thread).frames.len() <= 256);
     }
     let Ok(waits) = Waits::new(&target, &threads) else { return Vec::new() };
-    let tangles = Tangles::new(&waits);
+    let wait_chains = WaitChains::new(&waits);
     let tids = |c: &[usize]| c.iter().map(|&n| threads.list[n].tid).collect();
-    let all = tangles.cycles.iter().filter(|c| c.certain);
+    let all = wait_chains.cycles.iter().filter(|c| c.certain);
     all.map(|c| tids(&c.threads)).collect()
 }
 

@@ -5,7 +5,7 @@
 
 use super::reference::{Entry, Reference};
 use livedump_cli::crashdir::{
-    CrashDir, Error, Finished, Retention, Saved, Stem, Step,
+    Basename, CrashDir, Error, Finished, Retention, Saved, Step,
 };
 use livedump_tests::scenario::{Scenario, TINY_ARM64};
 use memdev::kerneldump::Compression;
@@ -121,13 +121,13 @@ fn capture(
     let mut dump = {
         let _lock = dir.lock()?;
         dir.remove_stale()?;
-        dir.check_names(max, Stem::Livecore, compression, &[])?;
+        dir.check_names(max, Basename::Livecore, compression, &[])?;
         dir.temp()?
     };
     dump.write_all(bytes(sound))?;
     let it = Finished {
         dump,
-        stem: Stem::Livecore,
+        stem: Basename::Livecore,
         sides: Vec::new(),
         compression,
         sound,

@@ -73,7 +73,7 @@ pub enum Holder {
     /// It is gone.
     Destroyed,
     /// Its word says nothing about that.
-    Untold,
+    NotRecorded,
 }
 
 /// A lock.
@@ -171,7 +171,7 @@ impl<'t, 'a> Locks<'t, 'a> {
         let word = word.and_then(|f| self.t.core.read_u64(at(address, f)).ok());
         let (holder, contested) = match word {
             Some(word) => decode(class, word, self.shift),
-            None => (Holder::Untold, true),
+            None => (Holder::NotRecorded, true),
         };
         Some(Lock { address, class, name, word, holder, contested })
     }
@@ -188,7 +188,7 @@ fn decode(class: Class, word: u64, shift: Option<u32>) -> (Holder, bool) {
             };
             (holder, word & 2 != 0)
         }
-        Class::Rm => (Holder::Untold, true),
+        Class::Rm => (Holder::NotRecorded, true),
         Class::Sx | Class::Rw | Class::Lockmgr => {
             let contested = word & 6 != 0;
             // An rwlock's count has not moved.
@@ -240,7 +240,7 @@ mod tests {
             (Lockmgr, TD | 4, td, true),
             (Lockmgr, !0x1f, Holder::Kernel, false),
             (Lockmgr, !0x1f | 6, Holder::Kernel, true),
-            (Rm, 7, Holder::Untold, true),
+            (Rm, 7, Holder::NotRecorded, true),
         ] {
             assert_eq!(
                 decode(class, word, Some(5)),

@@ -12,7 +12,7 @@
 //!  missed    queues that these do not lead to any more
 //!  stack     a thread's registers, and the calls behind its frame pointer
 //!  waits     the wait-for graph, each edge checked from both ends
-//!  tangles   its cycles and its long chains
+//!  wait_chains   its cycles and its long chains
 //! ```
 //!
 //! A live dump's structures were copied at different moments, and another
@@ -32,14 +32,14 @@
 )]
 
 pub mod locks;
-mod missed;
 pub mod queues;
 pub mod stack;
 pub mod symbols;
-pub mod tangles;
 pub mod target;
 pub mod threads;
 pub mod types;
+mod unlinked_queues;
+pub mod wait_chains;
 pub mod waits;
 
 pub use target::{Target, TargetError};

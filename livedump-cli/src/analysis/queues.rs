@@ -170,7 +170,7 @@ impl<'t, 'a> Walk<'t, 'a> {
                 Ok(0) => return,
                 Ok(next) => Vaddr(next),
                 Err(e) => {
-                    let why = super::target::said(&e);
+                    let why = super::target::read_error_text(&e);
                     return self.problem(format!("{}: {why}", k.table));
                 }
             };
@@ -187,7 +187,7 @@ impl<'t, 'a> Walk<'t, 'a> {
                     all.insert(object, queue);
                 }
                 Err(e) => {
-                    let why = super::target::said(&e);
+                    let why = super::target::read_error_text(&e);
                     return self.problem(format!("{what}: {why}"));
                 }
             }
@@ -235,7 +235,7 @@ impl<'t, 'a> Walk<'t, 'a> {
                     link = at(Vaddr(next), k.link);
                 }
                 Err(e) => {
-                    let why = super::target::said(&e);
+                    let why = super::target::read_error_text(&e);
                     self.problem(format!("on a {}: {why}", k.what));
                     return found;
                 }

@@ -257,7 +257,7 @@ impl<'t, 'a> Stacks<'t, 'a> {
             }
             let mut raw = [0; 16];
             if let Err(e) = self.t.core.read_va(Vaddr(fp), &mut raw) {
-                return Some(super::target::said(&e));
+                return Some(super::target::read_error_text(&e));
             }
             let raw = u128::from_le_bytes(raw);
             let next = raw as u64;

@@ -107,7 +107,7 @@ impl<'a> Target<'a> {
         kernel: &'a Kernel,
         debug: Option<&Kernel>,
     ) -> Result<Self, TargetError> {
-        fits(core, kernel)?;
+        check_match(core, kernel)?;
         if let Some(debug) = debug {
             check_machine(core, debug)?;
             check_debug(kernel, debug)?;
@@ -203,7 +203,7 @@ pub fn at(of: Vaddr, field: Field) -> Vaddr {
 ///
 /// # Errors
 /// It is not.
-pub fn fits(core: &Vmcore, kernel: &Kernel) -> Result<(), TargetError> {
+pub fn check_match(core: &Vmcore, kernel: &Kernel) -> Result<(), TargetError> {
     check_machine(core, kernel)?;
     check_version(core, kernel)
 }
@@ -267,6 +267,6 @@ fn line(raw: &[u8]) -> String {
 
 /// An error in one line, for what is reported and gone on from.
 #[must_use]
-pub fn said(e: &ReadError) -> String {
+pub fn read_error_text(e: &ReadError) -> String {
     chain(e)
 }

@@ -3,7 +3,7 @@
 //! Builds on the walk of `vmcore::procs`, which is bounded and never visits
 //! anything twice. C: <sys/proc.h>.
 
-use super::target::{Target, TargetError, said};
+use super::target::{Target, TargetError, read_error_text};
 use super::types::Field;
 use crate::error::chain;
 use memdev::addr::Vaddr;
@@ -274,7 +274,7 @@ impl Reader<'_, '_> {
         let mut get = |field: Option<Field>| match t.get(td.address, field?) {
             Ok(n) => Some(n),
             Err(e) => {
-                problem.get_or_insert_with(|| said(&e));
+                problem.get_or_insert_with(|| read_error_text(&e));
                 None
             }
         };

@@ -102,7 +102,7 @@ impl Waits {
                 return Err(Missing(all.collect()));
             }
         };
-        queues.find_missed(t, threads, &locks)?;
+        queues.find_unlinked(t, threads, &locks)?;
         let ticks = t.int("ticks");
         let hz = t.int("hz").filter(|hz| (1..=1_000_000).contains(hz));
         let turnstiles = queues.turnstiles.iter();
@@ -191,11 +191,11 @@ impl Build<'_, '_, '_> {
         let owner = queue.owner.filter(|o| o.0 != 0);
         let by_turnstile = owner.map(|owner| self.thread(owner));
         match (lock.holder, by_turnstile) {
-            (Holder::Untold, Some(by)) => {
+            (Holder::NotRecorded, Some(by)) => {
                 to = by;
                 doubts.push("only its turnstile names its owner".into());
             }
-            (Holder::Untold, None) => to = To::Shared(None, Vec::new()),
+            (Holder::NotRecorded, None) => to = To::Shared(None, Vec::new()),
             (_, by) => {
                 let named = matches!(to, To::Thread(_) | To::Stray(_));
                 if (named || by.is_some()) && by.as_ref() != Some(&to) {
@@ -295,7 +295,9 @@ impl Build<'_, '_, '_> {
             Holder::Thread(address) => self.thread(address),
             Holder::Shared(n) => To::Shared(n, self.sharers(lock.class)),
             Holder::Kernel => To::Kernel,
-            Holder::Free | Holder::Destroyed | Holder::Untold => To::Nobody,
+            Holder::Free | Holder::Destroyed | Holder::NotRecorded => {
+                To::Nobody
+            }
         }
     }
 

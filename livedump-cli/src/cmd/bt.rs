@@ -7,11 +7,12 @@
 //!   #0 0xffffffff80200a0c dump_savectx+0x7c
 //! ```
 
-use super::reads::Reads;
-use super::subject::{KernelArgs, Subject};
+use super::changed_pages::ChangedPages;
+use super::session::{KernelArgs, Session};
 use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
-use crate::error::{Error, Outcome};
+use crate::error::Error;
+use crate::outcome::Outcome;
 use crate::report::thread::Who;
 use crate::report::{Bt, Report, note};
 use std::path::PathBuf;
@@ -45,10 +46,10 @@ pub struct NoThread {
 ///
 /// # Errors
 /// The files do not belong together, or there is no such thread. A stack that
-/// breaks off is shown up to there and is [`Outcome::Found`].
+/// breaks off is shown up to there and is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let subject = Subject::open(&args.file, &args.kernel)?;
-    let target = subject.target()?;
+    let session = Session::open(&args.file, &args.kernel)?;
+    let target = session.target()?;
     let threads = Threads::walk(&target)?;
     let found = threads.by_tid(args.tid);
     let Some(thread) = found.and_then(|n| threads.list.get(n)) else {
@@ -59,7 +60,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         return Err(NoThread { tid: args.tid, more }.into());
     };
     // Of what was read so far only this thread counts.
-    let reads = Reads::of(&subject.core, subject.changes.as_ref());
+    let changed_pages =
+        ChangedPages::of(&session.core, session.changes.as_ref());
     if let Some(pcb) = target.types.field("thread", "td_pcb") {
         let _ = target.get(thread.address, pcb);
     }
@@ -71,15 +73,15 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let files =
         (args.file.display().to_string(), target.kernel.path().to_string());
-    let changed = reads.warn();
+    let changed = changed_pages.warn();
     let report = Bt::new(files, (who, state), &stack, changed);
     let outcome = match &report.broken {
         Some(why) if args.json => {
             note(format_args!("the stack breaks off: {why}"));
-            Outcome::Found
+            Outcome::Finding
         }
-        Some(_) => Outcome::Found,
-        None => Outcome::Sound,
+        Some(_) => Outcome::Finding,
+        None => Outcome::Clean,
     };
     report.print(args.json)?;
     Ok(outcome)

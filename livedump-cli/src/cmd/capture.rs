@@ -2,33 +2,33 @@
 //! `livedump capture`: estimate, check the room, dump, check the dump, and
 //! only then give it its name. Mirrors `DoLiveFile` of savecore.c.
 
-mod around;
 pub(super) mod captured;
 mod check;
+mod dump;
 mod limit;
 pub(super) mod lists;
+mod prepare;
 mod progress;
 mod stream;
-mod take;
 pub(super) mod watch;
 
 pub use check::CheckError;
 
-use super::sealing::Fault;
+use super::write_seal::Fault;
 use crate::crashdir::{self, CrashDir};
 use crate::device::{self, Device, MachineSpec};
-use crate::error::Outcome;
+use crate::outcome::Outcome;
 use crate::report::{Report, note};
 use crate::sandbox::{self, Entered, Purpose, Role};
 use crate::signals::Signals;
-use around::Around;
 use captured::Captured;
+use dump::Capture;
 use memdev::errno::Errno;
 use nix::sys::signal::Signal;
+use prepare::Prepared;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use take::Capture;
 
 /// What `capture` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -242,7 +242,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if args.json {
         report.print(true)?;
     }
-    Ok(if report.complete { Outcome::Sound } else { Outcome::Found })
+    Ok(if report.complete { Outcome::Clean } else { Outcome::Finding })
 }
 
 /// Takes a dump for a command that goes on with it.
@@ -262,13 +262,13 @@ fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
     let device = device::open(&args.machine)?;
-    let around = Around::look(args, device.as_ref());
+    let prepared = Prepared::gather(args, device.as_ref());
     if alone {
-        confine(args, device.as_ref(), &directory, &around);
+        confine(args, device.as_ref(), &directory, &prepared);
     }
     let (device, directory) = (device.as_ref(), &directory);
     let report =
-        Capture { args, device, directory, around }.take(&mut signals)?;
+        Capture { args, device, directory, prepared }.take(&mut signals)?;
     for problem in &report.problems {
         note(problem);
     }
@@ -282,8 +282,8 @@ pub(super) fn once(
     directory: &CrashDir,
     signals: &mut Signals,
 ) -> Result<Captured, Error> {
-    let around = Around::look(args, device);
-    Capture { args, device, directory, around }.take(signals)
+    let prepared = Prepared::gather(args, device);
+    Capture { args, device, directory, prepared }.take(signals)
 }
 
 /// From here on only the node, the directory and what is in it, and the
@@ -292,10 +292,10 @@ fn confine(
     args: &Args,
     device: &dyn Device,
     directory: &CrashDir,
-    around: &Around,
+    prepared: &Prepared,
 ) {
     let mut files = vec![(directory.descriptor(), Purpose::Directory)];
-    if let Some((_, Ok(kernel))) = &around.kernel {
+    if let Some((_, Ok(kernel))) = &prepared.kernel {
         files.push((kernel.as_fd(), Purpose::Read));
     }
     files.extend(device.descriptor().map(|node| (node, Purpose::Requests)));

@@ -3,7 +3,8 @@
 //! made from the same definitions that parse them.
 
 use crate::args::Cli;
-use crate::error::{Error, Outcome};
+use crate::error::Error;
+use crate::outcome::Outcome;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::io::{self, Write};
@@ -28,5 +29,5 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut out = io::stdout().lock();
     out.write_all(&script)?;
     out.flush()?;
-    Ok(Outcome::Sound)
+    Ok(Outcome::Clean)
 }

@@ -8,24 +8,25 @@
 //!   held by thread 100201 of b (pid 201)
 //! ```
 
+mod build;
 mod live;
 mod output;
-mod say;
 
-use super::reads::Reads;
-use super::subject::{KernelArgs, Subject};
+use super::changed_pages::ChangedPages;
+use super::session::{KernelArgs, Session};
 use crate::analysis::Target;
 use crate::analysis::stack::Stacks;
-use crate::analysis::tangles::Tangles;
 use crate::analysis::threads::Threads;
+use crate::analysis::wait_chains::WaitChains;
 use crate::analysis::waits::Waits;
 use crate::device::MachineSpec;
-use crate::error::{Error, Outcome};
+use crate::error::Error;
+use crate::outcome::Outcome;
 use crate::report::{Chain, Cycle, Deadlock, Report, dot, note, svg};
+use build::Builder;
+pub(super) use build::holder;
 use output::Output;
 pub use output::OutputError;
-use say::Say;
-pub(super) use say::holder;
 use std::path::PathBuf;
 
 /// What `deadlock` is told.
@@ -65,13 +66,13 @@ pub struct Args {
 ///
 /// # Errors
 /// The files do not belong together or do not tell enough. A circle that is
-/// beyond doubt is [`Outcome::Found`].
+/// beyond doubt is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let dot_to = args.dot.as_deref().map(Output::open).transpose()?;
     let svg_to = args.svg.as_deref().map(Output::open).transpose()?;
-    let (file, subject) = match (&args.live, &args.file) {
+    let (file, session) = match (&args.live, &args.file) {
         (None, Some(file)) => {
-            (file.clone(), Subject::open(file, &args.kernel)?)
+            (file.clone(), Session::open(file, &args.kernel)?)
         }
         (directory, _) => {
             let directory = directory.clone().flatten();
@@ -81,17 +82,18 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
                 note(format_args!("the dump is {}", taken.file.display()));
             }
             // Open files outlive their directory.
-            let subject =
-                Subject::open_then(&taken.file, &taken.kernel, || {
+            let session =
+                Session::open_then(&taken.file, &taken.kernel, || {
                     drop(taken.temporary);
                 })?;
-            (taken.file, subject)
+            (taken.file, session)
         }
     };
-    let target = subject.target()?;
-    let reads = Reads::of(&subject.core, subject.changes.as_ref());
+    let target = session.target()?;
+    let changed_pages =
+        ChangedPages::of(&session.core, session.changes.as_ref());
     let mut report = analyse(&target, file.display().to_string())?;
-    report.changed = reads.warn();
+    report.changed = changed_pages.warn();
     for problem in &report.problems {
         note(problem);
     }
@@ -109,8 +111,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         report.print(args.json)?;
     }
     Ok(match report.deadlocked {
-        true => Outcome::Found,
-        false => Outcome::Sound,
+        true => Outcome::Finding,
+        false => Outcome::Clean,
     })
 }
 
@@ -118,30 +120,30 @@ fn analyse(target: &Target<'_>, file: String) -> Result<Deadlock, Error> {
     let threads = Threads::walk(target)?;
     let waits = Waits::new(target, &threads)
         .map_err(crate::analysis::TargetError::from)?;
-    let tangles = Tangles::new(&waits);
+    let wait_chains = WaitChains::new(&waits);
     let stacks = Stacks::new(target);
-    let say = Say { threads: &threads, waits: &waits, stacks: &stacks };
+    let builder = Builder { threads: &threads, waits: &waits, stacks: &stacks };
     let problems = threads.problems.iter().map(|p| format!("threads: {p}"));
     let queues = waits.problems.iter().map(|p| format!("queues: {p}"));
-    let cycles = tangles.cycles.iter().map(|c| Cycle {
+    let cycles = wait_chains.cycles.iter().map(|c| Cycle {
         certain: c.certain,
-        waits: say.waits(&c.threads),
+        waits: builder.waits(&c.threads),
         behind: c.behind,
     });
-    let chains = tangles.chains.iter().map(|c| Chain {
-        waits: say.waits(&c.threads),
-        last: c.threads.last().and_then(|&n| say.last(n)),
+    let chains = wait_chains.chains.iter().map(|c| Chain {
+        waits: builder.waits(&c.threads),
+        last: c.threads.last().and_then(|&n| builder.last(n)),
         behind: c.behind,
     });
     Ok(Deadlock {
         file,
         kernel: target.kernel.path().to_string(),
-        deadlocked: tangles.is_deadlocked(),
+        deadlocked: wait_chains.is_deadlocked(),
         threads: threads.list.len(),
         waiting: waits.all().count(),
         cycles: cycles.collect(),
         chains: chains.collect(),
-        waits: waits.all().filter_map(|e| say.wait(e, false)).collect(),
+        waits: waits.all().filter_map(|e| builder.wait(e, false)).collect(),
         types: target.types.sources().to_vec(),
         problems: problems.chain(queues).collect(),
         changed: None,

@@ -2,7 +2,8 @@
 //! `livedump dmesg`: the dumped machine's message buffer.
 
 use super::Inputs;
-use crate::error::{Error, Outcome, chain};
+use crate::error::{Error, chain};
+use crate::outcome::Outcome;
 use crate::report::{self, Dmesg, Report};
 use crate::vmcore::msgbuf::{MsgbufError, Ring};
 use crate::vmcore::{Vmcore, elf::Kernel};
@@ -32,7 +33,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let Inputs { core, kernel, .. } =
         Inputs::open(&args.file, args.kernel.as_deref())?;
-    let mut outcome = Outcome::Sound;
+    let mut outcome = Outcome::Clean;
     let (source, ring) = match kernel.map(|k| in_memory(&core, &k)) {
         Some(Ok(ring)) => ("msgbufp", ring),
         Some(Err(e)) => {
@@ -40,14 +41,14 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
                 "{}; showing the dump's own copy",
                 chain(&e)
             ));
-            outcome = Outcome::Found;
+            outcome = Outcome::Finding;
             ("section", core.msgbuf_section()?)
         }
         None => ("section", core.msgbuf_section()?),
     };
     if ring.truncated {
         report::note("a part of the message buffer is not in the dump");
-        outcome = Outcome::Found;
+        outcome = Outcome::Finding;
     }
     let ordered = ring.position.is_some() || !ring.is_full();
     if !ordered {

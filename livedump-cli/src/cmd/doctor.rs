@@ -9,7 +9,8 @@ mod place;
 
 use crate::crashdir::CrashDir;
 use crate::device::{self, MachineSpec};
-use crate::error::{Error, Outcome};
+use crate::error::Error;
+use crate::outcome::Outcome;
 use crate::report::{Report, escape};
 use crate::sandbox;
 use machine::Machine;
@@ -84,7 +85,7 @@ struct Diagnosis {
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let it = diagnose(args);
     it.print(args.json)?;
-    Ok(if it.works { Outcome::Sound } else { Outcome::Found })
+    Ok(if it.works { Outcome::Clean } else { Outcome::Finding })
 }
 
 fn diagnose(args: &Args) -> Diagnosis {

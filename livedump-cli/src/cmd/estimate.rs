@@ -9,7 +9,8 @@ mod sample;
 use crate::cmd::capture::Error as CaptureError;
 use crate::crashdir::CrashDir;
 use crate::device::{self, Device, MachineSpec};
-use crate::error::{Error, Outcome};
+use crate::error::Error;
+use crate::outcome::Outcome;
 use crate::quantity;
 use crate::report::Report;
 use crate::sandbox::{self, Purpose, Role};
@@ -75,7 +76,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let machine = (device.as_ref(), wired);
     let it = estimate(args, machine, &directory, &mut signals)?;
     it.print(args.json)?;
-    Ok(if it.fits == Some(false) { Outcome::Found } else { Outcome::Sound })
+    Ok(if it.fits == Some(false) { Outcome::Finding } else { Outcome::Clean })
 }
 
 fn check_usage(args: &Args) -> Result<(), Error> {

@@ -2,7 +2,8 @@
 //! `livedump info`: everything a dump says about itself.
 
 use super::Inputs;
-use crate::error::{Error, Outcome, chain};
+use crate::error::{Error, chain};
+use crate::outcome::Outcome;
 use crate::report::{self, DumpHeader, Hex, Info, Memory, Report, Section};
 use crate::vmcore::changes::Unread;
 use crate::vmcore::{Trailer, Vmcore};
@@ -34,7 +35,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         report::note(format_args!("{}: {note}", info.file));
     }
     info.print(args.json)?;
-    Ok(Outcome::Sound)
+    Ok(Outcome::Clean)
 }
 
 fn info(core: &Vmcore) -> Info {
@@ -191,7 +192,7 @@ mod tests {
         let s = sample();
         let f = file(&s.bytes());
         let args = Args { json: true, file: f.path().to_path_buf() };
-        assert_eq!(run(&args).unwrap(), Outcome::Sound);
+        assert_eq!(run(&args).unwrap(), Outcome::Clean);
         let args = Args { json: true, file: "/nonexistent/dump".into() };
         assert!(run(&args).is_err());
     }

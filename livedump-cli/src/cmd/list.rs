@@ -3,7 +3,8 @@
 
 use super::capture::lists::{self, KernelFile};
 use crate::crashdir::{CrashDir, SavedDump, Soundness, compression_in};
-use crate::error::{Error, Outcome, chain};
+use crate::error::{Error, chain};
+use crate::outcome::Outcome;
 use crate::report::{Report, Table, escape, human, note};
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::elf::Kernel;
@@ -88,12 +89,12 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let wrong = dumps.iter().any(|dump| dump.sound == "no");
     if dumps.is_empty() && !args.json {
         note(format_args!("no dumps in {}", args.directory.display()));
-        return Ok(Outcome::Sound);
+        return Ok(Outcome::Clean);
     }
     let next = directory.bounds(None)?;
     let list = List { directory: args.directory.clone(), next, dumps };
     list.print(args.json)?;
-    Ok(if wrong { Outcome::Found } else { Outcome::Sound })
+    Ok(if wrong { Outcome::Finding } else { Outcome::Clean })
 }
 
 fn listed(

@@ -3,6 +3,7 @@
 
 pub mod bt;
 pub mod capture;
+mod changed_pages;
 pub mod completions;
 pub mod deadlock;
 pub mod dmesg;
@@ -14,15 +15,15 @@ pub mod list;
 pub mod prune;
 pub mod ps;
 pub mod read;
-mod reads;
 pub mod save;
-mod sealing;
-pub mod subject;
+pub mod session;
 pub mod verify;
 pub mod watch;
+mod write_seal;
 
 use crate::args::{Cli, Command};
-use crate::error::{Error, Outcome};
+use crate::error::Error;
+use crate::outcome::Outcome;
 
 pub use inputs::Inputs;
 

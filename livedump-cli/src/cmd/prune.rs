@@ -3,7 +3,8 @@
 //! too old, and never the newest sound one.
 
 use crate::crashdir::{CrashDir, Pruned, Retention};
-use crate::error::{Error, Outcome, chain};
+use crate::error::{Error, chain};
+use crate::outcome::Outcome;
 use crate::quantity;
 use crate::report::{Report, human, note};
 use crate::sandbox::{self, Purpose, Role};
@@ -81,8 +82,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     }
     Removal::new(&directory, &pruned, args.dry_run).print(args.json)?;
     match pruned.problems.is_empty() {
-        true => Ok(Outcome::Sound),
-        false => Ok(Outcome::Found),
+        true => Ok(Outcome::Clean),
+        false => Ok(Outcome::Finding),
     }
 }
 

@@ -7,12 +7,13 @@
 //!    843      1   0 run       -                livedump
 //! ```
 
+use super::changed_pages::ChangedPages;
 use super::deadlock::holder;
-use super::reads::Reads;
-use super::subject::{KernelArgs, Subject};
+use super::session::{KernelArgs, Session};
 use crate::analysis::threads::{State, Thread, Threads};
 use crate::analysis::waits::Waits;
-use crate::error::{Error, Outcome};
+use crate::error::Error;
+use crate::outcome::Outcome;
 use crate::report::thread::{LockName, shown};
 use crate::report::{Hex, Process, Ps, Report, ThreadRow, escape, note};
 use std::path::PathBuf;
@@ -38,11 +39,12 @@ pub struct Args {
 ///
 /// # Errors
 /// The files do not belong together, or have no process list. One that is
-/// torn is shown as far as it goes and is [`Outcome::Found`].
+/// torn is shown as far as it goes and is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let subject = Subject::open(&args.file, &args.kernel)?;
-    let target = subject.target()?;
-    let reads = Reads::of(&subject.core, subject.changes.as_ref());
+    let session = Session::open(&args.file, &args.kernel)?;
+    let target = session.target()?;
+    let changed_pages =
+        ChangedPages::of(&session.core, session.changes.as_ref());
     let threads = Threads::walk(&target)?;
     let (waits, missing) = match Waits::new(&target, &threads) {
         Ok(waits) => (Some(waits), Vec::new()),
@@ -62,8 +64,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         note(format_args!("the process list: {problem}"));
     }
     let outcome = match threads.problems.is_empty() {
-        true => Outcome::Sound,
-        false => Outcome::Found,
+        true => Outcome::Clean,
+        false => Outcome::Finding,
     };
     let report = Ps {
         file: args.file.display().to_string(),
@@ -71,7 +73,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         processes: processes(&threads, waits.as_ref()),
         missing,
         problems: threads.problems.clone(),
-        changed: reads.warn(),
+        changed: changed_pages.warn(),
         each_thread: args.threads,
     };
     report.print(args.json)?;

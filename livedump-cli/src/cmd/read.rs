@@ -10,10 +10,11 @@
 mod place;
 
 use super::Inputs;
-use super::reads::{self, Reads};
-use super::subject::kernel_beside;
-use crate::analysis::target::fits;
-use crate::error::{Error, Outcome, chain};
+use super::changed_pages::{self, ChangedPages};
+use super::session::kernel_beside;
+use crate::analysis::target::check_match;
+use crate::error::{Error, chain};
+use crate::outcome::Outcome;
 use crate::report::{self, Hex, Hexdump, Missing, Report};
 use crate::vmcore::{ReadError, Vmcore};
 use memdev::addr::{Paddr, Vaddr};
@@ -58,7 +59,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The file is no dump, or the place no place. Memory that is not in the
-/// dump ends the output and is [`Outcome::Found`].
+/// dump ends the output and is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     // An address needs none.
     let copy_of_it = match place::is_address(&args.place) {
@@ -69,13 +70,13 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let Inputs { core, kernel, changes } =
         Inputs::open(&args.file, kernel.map(PathBuf::as_path))?;
     if let Some(kernel) = &kernel {
-        fits(&core, kernel)?;
+        check_match(&core, kernel)?;
     }
     let place = find(args, kernel.as_ref())?;
-    let changes = reads::list(changes);
-    let reads = Reads::of(&core, changes.as_ref());
+    let changes = changed_pages::read_list(changes);
+    let changed_pages = ChangedPages::of(&core, changes.as_ref());
     if args.json {
-        return json(args, &core, place, &reads);
+        return json(args, &core, place, &changed_pages);
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut dump = (!args.raw).then(|| Hexdump::new(place.at));
@@ -87,13 +88,13 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         dump.finish(&mut out)?;
     }
     out.flush()?;
-    reads.warn();
+    changed_pages.warn();
     Ok(match ended {
         Some(e) => {
             report::note(chain(&e));
-            Outcome::Found
+            Outcome::Finding
         }
-        None => Outcome::Sound,
+        None => Outcome::Clean,
     })
 }
 
@@ -101,7 +102,7 @@ fn json(
     args: &Args,
     core: &Vmcore,
     place: Place,
-    reads: &Reads<'_>,
+    changed_pages: &ChangedPages<'_>,
 ) -> Result<Outcome, Error> {
     if place.length > MAX_JSON {
         return Err(PlaceError::TooMuch.into());
@@ -112,8 +113,8 @@ fn json(
         Ok(())
     })?;
     let outcome = match ended {
-        Some(_) => Outcome::Found,
-        None => Outcome::Sound,
+        Some(_) => Outcome::Finding,
+        None => Outcome::Clean,
     };
     let report = report::Read {
         file: args.file.display().to_string(),
@@ -124,7 +125,7 @@ fn json(
         data,
         missing: ended
             .map(|e| Missing { address: Hex(e.at), reason: chain(&e.why) }),
-        changed: reads.warn(),
+        changed: changed_pages.warn(),
     };
     report.print(true)?;
     Ok(outcome)

@@ -7,10 +7,10 @@
 mod copy;
 mod saved;
 
-use super::sealing::Fault;
+use super::write_seal::Fault;
 use crate::crashdir::{self, CrashDir};
 use crate::dumpdev::{self, DumpDev};
-use crate::error::Outcome;
+use crate::outcome::Outcome;
 use crate::report::{Report, note};
 use crate::sandbox::{self, Purpose, Role};
 use crate::signals::Signals;
@@ -104,7 +104,7 @@ impl From<Fault> for Error {
 /// Saves a dump.
 ///
 /// # Errors
-/// Why it is not saved. That there is none is [`Outcome::Found`].
+/// Why it is not saved. That there is none is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     // Before any thread is started, so that all have them blocked.
     let signals = Signals::take();
@@ -131,7 +131,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             if args.json {
                 Saved::nothing(args).print(true)?;
             }
-            return Ok(Outcome::Found);
+            return Ok(Outcome::Finding);
         }
         Err(e) => return Err(e.into()),
     };
@@ -151,5 +151,5 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if args.json {
         report.print(true)?;
     }
-    Ok(if report.complete { Outcome::Sound } else { Outcome::Found })
+    Ok(if report.complete { Outcome::Clean } else { Outcome::Finding })
 }

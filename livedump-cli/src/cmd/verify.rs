@@ -9,10 +9,11 @@ mod seal;
 
 use super::Inputs;
 use super::inputs::Opened;
-use crate::error::{Error, Outcome, chain};
+use crate::error::{Error, chain};
+use crate::outcome::Outcome;
 use crate::report::{Report, Verify, note};
 use crate::vmcore::changes::Unread;
-use crate::vmcore::{Status, Verdict};
+use crate::vmcore::{Status, Verification};
 use memdev::kerneldump::Compression;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         (Err(Error::Open(e)), Some(sealed))
             if sealed.usable && !sealed.holds && e.is_of_contents() =>
         {
-            let mut verdict = Verdict::default();
+            let mut verdict = Verification::default();
             verdict.add("header", Status::Wrong, chain(&e));
             verdict.add_seal(sealed.findings(None), false);
             verdict.unchecked.push("everything behind the header".into());
@@ -87,13 +88,13 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 fn tell(
     args: &Args,
     kernel: Option<String>,
-    verdict: &Verdict,
+    verdict: &Verification,
 ) -> Result<Outcome, Error> {
     let file = args.file.display().to_string();
     let report = Verify::new(file, kernel, verdict);
     report.print(args.json)?;
     let bad = report.wrong > 0 || args.strict && report.warnings > 0;
-    Ok(if bad { Outcome::Found } else { Outcome::Sound })
+    Ok(if bad { Outcome::Finding } else { Outcome::Clean })
 }
 
 #[cfg(test)]
@@ -120,9 +121,9 @@ mod tests {
     #[test]
     fn warnings_count_only_when_strict() {
         let stray = |s: &mut Sample| s.stray = vec![99];
-        assert_eq!(outcome(|_| {}, true), Outcome::Sound);
-        assert_eq!(outcome(stray, false), Outcome::Sound);
-        assert_eq!(outcome(stray, true), Outcome::Found);
+        assert_eq!(outcome(|_| {}, true), Outcome::Clean);
+        assert_eq!(outcome(stray, false), Outcome::Clean);
+        assert_eq!(outcome(stray, true), Outcome::Finding);
     }
 
     #[test]
@@ -132,10 +133,10 @@ mod tests {
         let lost = |s: &mut Sample| {
             s.pages.remove(&0x5000);
         };
-        assert_eq!(outcome(lost, false), Outcome::Found);
+        assert_eq!(outcome(lost, false), Outcome::Finding);
         let version = |s: &mut Sample| s.image()[0x100] = b'f';
-        assert_eq!(outcome(version, false), Outcome::Found);
+        assert_eq!(outcome(version, false), Outcome::Finding);
         let hz = |s: &mut Sample| s.image()[3] = 0xff;
-        assert_eq!(outcome(hz, false), Outcome::Found);
+        assert_eq!(outcome(hz, false), Outcome::Finding);
     }
 }

@@ -4,25 +4,26 @@
 //! restart are the dumps that lie there.
 
 mod cron;
-mod due;
 mod event;
 mod exec;
-mod round;
+mod schedule;
+mod watcher;
 
 use crate::cmd::capture;
 use crate::cmd::prune::Limits;
 use crate::crashdir::CrashDir;
 use crate::device::{self, MachineSpec};
-use crate::error::{Error, Outcome};
+use crate::error::Error;
+use crate::outcome::Outcome;
 use crate::quantity;
 use crate::report::note;
 use crate::signals::{Event, Signals};
 use cron::Cron;
-use due::{Change, Due, Reason};
-use round::{Round, Watch};
+use schedule::{Change, Reason, Schedule};
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, SystemTime};
+use watcher::{Iteration, Watcher};
 
 /// What `watch` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -105,7 +106,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let opened = device::open(&args.machine);
     let device = opened.map_err(capture::Error::from)?;
     let newest = directory.dumps()?.into_iter().find(|dump| dump.live);
-    let mut due = Due::new(
+    let mut schedule = Schedule::new(
         args.every,
         args.at.as_ref(),
         &args.on_change,
@@ -113,18 +114,18 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         SystemTime::now(),
     )
     .map_err(Error::NoValue)?;
-    let mut watch = Watch::new(args, what, &directory, device);
+    let mut watch = Watcher::new(args, what, &directory, device);
     // Killed between a dump and what was to go for it?
     watch.prune();
     while args.count.is_none_or(|count| watch.taken() < count) {
         let now = SystemTime::now();
-        let Some(reason) = due.now(now) else {
-            match signals.events().recv_timeout(due.wait(now)) {
+        let Some(reason) = schedule.now(now) else {
+            match signals.events().recv_timeout(schedule.wait(now)) {
                 Ok(Event::Stop(signal)) => {
                     watch.say(format_args!("stopped by {signal}"));
-                    return Ok(Outcome::Sound);
+                    return Ok(Outcome::Clean);
                 }
-                Ok(Event::Info) => watch.tell(due.next(now)),
+                Ok(Event::Info) => watch.tell(schedule.next(now)),
                 Ok(Event::Done) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -133,11 +134,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         if let Reason::Change(name) = &reason {
             watch.say(format_args!("{name} has changed"));
         }
-        match watch.round(&mut signals)? {
-            Round::Done => due.done(now),
-            Round::Stopped(signal) => {
+        match watch.iterate(&mut signals)? {
+            Iteration::Done => schedule.done(now),
+            Iteration::Stopped(signal) => {
                 watch.say(format_args!("stopped by {signal}"));
-                return Ok(Outcome::Sound);
+                return Ok(Outcome::Clean);
             }
         }
     }
@@ -185,7 +186,7 @@ fn what(args: &Args) -> capture::Args {
     }
 }
 
-impl Watch<'_> {
+impl Watcher<'_> {
     fn say(&self, text: std::fmt::Arguments<'_>) {
         if !self.is_quiet() {
             note(text);

@@ -25,7 +25,7 @@
 //! is there.
 
 use super::bounds::after;
-use super::{CrashDir, Error, Side, Stem, Temp, names};
+use super::{Basename, Companion, CrashDir, Error, Temp, names};
 use memdev::kerneldump::Compression;
 use std::io;
 use std::time::Duration;
@@ -86,9 +86,9 @@ pub struct Finished<'d, 'a> {
     /// The dump, checked and cut to its length.
     pub dump: Temp<'d>,
     /// What it is.
-    pub stem: Stem,
+    pub stem: Basename,
     /// The files to keep beside it.
-    pub sides: Vec<(Side, Temp<'d>)>,
+    pub sides: Vec<(Companion, Temp<'d>)>,
     /// What the dump is compressed with.
     pub compression: Compression,
     /// Whether it may take the place of the newest sound dump.
@@ -110,7 +110,7 @@ pub struct Saved {
     /// `info.N`.
     pub info: Option<String>,
     /// `kernel.N` and the like.
-    pub sides: Vec<(Side, String)>,
+    pub sides: Vec<(Companion, String)>,
     /// What could not be done once the dump had its name.
     pub problems: Vec<Error>,
 }
@@ -118,7 +118,7 @@ pub struct Saved {
 impl Saved {
     /// The name of a file beside the dump.
     #[must_use]
-    pub fn side(&self, side: Side) -> Option<&str> {
+    pub fn side(&self, side: Companion) -> Option<&str> {
         let mut sides = self.sides.iter();
         sides.find(|(s, _)| *s == side).map(|(_, name)| name.as_str())
     }
@@ -133,9 +133,9 @@ impl CrashDir {
     pub fn check_names(
         &self,
         maxdumps: Option<u32>,
-        stem: Stem,
+        stem: Basename,
         compression: Compression,
-        sides: &[Side],
+        sides: &[Companion],
     ) -> Result<(), Error> {
         let n = self.bounds(maxdumps)?;
         self.check_names_of(n, stem, compression, sides)
@@ -144,9 +144,9 @@ impl CrashDir {
     fn check_names_of(
         &self,
         n: u32,
-        stem: Stem,
+        stem: Basename,
         compression: Compression,
-        sides: &[Side],
+        sides: &[Companion],
     ) -> Result<(), Error> {
         self.check_not_foreign(&names::dump(stem, n, compression))?;
         self.check_not_foreign(&names::info(n))?;
@@ -225,7 +225,7 @@ impl CrashDir {
         info_temp.write_all(info(number).as_bytes())?;
         info_temp.sync()?;
         step(Step::SetAside)?;
-        let mut aside = Aside::new(self, dump.inode()?)?;
+        let mut aside = SetAside::new(self, dump.inode()?)?;
         aside.take_all(number)?;
         step(Step::Bounds)?;
         self.bounds_temp(after(number))?.persist("bounds")?;
@@ -308,7 +308,7 @@ impl CrashDir {
 }
 
 /// Files moved out of sight: back on drop, as is `bounds`; gone on commit.
-struct Aside<'d> {
+struct SetAside<'d> {
     dir: &'d CrashDir,
     /// Of the dump that makes them wrong, once it has its name.
     inode: u64,
@@ -319,7 +319,7 @@ struct Aside<'d> {
     moved: Vec<(String, String)>,
 }
 
-impl<'d> Aside<'d> {
+impl<'d> SetAside<'d> {
     fn new(dir: &'d CrashDir, inode: u64) -> Result<Self, Error> {
         let next = dir.bounds(None)?;
         Ok(Self { dir, inode, next, counted: false, moved: Vec::new() })
@@ -343,7 +343,8 @@ impl<'d> Aside<'d> {
     }
 
     fn take_sides(&mut self, number: u32) -> Result<(), Error> {
-        for side in Side::ALL.into_iter().filter(|s| *s != Side::Key) {
+        for side in Companion::ALL.into_iter().filter(|s| *s != Companion::Key)
+        {
             self.take(&side.name(number))?;
         }
         Ok(())
@@ -369,7 +370,7 @@ impl<'d> Aside<'d> {
     }
 }
 
-impl Drop for Aside<'_> {
+impl Drop for SetAside<'_> {
     fn drop(&mut self) {
         if self.counted {
             // Without it a number is lost, and nothing else.

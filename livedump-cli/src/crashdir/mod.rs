@@ -31,7 +31,7 @@ pub use dumps::{SavedDump, compression_in};
 pub use finish::{Finished, Saved, Step};
 pub use info::{InfoText, Status, info_text};
 pub use instance::Instance;
-pub use names::{Side, Stem};
+pub use names::{Basename, Companion};
 pub use prune::Pruned;
 pub use retention::{Plan, Retention, Soundness, Weight};
 pub use temp::Temp;

@@ -7,7 +7,7 @@ const SUFFIXES: [&str; 3] = ["", ".gz", ".zst"];
 
 /// What a dump is, as its name tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stem {
+pub enum Basename {
     /// A live dump.
     Livecore,
     /// The dump of a panic.
@@ -18,7 +18,7 @@ pub enum Stem {
     Textdump,
 }
 
-impl Stem {
+impl Basename {
     const ALL: [Self; 4] =
         [Self::Livecore, Self::Vmcore, Self::VmcoreEncrypted, Self::Textdump];
 
@@ -34,7 +34,7 @@ impl Stem {
 
 /// A file beside a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum Companion {
     /// `kernel.N`: the ELF kernel of the dumped machine, a model or not.
     Kernel,
     /// `key.N`: the key of an encrypted dump, itself encrypted.
@@ -45,7 +45,7 @@ pub enum Side {
     Changed,
 }
 
-impl Side {
+impl Companion {
     /// All of them.
     pub(super) const ALL: [Self; 4] =
         [Self::Kernel, Self::Key, Self::Seal, Self::Changed];
@@ -64,9 +64,9 @@ impl Side {
 
 /// `livecore.N` and the like, with the codec's suffix. What is encrypted has
 /// none: no unpacker would take it.
-pub(super) fn dump(stem: Stem, n: u32, compression: Compression) -> String {
+pub(super) fn dump(stem: Basename, n: u32, compression: Compression) -> String {
     let suffix = match stem {
-        Stem::VmcoreEncrypted => "",
+        Basename::VmcoreEncrypted => "",
         _ => compression.suffix(),
     };
     format!("{}.{n}{suffix}", stem.text())
@@ -80,7 +80,7 @@ pub(super) fn info(n: u32) -> String {
 /// The names that the dump itself may have.
 pub(super) fn dumps(n: &str) -> Vec<String> {
     let mut names = Vec::new();
-    for stem in Stem::ALL {
+    for stem in Basename::ALL {
         let stem = stem.text();
         names.extend(SUFFIXES.map(|suffix| format!("{stem}.{n}{suffix}")));
     }

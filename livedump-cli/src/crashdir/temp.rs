@@ -135,7 +135,7 @@ impl CrashDir {
     /// where another one is. To be called under the directory's lock.
     pub(super) fn put_back(&self) -> Result<(), Error> {
         for temp in self.names()? {
-            let Some(aside) = Aside::parse(&temp) else { continue };
+            let Some(aside) = SetAside::parse(&temp) else { continue };
             let Some(stat) = self.stat(&temp)? else { continue };
             if kind(&stat) != SFlag::S_IFREG {
                 continue;
@@ -227,14 +227,14 @@ impl CrashDir {
 }
 
 /// What the name of a file that was set aside says.
-struct Aside<'n> {
+struct SetAside<'n> {
     name: &'n str,
     number: u32,
     inode: u64,
     next: u32,
 }
 
-impl<'n> Aside<'n> {
+impl<'n> SetAside<'n> {
     fn parse(temp: &'n str) -> Option<Self> {
         let (name, next) = temp.strip_prefix(PREFIX)?.rsplit_once('.')?;
         let (name, inode) = name.rsplit_once('.')?;
@@ -291,7 +291,7 @@ impl Temp<'_> {
     ///
     /// # Errors
     /// What unlink(2) answers.
-    pub fn take_name_away(&mut self) -> Result<(), Error> {
+    pub fn unlink(&mut self) -> Result<(), Error> {
         self.dir.unlink(&self.name)?;
         self.armed = false;
         Ok(())

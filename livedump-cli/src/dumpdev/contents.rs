@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What is in a dump on a device, from its first byte to its last, in pieces.
 
-use super::{DumpDev, Error, Found};
+use super::{DumpDev, Error, LocatedDump};
 
 /// What is read at a time; a multiple of every block size.
 const PIECE: u64 = 1 << 20;
@@ -15,7 +15,7 @@ impl DumpDev {
     /// The device cannot be read, or what `take` says.
     pub fn contents<E: From<Error>>(
         &self,
-        found: &Found,
+        found: &LocatedDump,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut left = found.dumplength();

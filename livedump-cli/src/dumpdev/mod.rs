@@ -17,11 +17,11 @@
 //! read, and nothing but the trailing header is ever written.
 
 mod contents;
-mod found;
 mod key;
+mod locate;
 
-pub use found::Found;
 pub use key::KeyError;
+pub use locate::LocatedDump;
 
 use memdev::kerneldump::{HEADER_SIZE, HeaderError, clear};
 use std::fs::{File, OpenOptions};
@@ -176,7 +176,7 @@ impl DumpDev {
     ///
     /// # Errors
     /// Why it still looks unsaved.
-    pub fn clear(&self, found: &Found) -> Result<(), Error> {
+    pub fn clear(&self, found: &LocatedDump) -> Result<(), Error> {
         let failed = |source| Error::Io {
             doing: "clearing the header",
             path: self.path.clone(),

@@ -3,7 +3,7 @@
 //! verdict that claims no more than that.
 
 use super::{Report, escape};
-use crate::vmcore::{Status, Verdict};
+use crate::vmcore::{Status, Verification};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -41,7 +41,7 @@ pub struct Check {
 impl Verify {
     /// What `verdict` says about `file`.
     #[must_use]
-    pub fn new(file: String, kernel: Option<String>, v: &Verdict) -> Self {
+    pub fn new(file: String, kernel: Option<String>, v: &Verification) -> Self {
         let checks = v.findings.iter().map(|f| Check {
             name: f.check,
             status: match f.status {

@@ -3,7 +3,7 @@
 //! of them. It lies beside the dump; there need not be one. Like the dump it
 //! may be anybody's.
 
-use super::beside::beside_any;
+use super::companion::companion_any;
 use super::regular;
 use memdev::addr::Paddr;
 use memdev::changes::{
@@ -54,7 +54,9 @@ impl Unread {
     /// # Errors
     /// There is one, and it cannot be opened.
     pub fn beside(dump: &Path) -> Result<Option<Self>, ChangesError> {
-        let Some(path) = beside_any(dump, "changed") else { return Ok(None) };
+        let Some(path) = companion_any(dump, "changed") else {
+            return Ok(None);
+        };
         match regular::open(&path) {
             Ok(Some(file)) => Ok(Some(Self { file, path })),
             Ok(None) => Err(ChangesError::Io {

@@ -28,8 +28,8 @@
     )
 )]
 
-pub mod beside;
 pub mod changes;
+pub mod companion;
 pub mod elf;
 pub mod msgbuf;
 pub mod pages;
@@ -39,7 +39,7 @@ pub mod source;
 
 mod memory;
 mod probe;
-mod reads;
+mod read_log;
 mod trailer;
 mod translate;
 mod verify;
@@ -51,7 +51,7 @@ pub use memory::{MemoryError, ReadError};
 pub use pages::{PageState, Pages, PagesError};
 pub use probe::OpenError;
 pub use trailer::Trailer;
-pub use verify::{Finding, Status, Verdict};
+pub use verify::{Finding, Status, Verification};
 
 use memdev::kerneldump::Compression;
 use memdev::minidump::{Layout, MinidumpHeader};
@@ -91,7 +91,7 @@ pub struct Vmcore {
     pages: Result<Pages, PagesError>,
     notes: Vec<String>,
     translations: Translations,
-    reads: reads::Reads,
+    reads: read_log::ReadLog,
 }
 
 impl Vmcore {

@@ -177,7 +177,7 @@ impl Opening {
             pages,
             notes: self.notes,
             translations: super::Translations::default(),
-            reads: super::reads::Reads::default(),
+            reads: super::read_log::ReadLog::default(),
         })
     }
 

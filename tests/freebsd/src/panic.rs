@@ -9,7 +9,8 @@ use crate::look::{Answer, Look};
 use crate::qemu::DUMPDEV;
 use crate::symbols::Symbols;
 use livedump_cli::cmd::save;
-use livedump_cli::error::{Outcome, chain};
+use livedump_cli::error::chain;
+use livedump_cli::outcome::Outcome;
 use livedump_cli::vmcore::Vmcore;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -42,11 +43,11 @@ pub(crate) fn dump(kernel: &Kernel, dir: &Path) -> Answer<()> {
         save::run(&args).map_err(|e| format!("save: {}", chain(&e)))
     };
     for (what, check, keep, outcome) in [
-        ("--check", true, false, Outcome::Sound),
-        ("--keep", false, true, Outcome::Sound),
-        ("", false, false, Outcome::Sound),
-        ("--check, afterwards", true, false, Outcome::Found),
-        ("again", false, false, Outcome::Found),
+        ("--check", true, false, Outcome::Clean),
+        ("--keep", false, true, Outcome::Clean),
+        ("", false, false, Outcome::Clean),
+        ("--check, afterwards", true, false, Outcome::Finding),
+        ("again", false, false, Outcome::Finding),
     ] {
         if ask(check, keep)? != outcome {
             return Err(format!("save {what}: not {outcome:?}"));

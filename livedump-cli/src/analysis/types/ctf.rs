@@ -8,7 +8,7 @@
 
 use super::section::{Section, inflate};
 use super::wanted::{Struct, find, find_field};
-use super::{Field, Found, FoundStruct, MAX_STRUCT, TypesError};
+use super::{Field, FoundStruct, MAX_STRUCT, Structs, TypesError};
 use crate::vmcore::elf::Kernel;
 
 const NAME: &str = ".SUNW_ctf";
@@ -37,7 +37,7 @@ const CONST: u32 = 12;
 const RESTRICT: u32 = 13;
 
 /// What `file` has; nothing where it has no CTF.
-pub(super) fn read(file: &Kernel) -> Result<Found, TypesError> {
+pub(super) fn read(file: &Kernel) -> Result<Structs, TypesError> {
     let path = file.path();
     let bad = |what| TypesError::Ctf { path: path.to_string(), what };
     let section = |source| TypesError::Section {
@@ -201,8 +201,8 @@ impl<'a> Ctf<'a> {
         from.split(|&b| b == 0).next().unwrap_or_default()
     }
 
-    fn structures(&self) -> Found {
-        let mut found: Found = Vec::new();
+    fn structures(&self) -> Structs {
+        let mut found: Structs = Vec::new();
         for &at in &self.at {
             let Some(t) = self.decode(at as usize) else { continue };
             let whole = t.elements > 0 && (1..=MAX_STRUCT).contains(&t.size);

@@ -5,7 +5,7 @@
 
 use super::section::{Section, SectionError};
 use super::wanted::{LIKELY_UNITS, Struct, find, find_field};
-use super::{Field, Found, FoundStruct, MAX_STRUCT, TypesError, has_all};
+use super::{Field, FoundStruct, MAX_STRUCT, Structs, TypesError, has_all};
 use crate::vmcore::elf::Kernel;
 use gimli::{
     AttributeValue, DebugAbbrev, DebugInfo, DebugLineStr, DebugStr,
@@ -22,7 +22,7 @@ const MAX_DEPTH: u32 = 16;
 const MAX_MEMBERS: usize = 4096;
 
 /// What `file` has; nothing where it has no DWARF.
-pub(super) fn read(file: &Kernel) -> Result<Found, TypesError> {
+pub(super) fn read(file: &Kernel) -> Result<Structs, TypesError> {
     let Some(info) = open(file, ".debug_info")? else {
         return Ok(Vec::new());
     };
@@ -79,7 +79,7 @@ struct Scan<'k> {
     file: &'k Kernel,
     info: Section<'k>,
     sections: Sections,
-    found: Found,
+    found: Structs,
 }
 
 impl Scan<'_> {
@@ -130,7 +130,7 @@ impl Scan<'_> {
         &self,
         bytes: &[u8],
         likely: bool,
-        found: &mut Found,
+        found: &mut Structs,
     ) -> gimli::Result<()> {
         let s = &self.sections;
         let info = DebugInfo::new(bytes, LittleEndian);

@@ -164,7 +164,7 @@ impl Types {
         &mut self,
         source: &'static str,
         file: &Kernel,
-        found: Found,
+        found: Structs,
         exported: &[(FieldId, u64)],
     ) -> Result<(), TypesError> {
         if found.is_empty() {
@@ -269,7 +269,7 @@ struct FoundStruct {
 }
 
 /// All that one source has.
-type Found = Vec<FoundStruct>;
+type Structs = Vec<FoundStruct>;
 
 /// Whether a source has all that is asked for.
 fn has_all(found: &[FoundStruct]) -> bool {

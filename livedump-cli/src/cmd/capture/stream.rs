@@ -5,12 +5,12 @@
 //! not checked. So the dump is taken into a file without a name, in the
 //! directory for temporary files, and goes from there.
 
-use super::around::Around;
-use super::take::Capture;
+use super::dump::Capture;
+use super::prepare::Prepared;
 use super::{Args, Error, confine};
 use crate::crashdir::CrashDir;
 use crate::device;
-use crate::error::Outcome;
+use crate::outcome::Outcome;
 use crate::report::{human, note};
 use crate::signals::Signals;
 use std::fs::File;
@@ -27,12 +27,12 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&std::env::temp_dir())?;
     let device = device::open(&args.machine)?;
-    let around = Around::look(args, device.as_ref());
-    confine(args, device.as_ref(), &directory, &around);
+    let prepared = Prepared::gather(args, device.as_ref());
+    confine(args, device.as_ref(), &directory, &prepared);
     let mut dump = directory.temp()?;
-    dump.take_name_away()?;
+    dump.unlink()?;
     let (device, directory) = (device.as_ref(), &directory);
-    let capture = Capture { args, device, directory, around };
+    let capture = Capture { args, device, directory, prepared };
     let (_, checked, lists) = capture.checked(&dump, None, &mut signals)?;
     let problems: Vec<_> =
         checked.problems.iter().chain(&lists.problems).collect();
@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         ));
     }
     let sound = problems.is_empty();
-    Ok(if sound { Outcome::Sound } else { Outcome::Found })
+    Ok(if sound { Outcome::Clean } else { Outcome::Finding })
 }
 
 fn check_usage(args: &Args) -> Result<(), Error> {

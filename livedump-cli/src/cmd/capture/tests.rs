@@ -79,8 +79,8 @@ fn take_with(
 ) -> Result<Captured, Error> {
     check_usage(args)?;
     let directory = CrashDir::open(&args.directory).unwrap();
-    let around = Around::look(args, device);
-    Capture { args, device, directory: &directory, around }.take(signals)
+    let prepared = Prepared::gather(args, device);
+    Capture { args, device, directory: &directory, prepared }.take(signals)
 }
 
 fn take(device: &dyn Device, args: &Args) -> Result<Captured, Error> {

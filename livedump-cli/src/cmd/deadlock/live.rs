@@ -3,7 +3,7 @@
 //! that goes away again unless one was named.
 
 use super::super::capture;
-use super::super::subject::KernelArgs;
+use super::super::session::KernelArgs;
 use crate::device::MachineSpec;
 use crate::error::Error;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 //! is there room?
 
 use super::Check;
-use crate::crashdir::{CrashDir, Error, Soundness, Stem};
+use crate::crashdir::{Basename, CrashDir, Error, Soundness};
 use crate::error::chain;
 use crate::report::human;
 use memdev::kerneldump::Compression;
@@ -50,7 +50,7 @@ fn writable(directory: &CrashDir) -> Check {
 fn bounds(directory: &CrashDir) -> Check {
     let none = Compression::None;
     let next = directory.bounds(None).and_then(|n| {
-        directory.check_names(None, Stem::Livecore, none, &[]).map(|()| n)
+        directory.check_names(None, Basename::Livecore, none, &[]).map(|()| n)
     });
     match next {
         Ok(n) => Check::ok("bounds", format!("the next dump is number {n}")),

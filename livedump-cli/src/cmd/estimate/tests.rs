@@ -87,7 +87,7 @@ fn too_little_room_is_outcome_1_and_nothing_is_written() {
     assert_eq!(it.fits, Some(false));
     let words = "--machine model:16M --sample 0 --json";
     let outcome = run(&args(words, tmp.path())).unwrap();
-    assert_eq!(outcome, Outcome::Found);
+    assert_eq!(outcome, Outcome::Finding);
 }
 
 #[test]

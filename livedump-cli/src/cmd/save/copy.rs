@@ -3,11 +3,11 @@
 
 use super::saved::Saved;
 use super::{Args, Error};
-use crate::cmd::sealing;
+use crate::cmd::write_seal;
 use crate::crashdir::{
-    CrashDir, Finished, Side, Status, Stem, Step, Temp, info_text,
+    Basename, Companion, CrashDir, Finished, Status, Step, Temp, info_text,
 };
-use crate::dumpdev::{DumpDev, Found};
+use crate::dumpdev::{DumpDev, LocatedDump};
 use crate::error::chain;
 use crate::report::human;
 use crate::signals::Signals;
@@ -22,15 +22,15 @@ pub(super) struct Save<'a> {
     pub(super) args: &'a Args,
     pub(super) device: &'a DumpDev,
     pub(super) directory: &'a CrashDir,
-    pub(super) found: &'a Found,
+    pub(super) found: &'a LocatedDump,
 }
 
 impl Save<'_> {
     pub(super) fn run(&self, signals: &Signals) -> Result<Saved, Error> {
         let found = self.found;
         let (stem, compression) = (self.stem(), found.compression());
-        let key_side = found.key().map(|_| Side::Key);
-        let seal_side = (!self.args.no_seal).then_some(Side::Seal);
+        let key_side = found.key().map(|_| Companion::Key);
+        let seal_side = (!self.args.no_seal).then_some(Companion::Seal);
         let names: Vec<_> = key_side.into_iter().chain(seal_side).collect();
         let (mut dump, key) = {
             let _lock = self.directory.lock()?;
@@ -52,12 +52,12 @@ impl Save<'_> {
         let mut sides = Vec::new();
         if let (Some(mut temp), Some(key)) = (key, found.key()) {
             temp.write_all(key)?;
-            sides.push((Side::Key, temp));
+            sides.push((Companion::Key, temp));
         }
         let mut unsealed = None;
         if seal_side.is_some() {
-            match sealing::seal(self.directory, &dump, signals)? {
-                Ok(temp) => sides.push((Side::Seal, temp)),
+            match write_seal::seal(self.directory, &dump, signals)? {
+                Ok(temp) => sides.push((Companion::Seal, temp)),
                 Err(why) => unsealed = Some(why),
             }
         }
@@ -72,7 +72,7 @@ impl Save<'_> {
             let mut text = info_text(header, &device, number, status)
                 .unwrap_or_else(|e| format!("{e}\n"));
             if sealed {
-                text.push_str(&sealing::line(number));
+                text.push_str(&write_seal::line(number));
             }
             text
         };
@@ -116,13 +116,13 @@ impl Save<'_> {
         Ok(saved)
     }
 
-    fn stem(&self) -> Stem {
+    fn stem(&self) -> Basename {
         if self.found.is_text() {
-            Stem::Textdump
+            Basename::Textdump
         } else if self.found.key().is_some() {
-            Stem::VmcoreEncrypted
+            Basename::VmcoreEncrypted
         } else {
-            Stem::Vmcore
+            Basename::Vmcore
         }
     }
 

@@ -3,8 +3,8 @@
 //! JSON.
 
 use super::Args;
-use crate::crashdir::{self, CrashDir, Side};
-use crate::dumpdev::Found;
+use crate::crashdir::{self, Companion, CrashDir};
+use crate::dumpdev::LocatedDump;
 use crate::error::chain;
 use crate::report::{Report, escape, human};
 use memdev::kerneldump::KernelDumpHeader;
@@ -47,7 +47,7 @@ impl Saved {
     }
 
     /// It is on the device.
-    pub(super) fn seen(args: &Args, found: &Found) -> Self {
+    pub(super) fn seen(args: &Args, found: &LocatedDump) -> Self {
         let header = KernelDumpHeader::decode(found.header()).ok();
         let field =
             |get: fn(&KernelDumpHeader<'_>) -> String| header.as_ref().map(get);
@@ -74,8 +74,8 @@ impl Saved {
         self.number = Some(it.number);
         self.file = Some(dir.path(&it.dump));
         self.info = it.info.as_deref().map(|name| dir.path(name));
-        self.key = it.side(Side::Key).map(|name| dir.path(name));
-        self.seal = it.side(Side::Seal).map(|name| dir.path(name));
+        self.key = it.side(Companion::Key).map(|name| dir.path(name));
+        self.seal = it.side(Companion::Seal).map(|name| dir.path(name));
         for problem in &it.problems {
             self.problem(chain(problem));
         }

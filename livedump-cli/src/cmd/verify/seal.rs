@@ -3,7 +3,7 @@
 
 use crate::error::{Error, chain};
 use crate::seal::Seal;
-use crate::vmcore::beside::beside;
+use crate::vmcore::companion::companion;
 use crate::vmcore::regular;
 use crate::vmcore::{Finding, Status};
 use memdev::minidump::Layout;
@@ -22,7 +22,7 @@ pub(super) fn open(
     named: Option<&Path>,
 ) -> Result<Option<File>, Error> {
     let Some(path) =
-        named.map(Path::to_path_buf).or_else(|| beside(dump, "seal"))
+        named.map(Path::to_path_buf).or_else(|| companion(dump, "seal"))
     else {
         return Ok(None);
     };

@@ -45,8 +45,8 @@ fn save(
     dir.finish_by_steps(
         Finished {
             dump,
-            stem: Stem::Livecore,
-            sides: vec![(Side::Kernel, kernel)],
+            stem: Basename::Livecore,
+            sides: vec![(Companion::Kernel, kernel)],
             compression,
             sound: true,
             maxdumps: Some(2),
@@ -303,7 +303,7 @@ fn two_runs_at_once_get_two_numbers() {
                     dump.write_all(NEW.as_bytes()).unwrap();
                     let saved = dir.finish(Finished {
                         dump,
-                        stem: Stem::Livecore,
+                        stem: Basename::Livecore,
                         sides: Vec::new(),
                         compression: Compression::None,
                         sound: true,

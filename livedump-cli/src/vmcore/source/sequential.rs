@@ -232,23 +232,23 @@ impl State {
     }
 
     /// The group of `at`, or what of the tail is there.
-    fn find(&self, at: u64, buf: &mut [u8]) -> Result<Found, SourceError> {
+    fn find(&self, at: u64, buf: &mut [u8]) -> Result<Located, SourceError> {
         if at < self.tail_at.1 {
             let i = self.groups.partition_point(|g| g.end <= at);
             return Ok(match self.groups.get(i) {
-                Some(g) => Found::Group(*g),
-                None => Found::Bytes(0),
+                Some(g) => Located::Group(*g),
+                None => Located::Bytes(0),
             });
         }
         let at = at.saturating_sub(self.tail_at.1);
-        Ok(Found::Bytes(match &self.tail {
+        Ok(Located::Bytes(match &self.tail {
             Tail::File(spool) => spool.read_at(at, buf)?,
             Tail::Memory(data, _) => copy_from(data, at, buf),
         }))
     }
 }
 
-enum Found {
+enum Located {
     Group(Group),
     Bytes(usize),
 }
@@ -284,8 +284,8 @@ impl Source for Sequential {
             };
             drop(state);
             let n = match found {
-                Found::Bytes(n) => n,
-                Found::Group(g) => {
+                Located::Bytes(n) => n,
+                Located::Group(g) => {
                     let data = self.group(g)?;
                     copy_from(&data, at.saturating_sub(g.start), rest)
                 }

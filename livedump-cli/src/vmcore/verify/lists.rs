@@ -5,7 +5,7 @@
 use super::super::Vmcore;
 use super::super::elf::Kernel;
 use super::super::procs::{Proc, Procs};
-use super::Verdict;
+use super::Verification;
 use super::tables::too_many;
 use crate::error::chain;
 use memdev::addr::Vaddr;
@@ -17,7 +17,7 @@ const SAMPLE: usize = 4096;
 const MAX_HZ: u32 = 1_000_000;
 
 impl Vmcore {
-    pub(super) fn verify_lists(&self, kernel: &Kernel, v: &mut Verdict) {
+    pub(super) fn verify_lists(&self, kernel: &Kernel, v: &mut Verification) {
         if !self.verify_kernel(kernel, v) {
             return v.skip("its lists: that is another kernel");
         }
@@ -29,7 +29,7 @@ impl Vmcore {
     }
 
     /// False where the kernel is certainly not the dump's.
-    fn verify_kernel(&self, kernel: &Kernel, v: &mut Verdict) -> bool {
+    fn verify_kernel(&self, kernel: &Kernel, v: &mut Verification) -> bool {
         let name = "kernel";
         let (ours, theirs) = (self.header().machine, kernel.machine());
         if ours != theirs {
@@ -98,7 +98,7 @@ impl Vmcore {
         }
     }
 
-    fn verify_symbols(&self, kernel: &Kernel, v: &mut Verdict) {
+    fn verify_symbols(&self, kernel: &Kernel, v: &mut Verification) {
         let step = kernel.symbol_count().div_ceil(SAMPLE).max(1);
         let (mut looked, mut missing, mut first) = (0u64, 0u64, None);
         for (name, symbol) in kernel.symbols().step_by(step) {
@@ -129,7 +129,7 @@ impl Vmcore {
         }
     }
 
-    fn verify_hz(&self, kernel: &Kernel, v: &mut Verdict) {
+    fn verify_hz(&self, kernel: &Kernel, v: &mut Verification) {
         let Some(symbol) = kernel.find("hz") else {
             return v.skip("hz: the kernel has no such symbol");
         };
@@ -140,7 +140,7 @@ impl Vmcore {
         }
     }
 
-    fn verify_msgbufp(&self, kernel: &Kernel, v: &mut Verdict) -> bool {
+    fn verify_msgbufp(&self, kernel: &Kernel, v: &mut Verification) -> bool {
         let name = "msgbufp";
         if kernel.find("msgbufp").is_none() {
             v.skip("msgbufp: the kernel has no such symbol");
@@ -203,7 +203,7 @@ impl Vmcore {
         true
     }
 
-    fn verify_allproc(&self, kernel: &Kernel, v: &mut Verdict) -> bool {
+    fn verify_allproc(&self, kernel: &Kernel, v: &mut Verification) -> bool {
         let name = "allproc";
         if kernel.find(name).is_none() {
             v.skip("allproc: the kernel has no such symbol");
@@ -249,7 +249,7 @@ impl Vmcore {
         true
     }
 
-    fn verify_dumptid(&self, kernel: &Kernel, p: &Procs, v: &mut Verdict) {
+    fn verify_dumptid(&self, kernel: &Kernel, p: &Procs, v: &mut Verification) {
         let Ok(tid) = self.kernel_int(kernel, "dumptid") else { return };
         let tid = tid.cast_signed();
         let mut threads = p.procs.iter().flat_map(|p| &p.threads);

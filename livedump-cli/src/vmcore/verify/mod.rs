@@ -40,7 +40,7 @@ pub struct Finding {
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
-pub struct Verdict {
+pub struct Verification {
     /// In the order they were made.
     pub findings: Vec<Finding>,
     /// What nobody looked at, and why.
@@ -49,7 +49,7 @@ pub struct Verdict {
     pub walked: bool,
 }
 
-impl Verdict {
+impl Verification {
     /// Adds a check.
     pub fn add(
         &mut self,
@@ -108,8 +108,12 @@ impl Vmcore {
     /// Checks everything that can be checked, with up to `threads` threads
     /// where there is much to unpack.
     #[must_use]
-    pub fn verify(&self, kernel: Option<&Kernel>, threads: usize) -> Verdict {
-        let mut v = Verdict::default();
+    pub fn verify(
+        &self,
+        kernel: Option<&Kernel>,
+        threads: usize,
+    ) -> Verification {
+        let mut v = Verification::default();
         self.verify_structure(&mut v, threads);
         self.verify_tables(&mut v);
         match kernel {
@@ -132,8 +136,8 @@ impl Vmcore {
 
     /// Only what takes the dump's kernel: few pages, whatever its size.
     #[must_use]
-    pub fn verify_lists_only(&self, kernel: &Kernel) -> Verdict {
-        let mut v = Verdict::default();
+    pub fn verify_lists_only(&self, kernel: &Kernel) -> Verification {
+        let mut v = Verification::default();
         self.verify_lists(kernel, &mut v);
         v
     }

@@ -3,7 +3,7 @@
 
 use super::super::source::Check;
 use super::super::{Pages, Vmcore};
-use super::{FLIPPED, Verdict};
+use super::{FLIPPED, Verification};
 use crate::error::chain;
 use memdev::addr::{PAGE_SIZE, round_page};
 use memdev::bitset::words_for;
@@ -11,7 +11,11 @@ use memdev::kerneldump::Compression;
 use memdev::minidump::HEADER_SIZE;
 
 impl Vmcore {
-    pub(super) fn verify_structure(&self, v: &mut Verdict, threads: usize) {
+    pub(super) fn verify_structure(
+        &self,
+        v: &mut Verification,
+        threads: usize,
+    ) {
         self.verify_header(v);
         self.verify_bitset(v);
         let len = self.verify_data(v, threads);
@@ -20,7 +24,7 @@ impl Vmcore {
         self.verify_msgbuf(v);
     }
 
-    fn verify_header(&self, v: &mut Verdict) {
+    fn verify_header(&self, v: &mut Verification) {
         let h = self.header();
         let name = h.machine.name();
         let mut page = [0; PAGE_SIZE];
@@ -36,7 +40,7 @@ impl Vmcore {
         }
     }
 
-    fn verify_bitset(&self, v: &mut Verdict) {
+    fn verify_bitset(&self, v: &mut Verification) {
         let pages = match self.pages() {
             Ok(pages) => pages,
             Err(e) => return v.wrong("bitset", chain(e)),
@@ -62,7 +66,7 @@ impl Vmcore {
         self.verify_padding(v, pages);
     }
 
-    fn verify_padding(&self, v: &mut Verdict, pages: &Pages) {
+    fn verify_padding(&self, v: &mut Verification, pages: &Pages) {
         let stray = pages.stray_bits();
         if stray > 0 {
             v.warn(
@@ -90,7 +94,7 @@ impl Vmcore {
 
     /// Reads all of the file. The length of what it unpacks to, where all of
     /// it does.
-    fn verify_data(&self, v: &mut Verdict, threads: usize) -> Option<u64> {
+    fn verify_data(&self, v: &mut Verification, threads: usize) -> Option<u64> {
         let check = match self.source().check(threads) {
             Ok(check) => check,
             Err(e) => {
@@ -133,7 +137,7 @@ impl Vmcore {
         Some(bytes)
     }
 
-    fn verify_length(&self, v: &mut Verdict, len: Option<u64>) {
+    fn verify_length(&self, v: &mut Verification, len: Option<u64>) {
         let (Some(len), Some(want)) = (len, self.expected_len()) else {
             return;
         };
@@ -149,7 +153,7 @@ impl Vmcore {
         }
     }
 
-    fn verify_trailer(&self, v: &mut Verdict) {
+    fn verify_trailer(&self, v: &mut Verification) {
         let Some(t) = self.trailer() else {
             return v.skip(
                 "the kernel dump header: the file has none, as savecore(8) \
@@ -221,7 +225,7 @@ impl Vmcore {
         }
     }
 
-    fn verify_msgbuf(&self, v: &mut Verdict) {
+    fn verify_msgbuf(&self, v: &mut Verification) {
         let size = self.header().msgbufsize;
         match self.msgbuf_section() {
             Err(e) => v.wrong("msgbuf", chain(&e)),

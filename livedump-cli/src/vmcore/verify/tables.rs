@@ -11,7 +11,7 @@
 use super::super::pages::{PageState, Pages};
 use super::super::source::SourceError;
 use super::super::{Vmcore, pages::PagesError};
-use super::Verdict;
+use super::Verification;
 use crate::error::chain;
 use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::arch::{Entry, span};
@@ -40,7 +40,7 @@ struct Walk<'a> {
 }
 
 impl Vmcore {
-    pub(super) fn verify_tables(&self, v: &mut Verdict) {
+    pub(super) fn verify_tables(&self, v: &mut Verification) {
         let name = "pagetables";
         let pages = match self.pages() {
             Ok(pages) => pages,

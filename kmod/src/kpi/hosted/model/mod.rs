@@ -17,6 +17,7 @@
 //! elf      symbols -> file
 //! ```
 
+mod defaults;
 mod directives;
 mod dumpset;
 mod elf;
@@ -43,7 +44,6 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod types;
-mod typical;
 mod variables;
 mod words;
 

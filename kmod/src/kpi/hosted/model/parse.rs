@@ -22,9 +22,9 @@
 //! types none|ctf|dwarf            what the kernel's file tells
 //! ```
 
+use super::defaults::default_ram;
 use super::directives::DIRECTIVES;
 use super::recipe::Recipe;
-use super::typical::typical_ram;
 use super::words::{RecipeError, Words};
 use std::vec::Vec;
 
@@ -72,9 +72,9 @@ fn finish(
         Some(_) if !recipe.ram.is_empty() => {
             return Err(RecipeError::machine("both size and ram are given"));
         }
-        Some(bytes) => recipe.ram = typical_ram(recipe.machine, bytes),
+        Some(bytes) => recipe.ram = default_ram(recipe.machine, bytes),
         None if recipe.ram.is_empty() => {
-            recipe.ram = typical_ram(recipe.machine, 256 << 20);
+            recipe.ram = default_ram(recipe.machine, 256 << 20);
         }
         None => {}
     }

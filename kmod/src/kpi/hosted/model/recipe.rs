@@ -3,10 +3,10 @@
 //! does not mention filled in from the size of its memory. `parse` reads the
 //! text; `layout` builds the machine.
 
+use super::defaults::default_ram;
 use super::locks;
 use super::parse;
 use super::release::Release;
-use super::typical::typical_ram;
 use super::words::{self, RecipeError};
 use memdev::addr::PAGE_SIZE;
 use memdev::arch::{Machine, span};
@@ -222,7 +222,7 @@ impl Default for Recipe {
     /// 256 MB of amd64 running 15.1, at rest.
     fn default() -> Self {
         let mut recipe = Self::blank();
-        recipe.ram = typical_ram(recipe.machine, 256 * M);
+        recipe.ram = default_ram(recipe.machine, 256 * M);
         recipe.fill(&[]);
         recipe
     }
@@ -251,7 +251,7 @@ impl Recipe {
             )));
         }
         let mut recipe = Self::blank();
-        recipe.ram = typical_ram(recipe.machine, bytes);
+        recipe.ram = default_ram(recipe.machine, bytes);
         recipe.fill(&[]);
         Ok(recipe)
     }

@@ -15,7 +15,7 @@ const BLOCKS: [usize; 8] = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
 /// A dump that was found on a device, and where.
 #[derive(Debug)]
-pub struct Found {
+pub struct LocatedDump {
     /// The last block's header, as it is there.
     pub(super) trailer: [u8; HEADER_SIZE],
     pub(super) trailer_at: u64,
@@ -28,7 +28,7 @@ pub struct Found {
     problems: Vec<String>,
 }
 
-impl Found {
+impl LocatedDump {
     /// The kernel dump header.
     #[must_use]
     pub fn header(&self) -> &[u8; HEADER_SIZE] {
@@ -95,7 +95,7 @@ impl DumpDev {
     ///
     /// # Errors
     /// There is none, or what is wrong with it.
-    pub fn find(&self, force: bool) -> Result<Found, Error> {
+    pub fn find(&self, force: bool) -> Result<LocatedDump, Error> {
         let shape =
             |text: String| Error::Shape { path: self.path.clone(), text };
         let (block, trailer) = self.trailer()?;
@@ -177,7 +177,7 @@ impl DumpDev {
             true => trailer_at - h.dumplength..trailer_at,
             false => data_at..data_at + h.dumplength,
         };
-        Ok(Found {
+        Ok(LocatedDump {
             trailer_at,
             block,
             data,

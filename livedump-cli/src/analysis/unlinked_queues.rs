@@ -21,7 +21,7 @@ impl Queues {
     ///
     /// # Errors
     /// All that is missing.
-    pub fn find_missed(
+    pub fn find_unlinked(
         &mut self,
         t: &Target<'_>,
         threads: &Threads,

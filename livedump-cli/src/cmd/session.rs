@@ -5,13 +5,13 @@
 //! looked at.
 
 use crate::analysis::Target;
-use crate::analysis::target::fits;
+use crate::analysis::target::check_match;
 use crate::error::{Error, chain};
 use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::Vmcore;
-use crate::vmcore::beside::beside_target;
 use crate::vmcore::changes::{Changes, Unread};
+use crate::vmcore::companion::companion_of_target;
 use crate::vmcore::elf::Kernel;
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -44,7 +44,7 @@ pub struct NoKernel;
 
 /// Open files of a kernel.
 #[derive(Debug)]
-pub struct Subject {
+pub struct Session {
     /// The dump.
     pub core: Vmcore,
     /// Its kernel.
@@ -55,7 +55,7 @@ pub struct Subject {
     pub changes: Option<Changes>,
 }
 
-impl Subject {
+impl Session {
     /// Opens a dump and its kernel.
     ///
     /// # Errors
@@ -92,7 +92,12 @@ impl Subject {
                 Err(e) => note(format_args!("{}; trying another", chain(&e))),
             }
         };
-        Ok(Self { core, kernel, debug, changes: super::reads::list(changes) })
+        Ok(Self {
+            core,
+            kernel,
+            debug,
+            changes: super::changed_pages::read_list(changes),
+        })
     }
 
     /// Brings them together.
@@ -128,7 +133,7 @@ impl Candidate {
         args: &KernelArgs,
     ) -> Result<(Kernel, Option<Kernel>), Error> {
         let kernel = Kernel::from_file(self.kernel, &self.path)?;
-        fits(core, &kernel)?;
+        check_match(core, &kernel)?;
         // A kernel that tells everything itself needs no other file.
         let wanted =
             args.debug.is_some() || kernel.section(".debug_info").is_none();
@@ -163,7 +168,7 @@ fn candidates(dump: &Path, args: &KernelArgs) -> Result<Vec<Candidate>, Error> {
 
 /// A copy that somebody put beside the dump.
 pub(super) fn kernel_beside(dump: &Path) -> Option<PathBuf> {
-    beside_target(dump, "kernel").filter(|path| path.is_file())
+    companion_of_target(dump, "kernel").filter(|path| path.is_file())
 }
 
 /// The kernel's name with .debug behind it, where gdb(1) looks, too.

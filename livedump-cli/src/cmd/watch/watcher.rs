@@ -9,7 +9,8 @@ use crate::cmd::capture::captured::Captured;
 use crate::cmd::capture::{self, once};
 use crate::crashdir::{CrashDir, Pruned};
 use crate::device::{self, Device, MachineSpec};
-use crate::error::{Error, Outcome, chain};
+use crate::error::{Error, chain};
+use crate::outcome::Outcome;
 use crate::report::{Report, human, note};
 use crate::signals::Signals;
 use jiff::Timestamp;
@@ -19,13 +20,13 @@ use std::time::SystemTime;
 
 /// How a round ended.
 #[derive(Debug)]
-pub(super) enum Round {
+pub(super) enum Iteration {
     Done,
     Stopped(Signal),
 }
 
 /// What a watch has and has done.
-pub(super) struct Watch<'a> {
+pub(super) struct Watcher<'a> {
     args: &'a Args,
     what: capture::Args,
     directory: &'a CrashDir,
@@ -35,7 +36,7 @@ pub(super) struct Watch<'a> {
     kept: usize,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> Watcher<'a> {
     pub(super) fn new(
         args: &'a Args,
         what: capture::Args,
@@ -57,8 +58,8 @@ impl<'a> Watch<'a> {
     /// Whether all went well.
     pub(super) fn outcome(&self) -> Outcome {
         match self.failed {
-            0 => Outcome::Sound,
-            _ => Outcome::Found,
+            0 => Outcome::Clean,
+            _ => Outcome::Finding,
         }
     }
 
@@ -77,13 +78,13 @@ impl<'a> Watch<'a> {
         ));
     }
 
-    pub(super) fn round(
+    pub(super) fn iterate(
         &mut self,
         signals: &mut Signals,
-    ) -> Result<Round, Error> {
+    ) -> Result<Iteration, Error> {
         let captured = match self.capture(signals) {
             Err(capture::Error::Stopped(signal)) => {
-                return Ok(Round::Stopped(signal));
+                return Ok(Iteration::Stopped(signal));
             }
             captured => captured,
         };
@@ -109,7 +110,7 @@ impl<'a> Watch<'a> {
         }
         match (&self.args.exec, &captured) {
             (Some(command), Ok(it)) => Ok(self.exec(command, it, signals)),
-            _ => Ok(Round::Done),
+            _ => Ok(Iteration::Done),
         }
     }
 
@@ -151,13 +152,18 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn exec(&self, command: &str, it: &Captured, signals: &Signals) -> Round {
+    fn exec(
+        &self,
+        command: &str,
+        it: &Captured,
+        signals: &Signals,
+    ) -> Iteration {
         match exec::run(command, it, signals) {
             Ok(Ran::Good) => {}
             Ok(Ran::Bad(how)) => note(format_args!("{command}: {how}")),
-            Ok(Ran::Stopped(signal)) => return Round::Stopped(signal),
+            Ok(Ran::Stopped(signal)) => return Iteration::Stopped(signal),
             Err(e) => note(format_args!("running {command}: {e}")),
         }
-        Round::Done
+        Iteration::Done
     }
 }

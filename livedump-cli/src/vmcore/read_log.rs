@@ -14,9 +14,9 @@ const MOST: usize = 1 << 20;
 
 /// Physical page numbers, once somebody wants them.
 #[derive(Debug, Default)]
-pub(super) struct Reads(Mutex<Option<HashSet<u64>>>);
+pub(super) struct ReadLog(Mutex<Option<HashSet<u64>>>);
 
-impl Reads {
+impl ReadLog {
     fn lock(&self) -> MutexGuard<'_, Option<HashSet<u64>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -24,7 +24,7 @@ impl Recipe {
             self.minidump = self.release.minidump_version(self.machine);
         }
         if missing("kernphys") {
-            self.kernphys = typical_kernphys(self.machine, &self.ram);
+            self.kernphys = default_kernphys(self.machine, &self.ram);
         }
         if missing("text") {
             self.text.bytes = if small { 2 * M } else { 4 * M };
@@ -71,7 +71,7 @@ impl Recipe {
             ];
         }
         if missing("process") {
-            self.processes = typical_processes(self.cpus);
+            self.processes = default_processes(self.cpus);
         }
         self.add_first_processes();
     }
@@ -104,7 +104,7 @@ impl Recipe {
 }
 
 /// Where memory of some size usually lies.
-pub(super) fn typical_ram(machine: Machine, bytes: u64) -> Vec<(u64, u64)> {
+pub(super) fn default_ram(machine: Machine, bytes: u64) -> Vec<(u64, u64)> {
     match machine {
         // Below the BIOS, above it, and above the devices' hole at 3 GB.
         Machine::Amd64 => {
@@ -123,7 +123,7 @@ pub(super) fn typical_ram(machine: Machine, bytes: u64) -> Vec<(u64, u64)> {
 }
 
 /// Where a loader puts the kernel.
-fn typical_kernphys(machine: Machine, ram: &[(u64, u64)]) -> u64 {
+fn default_kernphys(machine: Machine, ram: &[(u64, u64)]) -> u64 {
     match machine {
         Machine::Amd64 => 2 * M,
         Machine::Arm64 => ram
@@ -144,7 +144,7 @@ fn sleeping(tid: i32, name: &str, wmesg: &str) -> Thread {
     Thread { tid, name: name.to_owned(), state }
 }
 
-fn typical_processes(cpus: u32) -> Vec<Process> {
+fn default_processes(cpus: u32) -> Vec<Process> {
     let one = |pid, comm: &str, threads: &[(i32, &str, &str)]| Process {
         threads: threads.iter().map(|&(t, n, w)| sleeping(t, n, w)).collect(),
         ..process(pid, comm)

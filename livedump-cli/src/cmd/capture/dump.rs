@@ -3,17 +3,18 @@
 //! nothing is dumped that could not be named or has no room, and nothing is
 //! named that was not checked.
 
-use super::around::Around;
 use super::captured::{Captured, Changed};
 use super::check::{self, Checked};
 use super::limit::{FileSizeLimit, is_reached};
 use super::lists::{self, Lists};
+use super::prepare::Prepared;
 use super::progress::Progress;
 use super::watch::{Stop, watched};
 use super::{Args, Error};
-use crate::cmd::sealing;
+use crate::cmd::write_seal;
 use crate::crashdir::{
-    CrashDir, Finished, Saved, Side, Status, Stem, Step, Temp, info_text,
+    Basename, Companion, CrashDir, Finished, Saved, Status, Step, Temp,
+    info_text,
 };
 use crate::device::Device;
 use crate::error::chain;
@@ -37,7 +38,7 @@ pub(super) struct Capture<'a> {
     pub(super) args: &'a Args,
     pub(super) device: &'a dyn Device,
     pub(super) directory: &'a CrashDir,
-    pub(super) around: Around,
+    pub(super) prepared: Prepared,
 }
 
 /// What the request answered.
@@ -116,7 +117,7 @@ impl Capture<'_> {
             }
             self.directory.check_names(
                 self.args.maxdumps,
-                Stem::Livecore,
+                Basename::Livecore,
                 self.compression(),
                 &self.sides(elf.is_some()),
             )?;
@@ -137,13 +138,14 @@ impl Capture<'_> {
         if let (Some(temp), Some(elf)) = (&mut kernel, &elf) {
             temp.write_all(elf)?;
         }
-        let sides = [(Side::Kernel, kernel), (Side::Changed, changes)];
+        let sides =
+            [(Companion::Kernel, kernel), (Companion::Changed, changes)];
         let sides = sides.into_iter().filter_map(|(s, t)| Some((s, t?)));
         let mut sides: Vec<_> = sides.collect();
         let mut unsealed = None;
         if !self.args.no_seal {
-            match sealing::seal(self.directory, &dump, signals)? {
-                Ok(temp) => sides.push((Side::Seal, temp)),
+            match write_seal::seal(self.directory, &dump, signals)? {
+                Ok(temp) => sides.push((Companion::Seal, temp)),
                 Err(why) => unsealed = Some(why),
             }
         }
@@ -179,7 +181,7 @@ impl Capture<'_> {
     /// Walks the dump's lists. That a dump of the stock facility has all the
     /// pages it says it has does not make it complete.
     fn lists(&self, dump: &Temp<'_>, ours: bool) -> Lists {
-        let kernel = self.around.kernel.as_ref();
+        let kernel = self.prepared.kernel.as_ref();
         let lists = lists::walk(dump.file(), &dump.path(), kernel);
         for text in &lists.unchecked {
             if self.args.verbose || !ours && !self.args.quiet {
@@ -190,11 +192,11 @@ impl Capture<'_> {
     }
 
     /// The files that will stand beside the dump.
-    fn sides(&self, kernel: bool) -> Vec<Side> {
+    fn sides(&self, kernel: bool) -> Vec<Companion> {
         let sides = [
-            (Side::Kernel, kernel),
-            (Side::Changed, self.args.stability),
-            (Side::Seal, !self.args.no_seal),
+            (Companion::Kernel, kernel),
+            (Companion::Changed, self.args.stability),
+            (Companion::Seal, !self.args.no_seal),
         ];
         let wanted = sides.into_iter().filter(|(_, wanted)| *wanted);
         wanted.map(|(side, _)| side).collect()
@@ -332,7 +334,7 @@ impl Capture<'_> {
                 .unwrap_or(u64::MAX)
                 .saturating_add(HEADER_SIZE as u64),
             None if self.compression() != Compression::None => block,
-            None => self.around.wired.unwrap_or(block),
+            None => self.prepared.wired.unwrap_or(block),
         };
         match dumpextent {
             Some(extent) => self.say(&format!(
@@ -380,7 +382,7 @@ impl Capture<'_> {
     fn finish(
         &self,
         dump: Temp<'_>,
-        sides: Vec<(Side, Temp<'_>)>,
+        sides: Vec<(Companion, Temp<'_>)>,
         checked: &Checked,
         dumped: &Dumped,
         problems: &[String],
@@ -390,20 +392,20 @@ impl Capture<'_> {
             [] => Status::Good,
             _ => Status::Bad,
         };
-        let sealed = sides.iter().any(|(side, _)| *side == Side::Seal);
+        let sealed = sides.iter().any(|(side, _)| *side == Companion::Seal);
         let info = |number| {
             let name = self.device.name();
             let mut text = info_text(&checked.bytes, name, number, status)
                 .unwrap_or_else(|e| format!("{e}\n"));
             if sealed {
-                text.push_str(&sealing::line(number));
+                text.push_str(&write_seal::line(number));
             }
             text.push_str(&dumped.info(number));
             text
         };
         let it = Finished {
             dump,
-            stem: Stem::Livecore,
+            stem: Basename::Livecore,
             sides,
             compression: checked.compression,
             sound: problems.is_empty(),
@@ -445,8 +447,8 @@ impl Capture<'_> {
             number: saved.number,
             file: path(&saved.dump),
             info: saved.info.as_deref().map(path),
-            kernel: saved.side(Side::Kernel).map(path),
-            seal: saved.side(Side::Seal).map(path),
+            kernel: saved.side(Companion::Kernel).map(path),
+            seal: saved.side(Companion::Seal).map(path),
             machine: self.device.name().into(),
             architecture: field(|h| clean(h.architecture)),
             hostname: field(|h| clean(h.hostname)),
@@ -462,7 +464,7 @@ impl Capture<'_> {
             registers: dumped.registers,
             changed: dumped.changed.map(|header| {
                 let [page_tables, kernel_map, direct_map] = header.changed;
-                let file = saved.side(Side::Changed).map(path);
+                let file = saved.side(Companion::Changed).map(path);
                 let pages = header.total();
                 Changed { file, pages, page_tables, kernel_map, direct_map }
             }),

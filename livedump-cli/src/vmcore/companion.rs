@@ -4,23 +4,23 @@
 use std::path::{Path, PathBuf};
 
 /// Names of dumps, without their numbers. savecore(8).
-const STEMS: [&str; 4] =
+const BASENAMES: [&str; 4] =
     ["livecore", "vmcore", "vmcore_encrypted", "textdump.tar"];
 
 /// `seal.N` of `livecore.N.zst`, and `seal.last` of `livecore.last.zst`;
 /// whether it is there is not looked at. `None` where the dump's name has no
 /// number.
 #[must_use]
-pub fn beside(dump: &Path, what: &str) -> Option<PathBuf> {
+pub fn companion(dump: &Path, what: &str) -> Option<PathBuf> {
     let (stem, n) = number(dump)?;
-    let ours = STEMS.contains(&stem);
+    let ours = BASENAMES.contains(&stem);
     ours.then(|| dump.with_file_name(format!("{what}.{n}")))
 }
 
 /// The same for a dump that may have been given any name, if it kept its
 /// number.
 #[must_use]
-pub fn beside_any(dump: &Path, what: &str) -> Option<PathBuf> {
+pub fn companion_any(dump: &Path, what: &str) -> Option<PathBuf> {
     let (_, n) = number(dump)?;
     Some(dump.with_file_name(format!("{what}.{n}")))
 }
@@ -28,12 +28,12 @@ pub fn beside_any(dump: &Path, what: &str) -> Option<PathBuf> {
 /// The same, and where the dump's own name is a link to a numbered one, beside
 /// that: not all that has a number has a link.
 #[must_use]
-pub fn beside_target(dump: &Path, what: &str) -> Option<PathBuf> {
+pub fn companion_of_target(dump: &Path, what: &str) -> Option<PathBuf> {
     let target = std::fs::read_link(dump).ok();
     let numbered = target.filter(|to| number(to).is_some());
     match numbered {
-        Some(to) => beside(&dump.with_file_name("").join(to), what),
-        None => beside(dump, what),
+        Some(to) => companion(&dump.with_file_name("").join(to), what),
+        None => companion(dump, what),
     }
 }
 
@@ -70,12 +70,12 @@ mod tests {
             ("info.3", None),
             ("/", None),
         ] {
-            let found = beside(Path::new(dump), "seal");
+            let found = companion(Path::new(dump), "seal");
             assert_eq!(found.as_deref(), seal.map(Path::new), "{dump}");
         }
-        let found = beside_any(Path::new("d/host.5.gz"), "changed");
+        let found = companion_any(Path::new("d/host.5.gz"), "changed");
         assert_eq!(found, Some("d/changed.5".into()));
-        assert_eq!(beside_any(Path::new("d/host.gz"), "changed"), None);
+        assert_eq!(companion_any(Path::new("d/host.gz"), "changed"), None);
     }
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
         let path = |name: &str| tmp.path().join(name);
         let link = path("livecore.last.zst");
         std::os::unix::fs::symlink("livecore.5.zst", &link).unwrap();
-        let found = |dump: &Path| beside_target(dump, "kernel");
+        let found = |dump: &Path| companion_of_target(dump, "kernel");
         assert_eq!(found(&link), Some(path("kernel.5")));
         let plain = path("livecore.7");
         assert_eq!(found(&plain), Some(path("kernel.7")));

@@ -11,13 +11,13 @@ use crate::report::{Holder, Last, Wait};
 const MAX_SHOWN: usize = 128;
 
 /// Turns what was found into words.
-pub(super) struct Say<'s, 't, 'a> {
+pub(super) struct Builder<'s, 't, 'a> {
     pub(super) threads: &'s Threads,
     pub(super) waits: &'s Waits,
     pub(super) stacks: &'s Stacks<'t, 'a>,
 }
 
-impl Say<'_, '_, '_> {
+impl Builder<'_, '_, '_> {
     pub(super) fn waits(&self, threads: &[usize]) -> Vec<Wait> {
         let edges = threads.iter().filter_map(|&n| self.waits.of(n));
         edges.filter_map(|e| self.wait(e, true)).take(MAX_SHOWN).collect()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! When the next dump is due. Clocks are set while this runs, so it is asked
+//! When the next dump is schedule. Clocks are set while this runs, so it is asked
 //! again and again and believes neither a last dump from the future nor that
 //! it has slept as long as it wanted.
 
@@ -43,7 +43,7 @@ pub(super) enum Reason {
 
 /// When.
 #[derive(Debug)]
-pub(super) struct Due {
+pub(super) struct Schedule {
     every: Option<Duration>,
     at: Option<(Cron, Option<SystemTime>)>,
     changes: Vec<(Change, Option<Vec<u8>>)>,
@@ -51,7 +51,7 @@ pub(super) struct Due {
     last: Option<SystemTime>,
 }
 
-impl Due {
+impl Schedule {
     /// `last` is when the newest dump was taken: a restart takes none before
     /// its time. `Err` names a value that cannot be read.
     pub(super) fn new(
@@ -139,58 +139,61 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(1_700_000_000 + n)
     }
 
-    fn every(seconds: u64, last: Option<SystemTime>) -> Due {
+    fn every(seconds: u64, last: Option<SystemTime>) -> Schedule {
         let every = Some(Duration::from_secs(seconds));
-        Due::new(every, None, &[], last, second(0)).unwrap()
+        Schedule::new(every, None, &[], last, second(0)).unwrap()
     }
 
     #[test]
     fn the_first_dump_is_due_at_once_and_the_next_when_it_is_time() {
-        let mut due = every(60, None);
-        assert_eq!(due.now(second(0)), Some(Reason::Time));
-        due.done(second(1));
-        assert_eq!(due.now(second(60)), None);
-        assert_eq!(due.wait(second(0)), LOOK_EVERY);
-        assert_eq!(due.now(second(61)), Some(Reason::Time));
+        let mut schedule = every(60, None);
+        assert_eq!(schedule.now(second(0)), Some(Reason::Time));
+        schedule.done(second(1));
+        assert_eq!(schedule.now(second(60)), None);
+        assert_eq!(schedule.wait(second(0)), LOOK_EVERY);
+        assert_eq!(schedule.now(second(61)), Some(Reason::Time));
     }
 
     #[test]
     fn a_restart_waits_for_the_rest_of_the_time() {
-        let mut due = every(60, Some(second(0) - Duration::from_secs(50)));
-        assert_eq!(due.now(second(9)), None);
-        assert_eq!(due.now(second(10)), Some(Reason::Time));
+        let mut schedule = every(60, Some(second(0) - Duration::from_secs(50)));
+        assert_eq!(schedule.now(second(9)), None);
+        assert_eq!(schedule.now(second(10)), Some(Reason::Time));
     }
 
     #[test]
     fn a_last_dump_from_the_future_does_not_stop_it_for_years() {
-        let due = every(60, Some(second(1 << 30)));
-        assert_eq!(due.next(second(0)), Some(second(60)));
+        let schedule = every(60, Some(second(1 << 30)));
+        assert_eq!(schedule.next(second(0)), Some(second(60)));
     }
 
     #[test]
     fn a_time_of_day_that_was_missed_is_not_made_up_for() {
         let cron: Cron = "* * * * *".parse().unwrap();
-        let mut due =
-            Due::new(None, Some(&cron), &[], None, second(0)).unwrap();
-        assert_eq!(due.now(second(0)), None);
-        assert_eq!(due.now(second(600)), Some(Reason::Time));
-        due.done(second(600));
-        assert_eq!(due.now(second(600)), None);
+        let mut schedule =
+            Schedule::new(None, Some(&cron), &[], None, second(0)).unwrap();
+        assert_eq!(schedule.now(second(0)), None);
+        assert_eq!(schedule.now(second(600)), Some(Reason::Time));
+        schedule.done(second(600));
+        assert_eq!(schedule.now(second(600)), None);
     }
 
     #[test]
     fn a_value_that_changes_asks_for_a_dump() {
         // Another one whenever it is read.
         let uuid: Change = "sysctl=kernel.random.uuid".parse().unwrap();
-        let Ok(mut due) = Due::new(None, None, &[uuid], None, second(0)) else {
+        let Ok(mut schedule) =
+            Schedule::new(None, None, &[uuid], None, second(0))
+        else {
             return eprintln!("skipped: there is no kernel.random.uuid");
         };
-        assert_eq!(due.now(second(0)), None);
+        assert_eq!(schedule.now(second(0)), None);
         let changed = Reason::Change("kernel.random.uuid".into());
-        assert_eq!(due.now(second(2)), Some(changed));
-        assert_eq!(due.next(second(2)), None);
+        assert_eq!(schedule.now(second(2)), Some(changed));
+        assert_eq!(schedule.next(second(2)), None);
         let none: Change = "sysctl=no.such.thing".parse().unwrap();
-        let e = Due::new(None, None, &[none], None, second(0)).unwrap_err();
+        let e =
+            Schedule::new(None, None, &[none], None, second(0)).unwrap_err();
         assert_eq!(e, "no.such.thing");
         for text in ["", "sysctl", "sysctl=", "file=x"] {
             assert!(text.parse::<Change>().is_err(), "{text}");

@@ -32,7 +32,7 @@ pub struct Chain {
 
 /// Cycles and chains.
 #[derive(Debug, Default)]
-pub struct Tangles {
+pub struct WaitChains {
     /// Certain ones first, then by their first thread. None is of one thread
     /// and in doubt.
     pub cycles: Vec<Cycle>,
@@ -40,7 +40,7 @@ pub struct Tangles {
     pub chains: Vec<Chain>,
 }
 
-impl Tangles {
+impl WaitChains {
     /// Finds them.
     #[must_use]
     pub fn new(waits: &Waits) -> Self {

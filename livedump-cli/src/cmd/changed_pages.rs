@@ -6,20 +6,20 @@ use crate::report::{ReadChanged, note};
 use crate::vmcore::Vmcore;
 use crate::vmcore::changes::{Changes, Unread};
 
-/// What a command reads from here on.
+/// What a command changed_pages from here on.
 #[derive(Debug)]
-pub(super) struct Reads<'a> {
+pub(super) struct ChangedPages<'a> {
     core: &'a Vmcore,
     changes: Option<&'a Changes>,
 }
 
 /// Looks into a list. One that cannot be read is none: the dump is what
 /// counts.
-pub(super) fn list(changes: Option<Unread>) -> Option<Changes> {
+pub(super) fn read_list(changes: Option<Unread>) -> Option<Changes> {
     changes?.read().map_err(|e| note(chain(&e))).ok()
 }
 
-impl<'a> Reads<'a> {
+impl<'a> ChangedPages<'a> {
     pub(super) fn of(core: &'a Vmcore, changes: Option<&'a Changes>) -> Self {
         if changes.is_some() {
             core.remember_reads();

@@ -9,15 +9,15 @@ use crate::error::chain;
 use crate::vmcore::elf::Kernel;
 
 #[derive(Debug)]
-pub(super) struct Around {
+pub(super) struct Prepared {
     /// The file of the machine's kernel, or why it cannot be opened.
     pub(super) kernel: Option<KernelFile>,
     /// Bytes that a dump of unknown size may have.
     pub(super) wired: Option<u64>,
 }
 
-impl Around {
-    pub(super) fn look(args: &Args, device: &dyn Device) -> Self {
+impl Prepared {
+    pub(super) fn gather(args: &Args, device: &dyn Device) -> Self {
         let path = match &args.kernel {
             Some(kernel) => Some(kernel.clone()),
             None => device.kernel_path(),
