@@ -53,7 +53,7 @@ fn said_by_c(names: &[&str]) -> Option<BTreeMap<String, u64>> {
         .arg(&source)
         .status();
     let Ok(status) = cc else {
-        eprintln!("skipped: no C compiler");
+        livedump_skip::skipped("no C compiler");
         return None;
     };
     assert!(status.success(), "cc: {status}");

@@ -56,7 +56,7 @@ mod tests {
         let name = match std::env::consts::OS {
             "freebsd" => "kern.ostype",
             "linux" => "kernel.ostype",
-            _ => return eprintln!("skipped: there is no sysctl(3) here"),
+            _ => return livedump_skip::skipped("there is no sysctl(3) here"),
         };
         assert!(sysctl_text(name).is_some());
         for name in ["no.such.thing", "../../etc/passwd", "a b"] {

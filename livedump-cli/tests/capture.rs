@@ -302,7 +302,7 @@ impl Drop for SmallDisk {
 fn a_full_disk_is_told_before_and_while_and_costs_nothing() {
     let place = Place::new(24);
     let Some(disk) = SmallDisk::mount(place.crash()) else {
-        eprintln!("skipped: only root may mount a small disk");
+        livedump_skip::skipped("only root may mount a small disk");
         return;
     };
     fs::write(disk.0.join("livecore.0"), "an older dump").unwrap();

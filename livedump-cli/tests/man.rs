@@ -92,7 +92,7 @@ fn the_pages_are_clean_mdoc() {
                 let said = String::from_utf8_lossy(&output.stdout);
                 assert!(output.status.success(), "{name}: {said}");
             }
-            Err(_) => eprintln!("skipped: there is no mandoc(1) here"),
+            Err(_) => livedump_skip::skipped("there is no mandoc(1) here"),
         }
     }
 }

@@ -33,7 +33,9 @@ fn confined(
             }
             match enter(role, &files) {
                 Entered::Confined => then(file, dir),
-                Entered::Not(why) => eprintln!("skipped: {why}"),
+                Entered::Not(why) => {
+                    livedump_skip::skipped(format_args!("{why}"))
+                }
                 Entered::Unarmed => panic!("armed is armed"),
             }
         });

@@ -49,7 +49,9 @@ fn compile(dir: &Path, options: &[&str]) -> Option<Kernel> {
     match run {
         Ok(out) if out.status.success() => Some(Kernel::open(&file).unwrap()),
         _ => {
-            eprintln!("skipped: no cc that takes {options:?}");
+            livedump_skip::skipped(format_args!(
+                "no cc that takes {options:?}"
+            ));
             None
         }
     }

@@ -65,7 +65,7 @@ fn a_large_machine_takes_no_more_memory_than_a_small_one() {
         let small = peak(256 * MB, &options);
         let large = peak(4096 * MB, &options);
         if small == 0 {
-            eprintln!("skipped: no /proc");
+            livedump_skip::skipped("no /proc");
             return;
         }
         assert!(large < 64 * MB, "{options:?}: {large}");

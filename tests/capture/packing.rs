@@ -21,7 +21,7 @@ fn unpacked_by(tool: &str, packed: &[u8]) -> Option<Vec<u8>> {
     {
         Ok(child) => child,
         Err(e) => {
-            eprintln!("skipped: {tool}: {e}");
+            livedump_skip::skipped(format_args!("{tool}: {e}"));
             return None;
         }
     };
@@ -107,7 +107,7 @@ fn zero_pages_take_no_room_in_a_plain_dump() {
     let meta = s.file.metadata().unwrap();
     assert!(bytes > 4 << 20);
     if meta.blocks() * 512 == meta.len().next_multiple_of(4096) {
-        eprintln!("skipped: the file system has no holes");
+        livedump_skip::skipped("the file system has no holes");
         return;
     }
     let saved = meta.len() - meta.blocks() * 512;

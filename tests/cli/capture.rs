@@ -66,7 +66,7 @@ fn unpack(tool: &str, dir: &CrashDir, core: &str, plain: usize) {
             assert!(out.status.success(), "{tool}: {}", out.status);
             assert_eq!(out.stdout.len(), plain);
         }
-        Err(e) => eprintln!("skipped: {tool}: {e}"),
+        Err(e) => livedump_skip::skipped(format_args!("{tool}: {e}")),
     }
 }
 
@@ -185,7 +185,7 @@ fn the_report_is_about_the_dump_that_is_there() {
 #[test]
 fn where_there_is_no_freebsd_kernel_it_says_what_to_try() {
     if cfg!(target_os = "freebsd") {
-        eprintln!("skipped: this is FreeBSD");
+        livedump_skip::skipped("this is FreeBSD");
         return;
     }
     let dir = CrashDir::new();

@@ -78,7 +78,7 @@ fn a_reader_that_leaves_is_no_failure() {
 #[test]
 fn a_dump_that_cannot_be_told_of_is_kept_and_that_is_said() {
     let Ok(full) = File::options().write(true).open("/dev/full") else {
-        eprintln!("skipped: no /dev/full");
+        livedump_skip::skipped("no /dev/full");
         return;
     };
     let dir = CrashDir::new();
@@ -164,7 +164,7 @@ fn every_flag_is_in_the_manual_page() {
     let man = Path::new(env!("CARGO_MANIFEST_DIR"));
     let man = man.join("../man/livedump.8");
     let Ok(man) = std::fs::read_to_string(&man) else {
-        eprintln!("skipped: no {}", man.display());
+        livedump_skip::skipped(format_args!("no {}", man.display()));
         return;
     };
     let mut missing = BTreeSet::new();

@@ -34,7 +34,7 @@ impl Tmpfs {
         match mount(fs, dir.path(), fs, flags, Some(&*options)) {
             Ok(()) => Some(Self(dir.path().into())),
             Err(e) => {
-                eprintln!("skipped: mounting a tmpfs: {e}");
+                livedump_skip::skipped(format_args!("mounting a tmpfs: {e}"));
                 None
             }
         }

@@ -63,7 +63,7 @@ fn start(dir: &CrashDir, machine: &str, options: &[&str]) -> Option<Child> {
         | Options::PTRACE_O_TRACESYSGOOD
         | Options::PTRACE_O_EXITKILL;
     if let Err(e) = ptrace::seize(pid, options) {
-        eprintln!("skipped: ptrace: {e}");
+        livedump_skip::skipped(format_args!("ptrace: {e}"));
         child.kill().unwrap();
         child.wait().unwrap();
         return None;
@@ -143,7 +143,7 @@ fn sweep(how: How, options: &[&str], step: usize) {
     // tool keeps to that.
     if how == How::Interrupt && livedump_cli::device::is_ignored(Signal::SIGINT)
     {
-        eprintln!("skipped: SIGINT is ignored here");
+        livedump_skip::skipped("SIGINT is ignored here");
         return;
     }
     let dir = CrashDir::new();

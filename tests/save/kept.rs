@@ -118,7 +118,7 @@ fn numbers_are_shared_with_live_dumps_and_wrap() {
 fn whoever_may_only_read_the_device_is_told_of_keep() {
     use std::os::unix::fs::PermissionsExt;
     if nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: root may write to everything");
+        livedump_skip::skipped("root may write to everything");
         return;
     }
     let bench = Bench::new(&disk().image());

@@ -39,7 +39,10 @@ pub fn file(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!("skipped: no {} ({DIRECTORY_VARIABLE})", path.display());
+    livedump_skip::skipped(format_args!(
+        "no {} ({DIRECTORY_VARIABLE})",
+        path.display()
+    ));
     None
 }
 

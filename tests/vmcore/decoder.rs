@@ -87,7 +87,7 @@ fn our_kernels_have_the_symbols_that_yaml2objs_have() {
         };
         let theirs = dir.path().join(arch);
         if !vmcores::yaml2obj(&text, &theirs) {
-            eprintln!("skipped: no yaml2obj");
+            livedump_skip::skipped("no yaml2obj");
             return;
         }
         let theirs = Symbols::parse(&std::fs::read(theirs).unwrap());

@@ -185,7 +185,7 @@ mod tests {
         let Ok(mut schedule) =
             Schedule::new(None, None, &[uuid], None, second(0))
         else {
-            return eprintln!("skipped: there is no kernel.random.uuid");
+            return livedump_skip::skipped("there is no kernel.random.uuid");
         };
         assert_eq!(schedule.now(second(0)), None);
         let changed = Reason::Change("kernel.random.uuid".into());

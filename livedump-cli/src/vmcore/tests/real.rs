@@ -77,7 +77,7 @@ fn both(arch: &str) -> Option<(Vmcore, Kernel)> {
         Some((c, k))
     });
     if found.is_none() {
-        println!("skipped: no vmcores beside the project");
+        livedump_skip::skipped("no vmcores beside the project");
     }
     found
 }

@@ -20,7 +20,9 @@ fn real(name: &str) -> Option<Scratch> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let packed = root.join("../shared/vmcores").join(format!("{name}.bz2"));
     if !packed.exists() {
-        eprintln!("skipped: no {name}.bz2 in ../shared/vmcores");
+        livedump_skip::skipped(format_args!(
+            "no {name}.bz2 in ../shared/vmcores"
+        ));
         return None;
     }
     let out = scratch(name, b"");
@@ -31,7 +33,7 @@ fn real(name: &str) -> Option<Scratch> {
         .stdout(Stdio::from(file))
         .status();
     if !done.is_ok_and(|s| s.success()) {
-        eprintln!("skipped: no bzip2 to unpack {name}.bz2");
+        livedump_skip::skipped(format_args!("no bzip2 to unpack {name}.bz2"));
         return None;
     }
     Some(out)
