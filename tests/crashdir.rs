@@ -2,6 +2,8 @@
 //! The crash directory when things go wrong: an earlier dump survives, a new
 //! one is whole or has no name, and the next run clears up.
 
+#[cfg(target_os = "linux")]
+mod locks;
 mod property;
 mod reference;
 mod room;

@@ -63,6 +63,37 @@ pub fn run<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Run {
     command.output().unwrap().into()
 }
 
+/// Runs the tool on a kernel that refuses some system calls with `errno`.
+#[cfg(target_os = "linux")]
+pub fn refused(calls: &[&str], errno: i32, args: &[&OsStr]) -> Run {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+    let number = |call: &&str| match *call {
+        "clone3" => nix::libc::SYS_clone3,
+        "faccessat2" => nix::libc::SYS_faccessat2,
+        "flock" => nix::libc::SYS_flock,
+        "getrandom" => nix::libc::SYS_getrandom,
+        "membarrier" => nix::libc::SYS_membarrier,
+        "rseq" => nix::libc::SYS_rseq,
+        "statx" => nix::libc::SYS_statx,
+        "symlinkat" => nix::libc::SYS_symlinkat,
+        call => panic!("{call}: add its number here"),
+    };
+    let rules = calls.iter().map(|call| (number(call), Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let refuse = SeccompAction::Errno(errno as u32);
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).unwrap();
+    let program: BpfProgram = filter.try_into().unwrap();
+    // A thread of its own, whose children inherit it.
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            seccompiler::apply_filter(&program).unwrap();
+            run(args)
+        });
+        run.join().unwrap()
+    })
+}
+
 /// A crash directory of a test's own.
 pub struct CrashDir {
     dir: tempfile::TempDir,

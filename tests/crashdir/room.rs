@@ -3,7 +3,7 @@
 //! after where it could not.
 
 use super::{check, contents};
-use crate::tool::{CrashDir, Run, program};
+use crate::tool::{CrashDir, Run, program, run};
 use livedump_tests::scenario::TINY;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::path::PathBuf;
@@ -95,6 +95,7 @@ fn what_stands_in_the_way_is_neither_followed_nor_replaced() {
         std::os::unix::fs::symlink(&precious, dir.file(name)).unwrap();
     };
     for name in ["livecore.0", "info.0", "bounds"] {
+        std::fs::write(dir.file("bounds"), "0\n").unwrap();
         link(name);
         let run = dir.capture("model:16M", &[]);
         assert_eq!(elsewhere.text("precious"), "keep me", "{name}");
@@ -108,24 +109,32 @@ fn what_stands_in_the_way_is_neither_followed_nor_replaced() {
         }
     }
     std::fs::create_dir(dir.file("livecore.0")).unwrap();
+    std::fs::write(dir.file("bounds"), "0\n").unwrap();
     let run = dir.capture("model:16M", &[]).expect(2);
     assert!(run.stderr.contains("livecore.0"), "{}", run.stderr);
     assert!(dir.file("livecore.0").is_dir());
 }
 
 #[test]
-fn bounds_that_make_no_sense_are_named() {
+fn bounds_that_make_no_sense_are_named_and_replace_no_dump() {
     let dir = CrashDir::new();
-    for text in ["many", "-1", "99999999999999999999", "1 2"] {
+    std::fs::write(dir.file("vmcore.0"), "of a panic").unwrap();
+    let senseless = ["", "many", "-1", "99999999999999999999", "1 2"];
+    for (text, n) in senseless.iter().zip(1..) {
         std::fs::write(dir.file("bounds"), text).unwrap();
-        let run = dir.capture("model:16M", &[]).expect(2);
-        assert!(run.stderr.contains("bounds"), "{}", run.stderr);
-        assert_eq!(dir.names(), ["bounds"]);
+        let list = run(["list".as_ref(), dir.path().as_os_str()]);
+        assert_ne!(list.status, Some(2), "{}", list.stderr);
+        assert!(list.text().contains("panic"), "{}", list.text());
+        let run = dir.capture("model:16M", &[]).expect(0);
+        assert!(run.stderr.contains("bounds holds"), "{}", run.stderr);
+        assert!(dir.file(&format!("livecore.{n}")).exists());
+        assert_eq!(dir.text("bounds"), format!("{}\n", n + 1));
     }
-    std::fs::write(dir.file("bounds"), "7\n").unwrap();
+    std::fs::write(dir.file("bounds"), "17\n").unwrap();
     dir.capture("model:16M", &[]).expect(0);
-    assert!(dir.file("livecore.7").exists());
-    assert_eq!(dir.text("bounds").trim(), "8");
+    assert!(dir.file("livecore.17").exists());
+    assert_eq!(dir.text("bounds").trim(), "18");
+    assert_eq!(dir.text("vmcore.0"), "of a panic");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use super::{Bench, noise};
 use livedump_tests::dumpdisk::{Disk, key};
+use std::ffi::OsStr;
 
 fn disk() -> Disk {
     Disk::new(noise(40 * 4096))
@@ -74,20 +75,92 @@ fn a_directory_that_takes_no_dump_leaves_it_on_the_device() {
     let image = disk().image();
     let bench = Bench::new(&image);
     std::fs::create_dir(bench.dir.file("vmcore.0")).unwrap();
+    std::fs::write(bench.dir.file("bounds"), "0\n").unwrap();
     let run = bench.save(&[]).expect(2);
     assert!(run.stderr.contains("in the way"), "{}", run.stderr);
     std::fs::remove_dir(bench.dir.file("vmcore.0")).unwrap();
     std::fs::write(bench.dir.file("minfree"), "999999999999\n").unwrap();
     let run = bench.save(&[]).expect(2);
     assert!(run.stderr.contains("are to stay so"), "{}", run.stderr);
-    std::fs::write(bench.dir.file("bounds"), "many\n").unwrap();
-    let run = bench.save(&["-f"]).expect(2);
-    assert!(run.stderr.contains("bounds"), "{}", run.stderr);
     assert!(bench.image() == image);
     assert_eq!(bench.dir.names(), ["bounds", "minfree"]);
     std::fs::write(bench.dir.file("bounds"), "4\n").unwrap();
     bench.save(&["-f"]).expect(0);
     assert!(bench.dir.read("vmcore.4") == disk().data);
+}
+
+/// At boot nobody is there to mend them.
+#[test]
+fn bounds_and_minfree_that_are_no_numbers_do_not_lose_the_dump() {
+    let bench = Bench::new(&disk().image());
+    std::fs::write(bench.dir.file("vmcore.7"), "an older one").unwrap();
+    std::fs::write(bench.dir.file("minfree"), "2 GB\n").unwrap();
+    std::fs::write(bench.dir.file("bounds"), "").unwrap();
+    let run = bench.save(&["-k"]).expect(0);
+    assert!(run.stderr.contains("bounds holds \"\""), "{}", run.stderr);
+    assert!(run.stderr.contains("minfree holds"), "{}", run.stderr);
+    assert!(bench.dir.read("vmcore.8") == disk().data);
+    assert_eq!(bench.dir.text("bounds"), "9\n");
+    std::fs::remove_file(bench.dir.file("bounds")).unwrap();
+    std::fs::create_dir(bench.dir.file("bounds")).unwrap();
+    let run = bench.save(&[]).expect(0);
+    assert!(run.stderr.contains("in the way"), "{}", run.stderr);
+    assert!(bench.dir.read("vmcore.9") == disk().data);
+    assert_eq!(bench.dir.text("vmcore.7"), "an older one");
+    bench.save(&["-C"]).expect(1);
+}
+
+#[test]
+fn a_device_that_another_process_saves_is_left_to_it() {
+    let bench = Bench::new(&disk().image());
+    let other = std::fs::File::open(bench.device()).unwrap();
+    other.lock().unwrap();
+    let run = bench.save(&[]).expect(2);
+    assert!(run.stderr.contains("another process"), "{}", run.stderr);
+    assert!(bench.dir.names().is_empty());
+    bench.save(&["-C"]).expect(0);
+    drop(other);
+    bench.save(&[]).expect(0);
+}
+
+#[test]
+fn of_two_that_save_one_device_at_once_one_saves_it() {
+    for _ in 0..5 {
+        let bench = Bench::new(&disk().image());
+        let runs = std::thread::scope(|scope| {
+            let runs = [(); 2].map(|()| scope.spawn(|| bench.save(&[])));
+            runs.map(|run| run.join().unwrap())
+        });
+        let mut ends = runs.each_ref().map(|run| run.status);
+        ends.sort_unstable();
+        // The other one was early, or late.
+        let right = [Some(1), Some(2)].contains(&ends[1]);
+        assert!(ends[0] == Some(0) && right, "{runs:?}");
+        for run in &runs {
+            assert!(!run.stderr.contains("stays"), "{}", run.stderr);
+        }
+        let names = bench.dir.names();
+        let dumps = names.iter().filter(|n| n.starts_with("vmcore.0"));
+        assert_eq!(dumps.count(), 1, "{names:?}");
+        assert!(!names.contains(&"vmcore.1".to_string()), "{names:?}");
+    }
+}
+
+/// A file system without symbolic links: the dump is safe, so it is not saved
+/// again at every boot.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_links_the_dump_that_was_saved_is_named_and_cleared() {
+    use crate::tool::refused;
+    let bench = Bench::new(&disk().image());
+    let (device, dir) = (bench.device(), bench.dir.path().to_path_buf());
+    let args: [&OsStr; 3] =
+        [OsStr::new("save"), device.as_os_str(), dir.as_os_str()];
+    let run = refused(&["symlinkat"], nix::libc::EPERM, &args).expect(1);
+    let kept = format!("{} was saved, but", dir.join("vmcore.0").display());
+    assert!(run.stderr.contains(&kept), "{}", run.stderr);
+    assert!(!run.stderr.contains("stays"), "{}", run.stderr);
+    bench.save(&["-C"]).expect(1);
 }
 
 #[test]

@@ -109,6 +109,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     // Before any thread is started, so that all have them blocked.
     let signals = Signals::take();
     let device = DumpDev::open(&args.device, !(args.check || args.keep))?;
+    // Before the dump is looked for: another process may be saving it.
+    let _claim = match args.check {
+        true => None,
+        false => Some(device.claim()?),
+    };
     let directory = match args.check {
         true => None,
         false => Some(CrashDir::open(&args.directory)?),

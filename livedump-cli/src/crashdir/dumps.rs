@@ -74,8 +74,10 @@ impl CrashDir {
         // Those at or above it are of the round before this one.
         dumps.sort_by_key(|dump: &SavedDump| {
             let n = dump.number;
-            let back =
-                if n < next { next - 1 - n } else { next + MAX_BOUNDS - n };
+            let back = match next.checked_sub(n).filter(|back| *back > 0) {
+                Some(back) => back,
+                None => next.saturating_add(MAX_BOUNDS + 1).saturating_sub(n),
+            };
             (Reverse(dump.written), back)
         });
         Ok(dumps)

@@ -13,16 +13,17 @@
 //!  Sides       kernel.N and key.N appear
 //!  NameInfo    info.N appears
 //!  SyncNames   all of that is on disk
-//!  RemoveOld   only now go the files of an older dump number N
+//!  RemoveOld   only now go the files of an older dump number N, and what was
+//!              set aside
 //!  Links       .last
 //!  SyncLinks
 //! ```
 //!
 //! Killed before `Dump`, a run leaves a gap in the numbers and a temporary
 //! file that the next run removes, and it puts back what was set aside;
-//! killed after it, a whole dump that may lack its `info.N`. An error before
-//! `Dump` undoes what was done; later ones are reported beside the dump, which
-//! is there.
+//! killed after it, a whole dump that may lack its `info.N`, and the one that
+//! it replaces, which the next run removes. An error before `Dump` undoes what
+//! was done; later ones are reported beside the dump, which is there.
 
 use super::bounds::after;
 use super::{Basename, Companion, CrashDir, Error, Temp, names};
@@ -113,6 +114,12 @@ pub struct Saved {
     pub sides: Vec<(Companion, String)>,
     /// What could not be done once the dump had its name.
     pub problems: Vec<Error>,
+    /// Whether the dump and the files beside it have their names, and that is
+    /// on disk. Other problems do not put them at risk.
+    pub durable: bool,
+    /// Why `bounds` did not have the number, or has not the next one. No dump
+    /// is at risk: the next number is above the highest one there is.
+    pub bounds: Option<Error>,
 }
 
 impl Saved {
@@ -213,6 +220,7 @@ impl CrashDir {
         // Another run may have finished since the last look, or been killed.
         self.put_back()?;
         let kinds: Vec<_> = sides.iter().map(|(side, _)| *side).collect();
+        let mut bounds = self.next_number()?.problem;
         let number = self.number_for(maxdumps, sound)?;
         self.check_names_of(number, stem, compression, &kinds)?;
         let dump_name = names::dump(stem, number, compression);
@@ -228,11 +236,17 @@ impl CrashDir {
         let mut aside = SetAside::new(self, dump.inode()?)?;
         aside.take_all(number)?;
         step(Step::Bounds)?;
-        self.bounds_temp(after(number))?.persist("bounds")?;
-        aside.counted = true;
+        match self.check_not_foreign("bounds") {
+            Ok(()) => {
+                self.bounds_temp(after(number))?.persist("bounds")?;
+                aside.counted = true;
+            }
+            // Neither followed nor replaced, and no reason to lose a dump.
+            Err(e) => bounds = Some(e),
+        }
         step(Step::Dump)?;
         dump.persist(&dump_name)?;
-        aside.commit();
+        aside.counted = false;
 
         // From here on the dump is there, whatever happens.
         let mut problems = Vec::new();
@@ -243,11 +257,14 @@ impl CrashDir {
                 false
             }
         };
+        let mut durable = true;
         let mut sides_saved = Vec::new();
         for (side, temp) in sides {
             let name = side.name(number);
             if note(step(Step::Sides).and_then(|()| temp.persist(&name))) {
                 sides_saved.push((side, name));
+            } else {
+                durable = false;
             }
         }
         let info_saved = note(
@@ -258,11 +275,17 @@ impl CrashDir {
         if note(synced) {
             let mut keep = vec![dump_name.as_str(), info_name.as_str()];
             keep.extend(sides_saved.iter().map(|(_, name)| name.as_str()));
-            note(
+            if note(
                 step(Step::RemoveOld)
                     .and_then(|()| self.remove_old(number, &keep)),
-            );
+            ) {
+                aside.remove();
+            }
+        } else {
+            durable = false;
         }
+        // What was not removed tells the next run that there is an older one.
+        aside.leave();
         match step(Step::Links) {
             Ok(()) => {
                 let mut links = vec![dump_name.as_str()];
@@ -280,6 +303,8 @@ impl CrashDir {
             info: info_saved.then_some(info_name),
             sides: sides_saved,
             problems,
+            durable,
+            bounds,
         })
     }
 
@@ -288,7 +313,8 @@ impl CrashDir {
     fn make_newest(&self, dump: &Temp<'_>) -> Result<(), Error> {
         match self.last_written()? {
             Some(newest) if newest >= dump.written()? => {
-                dump.set_written(newest + Duration::from_micros(1))
+                let next = newest.checked_add(Duration::from_micros(1));
+                dump.set_written(next.unwrap_or(newest))
             }
             _ => Ok(()),
         }
@@ -296,7 +322,11 @@ impl CrashDir {
 
     /// Removes the files of an older dump with this number, but not `keep`.
     /// Only plain files: savecore makes no others.
-    fn remove_old(&self, number: u32, keep: &[&str]) -> Result<(), Error> {
+    pub(super) fn remove_old(
+        &self,
+        number: u32,
+        keep: &[&str],
+    ) -> Result<(), Error> {
         for name in names::set(&number.to_string()) {
             let foreign = self.check_not_foreign(&name).is_err();
             if !foreign && !keep.contains(&name.as_str()) {
@@ -307,7 +337,7 @@ impl CrashDir {
     }
 }
 
-/// Files moved out of sight: back on drop, as is `bounds`; gone on commit.
+/// Files moved out of sight: back on drop, as is `bounds`.
 struct SetAside<'d> {
     dir: &'d CrashDir,
     /// Of the dump that makes them wrong, once it has its name.
@@ -360,13 +390,17 @@ impl<'d> SetAside<'d> {
         Ok(true)
     }
 
-    fn commit(mut self) {
-        self.counted = false;
+    fn remove(&mut self) {
         for (_, temp) in self.moved.drain(..) {
             // What stays has a temporary name, and the next run sees that the
             // dump it belonged to is gone.
             let _ = self.dir.unlink(&temp);
         }
+    }
+
+    /// Lets what was set aside be, for the next run.
+    fn leave(mut self) {
+        self.moved.clear();
     }
 }
 

@@ -2,11 +2,13 @@
 //! `watch.lock`: one watch in a crash directory. The lock is what counts; the
 //! number in the file is for people. The file stays when its owner goes:
 //! whoever removed it could remove that of the next one.
+//!
+//! Whoever may write in the directory may have made it: only a plain file of
+//! ours with no other name is locked, and only what is locked is truncated.
 
 use super::{CrashDir, Error};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::io::{Read, Write};
 
@@ -24,16 +26,10 @@ impl CrashDir {
     /// # Errors
     /// There is one, or the file system has no locks.
     pub fn only_one(&self) -> Result<Instance, Error> {
-        self.check_not_foreign(NAME)?;
-        let flags = OFlag::O_RDWR
-            | OFlag::O_CREAT
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_NONBLOCK
-            | OFlag::O_CLOEXEC;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let fd = openat(&self.fd, NAME, flags, mode)
-            .map_err(|e| self.io("opening", NAME, e))?;
-        let lock = Flock::lock(File::from(fd), FlockArg::LockExclusiveNonblock);
+        let Some(file) = self.open_own(NAME, true)? else {
+            return Err(self.io("opening", NAME, Errno::ENOENT));
+        };
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
         let file = match lock {
             Ok(file) => file,
             Err((mut file, Errno::EWOULDBLOCK)) => {
@@ -46,6 +42,8 @@ impl CrashDir {
             }
             Err((_, e)) => return Err(self.io("locking", NAME, e)),
         };
+        // Another name may have been made for it meanwhile.
+        self.check_one_link(&file, NAME)?;
         let mut instance = Instance { file };
         // A full disk is no reason not to be the one.
         let _ = instance.say(&format!("{}\n", std::process::id()));
@@ -83,6 +81,19 @@ mod tests {
         }
         let left = std::fs::read(tmp.path().join(NAME)).unwrap();
         assert!(left.is_empty());
+    }
+
+    #[test]
+    fn a_lock_that_is_another_name_of_a_file_is_left_alone() {
+        let tmp = tempfile::tempdir().unwrap();
+        let victim = tmp.path().join("victim");
+        std::fs::write(&victim, "of somebody else").unwrap();
+        let crash = tmp.path().join("crash");
+        std::fs::create_dir(&crash).unwrap();
+        std::fs::hard_link(&victim, crash.join(NAME)).unwrap();
+        let e = CrashDir::open(&crash).unwrap().only_one().unwrap_err();
+        assert!(e.to_string().contains("hard links"), "{e}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"of somebody else");
     }
 
     #[test]

@@ -15,6 +15,17 @@
 //! Files that savecore would not have made (a directory or a link with a
 //! dump's name) are neither followed nor replaced.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 mod bounds;
 mod dumps;
 mod finish;
@@ -26,7 +37,7 @@ mod prune;
 mod retention;
 mod temp;
 
-pub use bounds::MAX_BOUNDS;
+pub use bounds::{MAX_BOUNDS, NextNumber};
 pub use dumps::{SavedDump, compression_in};
 pub use finish::{Finished, Saved, Step};
 pub use info::{InfoText, Status, info_text};
@@ -39,7 +50,7 @@ pub use temp::Temp;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statvfs::fstatvfs;
 use std::fs::File;
 use std::io;
@@ -133,11 +144,18 @@ pub struct CrashDir {
     path: PathBuf,
 }
 
-/// The directory's lock, held while files are given their names. `None` where
-/// the file system has no locks: savecore(8) does not lock either.
+/// A file to lock where the file system does not lock directories: NFS takes
+/// an exclusive lock only on what is open for writing.
+const LOCK_FILE: &str = "livedump.lock";
+
+/// The directory's lock, held while files are given their names. Neither is
+/// there where the file system has no locks at all: savecore(8) does not lock
+/// either. Such a file system is never believed when it says that a file is
+/// not in use.
 #[derive(Debug)]
 pub struct DirLock {
-    _lock: Option<Flock<OwnedFd>>,
+    _directory: Option<Flock<OwnedFd>>,
+    _file: Option<Flock<File>>,
 }
 
 impl CrashDir {
@@ -185,9 +203,33 @@ impl CrashDir {
         let started = Instant::now();
         loop {
             fd = match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(DirLock { _lock: Some(lock) }),
+                Ok(lock) => {
+                    let _directory = Some(lock);
+                    return Ok(DirLock { _directory, _file: None });
+                }
                 Err((fd, Errno::EWOULDBLOCK)) => fd,
-                Err(_) => return Ok(DirLock { _lock: None }),
+                Err(_) => return self.lock_file_within(wait),
+            };
+            if started.elapsed() >= wait {
+                return Err(Error::Locked { path: self.path.clone() });
+            }
+            sleep(LOCK_POLL);
+        }
+    }
+
+    /// The same by a file, if that can be locked.
+    fn lock_file_within(&self, wait: Duration) -> Result<DirLock, Error> {
+        let none = DirLock { _directory: None, _file: None };
+        // Somebody else's file is no reason to lose a dump.
+        let Ok(Some(mut file)) = self.open_own(LOCK_FILE, true) else {
+            return Ok(none);
+        };
+        let started = Instant::now();
+        loop {
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(DirLock { _file: Some(lock), ..none }),
+                Err((file, Errno::EWOULDBLOCK)) => file,
+                Err(_) => return Ok(none),
             };
             if started.elapsed() >= wait {
                 return Err(Error::Locked { path: self.path.clone() });
@@ -249,28 +291,82 @@ impl CrashDir {
         match self.stat(name)? {
             None => Ok(()),
             Some(stat) if kind(&stat) == SFlag::S_IFREG => Ok(()),
-            Some(stat) => Err(Error::InTheWay {
-                path: self.path(name),
-                what: kind_name(kind(&stat)),
-            }),
+            Some(stat) => Err(self.in_the_way(name, kind_name(kind(&stat)))),
         }
     }
 
-    /// Opens a plain file for reading; `None` when there is none.
+    /// Opens a plain file for reading; `None` when there is none. Others may
+    /// write in the directory, so links are not followed, nothing blocks, and
+    /// what was opened is checked, not only what was there before.
     ///
     /// # Errors
     /// It is no plain file, or cannot be opened.
     pub fn open_plain(&self, name: &str) -> Result<Option<File>, Error> {
         self.check_not_foreign(name)?;
-        let flags = OFlag::O_RDONLY
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_NONBLOCK
-            | OFlag::O_CLOEXEC;
-        match openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => Ok(Some(File::from(fd))),
-            Err(Errno::ENOENT) => Ok(None),
-            Err(e) => Err(self.io("opening", name, e)),
+        self.open_checked(name, OFlag::O_RDONLY)
+    }
+
+    /// Opens a file that is to be locked or written. It has to be one that
+    /// nobody else made this name for: a plain file with one link, of the
+    /// user that this runs as. It is never truncated here: that is for whoever
+    /// has locked it.
+    ///
+    /// # Errors
+    /// It is something else, or cannot be opened.
+    pub(super) fn open_own(
+        &self,
+        name: &str,
+        create: bool,
+    ) -> Result<Option<File>, Error> {
+        self.check_not_foreign(name)?;
+        let create = if create { OFlag::O_CREAT } else { OFlag::empty() };
+        let Some(file) = self.open_checked(name, OFlag::O_RDWR | create)?
+        else {
+            return Ok(None);
+        };
+        self.check_one_link(&file, name)?;
+        let stat = fstat(&file).map_err(|e| self.io("checking", name, e))?;
+        match stat.st_uid == nix::unistd::geteuid().as_raw() {
+            true => Ok(Some(file)),
+            false => Err(self.in_the_way(name, "a file of another user")),
         }
+    }
+
+    fn open_checked(
+        &self,
+        name: &str,
+        flags: OFlag,
+    ) -> Result<Option<File>, Error> {
+        let flags =
+            flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let fd = match openat(&self.fd, name, flags, mode) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(e) => return Err(self.io("opening", name, e)),
+        };
+        let stat = fstat(&fd).map_err(|e| self.io("checking", name, e))?;
+        match kind(&stat) {
+            SFlag::S_IFREG => Ok(Some(File::from(fd))),
+            other => Err(self.in_the_way(name, kind_name(other))),
+        }
+    }
+
+    /// Refuses a file that has other names.
+    fn check_one_link(&self, file: &File, name: &str) -> Result<(), Error> {
+        let stat = fstat(file).map_err(|e| self.io("checking", name, e))?;
+        match stat.st_nlink {
+            // Unlinked meanwhile: nobody else has it.
+            0 | 1 => Ok(()),
+            _ => Err(self.in_the_way(
+                name,
+                "a file that has other names as well (hard links)",
+            )),
+        }
+    }
+
+    fn in_the_way(&self, name: &str, what: &'static str) -> Error {
+        Error::InTheWay { path: self.path(name), what }
     }
 
     fn io(&self, doing: &'static str, name: &str, e: Errno) -> Error {

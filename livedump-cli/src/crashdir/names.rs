@@ -77,6 +77,12 @@ pub(super) fn info(n: u32) -> String {
     format!("info.{n}")
 }
 
+/// Whether a dump of this name has a key.
+pub(super) fn is_encrypted(name: &str) -> bool {
+    let stem = Basename::VmcoreEncrypted.text();
+    name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.'))
+}
+
 /// The names that the dump itself may have.
 pub(super) fn dumps(n: &str) -> Vec<String> {
     let mut names = Vec::new();
@@ -85,6 +91,16 @@ pub(super) fn dumps(n: &str) -> Vec<String> {
         names.extend(SUFFIXES.map(|suffix| format!("{stem}.{n}{suffix}")));
     }
     names
+}
+
+/// The N of any file that belongs to a dump, `livecore.N.zst` or `info.N`.
+pub(super) fn number_of(name: &str) -> Option<u32> {
+    let number: u32 = name.split('.').find_map(|part| {
+        let digits =
+            part.len() <= 5 && part.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| part.parse().ok()).flatten()
+    })?;
+    set(&number.to_string()).iter().any(|n| n == name).then_some(number)
 }
 
 /// Every name that a dump with this number (or `last`) may have left.

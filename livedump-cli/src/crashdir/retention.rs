@@ -97,7 +97,7 @@ impl Retention {
                 Some(reason) => remove.push((i, reason)),
                 None => {
                     bytes = with;
-                    count += 1;
+                    count = count.saturating_add(1);
                 }
             }
         }

@@ -6,6 +6,9 @@
 //! A living run holds a lock on its files, so another does not take them for
 //! left over. savecore(8) does not lock its own: names that cannot be ours
 //! (we use digits) are left alone until nothing has touched them for an hour.
+//! A file that cannot be locked gets such a name, too; and where it cannot be
+//! told whether a file is locked, as on NFS without lockd, it may be in use
+//! and stays.
 //!
 //! What is set aside for a dump that takes its number is named
 //! `livecore.tmp.NAME.INODE.NEXT`, after itself, after that dump, and after
@@ -13,7 +16,7 @@
 //! there, and undo what was done for the one that is not.
 
 use super::bounds::after;
-use super::{CrashDir, Error, kind, names};
+use super::{Companion, CrashDir, Error, kind, names};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag};
@@ -71,7 +74,15 @@ impl CrashDir {
             .try_clone()
             .ok()
             .and_then(|f| Flock::lock(f, FlockArg::LockExclusive).ok());
-        Ok(Temp { dir: self, name, file, armed: true, _lock: lock })
+        let mut temp = Temp { dir: self, name, file, armed: true, _lock: lock };
+        if temp._lock.is_none() {
+            // Others may have locks although we have none.
+            let name = unlocked_name(&temp.name);
+            if self.rename(&temp.name, &name).is_ok() {
+                temp.name = name;
+            }
+        }
+        Ok(temp)
     }
 
     /// Gives `name` to a symbolic link to `target`, at once.
@@ -114,25 +125,26 @@ impl CrashDir {
 
     /// Whether there is a dump with this number.
     pub(super) fn has_dump(&self, number: u32) -> Result<bool, Error> {
-        Ok(!self.inodes(number)?.is_empty())
+        Ok(!self.dump_files(number)?.is_empty())
     }
 
-    /// Of the dumps with this number.
-    fn inodes(&self, number: u32) -> Result<Vec<u64>, Error> {
-        let mut inodes = Vec::new();
+    /// The dumps with this number, and their inodes.
+    fn dump_files(&self, number: u32) -> Result<Vec<(String, u64)>, Error> {
+        let mut files = Vec::new();
         for name in names::dumps(&number.to_string()) {
             let stat = self.stat(&name)?;
             let file = stat.filter(|stat| kind(stat) == SFlag::S_IFREG);
             // Narrower on some systems.
             #[allow(clippy::useless_conversion)]
-            inodes.extend(file.map(|stat| u64::from(stat.st_ino)));
+            files.extend(file.map(|stat| (name, u64::from(stat.st_ino))));
         }
-        Ok(inodes)
+        Ok(files)
     }
 
     /// Gives what a killed run has set aside its name again, and `bounds`
     /// what it said, where the dump it belongs to is still there; removes it
-    /// where another one is. To be called under the directory's lock.
+    /// where another one is, and with it the older dump of that number, which
+    /// such a run may have left. To be called under the directory's lock.
     pub(super) fn put_back(&self) -> Result<(), Error> {
         for temp in self.names()? {
             let Some(aside) = SetAside::parse(&temp) else { continue };
@@ -140,12 +152,16 @@ impl CrashDir {
             if kind(&stat) != SFlag::S_IFREG {
                 continue;
             }
-            let dumps = self.inodes(aside.number)?;
-            if dumps.is_empty() || dumps.contains(&aside.inode) {
+            let dumps = self.dump_files(aside.number)?;
+            let new = dumps.iter().find(|(_, inode)| *inode == aside.inode);
+            if let Some((new, _)) = new {
+                self.settle(aside.number, new, dumps.len() > 1)?;
+            }
+            if dumps.is_empty() || new.is_some() {
                 self.unlink(&temp)?;
                 continue;
             }
-            if self.bounds(None)? == after(aside.number) {
+            if self.read_bounds().ok().flatten() == Some(after(aside.number)) {
                 self.bounds_temp(aside.next)?.persist("bounds")?;
             }
             match self.stat(aside.name)? {
@@ -153,6 +169,38 @@ impl CrashDir {
                 _ => self.unlink(&temp)?,
             }
         }
+        Ok(())
+    }
+
+    /// Ends the replacement of dump `number` by the file `new`: the older
+    /// dump, if it is there yet, goes once the new one is safe.
+    fn settle(
+        &self,
+        number: u32,
+        new: &str,
+        replaces: bool,
+    ) -> Result<(), Error> {
+        if !replaces {
+            return Ok(());
+        }
+        self.sync()?;
+        // What lay beside the older one is set aside, but for its key.
+        let mut keep = vec![new.to_string(), names::info(number)];
+        for side in Companion::ALL {
+            if side != Companion::Key || names::is_encrypted(new) {
+                keep.push(side.name(number));
+            }
+        }
+        let keep: Vec<_> = keep.iter().map(String::as_str).collect();
+        self.remove_old(number, &keep)?;
+        let mut there = Vec::new();
+        for name in keep {
+            if self.stat(name)?.is_some() {
+                there.push(name);
+            }
+        }
+        // Links are for convenience.
+        let _ = self.relink(number, &there);
         Ok(())
     }
 
@@ -196,33 +244,35 @@ impl CrashDir {
         let Ok(Some(stat)) = self.stat(name) else { return false };
         match kind(&stat) {
             SFlag::S_IFLNK => ours,
-            SFlag::S_IFREG if ours => !self.is_locked(name),
+            SFlag::S_IFREG if ours => !self.may_be_in_use(name),
             SFlag::S_IFREG => {
-                age(stat.st_mtime) > FOREIGN_AGE && !self.is_locked(name)
+                age(stat.st_mtime) > FOREIGN_AGE && !self.may_be_in_use(name)
             }
             _ => false,
         }
     }
 
-    fn is_locked(&self, name: &str) -> bool {
-        let Ok(Some(file)) = self.open_plain(name) else { return true };
-        let taken = Flock::lock(file, FlockArg::LockExclusiveNonblock);
-        matches!(taken, Err((_, Errno::EWOULDBLOCK)))
+    /// Whether somebody may use it: also where that cannot be told. NFS takes
+    /// an exclusive lock only on what is open for writing.
+    fn may_be_in_use(&self, name: &str) -> bool {
+        let Ok(Some(file)) = self.open_own(name, false) else { return true };
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
     }
 
     fn fresh_name<T>(
         &self,
         create: impl Fn(&str) -> nix::Result<T>,
     ) -> Result<(String, T), Error> {
-        let mut tries = 0;
-        loop {
+        let mut last = String::new();
+        for _ in 0..TRIES {
             let name = random_name();
             match create(&name) {
                 Ok(made) => return Ok((name, made)),
-                Err(Errno::EEXIST) if tries < TRIES => tries += 1,
+                Err(Errno::EEXIST) => last = name,
                 Err(e) => return Err(self.io("creating", &name, e)),
             }
         }
+        Err(self.io("creating", &last, Errno::EEXIST))
     }
 }
 
@@ -304,7 +354,9 @@ impl Temp<'_> {
     pub fn allocated(&self) -> Result<u64, Error> {
         // st_blocks counts in units of 512 bytes on every file system.
         let blocks = self.file.metadata().map(|meta| meta.blocks());
-        blocks.map(|n| n * 512).map_err(|e| self.failed("measuring", e))
+        blocks
+            .map(|n| n.saturating_mul(512))
+            .map_err(|e| self.failed("measuring", e))
     }
 
     /// Appends.
@@ -373,8 +425,19 @@ fn random_name() -> String {
     format!("{PREFIX}{n:0LETTERS$}")
 }
 
+/// The same name with letters for digits, which counts as in use for an hour.
+fn unlocked_name(name: &str) -> String {
+    let digits = name.strip_prefix(PREFIX).unwrap_or(name);
+    let letter = |c: char| {
+        c.to_digit(10).and_then(|n| "qrstuvwxyz".chars().nth(n as usize))
+    };
+    let letters: String = digits.chars().filter_map(letter).collect();
+    format!("{PREFIX}{letters}")
+}
+
 fn age(mtime: i64) -> Duration {
-    let then = UNIX_EPOCH + Duration::from_secs(mtime.max(0).unsigned_abs());
+    let since = Duration::from_secs(mtime.max(0).unsigned_abs());
+    let then = UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH);
     SystemTime::now().duration_since(then).unwrap_or_default()
 }
 

@@ -18,39 +18,39 @@ impl DumpDev {
         found: &LocatedDump,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut left = found.dumplength();
-        let mut buf = vec![0; PIECE.min(round(left, found.block)) as usize];
-        let mut done = 0;
-        while left > 0 {
+        let length = found.dumplength();
+        let mut buf = vec![0; PIECE.min(round(length, found.block)) as usize];
+        let mut done: u64 = 0;
+        while let Some(left) = length.checked_sub(done).filter(|n| *n > 0) {
             let n = left.min(PIECE);
             // Whole blocks: a device hands out nothing else.
             let whole = round(n, found.block) as usize;
             let piece = buf.get_mut(..whole).unwrap_or_default();
             if found.is_text() {
-                let at = found.data.end - done - n;
-                self.read(piece, at)?;
+                // Within the data, of which so much is left.
+                let end = found.data.end.saturating_sub(done);
+                self.read(piece, end.saturating_sub(n))?;
                 reverse(piece);
             } else {
-                self.read(piece, found.data.start + done)?;
+                self.read(piece, found.data.start.saturating_add(done))?;
             }
             take(piece.get(..n as usize).unwrap_or_default())?;
-            done += n;
-            left -= n;
+            done = done.saturating_add(n);
         }
         Ok(())
     }
 }
 
 fn round(n: u64, block: usize) -> u64 {
-    n.next_multiple_of(block as u64)
+    n.checked_next_multiple_of(block as u64).unwrap_or(u64::MAX)
 }
 
 /// The last block first.
 fn reverse(piece: &mut [u8]) {
     let mut rest = piece;
-    while rest.len() >= 2 * TEXT_BLOCK {
-        let (first, tail) = rest.split_at_mut(TEXT_BLOCK);
-        let (middle, last) = tail.split_at_mut(tail.len() - TEXT_BLOCK);
+    while let Some((first, tail)) = rest.split_first_chunk_mut::<TEXT_BLOCK>()
+        && let Some((middle, last)) = tail.split_last_chunk_mut::<TEXT_BLOCK>()
+    {
         first.swap_with_slice(last);
         rest = middle;
     }

@@ -38,7 +38,7 @@ pub(super) fn cipher(block: &[u8]) -> Result<&'static str, KeyError> {
         n => return Err(KeyError::Cipher(n)),
     };
     let key = u32::from_be_bytes([a, b, c, d]);
-    let room = block.len() - FIXED;
+    let room = block.len().saturating_sub(FIXED);
     if key == 0 || usize::try_from(key).is_ok_and(|key| key > room) {
         return Err(KeyError::Size { key, block: block.len() });
     }

@@ -50,7 +50,7 @@ impl LocatedDump {
     /// Bytes of the dump.
     #[must_use]
     pub fn dumplength(&self) -> u64 {
-        self.data.end - self.data.start
+        self.data.end.saturating_sub(self.data.start)
     }
 
     /// The key block of an encrypted dump, for key.N.
@@ -112,7 +112,7 @@ impl DumpDev {
         let extent = h.dumpextent;
         let key_size = u64::from(h.dumpkeysize);
         for (what, n) in [("dumpextent", extent), ("dumpkeysize", key_size)] {
-            if n % bytes != 0 {
+            if !n.is_multiple_of(bytes) {
                 return Err(shape(format!(
                     "{what} {n} is no multiple of the block size {block}"
                 )));
@@ -160,7 +160,7 @@ impl DumpDev {
             !plain || h.dumplength == extent,
             "it is not compressed, and not as long as its dumpextent",
         )?;
-        let whole = h.dumplength % TEXT_BLOCK as u64 == 0;
+        let whole = h.dumplength.is_multiple_of(TEXT_BLOCK as u64);
         if text && !(block == TEXT_BLOCK && plain && key_size == 0 && whole) {
             return Err(shape(
                 "a textdump that is compressed, encrypted or not in blocks \
@@ -170,12 +170,16 @@ impl DumpDev {
         }
         let key = match key_size {
             0 => None,
-            _ => Some(self.key(leading_at + bytes, h.dumpkeysize)?),
+            _ => {
+                let key_at = data_at.saturating_sub(key_size);
+                Some(self.key(key_at, h.dumpkeysize)?)
+            }
         };
         // A textdump grows downwards from the end.
         let data = match text {
-            true => trailer_at - h.dumplength..trailer_at,
-            false => data_at..data_at + h.dumplength,
+            true => trailer_at.saturating_sub(h.dumplength)..trailer_at,
+            // No more than the extent, which ends at the trailer.
+            false => data_at..data_at.saturating_add(h.dumplength),
         };
         Ok(LocatedDump {
             trailer_at,
@@ -194,7 +198,7 @@ impl DumpDev {
         let window =
             self.size.min(BLOCKS.into_iter().max().unwrap_or(0) as u64);
         let mut end = vec![0; usize::try_from(window).unwrap_or(0)];
-        self.read(&mut end, self.size - window)?;
+        self.read(&mut end, self.size.saturating_sub(window))?;
         let mut other = None;
         for block in BLOCKS {
             let at = end.len().checked_sub(block);

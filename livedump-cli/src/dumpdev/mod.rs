@@ -16,6 +16,17 @@
 //! Everything in the headers may be wrong; nothing outside the device is
 //! read, and nothing but the trailing header is ever written.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 mod contents;
 mod key;
 mod locate;
@@ -24,6 +35,8 @@ pub use key::KeyError;
 pub use locate::LocatedDump;
 
 use memdev::kerneldump::{HEADER_SIZE, HeaderError, clear};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -81,6 +94,12 @@ pub enum Error {
         /// Which.
         path: PathBuf,
     },
+    /// Another process is at it.
+    #[error("the dump on {} is being saved by another process", path.display())]
+    InUse {
+        /// Which.
+        path: PathBuf,
+    },
     /// A header that cannot be read.
     #[error("the last header of {}", path.display())]
     Header {
@@ -121,6 +140,10 @@ impl Error {
     }
 }
 
+/// That this process saves what is on a device; until dropped.
+#[derive(Debug)]
+pub struct Claim(#[allow(dead_code)] Option<Flock<File>>);
+
 /// An open dump device.
 #[derive(Debug)]
 pub struct DumpDev {
@@ -160,6 +183,23 @@ impl DumpDev {
         Ok(Self { file, path: path.into(), size })
     }
 
+    /// Claims the device until this is dropped, so that no other process
+    /// saves the same dump. Where a device has no locks nothing is claimed:
+    /// [`DumpDev::clear`] still sees who was first.
+    ///
+    /// # Errors
+    /// Another process has claimed it.
+    pub fn claim(&self) -> Result<Claim, Error> {
+        let Ok(file) = self.file.try_clone() else { return Ok(Claim(None)) };
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Claim(Some(lock))),
+            Err((_, Errno::EWOULDBLOCK)) => {
+                Err(Error::InUse { path: self.path.clone() })
+            }
+            Err(_) => Ok(Claim(None)),
+        }
+    }
+
     /// As it was named.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -175,7 +215,8 @@ impl DumpDev {
     /// Marks the dump as saved.
     ///
     /// # Errors
-    /// Why it still looks unsaved.
+    /// Why it still looks unsaved; [`Error::Cleared`] where it does not,
+    /// because another process has marked it.
     pub fn clear(&self, found: &LocatedDump) -> Result<(), Error> {
         let failed = |source| Error::Io {
             doing: "clearing the header",
@@ -191,6 +232,9 @@ impl DumpDev {
         if let Some(header) = block.first_chunk_mut::<HEADER_SIZE>() {
             // What was found may have been cleared, or replaced by another
             // dump, since.
+            if is_cleared(header, &found.trailer) {
+                return Err(Error::Cleared { path: self.path.clone() });
+            }
             if *header != found.trailer {
                 return Err(failed(io::Error::other("it has changed")));
             }
@@ -208,4 +252,11 @@ impl DumpDev {
             source,
         })
     }
+}
+
+/// Whether a header is what clearing another one leaves.
+fn is_cleared(header: &[u8; HEADER_SIZE], before: &[u8; HEADER_SIZE]) -> bool {
+    let mut cleared = *before;
+    clear(&mut cleared);
+    header == &cleared && header != before
 }

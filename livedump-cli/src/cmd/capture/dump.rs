@@ -152,6 +152,9 @@ impl Capture<'_> {
         let saved =
             self.finish(dump, sides, &checked, &dumped, &problems, signals)?;
         problems.extend(unsealed);
+        if let Some(e) = &saved.bounds {
+            note(format_args!("{}: this is number {}", chain(e), saved.number));
+        }
         let mut it = self.report(saved, &checked, &dumped, started.elapsed());
         it.problems.splice(0..0, problems);
         it.complete = it.problems.is_empty();
@@ -470,7 +473,14 @@ impl Capture<'_> {
             }),
             lists: None,
             complete: true,
-            problems: saved.problems.iter().map(|e| chain(e)).collect(),
+            problems: saved
+                .problems
+                .iter()
+                .map(|e| {
+                    let file = path(&saved.dump);
+                    format!("{} was kept, but: {}", file.display(), chain(e))
+                })
+                .collect(),
             unchecked: Vec::new(),
         }
     }

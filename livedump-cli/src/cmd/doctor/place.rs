@@ -5,9 +5,10 @@
 use super::Check;
 use crate::crashdir::{Basename, CrashDir, Error, Soundness};
 use crate::error::chain;
-use crate::report::human;
+use crate::report::{escape, human};
 use memdev::kerneldump::Compression;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A directory that cannot be opened.
@@ -49,17 +50,34 @@ fn writable(directory: &CrashDir) -> Check {
 
 fn bounds(directory: &CrashDir) -> Check {
     let none = Compression::None;
-    let next = directory.bounds(None).and_then(|n| {
-        directory.check_names(None, Basename::Livecore, none, &[]).map(|()| n)
+    let next = directory.next_number().and_then(|next| {
+        directory
+            .check_names(None, Basename::Livecore, none, &[])
+            .map(|()| next)
     });
-    match next {
-        Ok(n) => Check::ok("bounds", format!("the next dump is number {n}")),
-        Err(Error::Number { path, text, wanted }) => Check::wrong(
-            "bounds",
-            format!("{} holds {text:?}, not {wanted}", path.display()),
-        )
-        .fix(format!("rm {}", path.display())),
-        Err(e) => Check::wrong("bounds", chain(&e)),
+    let next = match next {
+        Ok(next) => next,
+        Err(e) => return Check::wrong("bounds", chain(&e)),
+    };
+    let (n, path) = (next.number, directory.path("bounds"));
+    let Some(problem) = next.problem else {
+        return Check::ok("bounds", format!("the next dump is number {n}"));
+    };
+    let text = match &problem {
+        Error::Number { path, text, wanted } => {
+            format!("{} holds {text:?}, not {wanted}", path.display())
+        }
+        e => chain(e),
+    };
+    let text = format!(
+        "{text}: the next dump is number {n}, above all that are there"
+    );
+    let check = Check::warning("bounds", text);
+    let path = escape(path.as_os_str().as_bytes());
+    match problem {
+        // To remove it is up to whoever knows what it is.
+        Error::InTheWay { .. } => check.fix(format!("ls -l {path}")),
+        _ => check.fix(format!("echo {n} > {path}")),
     }
 }
 

@@ -7,9 +7,9 @@ use crate::cmd::write_seal;
 use crate::crashdir::{
     Basename, Companion, CrashDir, Finished, Status, Step, Temp, info_text,
 };
-use crate::dumpdev::{DumpDev, LocatedDump};
+use crate::dumpdev::{self, DumpDev, LocatedDump};
 use crate::error::chain;
-use crate::report::human;
+use crate::report::{human, note};
 use crate::signals::Signals;
 use indicatif::{ProgressBar, ProgressStyle};
 use memdev::kerneldump::Compression;
@@ -105,11 +105,26 @@ impl Save<'_> {
         if let Some(why) = unsealed {
             saved.problem(why);
         }
+        if let Some(e) = &finished.bounds {
+            note(format_args!(
+                "{}: saved as number {}",
+                chain(e),
+                finished.number
+            ));
+        }
         // A dump whose key, or whose place on disk, is not certain is still
-        // needed where it is.
-        if finished.problems.is_empty() && !self.args.keep {
+        // needed where it is. Without links and the like it is not: it would
+        // be saved again at every boot.
+        if finished.durable && !self.args.keep {
             match self.device.clear(found) {
                 Ok(()) => saved.cleared = true,
+                Err(dumpdev::Error::Cleared { .. }) => {
+                    saved.cleared = true;
+                    saved.problem(format!(
+                        "the dump on {} was saved by another process as well",
+                        self.device.path().display()
+                    ));
+                }
                 Err(e) => saved.problem(chain(&e)),
             }
         }
@@ -131,7 +146,11 @@ impl Save<'_> {
             return Ok(());
         }
         let free = self.directory.free_bytes()?;
-        let minfree = self.directory.minfree_bytes()?;
+        // No reason to lose the dump of a panic; savecore(8) takes it for 0.
+        let minfree = self.directory.minfree_bytes().unwrap_or_else(|e| {
+            note(format_args!("{}: taken for 0", chain(&e)));
+            0
+        });
         let key = self.found.key().map_or(0, <[u8]>::len);
         let need = self.found.dumplength().saturating_add(key as u64);
         if need > free.saturating_sub(minfree) {

@@ -77,7 +77,12 @@ impl Saved {
         self.key = it.side(Companion::Key).map(|name| dir.path(name));
         self.seal = it.side(Companion::Seal).map(|name| dir.path(name));
         for problem in &it.problems {
-            self.problem(chain(problem));
+            let file = dir.path(&it.dump);
+            self.problem(format!(
+                "{} was saved, but: {}",
+                file.display(),
+                chain(problem)
+            ));
         }
     }
 

@@ -170,9 +170,22 @@ fn a_failure_at_any_step_keeps_every_promise() {
                 }
             }
             let left = after.keys().any(|n| n.contains("tmp"));
-            assert!(!left, "{what}: {after:?}");
+            // What tells the next run that an older dump is there yet.
+            let marked = [Step::SyncNames, Step::RemoveOld].contains(&fail);
+            assert_eq!(left, marked, "{what}: {after:?}");
+            CrashDir::open(tmp.path()).unwrap().remove_stale().unwrap();
+            check_promises(tmp.path(), &what);
+            check_settled(tmp.path(), &what);
         }
     }
+}
+
+/// No two dumps have one number, and nothing temporary is left.
+fn check_settled(at: &Path, what: &str) {
+    let all = contents(at);
+    assert!(!all.keys().any(|n| n.contains("tmp")), "{what}: {all:?}");
+    let zeros = all.keys().filter(|n| n.starts_with("livecore.0"));
+    assert_eq!(zeros.count(), 1, "{what}: {all:?}");
 }
 
 #[test]
@@ -198,7 +211,8 @@ fn a_kill_at_any_step_keeps_every_promise() {
         let dir = CrashDir::open(tmp.path()).unwrap();
         dir.remove_stale().unwrap();
         let left = contents(tmp.path());
-        assert!(!left.keys().any(|n| n.contains("tmp")), "{what}: {left:?}");
+        check_promises(tmp.path(), &what);
+        check_settled(tmp.path(), &what);
         let old = left.get("livecore.0.gz").is_some_and(|t| t == OLD);
         if old && Step::ALL[step] <= Step::Dump {
             assert_eq!(left["info.0"], "about the old dump 0", "{what}");
@@ -251,6 +265,65 @@ fn foreign_files_are_neither_followed_nor_replaced() {
             assert!(e.contains(name) && e.contains("in the way"), "{e}");
             assert_eq!(contents(tmp.path()), before, "{name}");
         }
+    }
+}
+
+#[test]
+fn bounds_that_is_in_the_way_or_no_number_loses_no_dump() {
+    for kind in ["", "many\n", "link", "directory", "none"] {
+        let tmp = wrapped();
+        let bounds = tmp.path().join("bounds");
+        fs::remove_file(&bounds).unwrap();
+        match kind {
+            "link" => symlink("livecore.1", &bounds).unwrap(),
+            "directory" => fs::create_dir(&bounds).unwrap(),
+            "none" => {}
+            text => fs::write(&bounds, text).unwrap(),
+        }
+        let in_the_way = ["link", "directory"].contains(&kind);
+        let dir = CrashDir::open(tmp.path()).unwrap();
+        for number in 2..4 {
+            let mut dump = dir.temp().unwrap();
+            dump.write_all(NEW.as_bytes()).unwrap();
+            let saved = dir
+                .finish(Finished {
+                    dump,
+                    stem: Basename::Vmcore,
+                    sides: Vec::new(),
+                    compression: Compression::None,
+                    sound: true,
+                    maxdumps: None,
+                    info: &|n| n.to_string(),
+                })
+                .unwrap();
+            assert_eq!(saved.number, number, "{kind:?}");
+            assert!(saved.problems.is_empty() && saved.durable, "{saved:?}");
+            let bad = kind != "none" && (number == 2 || in_the_way);
+            assert_eq!(saved.bounds.is_some(), bad, "{kind:?}: {saved:?}");
+        }
+        let all = contents(tmp.path());
+        assert_eq!(all["livecore.1"], OLD, "{kind:?}");
+        assert_eq!(all["livecore.0.gz"], OLD, "{kind:?}");
+        match kind {
+            "link" => assert_eq!(all["bounds"], "-> livecore.1"),
+            "directory" => assert_eq!(all["bounds"], "directory"),
+            _ => assert_eq!(all["bounds"], "4\n", "{kind:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_only_inconvenient_does_not_make_a_dump_uncertain() {
+    for fail in Step::ALL.into_iter().filter(|step| *step > Step::Dump) {
+        let tmp = wrapped();
+        let saved = save(tmp.path(), Compression::None, &mut |step| match step
+            == fail
+        {
+            true => Err(io::Error::other("no luck")),
+            false => Ok(()),
+        });
+        let uncertain = [Step::Sides, Step::SyncNames].contains(&fail);
+        assert_eq!(saved.unwrap().durable, !uncertain, "{fail:?}");
     }
 }
 
