@@ -4,5 +4,6 @@
 
 mod capture;
 mod manners;
+mod paths;
 mod reading;
 mod transcripts;

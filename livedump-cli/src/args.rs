@@ -3,6 +3,7 @@
 //! `livedump capture`.
 
 use crate::cmd;
+use crate::path::escape_line;
 use clap::{Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 
@@ -72,6 +73,28 @@ impl Cli {
     ) -> Result<Self, clap::Error> {
         Self::try_parse_from(savecore_letters(args.into_iter().collect()))
     }
+}
+
+/// The text of a usage error. Arguments may be names of files that somebody
+/// else chose, so what a terminal would obey is escaped before they are put
+/// into it.
+#[must_use]
+pub fn usage_error(
+    error: &clap::Error,
+    args: impl IntoIterator<Item = OsString>,
+) -> String {
+    let args = args.into_iter().map(|arg| {
+        let text = arg.to_string_lossy();
+        OsString::from(escape_line(&text))
+    });
+    let shown = Cli::parse_from_args(args).err();
+    let text = match (&shown, error.kind()) {
+        (Some(shown), kind) if shown.kind() == kind => shown.render(),
+        // Not UTF-8: it shows no argument.
+        _ => error.render(),
+    };
+    let text = text.to_string();
+    text.lines().map(|line| escape_line(line) + "\n").collect()
 }
 
 /// Turns `-L` among the leading clusters of savecore's letters into the

@@ -11,7 +11,7 @@ use crate::vmcore::OpenError;
 use crate::vmcore::elf::ElfError;
 use crate::vmcore::msgbuf::MsgbufError;
 use std::error::Error as StdError;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 /// Why a command could not run.
@@ -113,8 +113,7 @@ impl Error {
     /// Prints the chain on standard error, in one line.
     pub fn report(&self) {
         if !self.is_broken_pipe() {
-            // Standard error may be gone; that is no reason to panic.
-            let _ = writeln!(io::stderr(), "livedump: {}", chain(self));
+            crate::report::complain(chain(self));
         }
     }
 

@@ -24,6 +24,7 @@ pub mod dumpdev;
 pub mod error;
 pub mod host;
 pub mod outcome;
+pub mod path;
 pub mod quantity;
 pub mod report;
 pub mod sandbox;

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! livedump(8): parse, run, say what went wrong, exit.
 
-use livedump_cli::args::Cli;
+use livedump_cli::args::{Cli, usage_error};
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = match Cli::parse_from_args(std::env::args_os()) {
         Ok(cli) => cli,
-        // Usage errors exit with 2; --help and --version with 0.
-        Err(e) => e.exit(),
+        // --help and --version exit with 0, and have nothing of the caller's.
+        Err(e) if !e.use_stderr() => e.exit(),
+        // Usage errors exit with 2, and show arguments, which may be names
+        // of files that somebody else chose.
+        Err(e) => {
+            let text = usage_error(&e, std::env::args_os());
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            return ExitCode::from(2);
+        }
     };
     livedump_cli::sandbox::arm();
     match livedump_cli::cmd::run(cli) {

@@ -5,7 +5,7 @@
 use crate::tool::{CrashDir, refused, run};
 use std::ffi::OsStr;
 
-fn capture<'a>(dir: &'a CrashDir) -> [&'a OsStr; 5] {
+fn capture(dir: &CrashDir) -> [&OsStr; 5] {
     let [a, b, c, d] =
         ["capture", "-q", "--machine", "model:16M"].map(OsStr::new);
     [a, b, c, d, dir.path().as_os_str()]

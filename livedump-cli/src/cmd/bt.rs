@@ -13,6 +13,7 @@ use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
 use crate::error::Error;
 use crate::outcome::Outcome;
+use crate::path::escape_path;
 use crate::report::thread::Who;
 use crate::report::{Bt, Report, note};
 use std::path::PathBuf;
@@ -71,8 +72,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         Some(_) => "run",
         None => thread.state.word(),
     };
-    let files =
-        (args.file.display().to_string(), target.kernel.path().to_string());
+    let files = (escape_path(&args.file), target.kernel.path().to_string());
     let changed = changed_pages.warn();
     let report = Bt::new(files, (who, state), &stack, changed);
     let outcome = match &report.broken {

@@ -251,7 +251,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 /// Why there is none.
 pub fn take(args: &Args) -> Result<Taken, Error> {
     let report = captured(args, false)?;
-    Ok(Taken { file: report.file, kernel: report.kernel })
+    let kernel = report.kernel.map(|path| path.to_path_buf());
+    Ok(Taken { file: report.file.to_path_buf(), kernel })
 }
 
 /// Takes it, and says what is odd about it. `alone`: nothing else will be

@@ -22,6 +22,7 @@ use crate::analysis::waits::Waits;
 use crate::device::MachineSpec;
 use crate::error::Error;
 use crate::outcome::Outcome;
+use crate::path::escape_path;
 use crate::report::{Chain, Cycle, Deadlock, Report, dot, note, svg};
 use build::Builder;
 pub(super) use build::holder;
@@ -92,7 +93,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let target = session.target()?;
     let changed_pages =
         ChangedPages::of(&session.core, session.changes.as_ref());
-    let mut report = analyse(&target, file.display().to_string())?;
+    let mut report = analyse(&target, escape_path(&file))?;
     report.changed = changed_pages.warn();
     for problem in &report.problems {
         note(problem);

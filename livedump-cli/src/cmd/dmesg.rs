@@ -4,6 +4,7 @@
 use super::Inputs;
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
+use crate::path::escape_path;
 use crate::report::{self, Dmesg, Report};
 use crate::vmcore::msgbuf::{MsgbufError, Ring};
 use crate::vmcore::{Vmcore, elf::Kernel};
@@ -58,7 +59,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         );
     }
     let report = Dmesg {
-        file: args.file.display().to_string(),
+        file: escape_path(&args.file),
         source,
         ordered,
         lines: report::lines(&ring.unrolled(), args.all),

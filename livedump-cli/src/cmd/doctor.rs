@@ -11,7 +11,8 @@ use crate::crashdir::CrashDir;
 use crate::device::{self, MachineSpec};
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::report::{Report, escape};
+use crate::path::{FilePath, escape_line};
+use crate::report::Report;
 use crate::sandbox;
 use machine::Machine;
 use serde::Serialize;
@@ -72,7 +73,7 @@ impl Check {
 #[derive(Debug, Serialize)]
 struct Diagnosis {
     machine: String,
-    directory: PathBuf,
+    directory: FilePath,
     /// Whether a capture would work, as far as can be told without one.
     works: bool,
     checks: Vec<Check>,
@@ -117,7 +118,7 @@ fn diagnose(args: &Args) -> Diagnosis {
     ));
     Diagnosis {
         machine: args.machine.to_string(),
-        directory: args.directory.clone(),
+        directory: args.directory.as_path().into(),
         works: checks.iter().all(|check| check.status != "wrong"),
         checks,
     }
@@ -136,13 +137,14 @@ fn confinement() -> Check {
 impl Report for Diagnosis {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         for it in &self.checks {
-            let text = escape(it.text.as_bytes());
+            let text = escape_line(&it.text);
             writeln!(out, "{:<8} {:<11} {text}", it.status, it.name)?;
             if let Some(fix) = &it.fix {
+                let fix = escape_line(fix);
                 writeln!(out, "{:<8} {:<11} try: {fix}", "", "")?;
             }
         }
-        let directory = self.directory.display();
+        let directory = &self.directory;
         let would = if self.works { "would work" } else { "would fail" };
         writeln!(out, "a capture of {} into {directory} {would}", self.machine)
     }

@@ -108,7 +108,7 @@ fn estimate(
     let room = free.saturating_sub(minfree);
     let mut it = Estimate {
         machine: device.name().into(),
-        directory: args.directory.clone(),
+        directory: args.directory.as_path().into(),
         pages: known.then_some(arg.pages),
         dumpextent: known.then_some(arg.dumpextent),
         wired_bytes,

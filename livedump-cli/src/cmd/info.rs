@@ -4,6 +4,7 @@
 use super::Inputs;
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
+use crate::path::escape_path;
 use crate::report::{self, DumpHeader, Hex, Info, Memory, Report, Section};
 use crate::vmcore::changes::Unread;
 use crate::vmcore::{Trailer, Vmcore};
@@ -62,7 +63,7 @@ fn info(core: &Vmcore) -> Info {
     }
     let trailer = core.trailer();
     Info {
-        file: file.path.display().to_string(),
+        file: escape_path(&file.path),
         form: if trailer.is_some() { "raw" } else { "stripped" },
         compression: core.compression().name(),
         frames: core.source().parts(),

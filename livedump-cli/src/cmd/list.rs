@@ -5,11 +5,11 @@ use super::capture::lists::{self, KernelFile};
 use crate::crashdir::{CrashDir, SavedDump, Soundness, compression_in};
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
-use crate::report::{Report, Table, escape, human, note};
+use crate::path::FilePath;
+use crate::report::{Report, Table, escape, human, note, time_zone};
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::elf::Kernel;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -33,7 +33,7 @@ pub struct Args {
 /// A crash directory, for `--json`. The keys are documented in livedump(8).
 #[derive(Debug, Serialize)]
 struct List {
-    directory: PathBuf,
+    directory: FilePath,
     /// The number of the next dump.
     next: u32,
     /// Oldest first.
@@ -44,7 +44,7 @@ struct List {
 #[derive(Debug, Serialize)]
 struct Listed {
     number: u32,
-    file: PathBuf,
+    file: FilePath,
     /// "live" or "panic".
     kind: &'static str,
     /// Unix seconds.
@@ -91,8 +91,12 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         note(format_args!("no dumps in {}", args.directory.display()));
         return Ok(Outcome::Clean);
     }
-    let next = directory.bounds(None)?;
-    let list = List { directory: args.directory.clone(), next, dumps };
+    let next = directory.next_number()?;
+    if let Some(problem) = &next.problem {
+        note(chain(problem));
+    }
+    let next = next.number;
+    let list = List { directory: args.directory.as_path().into(), next, dumps };
     list.print(args.json)?;
     Ok(if wrong { Outcome::Finding } else { Outcome::Clean })
 }
@@ -113,7 +117,7 @@ fn listed(
     let time = dump.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Listed {
         number: dump.number,
-        file: directory.path(&dump.name),
+        file: directory.path(&dump.name).into(),
         kind: if dump.live { "live" } else { "panic" },
         time: time.as_secs(),
         hostname: clean(info.hostname),
@@ -207,7 +211,7 @@ fn local_minute(seconds: u64) -> String {
     let time = time.and_then(|s| Timestamp::from_second(s).ok());
     match time {
         Some(time) => {
-            let zoned = time.to_zoned(TimeZone::system());
+            let zoned = time.to_zoned(time_zone());
             zoned.strftime("%Y-%m-%d %H:%M").to_string()
         }
         None => seconds.to_string(),

@@ -5,6 +5,7 @@
 use crate::crashdir::{CrashDir, Pruned, Retention};
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
+use crate::path::FilePath;
 use crate::quantity;
 use crate::report::{Report, human, note};
 use crate::sandbox::{self, Purpose, Role};
@@ -90,7 +91,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 /// What was removed, for `--json`. The keys are documented in livedump(8).
 #[derive(Debug, Serialize)]
 pub(super) struct Removal {
-    directory: PathBuf,
+    directory: FilePath,
     dry_run: bool,
     /// Oldest first.
     removed: Vec<Removed>,
@@ -106,7 +107,7 @@ pub(super) struct Removal {
 #[derive(Debug, Serialize)]
 struct Removed {
     number: u32,
-    file: PathBuf,
+    file: FilePath,
     disk_bytes: u64,
     reason: String,
 }
@@ -119,12 +120,16 @@ impl Removal {
     ) -> Self {
         let removed = pruned.removed.iter().map(|(dump, reason)| Removed {
             number: dump.number,
-            file: directory.path(&dump.name),
+            file: directory.path(&dump.name).into(),
             disk_bytes: dump.disk_bytes,
             reason: reason.clone(),
         });
         Self {
-            directory: directory.path(".").components().collect(),
+            directory: directory
+                .path(".")
+                .components()
+                .collect::<PathBuf>()
+                .into(),
             dry_run,
             removed: removed.collect(),
             kept: pruned.kept.iter().rev().map(|dump| dump.number).collect(),
@@ -141,7 +146,7 @@ impl Report for Removal {
             writeln!(
                 out,
                 "{verb}: {} ({}): {}",
-                it.file.display(),
+                it.file,
                 human(it.disk_bytes),
                 it.reason
             )?;

@@ -14,6 +14,7 @@ use crate::analysis::threads::{State, Thread, Threads};
 use crate::analysis::waits::Waits;
 use crate::error::Error;
 use crate::outcome::Outcome;
+use crate::path::escape_path;
 use crate::report::thread::{LockName, shown};
 use crate::report::{Hex, Process, Ps, Report, ThreadRow, escape, note};
 use std::path::PathBuf;
@@ -68,7 +69,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         false => Outcome::Finding,
     };
     let report = Ps {
-        file: args.file.display().to_string(),
+        file: escape_path(&args.file),
         kernel: target.kernel.path().to_string(),
         processes: processes(&threads, waits.as_ref()),
         missing,

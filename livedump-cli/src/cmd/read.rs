@@ -15,6 +15,7 @@ use super::session::kernel_beside;
 use crate::analysis::target::check_match;
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
+use crate::path::escape_path;
 use crate::report::{self, Hex, Hexdump, Missing, Report};
 use crate::vmcore::{ReadError, Vmcore};
 use memdev::addr::{Paddr, Vaddr};
@@ -117,7 +118,7 @@ fn json(
         None => Outcome::Clean,
     };
     let report = report::Read {
-        file: args.file.display().to_string(),
+        file: escape_path(&args.file),
         symbol: place.symbol,
         space: if args.phys { "physical" } else { "virtual" },
         address: Hex(place.at),

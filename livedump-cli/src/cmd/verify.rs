@@ -11,6 +11,7 @@ use super::Inputs;
 use super::inputs::Opened;
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
+use crate::path::escape_path;
 use crate::report::{Report, Verify, note};
 use crate::vmcore::changes::Unread;
 use crate::vmcore::{Status, Verification};
@@ -90,7 +91,7 @@ fn tell(
     kernel: Option<String>,
     verdict: &Verification,
 ) -> Result<Outcome, Error> {
-    let file = args.file.display().to_string();
+    let file = escape_path(&args.file);
     let report = Verify::new(file, kernel, verdict);
     report.print(args.json)?;
     let bad = report.wrong > 0 || args.strict && report.warnings > 0;

@@ -124,7 +124,7 @@ pub enum Error {
     },
     /// `bounds` or `minfree` holds something else than a number.
     #[error(
-        "{} holds {text:?}, which is not {wanted}: correct or remove it",
+        "{} holds {text:?}, which is not {wanted}",
         path.display()
     )]
     Number {

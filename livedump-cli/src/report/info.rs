@@ -2,6 +2,7 @@
 //! What `livedump info` knows about a dump.
 
 use super::{Hex, Report, human};
+use crate::path::escape_path;
 use crate::vmcore::changes::Changes;
 use memdev::changes::Record;
 use serde::Serialize;
@@ -79,7 +80,7 @@ impl Changed {
         let [page_tables, kernel_map, direct_map] = list.header.changed;
         let range = |r: &Record| (Hex(r.start.0), Hex(r.end()), r.kind.name());
         Self {
-            file: list.path.display().to_string(),
+            file: escape_path(&list.path),
             looked: list.header.pages,
             pages: list.header.total(),
             page_tables,

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One JSON object and a newline.
+//! One JSON object and a newline, or nothing at all.
 
+use crate::path::is_control;
 use serde::{Serialize, Serializer};
+use serde_json::ser::Formatter;
 use std::io::{self, Write};
 
 /// An address: a string, because not every reader of JSON keeps 64 bits.
@@ -20,22 +22,74 @@ impl std::fmt::Display for Hex {
     }
 }
 
+/// Escapes more than JSON has to be: all that a terminal may obey.
+struct Escaping;
+
+impl Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_control) {
+            let (plain, tail) = rest.split_at(at);
+            out.write_all(plain.as_bytes())?;
+            let mut tail = tail.chars();
+            for unit in tail.next().into_iter().flat_map(|c| {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units).to_vec()
+            }) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = tail.as_str();
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
+
+/// Writes it in one go, once it is known to be whole.
 pub(super) fn write<T: Serialize + ?Sized>(
     value: &T,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
-    out.write_all(b"\n")
+    let mut text = Vec::new();
+    let mut json = serde_json::Serializer::with_formatter(&mut text, Escaping);
+    value.serialize(&mut json).map_err(io::Error::from)?;
+    text.push(b'\n');
+    out.write_all(&text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    fn written<T: Serialize>(value: &T) -> String {
+        let mut out = Vec::new();
+        write(value, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
 
     #[test]
     fn an_address_is_a_string() {
+        assert_eq!(written(&Hex(u64::MAX)), "\"0xffffffffffffffff\"\n");
+    }
+
+    #[test]
+    fn no_character_is_left_that_a_terminal_obeys() {
+        let text = "a\u{1b}\u{7f}\u{9b}\u{202e}\u{e9}\n";
+        let json = written(&text);
+        assert_eq!(json, "\"a\\u001b\\u007f\\u009b\\u202e\u{e9}\\n\"\n");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+
+    #[test]
+    fn what_cannot_be_written_whole_is_not_written() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"\xff"));
         let mut out = Vec::new();
-        write(&Hex(u64::MAX), &mut out).unwrap();
-        assert_eq!(out, b"\"0xffffffffffffffff\"\n");
+        assert!(write(&("half", path), &mut out).is_err());
+        assert!(out.is_empty());
     }
 }

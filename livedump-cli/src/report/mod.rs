@@ -9,6 +9,7 @@ mod dmesg;
 mod graph;
 mod info;
 mod json;
+mod note;
 mod ps;
 mod read;
 mod table;
@@ -23,11 +24,14 @@ pub use dmesg::{Dmesg, lines};
 pub use graph::{dot, svg};
 pub use info::{Changed, DumpHeader, Info, Memory, Section};
 pub use json::Hex;
+pub use note::{Notes, Priority, Syslog, complain, inform, note, notes_go_to};
 pub use ps::{Process, Ps, ThreadRow};
 pub use read::{Missing, Read, ReadChanged};
 pub use table::Table;
 pub use text::{Hexdump, escape, human};
-pub use time::{prepare_time_zone, time_zone};
+pub use time::{
+    UnknownZone, known_time_zone, now, prepare_time_zone, show, time_zone,
+};
 pub use verify::{Check, Verify};
 
 use serde::Serialize;
@@ -54,9 +58,4 @@ pub trait Report: Serialize {
         }
         out.flush()
     }
-}
-
-/// Says something about the data on standard error, if anybody listens.
-pub fn note(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "livedump: {text}");
 }

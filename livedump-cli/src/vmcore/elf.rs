@@ -7,6 +7,7 @@
 
 use super::regular;
 use super::source::{Plain, Source, SourceError};
+use crate::path::escape_path;
 use memdev::addr::Vaddr;
 use memdev::arch::Machine;
 use object::LittleEndian as LE;
@@ -132,7 +133,7 @@ impl Kernel {
     /// # Errors
     /// It cannot be opened, or is no plain file.
     pub fn open_file(path: &Path) -> Result<File, ElfError> {
-        let path_text = path.display().to_string();
+        let path_text = escape_path(path);
         let io = |source| ElfError::Io { path: path_text.clone(), source };
         regular::open(path).map_err(io)?.ok_or_else(|| ElfError::Format {
             path: path_text.clone(),
@@ -145,7 +146,7 @@ impl Kernel {
     /// # Errors
     /// It is no kernel that is read here.
     pub fn from_file(file: File, path: &Path) -> Result<Self, ElfError> {
-        let path = path.display().to_string();
+        let path = escape_path(path);
         let io = |source| ElfError::Io { path: path.clone(), source };
         let len = file.metadata().map_err(io)?.len();
         let file = Plain::new(Arc::new(file), len);

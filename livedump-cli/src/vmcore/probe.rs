@@ -14,6 +14,7 @@ use super::regular;
 use super::source::{Codec, Plain, Seekable, Sequential, Source, SourceError};
 use super::trailer::Trailer;
 use super::{FileFacts, Vmcore};
+use crate::path::escape_path;
 use memdev::addr::round_page;
 use memdev::kerneldump::{self, Compression, Magic};
 use memdev::minidump::{self, MinidumpError, MinidumpHeader};
@@ -95,7 +96,7 @@ impl OpenError {
 
 /// The file alone, not looked into.
 pub(super) fn open(path: &Path) -> Result<File, OpenError> {
-    let name = path.display().to_string();
+    let name = escape_path(path);
     let io = |source| OpenError::Io { path: name.clone(), source };
     match regular::open(path).map_err(io)? {
         Some(file) => Ok(file),
@@ -104,7 +105,7 @@ pub(super) fn open(path: &Path) -> Result<File, OpenError> {
 }
 
 pub(super) fn open_file(file: File, path: &Path) -> Result<Vmcore, OpenError> {
-    let name = path.display().to_string();
+    let name = escape_path(path);
     let io = |source| OpenError::Io { path: name.clone(), source };
     let meta = file.metadata().map_err(io)?;
     let facts = FileFacts {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What a capture came to, as one line and as JSON.
 
+use crate::path::FilePath;
 use crate::report::{Report, human};
 use serde::Serialize;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a dump came to, for `--json`. The keys are documented in
@@ -12,10 +12,10 @@ use std::time::Duration;
 #[derive(Debug, Serialize)]
 pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) number: u32,
-    pub(in crate::cmd) file: PathBuf,
-    pub(in crate::cmd) info: Option<PathBuf>,
-    pub(in crate::cmd) kernel: Option<PathBuf>,
-    pub(in crate::cmd) seal: Option<PathBuf>,
+    pub(in crate::cmd) file: FilePath,
+    pub(in crate::cmd) info: Option<FilePath>,
+    pub(in crate::cmd) kernel: Option<FilePath>,
+    pub(in crate::cmd) seal: Option<FilePath>,
     pub(in crate::cmd) machine: String,
     pub(in crate::cmd) architecture: String,
     pub(in crate::cmd) hostname: String,
@@ -47,7 +47,7 @@ pub(in crate::cmd) struct Captured {
 #[derive(Debug, Serialize)]
 pub(in crate::cmd) struct Changed {
     /// The list of them.
-    pub(in crate::cmd) file: Option<PathBuf>,
+    pub(in crate::cmd) file: Option<FilePath>,
     pub(in crate::cmd) pages: u64,
     pub(in crate::cmd) page_tables: u64,
     pub(in crate::cmd) kernel_map: u64,
@@ -68,8 +68,7 @@ impl Captured {
                 format!(" of {extent} ({codec}, {percent} %)")
             }
         };
-        let mut line =
-            format!("{}: {size}{of} in {seconds:.2} s", self.file.display());
+        let mut line = format!("{}: {size}{of} in {seconds:.2} s", self.file);
         if let Some(ns) = self.quiesced_ns {
             let seconds = Duration::from_nanos(ns).as_secs_f64();
             line.push_str(&format!(", processes suspended {seconds:.2} s"));

@@ -18,6 +18,7 @@ use crate::crashdir::{
 };
 use crate::device::Device;
 use crate::error::chain;
+use crate::path::FilePath;
 use crate::report::{escape, human, note};
 use crate::signals::Signals;
 use crate::vmcore::changes;
@@ -241,7 +242,7 @@ impl Capture<'_> {
         changes: Option<&Temp<'_>>,
         signals: &mut Signals,
     ) -> Result<Dumped, Error> {
-        let mut progress = Progress::new(self.args.quiet);
+        let mut progress = Progress::new(self.args.quiet, self.args.verbose);
         let request = MemMinidumpArg {
             flags: self.flags(),
             compression: self.compression() as u8,
@@ -441,7 +442,7 @@ impl Capture<'_> {
         dumped: &Dumped,
         elapsed: Duration,
     ) -> Captured {
-        let path = |name: &str| self.directory.path(name);
+        let path = |name: &str| FilePath::from(self.directory.path(name));
         let header = KernelDumpHeader::decode(&checked.bytes).ok();
         let field = |get: fn(&KernelDumpHeader<'_>) -> String| {
             header.as_ref().map(get).unwrap_or_default()
@@ -478,7 +479,7 @@ impl Capture<'_> {
                 .iter()
                 .map(|e| {
                     let file = path(&saved.dump);
-                    format!("{} was kept, but: {}", file.display(), chain(e))
+                    format!("{file} was kept, but: {}", chain(e))
                 })
                 .collect(),
             unchecked: Vec::new(),

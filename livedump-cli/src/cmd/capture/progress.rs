@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How far a dump is, for people: a bar on a terminal, a line for each tenth
-//! elsewhere, nothing with -q.
+//! The progress of a dump: a bar on a terminal, elsewhere a line for each tenth
+//! with -v and otherwise nothing, so that cron(8) has no mail to send; nothing
+//! with -q.
 
 use crate::report::{human, note};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,14 +23,14 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Decides once, by what standard error is.
-    pub(super) fn new(quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool, verbose: bool) -> Self {
         let tty = std::io::stderr().is_terminal();
         let bar = (tty && !quiet).then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_style(style("{spinner} {msg} {elapsed}"));
             bar
         });
-        let tenths = bar.is_none() && !quiet;
+        let tenths = bar.is_none() && verbose && !quiet;
         Self { bar, tenths, last_tenth: 0, measured: false }
     }
 

@@ -107,7 +107,7 @@ fn each_codec_leaves_a_sound_dump_beside_the_older_one() {
     ] {
         let report = take(&device, &args(words, tmp.path())).unwrap();
         assert_eq!((report.number, report.complete), (n, true), "{report:?}");
-        assert_eq!(report.file, tmp.path().join(name));
+        assert_eq!(*report.file, *tmp.path().join(name));
         let core = Vmcore::open(&report.file).unwrap();
         assert!(core.trailer().is_none(), "{name} is not stripped");
         assert_eq!(core.expected_len(), Some(report.dumpextent));
@@ -281,7 +281,7 @@ fn more_bytes_than_the_budget_end_the_dump() {
     let (answer, stop) = watched(
         &device,
         &mut Signals::take(),
-        &mut Progress::new(true),
+        &mut Progress::new(true, false),
         Some(8192),
         || device.minidump(&mut MemMinidumpArg::new(), Some(&file)),
     );

@@ -5,10 +5,9 @@
 use super::Check;
 use crate::crashdir::{Basename, CrashDir, Error, Soundness};
 use crate::error::chain;
-use crate::report::{escape, human};
+use crate::report::human;
 use memdev::kerneldump::Compression;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A directory that cannot be opened.
@@ -73,7 +72,7 @@ fn bounds(directory: &CrashDir) -> Check {
         "{text}: the next dump is number {n}, above all that are there"
     );
     let check = Check::warning("bounds", text);
-    let path = escape(path.as_os_str().as_bytes());
+    let path = path.display();
     match problem {
         // To remove it is up to whoever knows what it is.
         Error::InTheWay { .. } => check.fix(format!("ls -l {path}")),

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! An estimate, as text and as JSON. It says how each figure was come by.
 
+use crate::path::FilePath;
 use crate::report::{Report, human};
 use serde::Serialize;
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 /// For `--json`. The keys are documented in livedump(8).
 #[derive(Debug, Serialize)]
 pub(super) struct Estimate {
     pub(super) machine: String,
-    pub(super) directory: PathBuf,
+    pub(super) directory: FilePath,
     /// Unknown where only the kernel's own facility is there.
     pub(super) pages: Option<u64>,
     pub(super) dumpextent: Option<u64>,
@@ -66,7 +66,7 @@ impl Report for Estimate {
         }
         let room = format!(
             "{}: {} free, {} of them to stay so",
-            self.directory.display(),
+            self.directory,
             human(self.free),
             human(self.minfree)
         );

@@ -9,6 +9,7 @@ use crate::crashdir::{
 };
 use crate::dumpdev::{self, DumpDev, LocatedDump};
 use crate::error::chain;
+use crate::path::escape_path;
 use crate::report::{human, note};
 use crate::signals::Signals;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -66,7 +67,7 @@ impl Save<'_> {
             [] => Status::Good,
             _ => Status::Bad,
         };
-        let device = self.args.device.to_string_lossy();
+        let device = escape_path(&self.args.device);
         let info = |number| {
             let header = found.header();
             let mut text = info_text(header, &device, number, status)

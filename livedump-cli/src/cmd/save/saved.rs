@@ -6,23 +6,23 @@ use super::Args;
 use crate::crashdir::{self, Companion, CrashDir};
 use crate::dumpdev::LocatedDump;
 use crate::error::chain;
+use crate::path::FilePath;
 use crate::report::{Report, escape, human};
 use memdev::kerneldump::KernelDumpHeader;
 use serde::Serialize;
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 /// For `--json`. The keys are documented in livedump(8).
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Saved {
-    device: PathBuf,
+    device: FilePath,
     /// Whether there is a dump to save.
     found: bool,
     number: Option<u32>,
-    file: Option<PathBuf>,
-    info: Option<PathBuf>,
-    key: Option<PathBuf>,
-    seal: Option<PathBuf>,
+    file: Option<FilePath>,
+    info: Option<FilePath>,
+    key: Option<FilePath>,
+    seal: Option<FilePath>,
     /// "kernel" or "text".
     kind: Option<&'static str>,
     compression: Option<&'static str>,
@@ -43,7 +43,7 @@ pub(super) struct Saved {
 impl Saved {
     /// There was nothing.
     pub(super) fn nothing(args: &Args) -> Self {
-        Self { device: args.device.clone(), ..Self::default() }
+        Self { device: args.device.as_path().into(), ..Self::default() }
     }
 
     /// It is on the device.
@@ -72,10 +72,10 @@ impl Saved {
     /// It has its name.
     pub(super) fn named(&mut self, dir: &CrashDir, it: &crashdir::Saved) {
         self.number = Some(it.number);
-        self.file = Some(dir.path(&it.dump));
-        self.info = it.info.as_deref().map(|name| dir.path(name));
-        self.key = it.side(Companion::Key).map(|name| dir.path(name));
-        self.seal = it.side(Companion::Seal).map(|name| dir.path(name));
+        self.file = Some(dir.path(&it.dump).into());
+        self.info = it.info.as_deref().map(|name| dir.path(name).into());
+        self.key = it.side(Companion::Key).map(|name| dir.path(name).into());
+        self.seal = it.side(Companion::Seal).map(|name| dir.path(name).into());
         for problem in &it.problems {
             let file = dir.path(&it.dump);
             self.problem(format!(
@@ -103,15 +103,12 @@ impl Saved {
             None | Some("") => String::new(),
             Some(panic) => format!(" of the panic \"{panic}\""),
         };
-        let device = self.device.display();
+        let device = &self.device;
         match &self.file {
             None => format!("{device} has {what}, {size}{why}"),
             Some(file) => {
                 let left = if self.cleared { "" } else { ", which stays" };
-                format!(
-                    "{}: {size}, {what}{why} on {device}{left}",
-                    file.display()
-                )
+                format!("{}: {size}, {what}{why} on {device}{left}", file)
             }
         }
     }

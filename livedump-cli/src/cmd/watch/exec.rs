@@ -34,8 +34,8 @@ pub(super) fn run(
 ) -> io::Result<Ran> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
-        .env("LIVEDUMP_FILE", &dump.file)
-        .env("LIVEDUMP_INFO", dump.info.clone().unwrap_or_default())
+        .env("LIVEDUMP_FILE", dump.file.as_os_str())
+        .env("LIVEDUMP_INFO", dump.info.clone().unwrap_or_default().as_os_str())
         .env("LIVEDUMP_NUMBER", dump.number.to_string())
         .env("LIVEDUMP_SOUND", if dump.complete { "yes" } else { "no" })
         .stdin(Stdio::null())

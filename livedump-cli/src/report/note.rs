@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is said beside the data: on standard error, with the time where the
+//! command runs for long, or to syslogd(8).
+
+use super::time::now;
+use crate::path::escape_line;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+
+/// Where notes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notes {
+    /// Standard error.
+    Plain,
+    /// Standard error, each with the time.
+    Timed,
+    /// syslogd(8).
+    Syslog,
+}
+
+/// How much a note matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// LOG_INFO.
+    Info,
+    /// LOG_WARNING.
+    Warning,
+    /// LOG_ERR.
+    Error,
+}
+
+/// Takes a line to syslogd(8).
+pub type Syslog = Box<dyn Fn(Priority, &str) + Send + Sync>;
+
+static NOTES: OnceLock<Notes> = OnceLock::new();
+static SYSLOG: OnceLock<Syslog> = OnceLock::new();
+
+/// Says where notes go from now on; once.
+pub fn notes_go_to(notes: Notes, syslog: Option<Syslog>) {
+    if let Some(syslog) = syslog {
+        let _ = SYSLOG.set(syslog);
+    }
+    let _ = NOTES.set(notes);
+}
+
+/// Says something about the data, if anybody listens. It is one line,
+/// whatever is in it.
+pub fn note(text: impl Display) {
+    say(Priority::Warning, text);
+}
+
+/// The same for what is as it should be.
+pub fn inform(text: impl Display) {
+    say(Priority::Info, text);
+}
+
+/// The same for what failed.
+pub fn complain(text: impl Display) {
+    say(Priority::Error, text);
+}
+
+fn say(priority: Priority, text: impl Display) {
+    let line = escape_line(&text.to_string());
+    let notes = NOTES.get().copied().unwrap_or(Notes::Plain);
+    match (notes, SYSLOG.get()) {
+        (Notes::Syslog, Some(syslog)) => syslog(priority, &line),
+        (Notes::Plain, _) => write(&format!("livedump: {line}\n")),
+        _ => write(&format!("{} livedump: {line}\n", now())),
+    }
+}
+
+/// In one call, so that lines of several processes do not mix.
+fn write(line: &str) {
+    // Standard error may be gone; that is no reason to panic.
+    let _ = io::stderr().write_all(line.as_bytes());
+}
