@@ -29,6 +29,9 @@ pub enum Error {
     /// Options that say too little, or contradict each other.
     #[error("{0}")]
     Usage(&'static str),
+    /// TZ is set to something unknown.
+    #[error(transparent)]
+    Zone(#[from] crate::report::UnknownZone),
     /// `livedump watch --on-change`.
     #[error("--on-change: there is no sysctl {0}, or it cannot be read")]
     NoValue(String),

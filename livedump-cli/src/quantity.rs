@@ -47,7 +47,8 @@ pub fn duration(word: &str) -> Result<Duration, QuantityError> {
     parse_duration(word).ok_or_else(|| QuantityError::Duration(word.into()))
 }
 
-/// A duration that always says its unit: what is older is removed.
+/// A duration that always has a unit: a number alone may be meant in seconds,
+/// minutes or days.
 ///
 /// # Errors
 /// As [`duration`], and for a number alone.

@@ -63,7 +63,7 @@ fn run(dir: &CrashDir, command: &str, said: &mut String) {
 fn elided() -> Redactions {
     let mut elided = Redactions::new();
     for (name, pattern) in [
-        ("[TIME]", r"[0-9]{4}-[0-9-]{5} [0-9:]{5,8}"),
+        ("[TIME]", r"[0-9]{4}-[0-9-]{5} [0-9:]{5,8}(?: [-+][0-9]{4})?"),
         ("[UNIX]", r#""(?:dump)?time":(?<redacted>[0-9]+)"#),
         ("[SECONDS]", r"[0-9]+\.[0-9][0-9] s"),
         ("[NS]", r#""elapsed_ns":(?<redacted>[0-9]+)"#),

@@ -9,6 +9,7 @@ use livedump_tests::decoder::judge_stripped;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -174,4 +175,116 @@ fn told_to_stop_it_ends_a_dump_and_a_command_and_leaves_nothing() {
     assert!(began.elapsed() < Duration::from_secs(40));
     assert_eq!(numbers(&dir), [0]);
     assert!(dir.names().iter().all(|n| !n.contains("tmp")));
+}
+
+/// Whether a process is at work; one that waits to be reaped is not.
+#[cfg(target_os = "linux")]
+fn is_at_work(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|text| !text.contains(") Z "))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_command_has_started_ends_with_it() {
+    let dir = CrashDir::new();
+    let marker = dir.file("started");
+    // The shell ends when it is told to, what it started does not.
+    let command = format!(
+        "(trap '' TERM; exec sleep 600) & echo $! > {0}.new; \
+         mv {0}.new {0}; wait",
+        marker.display()
+    );
+    let mut child = Command::new(program())
+        .args(["watch", "-q", "--machine", "model:16M", "--every", "1h"])
+        .args(["--keep", "2", "--exec", &command])
+        .arg(dir.path())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !marker.exists() {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let started = dir.text("started");
+    assert!(is_at_work(started.trim()));
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!is_at_work(started.trim()));
+}
+
+#[test]
+fn standard_output_that_is_full_ends_no_watch() {
+    let Ok(full) = File::options().write(true).open("/dev/full") else {
+        return livedump_skip::skipped("there is no /dev/full");
+    };
+    let dir = CrashDir::new();
+    let ran = dir.file("ran");
+    let out = Command::new(program())
+        .args(["watch", "--json", "--machine", "model:16M"])
+        .args(["--every", "1ms", "--keep", "1", "--count", "3", "--exec"])
+        .arg(format!("echo $LIVEDUMP_NUMBER >> {}", ran.display()))
+        .arg(dir.path())
+        .stdout(full)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches("writing to standard output").count(), 3);
+    assert_eq!(dir.text("ran"), "0\n1\n2\n");
+    assert_eq!(dir.text("bounds"), "3\n");
+}
+
+#[test]
+fn its_lines_carry_the_time_of_the_zone_that_tz_names() {
+    let dir = CrashDir::new();
+    let watch = |zone: &str| {
+        let out = Command::new(program())
+            .args(["watch", "--machine", "model:16M", "--every", "1ms"])
+            .args(["--keep", "9", "--count", "1", "--at", "@yearly"])
+            .arg(dir.path())
+            .env("TZ", zone)
+            .output()
+            .unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let mut zones = vec![("XYZ-9", "+0900"), ("", "+0000"), ("UTC0", "+0000")];
+    if Path::new("/usr/share/zoneinfo/Asia/Tokyo").exists() {
+        zones.push(("Asia/Tokyo", "+0900"));
+        zones.push((":Asia/Tokyo", "+0900"));
+    }
+    for (zone, offset) in zones {
+        let (status, said) = watch(zone);
+        assert_eq!(status, Some(0), "{zone}: {said}");
+        for line in said.lines() {
+            assert_eq!(line.get(4..5), Some("-"), "{line}");
+            assert_eq!(line.get(20..25), Some(offset), "{zone}: {line}");
+            assert_eq!(line.get(25..36), Some(" livedump: "), "{line}");
+        }
+        assert!(!said.is_empty());
+    }
+    // A schedule in a zone that nobody knows would run at the wrong hour.
+    let (status, said) = watch("Nowhere/Town");
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("TZ=Nowhere/Town: no such time zone"), "{said}");
+}
+
+#[test]
+fn a_zone_that_nobody_knows_is_said() {
+    let dir = CrashDir::new();
+    let run = |args: &[&str]| {
+        let out = Command::new(program())
+            .args(args)
+            .arg(dir.path())
+            .env("TZ", "Nowhere/Town")
+            .output()
+            .unwrap();
+        String::from_utf8(out.stderr).unwrap()
+    };
+    let said = run(&["capture", "-q", "--machine", "model:16M"]);
+    assert!(said.contains("no such time zone: times are UTC"), "{said}");
+    assert!(dir.text("info.0").contains(" +0000\n"));
+    let said = run(&["list"]);
+    assert!(said.contains("no such time zone: times are UTC"), "{said}");
 }

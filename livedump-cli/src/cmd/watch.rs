@@ -16,7 +16,9 @@ use crate::device::{self, MachineSpec};
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::quantity;
-use crate::report::note;
+use crate::report::{
+    Notes, inform, known_time_zone, notes_go_to, prepare_time_zone,
+};
 use crate::signals::{Event, Signals};
 use cron::Cron;
 use schedule::{Change, Reason, Schedule};
@@ -33,7 +35,7 @@ pub struct Args {
     #[arg(value_name = "DIRECTORY", default_value = ".")]
     pub directory: PathBuf,
     /// Take a dump this often, such as 15m
-    #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
+    #[arg(long, value_name = "TIME", value_parser = quantity::age)]
     pub every: Option<Duration>,
     /// Take dumps at times as in crontab(5): "0 3 * * *"
     #[arg(long, value_name = "WHEN")]
@@ -98,6 +100,7 @@ pub struct Args {
 /// It could not begin. A dump that fails later is told, and no end.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     check_usage(args)?;
+    prepare_time_zone();
     let what = what(args);
     capture::check_usage(&what)?;
     let mut signals = Signals::take();
@@ -106,14 +109,20 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let opened = device::open(&args.machine);
     let device = opened.map_err(capture::Error::from)?;
     let newest = directory.dumps()?.into_iter().find(|dump| dump.live);
+    let at = match &args.at {
+        Some(cron) => Some((cron, known_time_zone()?)),
+        None => None,
+    };
     let mut schedule = Schedule::new(
         args.every,
-        args.at.as_ref(),
+        at,
         &args.on_change,
         newest.map(|dump| dump.time),
         SystemTime::now(),
     )
     .map_err(Error::NoValue)?;
+    // From here on it is a daemon, or the like of one.
+    notes_go_to(Notes::Timed, None);
     let mut watch = Watcher::new(args, what, &directory, device);
     // Killed between a dump and what was to go for it?
     watch.prune();
@@ -135,7 +144,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             watch.say(format_args!("{name} has changed"));
         }
         match watch.iterate(&mut signals)? {
-            Iteration::Done => schedule.done(now),
+            Iteration::Done => schedule.done(now, SystemTime::now()),
             Iteration::Stopped(signal) => {
                 watch.say(format_args!("stopped by {signal}"));
                 return Ok(Outcome::Clean);
@@ -189,7 +198,7 @@ fn what(args: &Args) -> capture::Args {
 impl Watcher<'_> {
     fn say(&self, text: std::fmt::Arguments<'_>) {
         if !self.is_quiet() {
-            note(text);
+            inform(text);
         }
     }
 }

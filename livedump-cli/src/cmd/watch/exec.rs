@@ -4,6 +4,7 @@
 
 use crate::cmd::capture::captured::Captured;
 use crate::signals::{Event, Signals};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io;
@@ -71,15 +72,23 @@ fn ended(status: ExitStatus) -> Ran {
     }
 }
 
+/// Whether a process group has processes.
+fn is_alive(group: Pid) -> bool {
+    killpg(group, None) != Err(Errno::ESRCH)
+}
+
 fn end(child: &mut Child) -> io::Result<()> {
-    let group = i32::try_from(child.id()).map(Pid::from_raw);
+    let Ok(group) = i32::try_from(child.id()).map(Pid::from_raw) else {
+        return child.kill();
+    };
     let send = |signal| {
         // It may be gone already.
-        let _ = group.map(|group| killpg(group, signal));
+        let _ = killpg(group, signal);
     };
     send(Signal::SIGTERM);
     let told = Instant::now();
-    while child.try_wait()?.is_none() {
+    // The shell may be gone, and what it started be at work yet.
+    while child.try_wait()?.is_none() || is_alive(group) {
         if told.elapsed() > GRACE {
             send(Signal::SIGKILL);
             child.wait()?;

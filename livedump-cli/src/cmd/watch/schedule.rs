@@ -41,11 +41,53 @@ pub(super) enum Reason {
     Change(String),
 }
 
+/// Times of a crontab, and the next of them.
+#[derive(Debug)]
+struct At {
+    cron: Cron,
+    zone: TimeZone,
+    next: Option<SystemTime>,
+    /// When the clock was looked at last.
+    looked: SystemTime,
+    /// The one that there was a dump for.
+    done: Option<SystemTime>,
+}
+
+impl At {
+    fn new(cron: &Cron, zone: TimeZone, now: SystemTime) -> Self {
+        let (cron, done) = (cron.clone(), None);
+        let mut at = Self { cron, zone, next: None, looked: now, done };
+        at.seek(now);
+        at
+    }
+
+    fn seek(&mut self, now: SystemTime) {
+        self.next = self.after(now);
+        // A clock that was set back a little comes to the same time again.
+        if self.next.is_some() && self.next == self.done {
+            self.next = self.next.and_then(|next| self.after(next));
+        }
+    }
+
+    fn after(&self, then: SystemTime) -> Option<SystemTime> {
+        let then = Timestamp::try_from(then).ok()?;
+        self.cron.after(then, &self.zone).map(SystemTime::from)
+    }
+
+    /// The clock may have been set back: what comes next comes earlier then.
+    fn look(&mut self, now: SystemTime) {
+        if now < self.looked {
+            self.seek(now);
+        }
+        self.looked = now;
+    }
+}
+
 /// When.
 #[derive(Debug)]
 pub(super) struct Schedule {
     every: Option<Duration>,
-    at: Option<(Cron, Option<SystemTime>)>,
+    at: Option<At>,
     changes: Vec<(Change, Option<Vec<u8>>)>,
     looked: SystemTime,
     last: Option<SystemTime>,
@@ -56,7 +98,7 @@ impl Schedule {
     /// its time. `Err` names a value that cannot be read.
     pub(super) fn new(
         every: Option<Duration>,
-        at: Option<&Cron>,
+        at: Option<(&Cron, TimeZone)>,
         changes: &[Change],
         last: Option<SystemTime>,
         now: SystemTime,
@@ -68,24 +110,27 @@ impl Schedule {
         let changes: Result<Vec<_>, _> = changes.iter().map(read).collect();
         Ok(Self {
             every,
-            at: at.map(|cron| (cron.clone(), after(cron, now))),
+            at: at.map(|(cron, zone)| At::new(cron, zone, now)),
             changes: changes?,
             looked: now,
             last,
         })
     }
 
-    /// A dump was taken, or could not be.
-    pub(super) fn done(&mut self, now: SystemTime) {
-        self.last = Some(now);
-        if let Some((cron, next)) = &mut self.at {
-            *next = after(cron, now);
+    /// A dump was taken, or could not be, between these times.
+    pub(super) fn done(&mut self, began: SystemTime, ended: SystemTime) {
+        self.last = Some(began);
+        if let Some(at) = &mut self.at {
+            at.done = at.next.filter(|next| *next <= began).or(at.done);
+            at.looked = ended;
+            // Those that passed meanwhile are not made up for.
+            at.seek(ended);
         }
     }
 
     /// When it is time; `None` where only a change counts.
     pub(super) fn next(&self, now: SystemTime) -> Option<SystemTime> {
-        let at = self.at.as_ref().and_then(|(_, next)| *next);
+        let at = self.at.as_ref().and_then(|at| at.next);
         let every = self.every.map(|every| match self.last {
             Some(last) => last.min(now) + every,
             None => now,
@@ -95,6 +140,9 @@ impl Schedule {
 
     /// Whether it is, and why.
     pub(super) fn now(&mut self, now: SystemTime) -> Option<Reason> {
+        if let Some(at) = &mut self.at {
+            at.look(now);
+        }
         if self.next(now).is_some_and(|next| next <= now) {
             return Some(Reason::Time);
         }
@@ -125,11 +173,6 @@ impl Schedule {
     }
 }
 
-fn after(cron: &Cron, now: SystemTime) -> Option<SystemTime> {
-    let now = Timestamp::try_from(now).ok()?;
-    cron.after(now, &TimeZone::system()).map(SystemTime::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +191,7 @@ mod tests {
     fn the_first_dump_is_due_at_once_and_the_next_when_it_is_time() {
         let mut schedule = every(60, None);
         assert_eq!(schedule.now(second(0)), Some(Reason::Time));
-        schedule.done(second(1));
+        schedule.done(second(1), second(2));
         assert_eq!(schedule.now(second(60)), None);
         assert_eq!(schedule.wait(second(0)), LOOK_EVERY);
         assert_eq!(schedule.now(second(61)), Some(Reason::Time));
@@ -170,12 +213,46 @@ mod tests {
     #[test]
     fn a_time_of_day_that_was_missed_is_not_made_up_for() {
         let cron: Cron = "* * * * *".parse().unwrap();
+        let at = Some((&cron, TimeZone::UTC));
         let mut schedule =
-            Schedule::new(None, Some(&cron), &[], None, second(0)).unwrap();
+            Schedule::new(None, at, &[], None, second(0)).unwrap();
         assert_eq!(schedule.now(second(0)), None);
         assert_eq!(schedule.now(second(600)), Some(Reason::Time));
-        schedule.done(second(600));
-        assert_eq!(schedule.now(second(600)), None);
+        // The dump took ten minutes.
+        schedule.done(second(600), second(1200));
+        assert_eq!(schedule.now(second(1200)), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_stop_it() {
+        let cron: Cron = "* * * * *".parse().unwrap();
+        let at = Some((&cron, TimeZone::UTC));
+        let years = 10 * 366 * 86_400;
+        let mut schedule =
+            Schedule::new(None, at, &[], None, second(years)).unwrap();
+        assert_eq!(schedule.now(second(years + 1)), None);
+        assert_eq!(schedule.now(second(0)), None);
+        // Seconds 0 is 20 seconds after a minute.
+        assert_eq!(schedule.next(second(0)), Some(second(40)));
+        assert_eq!(schedule.now(second(40)), Some(Reason::Time));
+        schedule.done(second(40), second(41));
+        // Back by a second: the same minute has had its dump.
+        assert_eq!(schedule.now(second(39)), None);
+        assert_eq!(schedule.now(second(45)), None);
+        assert_eq!(schedule.next(second(45)), Some(second(100)));
+        assert_eq!(schedule.now(second(100)), Some(Reason::Time));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_makes_one_dump() {
+        let cron: Cron = "0 * * * *".parse().unwrap();
+        let at = Some((&cron, TimeZone::UTC));
+        let mut schedule =
+            Schedule::new(None, at, &[], None, second(0)).unwrap();
+        let years = 10 * 366 * 86_400;
+        assert_eq!(schedule.now(second(years)), Some(Reason::Time));
+        schedule.done(second(years), second(years));
+        assert_eq!(schedule.now(second(years)), None);
     }
 
     #[test]

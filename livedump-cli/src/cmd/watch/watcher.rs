@@ -11,11 +11,11 @@ use crate::crashdir::{CrashDir, Pruned};
 use crate::device::{self, Device, MachineSpec};
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
-use crate::report::{Report, human, note};
+use crate::report::{Report, complain, human, inform, note, show, time_zone};
 use crate::signals::Signals;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use nix::sys::signal::Signal;
+use std::io::ErrorKind;
 use std::time::SystemTime;
 
 /// How a round ended.
@@ -33,6 +33,8 @@ pub(super) struct Watcher<'a> {
     device: Box<dyn Device>,
     taken: u64,
     failed: u64,
+    /// Objects of `--json` that could not be written.
+    unreported: u64,
     kept: usize,
 }
 
@@ -43,7 +45,8 @@ impl<'a> Watcher<'a> {
         directory: &'a CrashDir,
         device: Box<dyn Device>,
     ) -> Self {
-        Self { args, what, directory, device, taken: 0, failed: 0, kept: 0 }
+        let (taken, failed, unreported, kept) = (0, 0, 0, 0);
+        Self { args, what, directory, device, taken, failed, unreported, kept }
     }
 
     /// Dumps that were taken or could not be.
@@ -57,7 +60,7 @@ impl<'a> Watcher<'a> {
 
     /// Whether all went well.
     pub(super) fn outcome(&self) -> Outcome {
-        match self.failed {
+        match self.failed + self.unreported {
             0 => Outcome::Clean,
             _ => Outcome::Finding,
         }
@@ -66,13 +69,10 @@ impl<'a> Watcher<'a> {
     /// Where it stands, in one line.
     pub(super) fn tell(&self, next: Option<SystemTime>) {
         let next = match next.map(Timestamp::try_from) {
-            Some(Ok(next)) => {
-                let next = next.to_zoned(TimeZone::system());
-                next.strftime("%Y-%m-%d %H:%M:%S").to_string()
-            }
+            Some(Ok(next)) => show(&next.to_zoned(time_zone())),
             _ => "when something changes".into(),
         };
-        note(format_args!(
+        inform(format_args!(
             "{} taken, {} failed, {} there; next: {next}",
             self.taken, self.failed, self.kept
         ));
@@ -95,22 +95,36 @@ impl<'a> Watcher<'a> {
                     note(problem);
                 }
                 if !self.args.quiet {
-                    note(it.summary());
+                    inform(it.summary());
                 }
             }
             Err(e) => {
                 self.failed += 1;
-                note(chain(e));
+                complain(chain(e));
             }
         }
         let pruned = self.prune();
-        if self.args.json {
-            let captured = captured.as_ref().map_err(|e| chain(e));
-            WatchEvent::new(captured, &pruned).print(true)?;
-        }
-        match (&self.args.exec, &captured) {
-            (Some(command), Ok(it)) => Ok(self.exec(command, it, signals)),
-            _ => Ok(Iteration::Done),
+        let printed = match self.args.json {
+            true => {
+                let captured = captured.as_ref().map_err(|e| chain(e));
+                WatchEvent::new(captured, &pruned).print(true)
+            }
+            false => Ok(()),
+        };
+        let iteration = match (&self.args.exec, &captured) {
+            (Some(command), Ok(it)) => self.exec(command, it, signals),
+            _ => Iteration::Done,
+        };
+        match printed {
+            // Nobody reads any more, which is how a pipe ends a program.
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Err(e.into()),
+            // A full disk, perhaps: dumps go on.
+            Err(e) => {
+                self.unreported += 1;
+                complain(format_args!("writing to standard output: {e}"));
+                Ok(iteration)
+            }
+            Ok(()) => Ok(iteration),
         }
     }
 
@@ -139,7 +153,9 @@ impl<'a> Watcher<'a> {
                         let path = self.directory.path(&dump.name);
                         let size = human(dump.disk_bytes);
                         let path = path.display();
-                        note(format_args!("removed {path} ({size}): {reason}"));
+                        inform(format_args!(
+                            "removed {path} ({size}): {reason}"
+                        ));
                     }
                 }
                 self.kept = pruned.kept.len();
