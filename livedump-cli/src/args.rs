@@ -4,10 +4,11 @@
 
 use crate::cmd;
 use crate::path::escape_line;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 
-/// Live kernel minidumps for FreeBSD: capture, check and read them.
+/// Live kernel minidumps for FreeBSD: take, check and read them.
 #[derive(Debug, Parser)]
 #[command(
     name = "livedump",
@@ -17,49 +18,79 @@ use std::ffi::{OsStr, OsString};
     help_template = "{about}\n{usage-heading} {usage}\n\n{all-args}"
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// So that the help of a command with many options fits a screen.
+/// Without the list of arguments, so that the help of a command with many
+/// options fits a screen.
 const MANY_OPTIONS: &str =
-    "{about}\n\n{usage-heading} {usage}\n\nOptions:\n{options}";
+    "{about}\n{usage-heading} {usage}\n\nOptions:\n{options}{after-help}";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Tell what this host can do, why not, and what would mend it
+    /// Check whether a dump can be taken here, and print how to fix it
+    #[command(after_help = "Example: livedump doctor /var/crash")]
     Doctor(cmd::doctor::Args),
-    /// Take a live dump into DIRECTORY (.), or to standard output (-)
-    #[command(help_template = MANY_OPTIONS)]
+    /// Take a live dump into DIRECTORY, or to standard output (-)
+    #[command(
+        help_template = MANY_OPTIONS,
+        after_help = "Example: livedump capture -Z -m 5 /var/crash"
+    )]
     Capture(cmd::capture::Args),
-    /// Save the dump of a panic from a dump device, or an image of one
+    /// Save the dump of a panic from a dump device or an image of one
+    #[command(after_help = "Example: livedump save /dev/ada0p3 /var/crash")]
     Save(cmd::save::Args),
-    /// Tell how large a dump would be, and whether it has room
+    /// Estimate the size of a dump and compare it with the free space
+    #[command(after_help = "Example: livedump estimate -Z /var/crash")]
     Estimate(cmd::estimate::Args),
-    /// Take dumps into DIRECTORY (.) again and again, within limits
-    #[command(help_template = MANY_OPTIONS)]
+    /// Take dumps into DIRECTORY repeatedly and remove old ones
+    #[command(
+        help_template = MANY_OPTIONS,
+        override_usage = "livedump watch [OPTIONS] WHEN... LIMIT... [DIRECTORY]",
+        after_help = "Example: livedump watch -Z --every 1h --keep 24 \
+                      /var/crash"
+    )]
     Watch(cmd::watch::Args),
-    /// Show the dumps in a crash directory
+    /// List the dumps in a crash directory
+    #[command(after_help = "Example: livedump list /var/crash")]
     List(cmd::list::Args),
-    /// Remove live dumps that are too many, too large or too old
+    /// Remove live dumps beyond a number, size or age
+    #[command(
+        override_usage = "livedump prune [OPTIONS] LIMIT... [DIRECTORY]",
+        after_help = "Example: livedump prune --keep 5 /var/crash"
+    )]
     Prune(cmd::prune::Args),
-    /// Show what a dump says about itself
+    /// Print the headers of a dump
+    #[command(after_help = "Example: livedump info vmcore.0")]
     Info(cmd::info::Args),
-    /// Check what a dump can prove, and say what it cannot
+    /// Check a dump for damage
+    #[command(after_help = "Example: livedump verify -k /boot/kernel/kernel \
+                      livecore.0.zst")]
     Verify(cmd::verify::Args),
-    /// Show the message buffer of the dumped machine
+    /// Print the message buffer of a dump
+    #[command(after_help = "Example: livedump dmesg livecore.0.zst")]
     Dmesg(cmd::dmesg::Args),
-    /// Show memory of the dumped machine, by address or symbol
+    /// Print memory of a dump, by address or symbol
+    #[command(after_help = "Example: livedump read -k /boot/kernel/kernel \
+                      livecore.0 hz 4")]
     Read(cmd::read::Args),
-    /// Show the processes and threads of the dumped machine
+    /// List the processes and threads of a dump
+    #[command(after_help = "Example: livedump ps -t livecore.0.zst")]
     Ps(cmd::ps::Args),
-    /// Show the calls that a thread was in
+    /// Print a thread's stack
+    #[command(after_help = "Example: livedump bt livecore.0.zst 100202")]
     Bt(cmd::bt::Args),
-    /// Find threads that wait for each other, and long chains of them
+    /// Find deadlocks and long wait chains
+    #[command(
+        after_help = "Example: livedump deadlock --svg hang.svg livecore.0.zst"
+    )]
     Deadlock(cmd::deadlock::Args),
-    /// Write what a shell needs to complete our command lines
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: livedump completions zsh \
+                      >/usr/local/share/zsh/site-functions/_livedump")]
     Completions(cmd::completions::Args),
 }
 
@@ -72,6 +103,53 @@ impl Cli {
         args: impl IntoIterator<Item = OsString>,
     ) -> Result<Self, clap::Error> {
         Self::try_parse_from(savecore_letters(args.into_iter().collect()))
+            .map_err(without_far_suggestions)
+    }
+}
+
+/// Removes suggested commands that are more than a slip of a key away from
+/// what was typed: clap suggests prune for print.
+fn without_far_suggestions(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(typed)) =
+        error.get(ContextKind::InvalidSubcommand)
+    else {
+        return error;
+    };
+    let near = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(names)) => {
+            let mut near = names.clone();
+            near.retain(|name| is_near(typed, name));
+            near
+        }
+        _ => return error,
+    };
+    match near.is_empty() {
+        true => error.remove(ContextKind::SuggestedSubcommand),
+        false => error.insert(
+            ContextKind::SuggestedSubcommand,
+            ContextValue::Strings(near),
+        ),
+    };
+    error
+}
+
+/// Whether one is the start of the other, or they differ by one letter that
+/// is missing, wrong or exchanged with its neighbour.
+fn is_near(typed: &str, name: &str) -> bool {
+    let (a, b): (Vec<_>, Vec<_>) =
+        (typed.chars().collect(), name.chars().collect());
+    if a.starts_with(&b) || b.starts_with(&a) {
+        return true;
+    }
+    let start = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (a.get(start..), b.get(start..));
+    let (Some(a), Some(b)) = (a, b) else { return false };
+    match (a, b) {
+        ([x, y, a @ ..], [u, v, b @ ..]) if (x, y) == (v, u) => a == b,
+        ([_, a @ ..], [_, b @ ..]) if a == b => true,
+        ([_, a @ ..], b) if a == b => true,
+        (a, [_, b @ ..]) => a == b,
+        _ => false,
     }
 }
 
@@ -106,7 +184,7 @@ fn savecore_letters(args: Vec<OsString>) -> Vec<OsString> {
     let mut rest = args.iter().skip(1).peekable();
     while let Some(letters) = rest.peek().and_then(|a| cluster(a)) {
         rest.next();
-        // As getopt(3): what stands behind m is its value.
+        // As getopt(3): what follows m is its value.
         let (flags, value) = match letters.split_once('m') {
             Some((flags, value)) => (flags, Some(value)),
             None => (letters, None),
@@ -180,6 +258,31 @@ mod tests {
         ] {
             assert_eq!(rewritten(line), line);
         }
+    }
+
+    #[test]
+    fn only_near_commands_are_suggested() {
+        for (typed, name) in [
+            ("verfy", "verify"),
+            ("verifyy", "verify"),
+            ("prnue", "prune"),
+            ("lisd", "list"),
+            ("dead", "deadlock"),
+            ("dmesgs", "dmesg"),
+        ] {
+            assert!(is_near(typed, name), "{typed} {name}");
+        }
+        for (typed, name) in
+            [("print", "prune"), ("dead", "read"), ("show", "save")]
+        {
+            assert!(!is_near(typed, name), "{typed} {name}");
+        }
+        let parse = |word: &str| {
+            let args = ["livedump", word].map(OsString::from);
+            Cli::parse_from_args(args).unwrap_err().to_string()
+        };
+        assert!(!parse("print").contains("similar"), "{}", parse("print"));
+        assert!(parse("verfy").contains("'verify'"));
     }
 
     #[test]

@@ -1,11 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Sizes and durations as people write them: `10G`, `1h30m`.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Why a word is no quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
+    /// Not a number, or not in its range.
+    #[error("not a number from {low} to {high}")]
+    Number {
+        /// The least.
+        low: String,
+        /// The largest.
+        high: String,
+    },
     /// Not a number of bytes.
     #[error("{0:?} is no size: 512M, 10G and the like are")]
     Size(String),
@@ -15,6 +26,22 @@ pub enum QuantityError {
     /// A number that could be of days as well as of seconds.
     #[error("{0} of what? 5d, 12h and the like say")]
     Unit(String),
+}
+
+/// A parser of a number in a range, for an option.
+pub fn number<T>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, QuantityError> + Clone + Send + Sync
+where
+    T: FromStr + PartialOrd + Display + Clone + Send + Sync,
+{
+    move |word| match word.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(QuantityError::Number {
+            low: range.start().to_string(),
+            high: range.end().to_string(),
+        }),
+    }
 }
 
 /// `256M`: a number of bytes, with a power of 1024 behind it.
@@ -141,6 +168,16 @@ mod tests {
         for word in ["", "m", "1h30", "15x", "-5m", "1h m", "99999999w", "5M"] {
             let e = duration(word).unwrap_err().to_string();
             assert!(e.contains(&format!("{word:?}")), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_in_its_range() {
+        let level = number::<i16>(1..=19);
+        assert_eq!(level("19"), Ok(19));
+        for word in ["0", "20", "x", "", "1.5", "99999"] {
+            let e = level(word).unwrap_err().to_string();
+            assert_eq!(e, "not a number from 1 to 19", "{word}");
         }
     }
 

@@ -84,7 +84,7 @@ fn two_hundred_captures_and_as_many_kills_as_there_are() {
         text
     };
     let taken =
-        || said().lines().filter(|l| l.contains(": 14.8 MB in ")).count();
+        || said().lines().filter(|l| l.contains(": 14.8 MiB in ")).count();
     let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok());
     let mut state: u64 = seed.unwrap_or(0x9e37_79b9_7f4a_7c15);
     println!("SEED={state}");

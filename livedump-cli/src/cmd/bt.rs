@@ -16,21 +16,22 @@ use crate::outcome::Outcome;
 use crate::path::escape_path;
 use crate::report::thread::Who;
 use crate::report::{Bt, Report, note};
+use clap::ValueHint;
 use std::path::PathBuf;
 
-/// What `bt` is told.
+/// Arguments of `bt`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub kernel: KernelArgs,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The dump: raw or stripped, plain, gzip or zstd
-    #[arg(value_name = "FILE")]
+    /// Dump file: plain, gzip or zstd
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// The thread's id, as `ps --threads` shows it
+    /// Thread id, as printed by ps --threads
     #[arg(value_name = "TID")]
     pub tid: i32,
 }

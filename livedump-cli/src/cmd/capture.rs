@@ -15,13 +15,16 @@ pub(super) mod watch;
 pub use check::CheckError;
 
 use super::write_seal::Fault;
+use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::{self, CrashDir};
 use crate::device::{self, Device, MachineSpec};
 use crate::outcome::Outcome;
+use crate::quantity;
 use crate::report::{Report, note};
 use crate::sandbox::{self, Entered, Purpose, Role};
 use crate::signals::Signals;
 use captured::Captured;
+use clap::ValueHint;
 use dump::Capture;
 use memdev::errno::Errno;
 use nix::sys::signal::Signal;
@@ -30,34 +33,38 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-/// What `capture` is told.
+/// Arguments of `capture`.
 #[derive(Clone, Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools)]
 pub struct Args {
-    /// Crash directory; - is standard output
-    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    /// Crash directory, or - for standard output
+    #[arg(
+        value_name = "DIRECTORY",
+        default_value = ".",
+        value_hint = ValueHint::DirPath
+    )]
     pub directory: PathBuf,
-    /// Dump even if room is short or the header odd
+    /// Ignore minfree, and keep a dump with a bad header
     #[arg(short, long)]
     pub force: bool,
-    /// Say more
+    /// Report progress and what was not checked
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long)]
     pub quiet: bool,
-    /// Have the dump compressed as gzip
+    /// Compress with gzip
     #[arg(short = 'z', long, conflicts_with = "zstd")]
     pub gzip: bool,
-    /// Have the dump compressed as zstd
+    /// Compress with zstd
     #[arg(short = 'Z', long)]
     pub zstd: bool,
-    /// Number dumps from 0 to N-1, then again from 0
+    /// Number dumps from 0 to N-1, then start again at 0
     #[arg(
         short,
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
+        value_parser = quantity::number::<u32>(1..=100_000)
     )]
     pub maxdumps: Option<u32>,
     /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, raw:FILE
@@ -65,42 +72,44 @@ pub struct Args {
         long,
         value_name = "MACHINE",
         default_value = "kernel",
-        hide_default_value = true
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_parser = suggested::values::<MachineSpec>(MACHINES)
     )]
     pub machine: MachineSpec,
-    /// Also keep a model machine's ELF kernel, as kernel.N
+    /// Save the kernel as kernel.N
     #[arg(long)]
     pub keep_kernel: bool,
-    /// The kernel that is running, to check the dump with
-    #[arg(long, value_name = "KERNEL")]
+    /// Kernel to check dumps with [default: running]
+    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
     /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(i16).range(1..=19)
+        value_parser = quantity::number::<i16>(1..=19)
     )]
     pub level: Option<i16>,
-    /// Threads that copy and compress; as many as CPUs by default
+    /// Threads that copy and compress [default: one per CPU]
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=64)
+        value_parser = quantity::number::<u32>(1..=64)
     )]
     pub workers: Option<u32>,
-    /// Leave no seal.N, the digests that verify checks
+    /// Do not write checksums to seal.N
     #[arg(long)]
     pub no_seal: bool,
-    /// Suspend other user processes meanwhile
+    /// Suspend user processes during the dump
     #[arg(long)]
     pub quiesce: bool,
-    /// Have the registers of running threads in the dump
+    /// Record the registers of running threads
     #[arg(long)]
     pub registers: bool,
-    /// Tell which pages changed meanwhile, in changed.N
+    /// List pages that changed during the dump in changed.N
     #[arg(long)]
     pub stability: bool,
-    /// Describe the dump on standard output, as JSON
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }

@@ -19,6 +19,7 @@ use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
 use crate::analysis::wait_chains::WaitChains;
 use crate::analysis::waits::Waits;
+use crate::cmd::suggested::{self, MACHINES};
 use crate::device::MachineSpec;
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -26,40 +27,52 @@ use crate::path::escape_path;
 use crate::report::{Chain, Cycle, Deadlock, Report, dot, note, svg};
 use build::Builder;
 pub(super) use build::holder;
+use clap::ValueHint;
 use output::Output;
 pub use output::OutputError;
 use std::path::PathBuf;
 
-/// What `deadlock` is told.
+/// Arguments of `deadlock`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub kernel: KernelArgs,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Also the graph, for dot(1); `-`: instead of text
-    #[arg(long, value_name = "FILE")]
+    /// Write the wait graph for dot(1); -: to stdout
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub dot: Option<PathBuf>,
-    /// Also a picture of its circles and chains; `-`: instead of text
-    #[arg(long, value_name = "FILE")]
+    /// Draw cycles and chains; -: to stdout
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub svg: Option<PathBuf>,
-    /// Dump this machine first, and keep the dump in DIR if that is given
+    /// Take a dump first, and keep it in DIR if given
     #[arg(
         long,
         value_name = "DIR",
         num_args = 0..=1,
         require_equals = true,
+        value_hint = ValueHint::DirPath,
         conflicts_with = "file"
     )]
     #[allow(clippy::option_option)]
     pub live: Option<Option<PathBuf>>,
-    /// With --live: which machine, as capture has it
-    #[arg(long, value_name = "MACHINE", requires = "live")]
+    /// Machine to dump with --live
+    #[arg(
+        long,
+        value_name = "MACHINE",
+        requires = "live",
+        hide_possible_values = true,
+        value_parser = suggested::values::<MachineSpec>(MACHINES)
+    )]
     pub machine: Option<MachineSpec>,
-    /// The dump: raw or stripped, plain, gzip or zstd
-    #[arg(value_name = "FILE", required_unless_present = "live")]
+    /// Dump file: plain, gzip or zstd
+    #[arg(
+        value_name = "FILE",
+        required_unless_present = "live",
+        value_hint = ValueHint::FilePath
+    )]
     pub file: Option<PathBuf>,
 }
 

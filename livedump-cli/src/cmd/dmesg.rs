@@ -8,22 +8,28 @@ use crate::path::escape_path;
 use crate::report::{self, Dmesg, Report};
 use crate::vmcore::msgbuf::{MsgbufError, Ring};
 use crate::vmcore::{Vmcore, elf::Kernel};
+use clap::ValueHint;
 use std::path::PathBuf;
 
-/// What `dmesg` is told.
+/// Arguments of `dmesg`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The kernel that was running: follow its msgbufp
-    #[arg(short, long, value_name = "KERNEL")]
+    /// Kernel of the dump, to follow msgbufp
+    #[arg(
+        short,
+        long,
+        value_name = "KERNEL",
+        value_hint = ValueHint::FilePath
+    )]
     pub kernel: Option<PathBuf>,
-    /// Everything, with syslog's records and their priorities
+    /// Include records of syslog(3), and print priorities
     #[arg(short, long)]
     pub all: bool,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The dump: raw or stripped, plain, gzip or zstd
-    #[arg(value_name = "FILE")]
+    /// Dump file: plain, gzip or zstd
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 }
 

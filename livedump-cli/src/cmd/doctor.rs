@@ -7,6 +7,7 @@ mod host;
 mod machine;
 mod place;
 
+use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::CrashDir;
 use crate::device::{self, MachineSpec};
 use crate::error::Error;
@@ -14,21 +15,32 @@ use crate::outcome::Outcome;
 use crate::path::{FilePath, escape_line};
 use crate::report::Report;
 use crate::sandbox;
+use clap::ValueHint;
 use machine::Machine;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// What `doctor` is told.
+/// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The crash directory
-    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    /// Crash directory
+    #[arg(
+        value_name = "DIRECTORY",
+        default_value = ".",
+        value_hint = ValueHint::DirPath
+    )]
     pub directory: PathBuf,
     /// kernel, model[:SIZE|:RECIPE], vmcore:FILE or raw:FILE
-    #[arg(long, value_name = "MACHINE", default_value = "kernel")]
+    #[arg(
+        long,
+        value_name = "MACHINE",
+        default_value = "kernel",
+        hide_possible_values = true,
+        value_parser = suggested::values::<MachineSpec>(MACHINES)
+    )]
     pub machine: MachineSpec,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }

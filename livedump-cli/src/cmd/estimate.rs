@@ -7,6 +7,7 @@ mod estimated;
 mod sample;
 
 use crate::cmd::capture::Error as CaptureError;
+use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::CrashDir;
 use crate::device::{self, Device, MachineSpec};
 use crate::error::Error;
@@ -15,6 +16,7 @@ use crate::quantity;
 use crate::report::Report;
 use crate::sandbox::{self, Purpose, Role};
 use crate::signals::Signals;
+use clap::ValueHint;
 use estimated::{Codec, Estimate};
 use memdev::addr::PAGE_SIZE;
 use memdev::errno::Errno;
@@ -23,37 +25,48 @@ use memdev::kerneldump::{Compression, HEADER_SIZE};
 use sample::Sampling;
 use std::path::PathBuf;
 
-/// What `estimate` is told.
+/// Arguments of `estimate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The crash directory
-    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    /// Crash directory
+    #[arg(
+        value_name = "DIRECTORY",
+        default_value = ".",
+        value_hint = ValueHint::DirPath
+    )]
     pub directory: PathBuf,
-    /// Estimate a gzip dump; without -z or -Z: a plain one, and both
+    /// Estimate a gzip dump
     #[arg(short = 'z', long, conflicts_with = "zstd")]
     pub gzip: bool,
     /// Estimate a zstd dump
     #[arg(short = 'Z', long)]
     pub zstd: bool,
-    /// Memory to compress for a measurement; 0 measures nothing
+    /// Amount of memory to compress as a sample; 0 for none
     #[arg(
         long,
         value_name = "SIZE",
         default_value = "64M",
-        value_parser = quantity::size
+        value_parser = quantity::size,
+        value_hint = ValueHint::Other
     )]
     pub sample: u64,
     /// kernel, model[:SIZE|:RECIPE], vmcore:FILE or raw:FILE
-    #[arg(long, value_name = "MACHINE", default_value = "kernel")]
+    #[arg(
+        long,
+        value_name = "MACHINE",
+        default_value = "kernel",
+        hide_possible_values = true,
+        value_parser = suggested::values::<MachineSpec>(MACHINES)
+    )]
     pub machine: MachineSpec,
     /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(i16).range(1..=19)
+        value_parser = quantity::number::<i16>(1..=19)
     )]
     pub level: Option<i16>,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }

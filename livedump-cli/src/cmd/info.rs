@@ -8,16 +8,17 @@ use crate::path::escape_path;
 use crate::report::{self, DumpHeader, Hex, Info, Memory, Report, Section};
 use crate::vmcore::changes::Unread;
 use crate::vmcore::{Trailer, Vmcore};
+use clap::ValueHint;
 use std::path::PathBuf;
 
-/// What `info` is told.
+/// Arguments of `info`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The dump: raw or stripped, plain, gzip or zstd
-    #[arg(value_name = "FILE")]
+    /// Dump file: plain, gzip or zstd
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 }
 

@@ -9,6 +9,7 @@ use crate::path::FilePath;
 use crate::report::{Report, Table, escape, human, note, time_zone};
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::elf::Kernel;
+use clap::ValueHint;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -16,17 +17,26 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-/// What `list` is told.
+/// Arguments of `list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Walk the lists of dumps with this kernel, where there is no kernel.N
-    #[arg(short, long, value_name = "KERNEL")]
+    /// Kernel to check dumps with that have no kernel.N
+    #[arg(
+        short,
+        long,
+        value_name = "KERNEL",
+        value_hint = ValueHint::FilePath
+    )]
     pub kernel: Option<PathBuf>,
-    /// One JSON object instead of a table
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The crash directory
-    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    /// Crash directory
+    #[arg(
+        value_name = "DIRECTORY",
+        default_value = ".",
+        value_hint = ValueHint::DirPath
+    )]
     pub directory: PathBuf,
 }
 

@@ -17,6 +17,7 @@ pub mod ps;
 pub mod read;
 pub mod save;
 pub mod session;
+mod suggested;
 pub mod verify;
 pub mod watch;
 mod write_seal;

@@ -9,6 +9,7 @@ use crate::path::FilePath;
 use crate::quantity;
 use crate::report::{Report, human, note};
 use crate::sandbox::{self, Purpose, Role};
+use clap::ValueHint;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -16,19 +17,30 @@ use std::time::{Duration, SystemTime};
 
 /// What is to stay, for `prune` and `watch`.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[group(required = true, multiple = true)]
 pub struct Limits {
-    /// Keep this many dumps
+    /// LIMIT: keep at most N dumps
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
+        value_parser = quantity::number::<u32>(1..=100_000)
     )]
     pub keep: Option<u32>,
-    /// Keep dumps up to this size together, such as 20G
-    #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
+    /// LIMIT: keep at most SIZE on disk, such as 20G
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = quantity::size,
+        value_hint = ValueHint::Other
+    )]
     pub max_bytes: Option<u64>,
-    /// Keep dumps for this long, such as 7d
-    #[arg(long, value_name = "AGE", value_parser = quantity::age)]
+    /// LIMIT: remove dumps older than AGE, such as 7d
+    #[arg(
+        long,
+        value_name = "AGE",
+        value_parser = quantity::age,
+        value_hint = ValueHint::Other
+    )]
     pub max_age: Option<Duration>,
 }
 
@@ -44,20 +56,24 @@ impl Limits {
     }
 }
 
-/// What `prune` is told.
+/// Arguments of `prune`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What is to stay
+    /// Which dumps to keep
     #[command(flatten)]
     pub limits: Limits,
-    /// Only tell what would be removed
+    /// Print what would be removed, remove nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The crash directory
-    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    /// Crash directory
+    #[arg(
+        value_name = "DIRECTORY",
+        default_value = ".",
+        value_hint = ValueHint::DirPath
+    )]
     pub directory: PathBuf,
 }
 
@@ -67,11 +83,6 @@ pub struct Args {
 /// Why nothing was removed.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let retention = args.limits.retention();
-    if !retention.is_limited() {
-        return Err(Error::Usage(
-            "keep what? Say --keep N, --max-bytes SIZE or --max-age AGE",
-        ));
-    }
     let directory = CrashDir::open(&args.directory)?;
     // Where the kernel cannot, `livedump doctor` says so.
     let files = [(directory.descriptor(), Purpose::Directory)];

@@ -17,22 +17,23 @@ use crate::outcome::Outcome;
 use crate::path::escape_path;
 use crate::report::thread::{LockName, shown};
 use crate::report::{Hex, Process, Ps, Report, ThreadRow, escape, note};
+use clap::ValueHint;
 use std::path::PathBuf;
 
-/// What `ps` is told.
+/// Arguments of `ps`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub kernel: KernelArgs,
-    /// A line for each thread, with the lock that it waits for
+    /// Print each thread, its lock and the holder of that
     #[arg(short = 't', long)]
     pub threads: bool,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The dump: raw or stripped, plain, gzip or zstd
-    #[arg(value_name = "FILE")]
+    /// Dump file: plain, gzip or zstd
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 }
 

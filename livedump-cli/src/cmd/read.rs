@@ -18,6 +18,7 @@ use crate::outcome::Outcome;
 use crate::path::escape_path;
 use crate::report::{self, Hex, Hexdump, Missing, Report};
 use crate::vmcore::{ReadError, Vmcore};
+use clap::ValueHint;
 use memdev::addr::{Paddr, Vaddr};
 pub use place::PlaceError;
 use place::{Place, find, length};
@@ -29,30 +30,38 @@ const CHUNK: usize = 256 << 10;
 /// A JSON object is built in memory.
 const MAX_JSON: u64 = 16 << 20;
 
-/// What `read` is told.
+/// Arguments of `read`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The kernel that was running, for its symbols; kernel.N beside the dump
-    /// if not given
-    #[arg(short, long, value_name = "KERNEL")]
+    /// Kernel to look up symbols in [default: kernel.N]
+    #[arg(
+        short,
+        long,
+        value_name = "KERNEL",
+        value_hint = ValueHint::FilePath
+    )]
     pub kernel: Option<PathBuf>,
-    /// The bytes themselves
+    /// Write raw bytes instead of a hex dump
     #[arg(long, conflicts_with = "json")]
     pub raw: bool,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The address is a physical one
+    /// Treat ADDRESS as physical
     #[arg(long)]
     pub phys: bool,
-    /// The dump: raw or stripped, plain, gzip or zstd
-    #[arg(value_name = "FILE")]
+    /// Dump file: plain, gzip or zstd
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Address (0x..., or decimal) or symbol, with +OFFSET if need be
-    #[arg(value_name = "ADDRESS|SYMBOL")]
+    /// Address (0x... or decimal) or symbol, with optional +OFFSET
+    #[arg(value_name = "ADDRESS|SYMBOL", value_hint = ValueHint::Other)]
     pub place: String,
-    /// Bytes, with K, M or G; the symbol's size, or 16, if not given
-    #[arg(value_name = "LENGTH", value_parser = length)]
+    /// Bytes, with K, M or G [default: the symbol's size, or 16]
+    #[arg(
+        value_name = "LENGTH",
+        value_parser = length,
+        value_hint = ValueHint::Other
+    )]
     pub length: Option<u64>,
 }
 

@@ -11,9 +11,11 @@ use super::write_seal::Fault;
 use crate::crashdir::{self, CrashDir};
 use crate::dumpdev::{self, DumpDev};
 use crate::outcome::Outcome;
+use crate::quantity;
 use crate::report::{Report, note};
 use crate::sandbox::{self, Purpose, Role};
 use crate::signals::Signals;
+use clap::ValueHint;
 use copy::Save;
 use nix::sys::signal::Signal;
 use saved::Saved;
@@ -21,41 +23,45 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-/// What `save` is told.
+/// Arguments of `save`.
 #[derive(Clone, Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools)]
 pub struct Args {
-    /// Only say whether there is a dump: exit status 0 if so, else 1
+    /// Exit 0 if an unsaved dump exists, 1 if not; save nothing
     #[arg(short = 'C', long, conflicts_with_all = ["keep", "maxdumps"])]
     pub check: bool,
-    /// Save what was saved before or is damaged; do not look at the room
+    /// Save a saved or damaged dump, and ignore minfree
     #[arg(short, long)]
     pub force: bool,
-    /// Do not mark the dump on the device as saved
+    /// Do not mark the dump as saved
     #[arg(short, long)]
     pub keep: bool,
-    /// Number dumps from 0 to one less than this, then again from 0
+    /// Number dumps from 0 to N-1, then start again at 0
     #[arg(
         short,
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
+        value_parser = quantity::number::<u32>(1..=100_000)
     )]
     pub maxdumps: Option<u32>,
-    /// Leave no seal.N, the digests that verify checks
+    /// Do not write checksums to seal.N
     #[arg(long)]
     pub no_seal: bool,
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long)]
     pub quiet: bool,
-    /// Describe the dump on standard output, as JSON
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The device that dumps go to, or an image of it
-    #[arg(value_name = "DEVICE|IMAGE")]
+    /// Dump device, or an image of one
+    #[arg(value_name = "DEVICE|IMAGE", value_hint = ValueHint::FilePath)]
     pub device: PathBuf,
-    /// The crash directory
-    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    /// Crash directory
+    #[arg(
+        value_name = "DIRECTORY",
+        default_value = ".",
+        value_hint = ValueHint::DirPath
+    )]
     pub directory: PathBuf,
 }
 

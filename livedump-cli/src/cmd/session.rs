@@ -13,6 +13,7 @@ use crate::vmcore::Vmcore;
 use crate::vmcore::changes::{Changes, Unread};
 use crate::vmcore::companion::companion_of_target;
 use crate::vmcore::elf::Kernel;
+use clap::ValueHint;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -22,15 +23,19 @@ const BOOT_KERNEL: &str = "/boot/kernel/kernel";
 /// Where debug files of a whole system are.
 const DEBUG_ROOT: &str = "/usr/lib/debug";
 
-/// Which kernel.
+/// Arguments that name the kernel of a dump.
 #[derive(Clone, Debug, clap::Args)]
 pub struct KernelArgs {
-    /// The kernel that was running; kernel.N beside the dump, or
-    /// /boot/kernel/kernel, if not given
-    #[arg(short, long, value_name = "KERNEL")]
+    /// Kernel of the dump [default: kernel.N or /boot]
+    #[arg(
+        short,
+        long,
+        value_name = "KERNEL",
+        value_hint = ValueHint::FilePath
+    )]
     pub kernel: Option<PathBuf>,
-    /// Its debug file, kernel.debug; found beside the kernel if not given
-    #[arg(long, value_name = "FILE")]
+    /// Debug file of the kernel [default: looked up]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub debug: Option<PathBuf>,
 }
 

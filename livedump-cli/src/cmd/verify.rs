@@ -15,27 +15,33 @@ use crate::path::escape_path;
 use crate::report::{Report, Verify, note};
 use crate::vmcore::changes::Unread;
 use crate::vmcore::{Status, Verification};
+use clap::ValueHint;
 use memdev::kerneldump::Compression;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
-/// What `verify` is told.
+/// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The kernel that was running: walk the dump's lists with its symbols
-    #[arg(short, long, value_name = "KERNEL")]
+    /// Kernel of the dump [default: kernel.N]
+    #[arg(
+        short,
+        long,
+        value_name = "KERNEL",
+        value_hint = ValueHint::FilePath
+    )]
     pub kernel: Option<PathBuf>,
-    /// The seal; by default the seal.N beside the dump, if there is one
-    #[arg(long, value_name = "SEAL")]
+    /// Checksum file [default: seal.N]
+    #[arg(long, value_name = "SEAL", value_hint = ValueHint::FilePath)]
     pub seal: Option<PathBuf>,
-    /// Exit with 1 for warnings too
+    /// Exit 1 for warnings, too
     #[arg(long)]
     pub strict: bool,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The dump: raw or stripped, plain, gzip or zstd
-    #[arg(value_name = "FILE")]
+    /// Dump file: plain, gzip or zstd
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 }
 

@@ -11,6 +11,7 @@ mod watcher;
 
 use crate::cmd::capture;
 use crate::cmd::prune::Limits;
+use crate::cmd::suggested::{self, MACHINES, TIMES};
 use crate::crashdir::CrashDir;
 use crate::device::{self, MachineSpec};
 use crate::error::Error;
@@ -20,6 +21,7 @@ use crate::report::{
     Notes, inform, known_time_zone, notes_go_to, prepare_time_zone,
 };
 use crate::signals::{Event, Signals};
+use clap::ValueHint;
 use cron::Cron;
 use schedule::{Change, Reason, Schedule};
 use std::path::PathBuf;
@@ -27,69 +29,102 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, SystemTime};
 use watcher::{Iteration, Watcher};
 
-/// What `watch` is told.
+/// Arguments of `watch`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("when").required(true).multiple(true)))]
 #[allow(clippy::struct_excessive_bools)]
 pub struct Args {
-    /// The crash directory
-    #[arg(value_name = "DIRECTORY", default_value = ".")]
+    /// Crash directory
+    #[arg(
+        value_name = "DIRECTORY",
+        default_value = ".",
+        value_hint = ValueHint::DirPath
+    )]
     pub directory: PathBuf,
-    /// Take a dump this often, such as 15m
-    #[arg(long, value_name = "TIME", value_parser = quantity::age)]
+    /// WHEN: an interval, such as 15m
+    #[arg(
+        long,
+        value_name = "TIME",
+        group = "when",
+        value_parser = quantity::age,
+        value_hint = ValueHint::Other
+    )]
     pub every: Option<Duration>,
-    /// Take dumps at times as in crontab(5): "0 3 * * *"
-    #[arg(long, value_name = "WHEN")]
+    /// WHEN: times as in crontab(5), "0 3 * * *" or @daily
+    #[arg(
+        long,
+        value_name = "WHEN",
+        group = "when",
+        hide_possible_values = true,
+        value_parser = suggested::values::<Cron>(TIMES)
+    )]
     pub at: Option<Cron>,
-    /// Take a dump when sysctl=NAME changes; may be repeated
-    #[arg(long, value_name = "WHAT")]
+    /// WHEN: the value of sysctl=NAME changes; may be repeated
+    #[arg(
+        long,
+        value_name = "CHANGE",
+        group = "when",
+        hide_possible_values = true,
+        value_parser = suggested::values::<Change>(&["sysctl="])
+    )]
     pub on_change: Vec<Change>,
-    /// What is to stay
+    /// Which dumps to keep
     #[command(flatten)]
     pub limits: Limits,
-    /// Run this with sh(1) after each dump
-    #[arg(long, value_name = "COMMAND")]
+    /// Run COMMAND with sh(1) after each dump
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        value_hint = ValueHint::CommandString
+    )]
     pub exec: Option<String>,
-    /// Stop after this many dumps
-    #[arg(long, value_name = "N")]
+    /// Exit after N dumps
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = quantity::number::<u64>(0..=u64::MAX)
+    )]
     pub count: Option<u64>,
-    /// Have dumps compressed as gzip
+    /// Compress with gzip
     #[arg(short = 'z', long, conflicts_with = "zstd")]
     pub gzip: bool,
-    /// Have dumps compressed as zstd
+    /// Compress with zstd
     #[arg(short = 'Z', long)]
     pub zstd: bool,
     /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(i16).range(1..=19)
+        value_parser = quantity::number::<i16>(1..=19)
     )]
     pub level: Option<i16>,
-    /// Threads that copy and compress; as many as CPUs by default
+    /// Threads that copy and compress [default: one per CPU]
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=64)
+        value_parser = quantity::number::<u32>(1..=64)
     )]
     pub workers: Option<u32>,
-    /// The kernel that is running, to check dumps with
-    #[arg(long, value_name = "KERNEL")]
+    /// Kernel to check dumps with [default: running]
+    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
     /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, raw:FILE
     #[arg(
         long,
         value_name = "MACHINE",
         default_value = "kernel",
-        hide_default_value = true
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_parser = suggested::values::<MachineSpec>(MACHINES)
     )]
     pub machine: MachineSpec,
-    /// Say more
+    /// Report progress and what was not checked
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long)]
     pub quiet: bool,
-    /// One JSON object for each dump, on standard output
+    /// Print one JSON object per dump
     #[arg(long)]
     pub json: bool,
 }
@@ -155,18 +190,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 }
 
 fn check_usage(args: &Args) -> Result<(), Error> {
-    if args.every.is_none() && args.at.is_none() && args.on_change.is_empty() {
-        return Err(Error::Usage(
-            "when? Say --every TIME, --at WHEN or --on-change sysctl=NAME",
-        ));
-    }
     if args.every == Some(Duration::ZERO) {
-        return Err(Error::Usage("--every: 0 is no time to wait"));
-    }
-    if !args.limits.retention().is_limited() {
-        return Err(Error::Usage(
-            "keep what? Say --keep N, --max-bytes SIZE or --max-age AGE",
-        ));
+        return Err(Error::Usage("--every: the interval must not be 0"));
     }
     Ok(())
 }

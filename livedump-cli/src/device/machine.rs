@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `--machine`: which machine to dump.
+//! `--machine`: the machine to dump.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// What `--machine` names.
+/// A value of `--machine`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum MachineSpec {
     /// The kernel this runs on.
@@ -25,37 +25,37 @@ pub enum MachineSpec {
 /// Which model machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ModelSpec {
-    /// The one there is without further words.
+    /// The default one.
     #[default]
     Default,
-    /// The same with so many bytes of memory.
+    /// The same with this many bytes of memory.
     Size(u64),
-    /// The one that a file describes.
+    /// A machine that a file describes.
     Recipe(PathBuf),
 }
 
-/// Why a word names no machine.
+/// Why a value of `--machine` is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// No such kind.
     #[error(
-        "no machine is called {0:?}: kernel, model, model:SIZE, \
-         model:RECIPE, vmcore:FILE, raw:FILE"
+        "not kernel, model, model:SIZE, model:RECIPE, vmcore:FILE or raw:FILE"
     )]
-    Unknown(String),
+    Unknown,
     /// A kind that needs a file.
-    #[error("{0}: of which file? Say {0}:FILE")]
+    #[error("{0} requires a file: {0}:FILE")]
     NoFile(&'static str),
-    /// A kind that needs none.
-    #[error("the kernel is one: {0:?} behind kernel: means nothing")]
-    Kernel(String),
+    /// A kind that takes no value.
+    #[error("kernel takes no value")]
+    Kernel,
     /// Not a number of bytes.
     #[error(
-        "{0:?} is no size (256M, 2G) and, starting with a digit, no recipe"
+        "{0:?} is not a size such as 256M, and the name of a recipe must not \
+         start with a digit"
     )]
     Size(String),
-    /// Nothing behind the colon.
-    #[error("model: wants a size or a recipe behind the colon")]
+    /// Nothing after the colon.
+    #[error("model: requires a size or a recipe after the colon")]
     Empty,
 }
 
@@ -74,12 +74,12 @@ impl FromStr for MachineSpec {
         match kind {
             "kernel" => match rest {
                 None => Ok(Self::Kernel),
-                Some(rest) => Err(SpecError::Kernel(rest.into())),
+                Some(_) => Err(SpecError::Kernel),
             },
             "model" => model(rest).map(Self::Model),
             "vmcore" => Ok(Self::Vmcore(file("vmcore")?)),
             "raw" => Ok(Self::Raw(file("raw")?)),
-            _ => Err(SpecError::Unknown(text.into())),
+            _ => Err(SpecError::Unknown),
         }
     }
 }
@@ -146,10 +146,10 @@ mod tests {
     #[test]
     fn what_is_no_machine_is_named() {
         for (text, word) in [
-            ("", "\"\""),
-            ("modle", "\"modle\""),
-            ("Model", "\"Model\""),
-            ("kernel:0", "\"0\""),
+            ("", "vmcore:FILE"),
+            ("modle", "not kernel, "),
+            ("Model", "not kernel, "),
+            ("kernel:0", "no value"),
             ("vmcore", "vmcore:FILE"),
             ("raw:", "raw:FILE"),
             ("model:", "model:"),

@@ -108,15 +108,18 @@ pub fn escape(text: &[u8]) -> String {
 /// A size with a unit, for reading; the exact number stands beside it.
 #[must_use]
 pub fn human(bytes: u64) -> String {
-    let units = ["KB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut size = bytes as f64 / 1024.0;
-    let mut unit = "KB";
+    let mut unit = "KiB";
     for u in units {
         unit = u;
         if size < 1024.0 {
             break;
         }
-        if u != "EB" {
+        if u != "EiB" {
             size /= 1024.0;
         }
     }
@@ -171,8 +174,10 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        assert_eq!(human(512), "0.5 KB");
-        assert_eq!(human(101_685_248), "97.0 MB");
+        assert_eq!(human(0), "0 B");
+        assert_eq!(human(1023), "1023 B");
+        assert_eq!(human(1536), "1.5 KiB");
+        assert_eq!(human(101_685_248), "97.0 MiB");
         assert_eq!(human(1 << 40), "1.0 TB");
         assert_eq!(human(u64::MAX), "16.0 EB");
     }

@@ -11,18 +11,18 @@ use memdev::stage::Stage;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// Where progress goes.
+/// How progress is shown.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     tenths: bool,
     last_tenth: u64,
-    /// Whether the bar is one with an end.
+    /// Whether the number of pages is known, and the bar has an end.
     measured: bool,
 }
 
 impl Progress {
-    /// Decides once, by what standard error is.
+    /// Checks once whether standard error is a terminal.
     pub(super) fn new(quiet: bool, verbose: bool) -> Self {
         let tty = std::io::stderr().is_terminal();
         let bar = (tty && !quiet).then(|| {
@@ -34,7 +34,8 @@ impl Progress {
         Self { bar, tenths, last_tenth: 0, measured: false }
     }
 
-    /// What the status request says; `None` where there is none to ask.
+    /// Shows the answer of the status request, `None` where there is no such
+    /// request.
     pub(super) fn update(&mut self, status: Option<&MemMinidumpStatus>) {
         if let Some(bar) = &self.bar {
             if let Some(status) = status.filter(|s| s.pages_total > 0) {
@@ -42,7 +43,7 @@ impl Progress {
                 if !self.measured {
                     self.measured = true;
                     bar.set_style(style(
-                        "[{bar:24}] {percent}% {msg}, eta {eta}",
+                        "{percent:>3}% [{bar:10}] {msg}, eta {eta}",
                     ));
                 }
                 bar.set_length(status.pages_total);
@@ -61,7 +62,7 @@ impl Progress {
         }
     }
 
-    /// One line, at once.
+    /// Prints one line now.
     pub(super) fn line(
         &self,
         status: Option<&MemMinidumpStatus>,
@@ -103,7 +104,7 @@ fn percent(status: &MemMinidumpStatus) -> Option<u64> {
     u64::try_from(part).ok()
 }
 
-/// What is read, of how much, and what is written.
+/// Pages read, of how many, and bytes written.
 fn amount(status: &MemMinidumpStatus) -> String {
     format!(
         "{} of {} pages, {} written",
@@ -113,14 +114,19 @@ fn amount(status: &MemMinidumpStatus) -> String {
     )
 }
 
-/// The same, and how fast.
+/// Bytes of memory read, the rate of that, and bytes written. At most 51
+/// characters, so that the bar fits 80 columns.
 fn rate(status: &MemMinidumpStatus) -> String {
-    let bytes = u128::from(status.pages_done) * PAGE_SIZE as u128;
-    let rate = (bytes * 1_000_000_000)
+    let read = status.pages_done.saturating_mul(PAGE_SIZE as u64);
+    let rate = (u128::from(read) * 1_000_000_000)
         .checked_div(u128::from(status.elapsed_ns))
-        .and_then(|rate| u64::try_from(rate).ok())
-        .unwrap_or(0);
-    format!("{}, {}/s", amount(status), human(rate))
+        .map_or(0, |rate| u64::try_from(rate).unwrap_or(u64::MAX));
+    format!(
+        "{} read at {}/s, {} written",
+        human(read),
+        human(rate),
+        human(status.bytes_out)
+    )
 }
 
 fn sentence(
@@ -154,7 +160,7 @@ mod tests {
         };
         assert_eq!(
             sentence(Some(&status), Some(Duration::from_millis(1500))),
-            "writing data pages: 25 %, 128 of 512 pages, 1.0 MB written, \
+            "writing data pages: 25 %, 128 of 512 pages, 1.0 MiB written, \
              1.5 s"
         );
         assert_eq!(
@@ -178,6 +184,23 @@ mod tests {
         assert_eq!(percent(&status), Some(100));
         assert!(!sentence(Some(&status), None).is_empty());
         status.elapsed_ns = 1;
-        assert!(rate(&status).ends_with(" 0.0 KB/s"));
+        status.bytes_out = u64::MAX;
+        assert!(rate(&status).contains(" EiB read at 16.0 EiB/s"));
+    }
+
+    #[test]
+    fn the_bar_fits_80_columns() {
+        let bytes = (1 << 50) - (1 << 30);
+        let status = MemMinidumpStatus {
+            pages_done: bytes / 4096,
+            pages_total: u64::MAX,
+            elapsed_ns: 1_000_000_000,
+            bytes_out: bytes,
+            ..MemMinidumpStatus::default()
+        };
+        let rate = rate(&status);
+        assert_eq!(rate, "1023.0 TiB read at 1023.0 TiB/s, 1023.0 TiB written");
+        let bar = format!("100% [{}] {rate}, eta 59m", "#".repeat(10));
+        assert!(bar.len() < 80, "{}: {bar}", bar.len());
     }
 }
