@@ -124,7 +124,11 @@ fn without_far_suggestions(mut error: clap::Error) -> clap::Error {
         _ => return error,
     };
     match near.is_empty() {
-        true => error.remove(ContextKind::SuggestedSubcommand),
+        true => {
+            // An empty list of other tips would leave a blank line.
+            error.remove(ContextKind::Suggested);
+            error.remove(ContextKind::SuggestedSubcommand)
+        }
         false => error.insert(
             ContextKind::SuggestedSubcommand,
             ContextValue::Strings(near),
@@ -153,9 +157,8 @@ fn is_near(typed: &str, name: &str) -> bool {
     }
 }
 
-/// The text of a usage error. Arguments may be names of files that somebody
-/// else chose, so what a terminal would obey is escaped before they are put
-/// into it.
+/// The text of a usage error. An argument may be the name of a file of another
+/// user, so control characters are escaped.
 #[must_use]
 pub fn usage_error(
     error: &clap::Error,

@@ -148,6 +148,67 @@ fn every_command_is_looked_at() {
 }
 
 #[test]
+fn every_help_has_an_example_that_parses() {
+    for command in COMMANDS {
+        let help = run([command, "--help"]).expect(0);
+        let mut lines = help.text().lines();
+        let example = lines.find_map(|l| l.strip_prefix("Example: livedump "));
+        let example = example.unwrap_or_else(|| panic!("{command}: none"));
+        let words = example.split(' ').filter(|word| !word.starts_with('>'));
+        let args = words.map(std::ffi::OsString::from);
+        let args = ["livedump".into()].into_iter().chain(args);
+        let parsed = livedump_cli::args::Cli::parse_from_args(args);
+        assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+    }
+}
+
+/// The words that bash completes a line to, other than files.
+fn completed(script: &Path, line: &[&str]) -> Option<Vec<String>> {
+    let words = line.join(" ");
+    let out = Command::new("bash")
+        .args(["--norc", "-c"])
+        .arg(format!(
+            "source {}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _livedump livedump \"${{COMP_WORDS[COMP_CWORD]}}\" \
+             \"${{COMP_WORDS[COMP_CWORD-1]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            script.display()
+        ))
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    Some(text.lines().filter(|l| !l.is_empty()).map(String::from).collect())
+}
+
+#[test]
+fn bash_completes_commands_options_values_and_files() {
+    let dir = CrashDir::new();
+    let script = dir.file("livedump.bash");
+    let out = run(["completions", "bash"]).expect(0);
+    std::fs::write(&script, out.text()).unwrap();
+    if Command::new("bash").arg("--version").output().is_err() {
+        livedump_skip::skipped("bash is not installed");
+        return;
+    }
+    let words = |line: &[&str]| completed(&script, line).unwrap();
+    assert_eq!(words(&["livedump", "ver"]), ["verify"]);
+    assert_eq!(words(&["livedump", "prune", "--ke"]), ["--keep"]);
+    assert_eq!(words(&["livedump", "completions", "z"]), ["zsh"]);
+    assert_eq!(
+        words(&["livedump", "capture", "--machine", "''"]),
+        ["kernel", "model", "model:", "vmcore:", "raw:"]
+    );
+    // None of its own: bash completes files.
+    assert!(words(&["livedump", "ps", "''"]).is_empty());
+    assert!(words(&["livedump", "ps", "-t", "live"]).is_empty());
+    // A file, not an option.
+    let file = dir.file("kernel.0");
+    std::fs::write(&file, "").unwrap();
+    let prefix = dir.file("ker").display().to_string();
+    let reply = words(&["livedump", "ps", "-k", &prefix]);
+    assert_eq!(reply, [file.display().to_string()]);
+}
+
+#[test]
 fn shells_get_their_completions() {
     for shell in ["bash", "zsh", "fish"] {
         let run = run(["completions", shell]).expect(0);

@@ -90,7 +90,7 @@ pub struct Args {
         value_parser = quantity::number::<i16>(1..=19)
     )]
     pub level: Option<i16>,
-    /// Threads that copy and compress [default: one per CPU]
+    /// Threads that copy and compress [default: CPUs]
     #[arg(
         long,
         value_name = "N",

@@ -59,7 +59,7 @@ pub struct Args {
         value_parser = suggested::values::<Cron>(TIMES)
     )]
     pub at: Option<Cron>,
-    /// WHEN: the value of sysctl=NAME changes; may be repeated
+    /// WHEN: sysctl=NAME changes; may be repeated
     #[arg(
         long,
         value_name = "CHANGE",
@@ -98,7 +98,7 @@ pub struct Args {
         value_parser = quantity::number::<i16>(1..=19)
     )]
     pub level: Option<i16>,
-    /// Threads that copy and compress [default: one per CPU]
+    /// Threads that copy and compress [default: CPUs]
     #[arg(
         long,
         value_name = "N",
