@@ -276,7 +276,7 @@ mod tests {
             assert!(is_near(typed, name), "{typed} {name}");
         }
         for (typed, name) in
-            [("print", "prune"), ("dead", "read"), ("show", "save")]
+            [("print", "prune"), ("show", "save"), ("stat", "list")]
         {
             assert!(!is_near(typed, name), "{typed} {name}");
         }

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(human(1023), "1023 B");
         assert_eq!(human(1536), "1.5 KiB");
         assert_eq!(human(101_685_248), "97.0 MiB");
-        assert_eq!(human(1 << 40), "1.0 TB");
-        assert_eq!(human(u64::MAX), "16.0 EB");
+        assert_eq!(human(1 << 40), "1.0 TiB");
+        assert_eq!(human(u64::MAX), "16.0 EiB");
     }
 }

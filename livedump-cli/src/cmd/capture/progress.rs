@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_bar_fits_80_columns() {
-        let bytes = (1 << 50) - (1 << 30);
+        let bytes = (1 << 50) - (1 << 40);
         let status = MemMinidumpStatus {
             pages_done: bytes / 4096,
             pages_total: u64::MAX,
