@@ -13,7 +13,7 @@ use std::boxed::Box;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::{eprintln, format};
+use std::format;
 
 /// A real dump, unpacked; `None`, said aloud, where it is not here.
 fn real(name: &str) -> Option<Scratch> {
