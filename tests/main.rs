@@ -9,6 +9,7 @@
 //! | `cli` | the tool from the outside: files, streams, exit status |
 //! | `crashdir` | killed, out of room, not alone: earlier dumps survive |
 //! | `faults` | what goes wrong: the answer, and what is left behind |
+//! | `golden` | files that were written once: read as they were |
 //! | `hostile` | files that mean harm: an answer soon, in little memory |
 //! | `race` | machines that run on: bits and pages agree, lists end |
 //! | `save` | dump devices and images of them: what comes off, what stays on |
@@ -20,6 +21,7 @@ mod capture;
 mod cli;
 mod crashdir;
 mod faults;
+mod golden;
 mod hostile;
 mod race;
 mod save;

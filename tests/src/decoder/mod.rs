@@ -14,6 +14,7 @@
 //! included. [`Dump::lenient`] reads a foreign one: sparse, cut off, stripped.
 
 pub mod bytes;
+pub mod changes;
 pub mod container;
 pub mod lists;
 pub mod sections;
