@@ -60,9 +60,9 @@ fn an_old_dump_is_still_sound_and_its_deadlock_is_still_found() {
     let packed = golden("livecore.zst");
     run(["verify", "-k", &kernel, packed.to_str().unwrap()]).expect(0);
     let ps = run(["ps", "--json", "-k", &kernel, &file]).expect(0).json();
-    let pids: Vec<_> = ps["processes"].as_array().unwrap().iter();
+    let pids = ps["processes"].as_array().unwrap().iter();
     let pids: Vec<_> = pids.map(|p| p["pid"].as_i64().unwrap()).collect();
-    assert_eq!(pids, [0]);
+    assert_eq!(pids, [202, 201, 200, 843, 1, 0]);
     let found = run(["deadlock", "--json", "-k", &kernel, &file]);
     let found = found.expect(1).json();
     let cycle = &found["cycles"][0];

@@ -61,7 +61,9 @@ impl ChangeList {
             let kind = le32(b, at + 12)?;
             let before = records.last().map_or(0, Record::end);
             if pages == 0 || start % 4096 != 0 || start < before {
-                return Err(format!("record at {at:#x}: {pages} at {start:#x}"));
+                return Err(format!(
+                    "record at {at:#x}: {pages} at {start:#x}"
+                ));
             }
             let count: Option<&mut u64> = counted.get_mut(kind as usize);
             *count.ok_or(format!("kind {kind} at {at:#x}"))? +=

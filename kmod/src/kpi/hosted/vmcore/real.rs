@@ -10,10 +10,10 @@ use crate::kpi::hosted::process::{Credentials, Descriptor};
 use memdev::addr::Vaddr;
 use memdev::ioctl::{MEM_KERNELDUMP, MemLivedumpArg};
 use std::boxed::Box;
+use std::format;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::format;
 
 /// A real dump, unpacked; `None`, said aloud, where it is not here.
 fn real(name: &str) -> Option<Scratch> {
