@@ -10,12 +10,13 @@
 //! ```
 //!
 //! On FreeBSD that is capability mode, with each descriptor limited to the
-//! rights and requests it needs; on Linux landlock, and seccomp for readers.
-//! Where the kernel has none of it everything works as before; [`describe`]
-//! says so, and so does `livedump doctor`.
+//! rights and requests it needs; on Linux landlock and seccomp. Where the
+//! kernel has none of it everything works as before; [`describe`] says so, and
+//! so does `livedump doctor`.
 //!
 //! Nothing is opened by its path afterwards. What would be, the temporary
-//! file for unpacking and the time zone, is fetched by [`enter`].
+//! file for unpacking, the time zone and, on old kernels, /dev/urandom, is
+//! fetched by [`enter`].
 
 #[cfg_attr(target_os = "freebsd", path = "sandbox/freebsd.rs")]
 #[cfg_attr(target_os = "linux", path = "sandbox/linux.rs")]
@@ -26,6 +27,7 @@
 mod host;
 
 use serde::Serialize;
+use std::hash::RandomState;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,6 +54,8 @@ pub enum Purpose {
     Directory,
     /// A directory; files in it are read.
     Listing,
+    /// A directory; a file that is open is renamed in it, or removed.
+    Replace,
 }
 
 /// What came of [`enter`].
@@ -91,6 +95,8 @@ pub fn enter(role: Role, files: &[(BorrowedFd<'_>, Purpose)]) -> Entered {
         return Entered::Unarmed;
     }
     crate::report::prepare_time_zone();
+    // Its keys are kept by this thread.
+    let _ = RandomState::new();
     let entered = crate::vmcore::source::reserve_spool(|spool| {
         let spool = spool.map(|fd| (fd, Purpose::Update));
         let files: Vec<_> = files.iter().copied().chain(spool).collect();

@@ -147,3 +147,23 @@ fn errors_are_printable_whatever_a_path_is() {
         check_printable(what, it.stderr.as_bytes());
     }
 }
+
+/// Kernels that do not have every call, and sandboxes that refuse them: what
+/// libraries use instead is allowed, and no command is killed or fails.
+#[cfg(target_os = "linux")]
+#[test]
+fn commands_work_on_kernels_without_newer_calls() {
+    use crate::tool::refused;
+    let calls =
+        ["statx", "getrandom", "rseq", "clone3", "membarrier", "faccessat2"];
+    let tmp = tempfile::tempdir().unwrap();
+    prepare(tmp.path());
+    for command in commands(tmp.path()) {
+        let args: Vec<_> = command.iter().map(OsString::as_os_str).collect();
+        let with = run(&args);
+        let without = refused(&calls, nix::libc::ENOSYS, &args);
+        let what = format!("{command:?}: {}", without.stderr);
+        assert_eq!(without.status, with.status, "{what}");
+        assert_ne!(without.status, Some(2), "{what}");
+    }
+}

@@ -41,6 +41,15 @@ const LISTING: [Right; 8] = [
     Right::Pread,
     Right::Seek,
 ];
+const REPLACE: [Right; 7] = [
+    Right::Fstat,
+    Right::Fstatat,
+    Right::Fsync,
+    Right::Lookup,
+    Right::RenameatSource,
+    Right::RenameatTarget,
+    Right::Unlinkat,
+];
 const READ: [Right; 3] = [Right::Pread, Right::Seek, Right::Fstat];
 const UPDATE: [Right; 5] =
     [Right::Pread, Right::Pwrite, Right::Seek, Right::Fstat, Right::Fsync];
@@ -66,6 +75,7 @@ fn limit(fd: &BorrowedFd<'_>, purpose: Purpose) -> io::Result<()> {
         Purpose::Update => allow(fd, &UPDATE),
         Purpose::Directory => allow(fd, &DIRECTORY),
         Purpose::Listing => allow(fd, &LISTING),
+        Purpose::Replace => allow(fd, &REPLACE),
         Purpose::Requests => {
             allow(fd, &[Right::Ioctl, Right::Fstat])?;
             [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS]

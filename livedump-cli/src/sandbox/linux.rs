@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! landlock(7): no file but those that are open, for a writer those in its
-//! directory. seccomp(2): a reader keeps the calls that reading, computing
-//! and writing to a pipe take, and gets EPERM for any other.
+//! landlock(7): no file but those that are open, and those in a directory
+//! that was named. seccomp(2): the calls that reading, computing and writing
+//! to a pipe take, with a directory those for files in it. Any other is
+//! ENOSYS, as on a kernel that does not have it: libraries know what to do
+//! then, and no process is killed.
+//!
+//! Which calls a library makes depends on the kernel, too. The list has those
+//! of kernels without statx(2), rseq(2) or clone3(2). Where there is no
+//! getrandom(2) the random numbers of hash tables come from /dev/urandom,
+//! which [`enter`](super::enter) has them read before.
 
 use super::{Confinement, Purpose, Role};
 use landlock::{
@@ -15,13 +22,13 @@ use seccompiler::{
     SeccompCondition, SeccompFilter, SeccompRule,
 };
 use std::collections::BTreeMap;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// What is asked for; an older kernel does what it can.
 const WANTED: ABI = ABI::V6;
 
 /// What a reader calls once its files are open, and may call in any way.
-const CALLS: [libc::c_long; 44] = [
+const CALLS: [libc::c_long; 46] = [
     libc::SYS_brk,
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
@@ -36,6 +43,7 @@ const CALLS: [libc::c_long; 44] = [
     libc::SYS_fstat,
     libc::SYS_ftruncate,
     libc::SYS_futex,
+    libc::SYS_geteuid,
     libc::SYS_getpid,
     libc::SYS_getrandom,
     libc::SYS_gettid,
@@ -59,6 +67,7 @@ const CALLS: [libc::c_long; 44] = [
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigtimedwait,
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
     libc::SYS_set_robust_list,
@@ -68,16 +77,44 @@ const CALLS: [libc::c_long; 44] = [
     libc::SYS_writev,
 ];
 
+/// What files of a directory are found and opened with.
+const LISTING: [libc::c_long; 5] = [
+    libc::SYS_fstatfs,
+    libc::SYS_getdents64,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_readlinkat,
+];
+
+/// What they are made, written, renamed and removed with; and what else takes
+/// part in a dump.
+const DIRECTORY: [libc::c_long; 12] = [
+    libc::SYS_copy_file_range,
+    libc::SYS_fallocate,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fsync,
+    libc::SYS_linkat,
+    libc::SYS_prlimit64,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_symlinkat,
+    libc::SYS_unlinkat,
+    libc::SYS_utimensat,
+];
+
+/// The same by the names that old libraries have for them.
+#[cfg(target_arch = "x86_64")]
+const OLD: [libc::c_long; 4] =
+    [libc::SYS_open, libc::SYS_rename, libc::SYS_symlink, libc::SYS_unlink];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD: [libc::c_long; 0] = [];
+
 pub(super) fn enter(
-    role: Role,
+    _role: Role,
     files: &[(BorrowedFd<'_>, Purpose)],
 ) -> Result<(), String> {
-    let landlock = landlock(files);
-    let seccomp = match role {
-        Role::Reader => seccomp(),
-        Role::Writer => Ok(()),
-    };
-    match (landlock, seccomp) {
+    match (landlock(files), seccomp(files)) {
         (Ok(()), Ok(())) => Ok(()),
         (Err(a), Err(b)) => Err(format!("not confined: {a}; {b}")),
         (Err(a), Ok(())) | (Ok(()), Err(a)) => {
@@ -97,9 +134,18 @@ fn landlock(files: &[(BorrowedFd<'_>, Purpose)]) -> Result<(), String> {
         .map_err(failed)?;
     for (fd, purpose) in files {
         let access = match purpose {
-            Purpose::Directory => AccessFs::from_all(WANTED),
-            Purpose::Listing => AccessFs::from_read(WANTED),
-            _ => continue,
+            Purpose::Directory => {
+                AccessFs::ReadFile
+                    | AccessFs::ReadDir
+                    | AccessFs::WriteFile
+                    | AccessFs::Truncate
+                    | AccessFs::MakeReg
+                    | AccessFs::MakeSym
+                    | AccessFs::RemoveFile
+            }
+            Purpose::Listing => AccessFs::ReadFile | AccessFs::ReadDir,
+            Purpose::Replace => AccessFs::MakeReg | AccessFs::RemoveFile,
+            Purpose::Read | Purpose::Update | Purpose::Requests => continue,
         };
         let beneath = PathBeneath::new(fd, access);
         rules = rules.add_rule(beneath).map_err(failed)?;
@@ -112,19 +158,58 @@ fn landlock(files: &[(BorrowedFd<'_>, Purpose)]) -> Result<(), String> {
     }
 }
 
-fn seccomp() -> Result<(), String> {
-    let program = program().map_err(|e| format!("seccomp: {e}"))?;
+fn seccomp(files: &[(BorrowedFd<'_>, Purpose)]) -> Result<(), String> {
+    let program = program(files).map_err(|e| format!("seccomp: {e}"))?;
     seccompiler::apply_filter(&program).map_err(|e| format!("seccomp: {e}"))
 }
 
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
+fn program(
+    files: &[(BorrowedFd<'_>, Purpose)],
+) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         CALLS.iter().map(|&call| (call, Vec::new())).collect();
-    let when = |argument, op, value| {
-        let length = SeccompCmpArgLen::Dword;
-        SeccompCondition::new(argument, length, op, value)
-            .and_then(|condition| SeccompRule::new(vec![condition]))
+    let condition = |argument, op, value| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
     };
+    let when = |argument, op, value| {
+        let condition = condition(argument, op, value)?;
+        SeccompRule::new(vec![condition])
+    };
+    // fstat(2) of libraries that do not have statx(2).
+    let empty = libc::AT_EMPTY_PATH as u64;
+    let empty = when(3, SeccompCmpOp::MaskedEq(empty), empty)?;
+    rules.insert(libc::SYS_newfstatat, vec![empty]);
+    for (fd, purpose) in files {
+        // As an argument is compared.
+        let fd = u64::from(fd.as_raw_fd().cast_unsigned());
+        match purpose {
+            Purpose::Replace => {
+                let source = condition(0, SeccompCmpOp::Eq, fd)?;
+                let target = condition(2, SeccompCmpOp::Eq, fd)?;
+                let both = SeccompRule::new(vec![source, target])?;
+                for call in [libc::SYS_renameat, libc::SYS_renameat2] {
+                    rules.entry(call).or_default().push(both.clone());
+                }
+                let unlink = when(0, SeccompCmpOp::Eq, fd)?;
+                rules.entry(libc::SYS_unlinkat).or_default().push(unlink);
+                rules.insert(libc::SYS_fsync, Vec::new());
+            }
+            Purpose::Update => {
+                rules.insert(libc::SYS_fsync, Vec::new());
+            }
+            _ => {}
+        }
+    }
+    let has =
+        |wanted: &[Purpose]| files.iter().any(|(_, p)| wanted.contains(p));
+    // No rule is any argument, so these come last.
+    if has(&[Purpose::Listing, Purpose::Directory]) {
+        rules.extend(LISTING.map(|call| (call, Vec::new())));
+    }
+    if has(&[Purpose::Directory]) {
+        let calls = DIRECTORY.into_iter().chain(OLD);
+        rules.extend(calls.map(|call| (call, Vec::new())));
+    }
     // Memory yes, code no.
     let exec = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
@@ -141,7 +226,7 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
     let own = vec![when(0, SeccompCmpOp::Eq, ours)?];
     rules.insert(libc::SYS_tgkill, own);
     let arch = std::env::consts::ARCH.try_into()?;
-    let denied = SeccompAction::Errno(libc::EPERM as u32);
+    let denied = SeccompAction::Errno(libc::ENOSYS as u32);
     SeccompFilter::new(rules, denied, SeccompAction::Allow, arch)?.try_into()
 }
 
@@ -151,7 +236,7 @@ pub(super) fn describe() -> Confinement {
     let (works, text) = match tried {
         Ok(Ok(())) => (
             true,
-            "commands that read dumps keep nothing but their files".into(),
+            "every command keeps nothing but its files and directory".into(),
         ),
         Ok(Err(why)) => (false, why),
         Err(_) => (false, "not confined: the attempt ended early".into()),
