@@ -125,7 +125,7 @@ pub enum OpenError {
     },
     /// There is no FreeBSD kernel here.
     #[error(
-        "the kernel here is not FreeBSD's ({os}) and cannot be dumped: try \
+        "this is {os}, not FreeBSD: its kernel cannot be dumped; try \
          --machine model"
     )]
     NotFreeBsd {

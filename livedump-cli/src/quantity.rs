@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Sizes and durations as people write them: `10G`, `1h30m`.
+//! Sizes and durations on the command line: `10G`, `1h30m`.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Why a word is no quantity.
+/// Why a value is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
     /// Not a number, or not in its range.
@@ -18,13 +18,13 @@ pub enum QuantityError {
         high: String,
     },
     /// Not a number of bytes.
-    #[error("{0:?} is no size: 512M, 10G and the like are")]
+    #[error("{0:?} is not a size such as 512M or 10G")]
     Size(String),
     /// Not a span of time.
-    #[error("{0:?} is no duration: 30s, 15m, 1h30m, 7d and the like are")]
+    #[error("{0:?} is not a duration such as 30s, 15m, 1h30m or 7d")]
     Duration(String),
     /// A number that could be of days as well as of seconds.
-    #[error("{0} of what? 5d, 12h and the like say")]
+    #[error("{0} has no unit: use 30s, 15m, 12h or 7d")]
     Unit(String),
 }
 
@@ -44,10 +44,10 @@ where
     }
 }
 
-/// `256M`: a number of bytes, with a power of 1024 behind it.
+/// `256M`: a number of bytes, with an optional suffix for a power of 1024.
 ///
 /// # Errors
-/// It is none, or more than 64 bits.
+/// It is not a size, or exceeds 64 bits.
 pub fn size(word: &str) -> Result<u64, QuantityError> {
     parse_size(word).ok_or_else(|| QuantityError::Size(word.into()))
 }
@@ -90,9 +90,9 @@ fn parse_duration(word: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = word;
     loop {
-        let (number, behind) = split(rest)?;
-        let at = behind.find(|c: char| c.is_ascii_digit());
-        let (unit, next) = behind.split_at(at.unwrap_or(behind.len()));
+        let (number, after) = split(rest)?;
+        let at = after.find(|c: char| c.is_ascii_digit());
+        let (unit, next) = after.split_at(at.unwrap_or(after.len()));
         let (milliseconds, bare) = match unit {
             "ms" => (1, false),
             "s" => (1000, false),
@@ -118,7 +118,7 @@ fn parse_duration(word: &str) -> Option<Duration> {
     }
 }
 
-/// The digits that a word starts with, and what is behind them.
+/// Splits a word after its leading digits.
 fn split(word: &str) -> Option<(u64, &str)> {
     let at = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
     let (digits, rest) = word.split_at(at);

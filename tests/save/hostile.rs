@@ -66,7 +66,7 @@ fn lengths_that_do_not_fit_are_named() {
         (496, &max, "dumpextent 18446744073709551615"),
         (496, &big, "dumpextent 4611686018427387904"),
         (496, &zero, "dumplength 40960 with a dumpextent of 0"),
-        (496, &odd, "dumpextent 40961 is no multiple"),
+        (496, &odd, "dumpextent 40961 is not a multiple"),
         (40, &max, "dumplength 18446744073709551615"),
         (40, &zero, "dumplength 0"),
         (40, &odd, "dumplength 40961"),
@@ -115,8 +115,8 @@ fn headers_of_another_kind_are_named() {
         (32, &3u32.to_be_bytes()[..], "version 3"),
         (32, &9u32.to_be_bytes(), "version 9"),
         (495, &[7], "unknown compression 7"),
-        (60, &1024u32.to_be_bytes(), "blocks have 1024"),
-        (60, &0u32.to_be_bytes(), "blocks have 0"),
+        (60, &1024u32.to_be_bytes(), "block size is 1024"),
+        (60, &0u32.to_be_bytes(), "block size is 0"),
     ] {
         let said = refusal(&with(&disk(), put(at, bytes)), &["-f"], 2);
         assert!(said.contains(word), "{word}: {said}");

@@ -16,7 +16,7 @@ fn a_dump_is_saved_once_and_again_by_force() {
     bench.save(&[]).expect(0);
     let cleared = bench.image();
     let run = bench.save(&[]).expect(1);
-    assert!(run.stderr.contains("saved already (-f"), "{}", run.stderr);
+    assert!(run.stderr.contains("already saved (-f"), "{}", run.stderr);
     let run = bench.save(&["-C", "--json"]).expect(1);
     assert_eq!(run.json()["found"], false);
     assert_eq!(bench.dir.text("bounds"), "1\n");

@@ -126,7 +126,7 @@ fn diagnose(args: &Args) -> Diagnosis {
     checks.push(confinement());
     checks.push(Check::ok(
         "readers",
-        "info, verify, dmesg, read, list, prune and save work here",
+        "info, verify, dmesg, read, list, prune and save work",
     ));
     Diagnosis {
         machine: args.machine.to_string(),

@@ -41,7 +41,7 @@ pub(super) fn seal<'d>(
     }
     synced.map_err(Fault::CrashDir)?;
     let why = |e: &dyn std::error::Error| {
-        Ok(Err(format!("the dump is not sealed: {}", chain(e))))
+        Ok(Err(format!("no checksums written: {}", chain(e))))
     };
     let text = match sealed {
         Ok(seal) => seal.text(),

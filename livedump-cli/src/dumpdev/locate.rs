@@ -114,7 +114,7 @@ impl DumpDev {
         for (what, n) in [("dumpextent", extent), ("dumpkeysize", key_size)] {
             if !n.is_multiple_of(bytes) {
                 return Err(shape(format!(
-                    "{what} {n} is no multiple of the block size {block}"
+                    "{what} {n} is not a multiple of the block size {block}"
                 )));
             }
         }
@@ -227,8 +227,8 @@ impl DumpDev {
             Some((block, says)) => Error::Shape {
                 path,
                 text: format!(
-                    "it stands {block} bytes before the end and says that \
-                     blocks have {says}"
+                    "it is {block} bytes before the end, but its block size \
+                     is {says}"
                 ),
             },
             None => Error::NoDump { path, size: self.size },

@@ -75,8 +75,8 @@ pub enum Error {
     },
     /// No trailing header.
     #[error(
-        "there is no dump at the end of {} ({size} bytes); of an image of a \
-         whole disk give the partition that dumps go to",
+        "no dump at the end of {} ({size} bytes); in an image of a disk, use \
+         the dump partition",
         path.display()
     )]
     NoDump {
@@ -87,7 +87,7 @@ pub enum Error {
     },
     /// It was saved before.
     #[error(
-        "the dump on {} has been saved already (-f saves it again)",
+        "the dump on {} was already saved (-f saves it again)",
         path.display()
     )]
     Cleared {
@@ -109,7 +109,7 @@ pub enum Error {
         source: HeaderError,
     },
     /// Something that `-f` lets pass.
-    #[error("{text} (-f saves it nevertheless)")]
+    #[error("{text} (-f saves it anyway)")]
     Odd {
         /// What it is.
         text: String,

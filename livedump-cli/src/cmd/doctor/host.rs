@@ -19,8 +19,8 @@ pub(super) fn kernel() -> Vec<Check> {
         let os = std::env::consts::OS;
         let release = sysctl_text("kernel.osrelease").unwrap_or_default();
         let text = format!(
-            "this is {os} {release}, not FreeBSD: it cannot be dumped, a \
-             model machine can"
+            "this is {os} {release}, not FreeBSD: only a model machine can be \
+             dumped"
         );
         return vec![
             Check::wrong("kernel", text)
@@ -36,7 +36,7 @@ pub(super) fn kernel() -> Vec<Check> {
         true => Check::ok("kernel", text),
         false => Check::wrong(
             "kernel",
-            format!("{text}: made for 12.1 and later on amd64 and arm64"),
+            format!("{text}: 12.1 or later on amd64 or arm64 is required"),
         ),
     };
     vec![kernel, module()]
@@ -72,18 +72,17 @@ pub(super) fn stock_facility() -> Check {
     if version < FIRST_LIVE {
         return Check::wrong(
             "facility",
-            "this kernel has no live dumps of its own, and the module is not \
-             loaded",
+            "this kernel has no live dumps, and the module is not loaded",
         )
         .fix("kldload livedump");
     }
     let text = match version < WHOLE_BITSET {
         true => {
-            "the kernel's own, whose dumps lack most of its memory on this \
+            "the stock live dump, which lacks most of the memory on this \
              release"
         }
         false => {
-            "the kernel's own: no size beforehand, no progress, and it \
+            "the stock live dump: no size in advance, no progress, and it \
              cannot be interrupted"
         }
     };
@@ -118,13 +117,13 @@ fn securelevel() -> Check {
         )
         .fix("sysrc -f /boot/loader.conf livedump_load=YES"),
         Some(level) => Check::ok(name, format!("is {level}: dumps work")),
-        None => Check::ok(name, "is not known"),
+        None => Check::ok(name, "unknown"),
     }
 }
 
 /// Without the module a jail that sees /dev/mem can dump its host.
 fn jail() -> Check {
-    let text = "this is one: its host can be dumped";
+    let text = "yes: run livedump on the host";
     match sysctl_number("security.jail.jailed") {
         Some(1) => {
             Check::warning("jail", text).fix("livedump doctor, on the host")
@@ -138,10 +137,9 @@ fn user() -> Check {
     match uid.is_root() {
         true => Check::ok("user", "root"),
         // Whether that is enough the device has said.
-        false => Check::warning(
-            "user",
-            format!("{uid}: the module answers root alone"),
-        ),
+        false => {
+            Check::warning("user", format!("{uid}: only root may take dumps"))
+        }
     }
 }
 
@@ -152,7 +150,7 @@ fn dumpdev() -> Check {
         }
         _ => Check::warning(
             "dumpon",
-            "a panic would leave no dump: there is no dump device",
+            "no dump device: a panic would not be dumped",
         )
         .fix("sysrc dumpdev=AUTO && service dumpon start"),
     }
@@ -162,13 +160,13 @@ fn dumpdev() -> Check {
 fn bootfile() -> Check {
     match sysctl_text("kern.bootfile") {
         Some(path) if std::fs::File::open(&path).is_ok() => {
-            Check::ok("bootfile", format!("{path} can be read"))
+            Check::ok("bootfile", format!("{path} is readable"))
         }
         Some(path) => Check::warning(
             "bootfile",
-            format!("{path} cannot be read: dumps are not checked with it"),
+            format!("{path} is not readable: dumps are not checked with it"),
         )
         .fix("livedump capture --kernel KERNEL"),
-        None => Check::warning("bootfile", "is not known"),
+        None => Check::warning("bootfile", "unknown"),
     }
 }

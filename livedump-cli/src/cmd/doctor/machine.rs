@@ -62,18 +62,15 @@ impl Machine {
             // It would be waited for.
             Err(Errno::EBUSY) => Check::ok(
                 "facility",
-                "the module is loaded, and another dump is being taken",
+                "the module is loaded; another dump is in progress",
             ),
             Err(Errno::EPERM) => Check::wrong(
                 "facility",
-                "the module is loaded, but only root, outside of jails, may \
-                 use it",
+                "the module is loaded, but only root outside jails may use it",
             )
             .fix("su -m root -c 'livedump doctor'"),
             Err(Errno::ENOTTY | Errno::ENODEV) => host::stock_facility(),
-            Err(e) => {
-                Check::wrong("facility", format!("asking for an estimate: {e}"))
-            }
+            Err(e) => Check::wrong("facility", format!("estimating: {e}")),
         });
         for (codec, answer) in &self.codecs {
             checks.extend(self.codec(*codec, *answer));
@@ -91,20 +88,19 @@ impl Machine {
             _ => ("zstd", "ZSTDIO"),
         };
         match answer {
-            Ok(()) => Some(Check::ok(name, "the kernel can compress with it")),
+            Ok(()) => Some(Check::ok(name, "supported by the kernel")),
             Err(Errno::EINVAL) => Some(
-                Check::warning(name, "the kernel cannot compress with it")
+                Check::warning(name, "not supported by the kernel")
                     .fix(format!("a kernel with options {option}")),
             ),
             // The stock facility is not asked without taking a dump.
             Err(Errno::ENOTTY | Errno::ENODEV) => {
                 host::has_option(option).map(|has| match has {
-                    true => Check::ok(name, "the kernel can compress with it"),
-                    false => Check::warning(
-                        name,
-                        "the kernel cannot compress with it",
-                    )
-                    .fix(format!("a kernel with options {option}")),
+                    true => Check::ok(name, "supported by the kernel"),
+                    false => {
+                        Check::warning(name, "not supported by the kernel")
+                            .fix(format!("a kernel with options {option}"))
+                    }
                 })
             }
             Err(_) => None,

@@ -69,7 +69,7 @@ fn bounds(directory: &CrashDir) -> Check {
         e => chain(e),
     };
     let text = format!(
-        "{text}: the next dump is number {n}, above all that are there"
+        "{text}: the next dump is number {n}, after the highest that exists"
     );
     let check = Check::warning("bounds", text);
     let path = path.display();
@@ -94,16 +94,15 @@ fn room(directory: &CrashDir, extent: Option<u64>) -> Check {
         }
         Err(e) => return Check::wrong(name, chain(&e)),
     };
-    let text =
-        format!("{} free, {} of them to stay so", human(free), human(minfree));
+    let text = format!("{} free, minfree: {}", human(free), human(minfree));
     match extent {
         Some(extent) if extent > free.saturating_sub(minfree) => {
             let (size, path) = (human(extent), named(directory));
-            Check::wrong(name, format!("{text}: a dump may have {size}"))
+            Check::wrong(name, format!("{text}: a dump needs up to {size}"))
                 .fix(format!("livedump estimate -Z {}", path.display()))
         }
         _ if minfree == 0 => {
-            let text = format!("{text}: there is no file minfree");
+            let text = format!("{text} (no such file)");
             let path = directory.path("minfree");
             Check::warning(name, text)
                 .fix(format!("echo 1048576 > {}", path.display()))

@@ -43,12 +43,12 @@ const HOURS: u64 = (1 << 24) - 1;
 pub enum CronError {
     /// Not five fields.
     #[error(
-        "{0:?} has not the five fields of crontab(5): minute hour day month \
-         weekday"
+        "{0:?} does not have the five fields of crontab(5): minute hour day \
+         month weekday"
     )]
     Fields(String),
     /// A field.
-    #[error("{field:?} is no {name} ({low} to {high})")]
+    #[error("{field:?} is not a valid {name} ({low} to {high})")]
     Field {
         /// The field.
         field: String,
@@ -60,7 +60,7 @@ pub enum CronError {
         high: u32,
     },
     /// February 30.
-    #[error("{0:?} never comes")]
+    #[error("{0:?} matches no date")]
     Never(String),
 }
 
@@ -344,7 +344,7 @@ mod tests {
             ("0 0 * * monday", "\"monday\""),
             ("0 0 * * sat-mon", "weekday"),
             ("@reboot", "five fields"),
-            ("0 0 30 2 *", "never comes"),
+            ("0 0 30 2 *", "matches no date"),
         ] {
             let e = cron.parse::<Cron>().unwrap_err().to_string();
             assert!(e.contains(words), "{cron}: {e}");

@@ -70,10 +70,10 @@ impl<'a> Watcher<'a> {
     pub(super) fn tell(&self, next: Option<SystemTime>) {
         let next = match next.map(Timestamp::try_from) {
             Some(Ok(next)) => show(&next.to_zoned(time_zone())),
-            _ => "when something changes".into(),
+            _ => "on a change".into(),
         };
         inform(format_args!(
-            "{} taken, {} failed, {} there; next: {next}",
+            "{} taken, {} failed, {} kept; next: {next}",
             self.taken, self.failed, self.kept
         ));
     }
