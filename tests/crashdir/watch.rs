@@ -43,6 +43,24 @@ fn start(dir: &CrashDir, log: &File, count: u32) -> Child {
         .unwrap()
 }
 
+/// Whether a run is at one of the moments at which it is killed: with a
+/// temporary file, an empty one or one that grows; with one dump more than
+/// before; or anywhere.
+fn is_at(moment: u64, dir: &CrashDir, before: &[u32]) -> bool {
+    let temporary = |is_wanted: fn(u64) -> bool| {
+        let names = dir.names().into_iter().filter(|n| n.contains(".tmp."));
+        // It may have its name, or be gone, by now.
+        let sizes = names.filter_map(|n| dir.file(&n).metadata().ok());
+        sizes.map(|meta| meta.len()).any(is_wanted)
+    };
+    match moment {
+        0 => temporary(|bytes| bytes == 0),
+        1 => temporary(|bytes| bytes > 0),
+        2 => numbers(dir).last() > before.last(),
+        _ => true,
+    }
+}
+
 /// What must hold whenever nobody is at work.
 fn check(dir: &CrashDir, at_rest: bool, what: &str) {
     let mut bytes = 0;
@@ -98,7 +116,12 @@ fn two_hundred_captures_and_as_many_kills_as_there_are() {
     while taken() < CAPTURES as usize - 20 {
         let before = numbers(&dir);
         let mut child = start(&dir, log.as_file(), CAPTURES);
-        std::thread::sleep(Duration::from_millis(40 + 2 * kills + random(260)));
+        // By what it has done, not by the clock.
+        let (dumps, moment) = (taken() + random(12) as usize, random(4));
+        while taken() < dumps || !is_at(moment, &dir, &before) {
+            assert_eq!(child.try_wait().unwrap(), None, "{}", said());
+            std::thread::sleep(Duration::from_micros(50));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         kills += 1;
