@@ -53,7 +53,7 @@ fn a_header_is_written_and_read_as_another_program_writes_it() {
 fn an_old_dump_is_still_sound_and_its_deadlock_is_still_found() {
     let dir = unpacked();
     let dump = judge_stripped(&dir.read("livecore.0")).unwrap();
-    assert_eq!(dump.pages().count(), 1718);
+    assert_eq!(dump.pages().count(), 1691);
     let path = |name| dir.file(name).to_str().unwrap().to_string();
     let (file, kernel) = (path("livecore.0"), path("kernel.0"));
     run(["verify", "-k", &kernel, &file]).expect(0);
