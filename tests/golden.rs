@@ -68,8 +68,8 @@ fn an_old_dump_is_still_sound_and_its_deadlock_is_still_found() {
     let cycle = &found["cycles"][0];
     let waits = cycle["waits"].as_array().unwrap();
     let tids: Vec<_> = waits.iter().map(|w| w["tid"].as_i64()).collect();
-    assert_eq!(tids, [Some(100_200), Some(100_201)]);
-    assert_eq!(waits[0]["holder"]["tid"], 100_201);
+    assert_eq!(tids, [Some(100_201), Some(100_200)]);
+    assert_eq!(waits[0]["holder"]["tid"], 100_200);
     let names: Vec<_> = waits.iter().map(|w| &w["lock"]["name"]).collect();
-    assert_eq!(names, ["proctree", "ufs"]);
+    assert_eq!(names, ["ufs", "proctree"]);
 }
