@@ -65,9 +65,9 @@ fn said_by_c(names: &[&str]) -> Option<BTreeMap<String, u64>> {
 
 fn check(expected: &[(&str, u64)]) {
     let names: Vec<_> = expected.iter().map(|e| e.0).collect();
-    let Some(said) = said_by_c(&names) else { return };
+    let Some(message) = said_by_c(&names) else { return };
     for (name, value) in expected {
-        assert_eq!(said[*name], *value, "{name}");
+        assert_eq!(message[*name], *value, "{name}");
     }
 }
 

@@ -89,8 +89,8 @@ fn the_pages_are_clean_mdoc() {
             .output();
         match lint {
             Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stdout);
-                assert!(output.status.success(), "{name}: {said}");
+                let message = String::from_utf8_lossy(&output.stdout);
+                assert!(output.status.success(), "{name}: {message}");
             }
             Err(_) => livedump_skip::skipped("there is no mandoc(1) here"),
         }

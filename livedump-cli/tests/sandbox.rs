@@ -103,9 +103,9 @@ fn a_writer_keeps_its_directory() {
 
 #[test]
 fn asking_how_far_it_goes_confines_nobody() {
-    let said = sandbox::describe();
-    assert_eq!(said.mechanism, "landlock and seccomp");
-    assert!(!said.text.is_empty());
+    let message = sandbox::describe();
+    assert_eq!(message.mechanism, "landlock and seccomp");
+    assert!(!message.text.is_empty());
     File::open("/etc/passwd").unwrap();
 }
 

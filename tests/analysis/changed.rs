@@ -29,11 +29,11 @@ impl Case {
         let status = i32::from(command[0] == "deadlock");
         let rest = [&command[1..], &["--json"]].concat();
         let run = self.run(command[0], &rest).expect(status);
-        let said = run.stderr.contains("read changed while the dump was");
+        let message = run.stderr.contains("read changed while the dump was");
         let json = run.json();
         assert!(json["changed"]["looked"].as_u64().unwrap() > 0, "{json}");
-        assert_eq!(json["changed"]["pages"], u64::from(said), "{command:?}");
-        said
+        assert_eq!(json["changed"]["pages"], u64::from(message), "{command:?}");
+        message
     }
 }
 

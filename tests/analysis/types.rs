@@ -44,9 +44,9 @@ fn another_kernels_debug_file_is_refused() {
     let case = Case::new(&format!("{TWO}types none\n"));
     let other = Case::new(&format!("{TWO}types dwarf\noffset td_tid 1300\n"));
     let debug = other.path("kernel.0");
-    let said = case.run("deadlock", &["--debug", &debug]).expect(2).stderr;
-    assert!(said.contains("of another kernel"), "{said}");
-    assert!(said.contains("td_tid"), "{said}");
+    let message = case.run("deadlock", &["--debug", &debug]).expect(2).stderr;
+    assert!(message.contains("of another kernel"), "{message}");
+    assert!(message.contains("td_tid"), "{message}");
     let right = Case::new(&format!("{TWO}types dwarf\n"));
     let debug = right.path("kernel.0");
     case.run("deadlock", &["--debug", &debug]).expect(1);
@@ -64,8 +64,8 @@ fn a_kernel_of_another_version_or_machine_is_refused() {
         let file = case.path("livecore.0");
         for command in ["ps", "deadlock"] {
             let run = crate::tool::run([command, "-k", &kernel, &file]);
-            let said = run.expect(2).stderr;
-            assert!(said.contains(word), "{said}");
+            let message = run.expect(2).stderr;
+            assert!(message.contains(word), "{message}");
         }
     }
 }

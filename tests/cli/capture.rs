@@ -244,11 +244,11 @@ fn reading_what_changed_says_so() {
     let list = [&header.encode()[..], &record.encode()].concat();
     std::fs::write(dir.file("changed.0"), list).unwrap();
     let core = core.to_str().unwrap();
-    for (pa, said) in [(pa, true), (dump.pas()[12], false)] {
+    for (pa, message) in [(pa, true), (dump.pas()[12], false)] {
         let at = format!("{pa:#x}");
         let run = crate::tool::run(["read", "--phys", core, &at]).expect(0);
         let warned = run.stderr.contains("changed while the dump was written");
-        assert_eq!(warned, said, "{at}");
+        assert_eq!(warned, message, "{at}");
     }
     std::fs::write(dir.file("changed.0"), "no list").unwrap();
     let run = crate::tool::run(["info", core]).expect(0);

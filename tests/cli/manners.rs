@@ -89,8 +89,8 @@ fn a_dump_that_cannot_be_told_of_is_kept_and_that_is_said() {
         .output()
         .unwrap();
     assert_eq!(out.status.code(), Some(1));
-    let said = String::from_utf8(out.stderr).unwrap();
-    assert!(said.contains("the dump was kept"), "{said}");
+    let message = String::from_utf8(out.stderr).unwrap();
+    assert!(message.contains("the dump was kept"), "{message}");
     assert!(dir.file("livecore.0").exists());
 }
 

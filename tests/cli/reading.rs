@@ -114,8 +114,8 @@ fn a_truncated_dump_is_served_as_far_as_it_goes_and_is_not_sound() {
     let verify = on(&dir, name, "verify", &[]).expect(1);
     assert!(verify.text().contains("length"), "{}", verify.text());
     let info = on(&dir, name, "info", &[]);
-    let said = format!("{}{}", info.text(), info.stderr);
-    assert!(said.contains("truncated"), "{said}");
+    let message = format!("{}{}", info.text(), info.stderr);
+    assert!(message.contains("truncated"), "{message}");
 
     let name = cut(&dir, "livecore.0", end - 4);
     let read = on(&dir, name, "read", &place).expect(1);
@@ -224,8 +224,8 @@ fn a_flipped_bit_in_a_sealed_dump_is_found_in_its_part() {
             std::fs::write(dir.file(name), bytes).unwrap();
             let run = on(&dir, name, "verify", &[]).expect(1);
             let part = at >> 22 << 22;
-            let said = format!("bytes {part} to ");
-            let line = run.text().lines().find(|l| l.contains(&said));
+            let message = format!("bytes {part} to ");
+            let line = run.text().lines().find(|l| l.contains(&message));
             let line = line.unwrap_or_else(|| panic!("{}", run.text()));
             assert!(line.contains("not as they were sealed"), "{line}");
             let section = line.contains("pmap") || line.contains("pages)");
@@ -233,8 +233,8 @@ fn a_flipped_bit_in_a_sealed_dump_is_found_in_its_part() {
         }
         std::fs::write(dir.file(name), &whole[..len - 1]).unwrap();
         let run = on(&dir, name, "verify", &[]).expect(1);
-        let said = format!("has {} bytes, {len} were sealed", len - 1);
-        assert!(run.text().contains(&said), "{}", run.text());
+        let message = format!("has {} bytes, {len} were sealed", len - 1);
+        assert!(run.text().contains(&message), "{}", run.text());
         // What is no dump any more still has a seal to be held against.
         let mut bytes = whole.clone();
         bytes[..64].fill(0xff);

@@ -22,22 +22,22 @@ fn transcript(name: &str) {
     std::fs::create_dir(dir.file("cwd")).unwrap();
     let tool = dir.file("bin/livedump");
     std::os::unix::fs::symlink(program(), tool).unwrap();
-    let mut said = String::new();
+    let mut message = String::new();
     for line in text.lines() {
         if let Some(command) = line.strip_prefix("$ ") {
-            writeln!(said, "{line}").unwrap();
-            run(&dir, command, &mut said);
+            writeln!(message, "{line}").unwrap();
+            run(&dir, command, &mut message);
         } else if line.starts_with('#') || line.is_empty() {
-            writeln!(said, "{line}").unwrap();
+            writeln!(message, "{line}").unwrap();
         }
     }
     Assert::new()
         .action_env("SNAPSHOTS")
         .redact_with(elided())
-        .eq(said, Data::read_from(&file, None));
+        .eq(message, Data::read_from(&file, None));
 }
 
-fn run(dir: &CrashDir, command: &str, said: &mut String) {
+fn run(dir: &CrashDir, command: &str, message: &mut String) {
     let path = std::env::var("PATH").unwrap_or_default();
     let out = Command::new("sh")
         .args(["-c", &format!("exec 2>&1; {command}")])
@@ -50,13 +50,13 @@ fn run(dir: &CrashDir, command: &str, said: &mut String) {
     for line in String::from_utf8_lossy(&out.stdout).lines() {
         // How often it is told how far a dump is is a matter of speed.
         if !(line.contains(" pages, ") && line.ends_with(" written")) {
-            writeln!(said, "{line}").unwrap();
+            writeln!(message, "{line}").unwrap();
         }
     }
     match out.status.code() {
         Some(0) => {}
-        Some(status) => writeln!(said, "? {status}").unwrap(),
-        None => writeln!(said, "? signal").unwrap(),
+        Some(status) => writeln!(message, "? {status}").unwrap(),
+        None => writeln!(message, "? signal").unwrap(),
     }
 }
 

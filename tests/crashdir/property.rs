@@ -60,7 +60,7 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     // There is nothing beside these dumps.
     let steps = (0..Step::ALL.len())
-        .prop_filter("a step", |step| Step::ALL[*step] != Step::Sides);
+        .prop_filter("a step", |step| Step::ALL[*step] != Step::Companions);
     let how = prop_oneof![
         5 => Just(How::Well),
         2 => steps.clone().prop_map(How::Fails),

@@ -126,9 +126,9 @@ fn end(child: &mut Child, how: How) -> End {
     End::Stopped(child.wait().unwrap().code())
 }
 
-/// What a sweep has seen.
+/// Counts of a sweep.
 #[derive(Debug, Default)]
-struct Seen {
+struct Counts {
     named: u32,
     unnamed: u32,
     /// Interrupted when it had begun to listen.
@@ -149,7 +149,7 @@ fn sweep(how: How, options: &[&str], step: usize) {
     let dir = CrashDir::new();
     let machine = dir.recipe(TINY_ARM64);
     dir.capture(&machine, options).expect(0);
-    let mut seen = Seen::default();
+    let mut counts = Counts::default();
     for nth in (1..).step_by(step) {
         let before = contents(&dir);
         let Some(mut child) = start(&dir, &machine, options) else { return };
@@ -166,24 +166,24 @@ fn sweep(how: How, options: &[&str], step: usize) {
             (How::Kill, _) => {}
             (How::Interrupt, End::Stopped(status)) => {
                 interrupted(&dir, *status, new, &what);
-                seen.listened += u32::from(status.is_some());
+                counts.listened += u32::from(status.is_some());
             }
         }
-        let count = if new { &mut seen.named } else { &mut seen.unnamed };
+        let count = if new { &mut counts.named } else { &mut counts.unnamed };
         *count += 1;
         if !dangling(&dir).is_empty() {
             assert!(how == How::Kill, "{what}: {:?}", dangling(&dir));
-            seen.parted += 1;
+            counts.parted += 1;
             // As it was, for the next round.
             dir.capture(&machine, options).expect(0);
         }
     }
-    // Both sides of the moment at which it gets its name were seen.
-    assert!(seen.named > 1 && seen.unnamed > 10, "{seen:?}");
-    assert!(how == How::Kill || seen.listened > 10, "{seen:?}");
+    // The sweep stopped both before and after the dump got its name.
+    assert!(counts.named > 1 && counts.unnamed > 10, "{counts:?}");
+    assert!(how == How::Kill || counts.listened > 10, "{counts:?}");
     // A dump and what lies beside it cannot be replaced at once: killed
     // between the calls that do, it has no info.N. Never that of another.
-    assert!(seen.parted <= 5, "{seen:?}");
+    assert!(counts.parted <= 5, "{counts:?}");
     // The next run clears up.
     dir.capture(&machine, options).expect(0);
     let names = dir.names();

@@ -95,14 +95,14 @@ fn two_hundred_captures_and_as_many_kills_as_there_are() {
     let dir = CrashDir::new();
     let Some(_mounted) = Tmpfs::mount(&dir, 64 << 20) else { return };
     let log = tempfile::NamedTempFile::new().unwrap();
-    let said = || {
+    let message = || {
         let mut text = String::new();
         let mut file = File::open(log.path()).unwrap();
         file.read_to_string(&mut text).unwrap();
         text
     };
     let taken =
-        || said().lines().filter(|l| l.contains(": 14.8 MiB in ")).count();
+        || message().lines().filter(|l| l.contains(": 14.8 MiB in ")).count();
     let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok());
     let mut state: u64 = seed.unwrap_or(0x9e37_79b9_7f4a_7c15);
     println!("SEED={state}");
@@ -133,11 +133,11 @@ fn two_hundred_captures_and_as_many_kills_as_there_are() {
             let newer = numbers(&dir).last() > newest;
             assert!(lost.is_none() || newer, "{what}: {lost:?} is lost");
         }
-        assert!(kills < 300, "{}", said());
+        assert!(kills < 300, "{}", message());
     }
     // The rest undisturbed: exactly what is to be kept, and nothing else.
     let mut child = start(&dir, log.as_file(), 20);
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said());
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", message());
     check(&dir, true, "the end");
     let last = numbers(&dir);
     assert_eq!(last.len(), KEEP, "{:?}", dir.names());
@@ -149,9 +149,9 @@ fn two_hundred_captures_and_as_many_kills_as_there_are() {
     }
     want.sort();
     assert_eq!(dir.names(), want);
-    let said = said();
-    assert!(!said.contains("No space"), "{said}");
-    assert!(!said.contains("no dump taken"), "{said}");
+    let message = message();
+    assert!(!message.contains("No space"), "{message}");
+    assert!(!message.contains("no dump taken"), "{message}");
     assert!(taken() >= CAPTURES as usize && kills > 2, "{kills} kills");
 }
 
@@ -166,11 +166,14 @@ fn a_disk_with_room_for_less_than_is_to_be_kept_is_not_filled() {
         .arg(dir.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(1), "{said}");
-    assert!(said.contains("minfree") || said.contains("to stay so"), "{said}");
-    assert!(!said.contains("No space"), "{said}");
-    assert!(!numbers(&dir).is_empty(), "{said}");
+    let message = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{message}");
+    assert!(
+        message.contains("minfree") || message.contains("to stay so"),
+        "{message}"
+    );
+    assert!(!message.contains("No space"), "{message}");
+    assert!(!numbers(&dir).is_empty(), "{message}");
     check(&dir, false, "full");
     let free = nix::sys::statvfs::statvfs(dir.path()).unwrap();
     assert!(free.blocks_available() * free.fragment_size() >= 4 << 20);
@@ -252,9 +255,9 @@ fn standard_output_that_is_full_ends_no_watch() {
         .stdout(full)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(1), "{said}");
-    assert_eq!(said.matches("writing to standard output").count(), 3);
+    let message = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{message}");
+    assert_eq!(message.matches("writing to standard output").count(), 3);
     assert_eq!(dir.text("ran"), "0\n1\n2\n");
     assert_eq!(dir.text("bounds"), "3\n");
 }
@@ -278,19 +281,22 @@ fn its_lines_carry_the_time_of_the_zone_that_tz_names() {
         zones.push((":Asia/Tokyo", "+0900"));
     }
     for (zone, offset) in zones {
-        let (status, said) = watch(zone);
-        assert_eq!(status, Some(0), "{zone}: {said}");
-        for line in said.lines() {
+        let (status, message) = watch(zone);
+        assert_eq!(status, Some(0), "{zone}: {message}");
+        for line in message.lines() {
             assert_eq!(line.get(4..5), Some("-"), "{line}");
             assert_eq!(line.get(20..25), Some(offset), "{zone}: {line}");
             assert_eq!(line.get(25..36), Some(" livedump: "), "{line}");
         }
-        assert!(!said.is_empty());
+        assert!(!message.is_empty());
     }
     // A schedule in a zone that nobody knows would run at the wrong hour.
-    let (status, said) = watch("Nowhere/Town");
-    assert_eq!(status, Some(2), "{said}");
-    assert!(said.contains("TZ=Nowhere/Town: no such time zone"), "{said}");
+    let (status, message) = watch("Nowhere/Town");
+    assert_eq!(status, Some(2), "{message}");
+    assert!(
+        message.contains("TZ=Nowhere/Town: no such time zone"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -305,9 +311,9 @@ fn a_zone_that_nobody_knows_is_said() {
             .unwrap();
         String::from_utf8(out.stderr).unwrap()
     };
-    let said = run(&["capture", "-q", "--machine", "model:16M"]);
-    assert!(said.contains("no such time zone: times are UTC"), "{said}");
+    let message = run(&["capture", "-q", "--machine", "model:16M"]);
+    assert!(message.contains("no such time zone: times are UTC"), "{message}");
     assert!(dir.text("info.0").contains(" +0000\n"));
-    let said = run(&["list"]);
-    assert!(said.contains("no such time zone: times are UTC"), "{said}");
+    let message = run(&["list"]);
+    assert!(message.contains("no such time zone: times are UTC"), "{message}");
 }

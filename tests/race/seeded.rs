@@ -21,7 +21,7 @@ const READ: u64 = 20;
 
 /// What a run came to.
 #[derive(Default)]
-struct Seen {
+struct Observed {
     walked: bool,
     torn: bool,
 }
@@ -51,7 +51,7 @@ fn machine(seed: u64) -> Wrapped {
     Wrapped { every, ..Wrapped::new(model(&recipe(seed))) }
 }
 
-fn run(seed: u64, path: &Path) -> Result<Seen, String> {
+fn run(seed: u64, path: &Path) -> Result<Observed, String> {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let s = Scenario::with_file(machine(seed), file);
     let compression = (seed / 12 % 3) as u8;
@@ -83,19 +83,19 @@ fn run(seed: u64, path: &Path) -> Result<Seen, String> {
             return Err(format!("{walked} of {live} processes"));
         }
     }
-    let mut seen = Seen { walked: walk.is_ok(), torn: false };
+    let mut observed = Observed { walked: walk.is_ok(), torn: false };
     if seed.is_multiple_of(READ) {
         let kernel = path.with_extension("kernel");
         std::fs::write(&kernel, s.machine.kernel_elf().unwrap()).unwrap();
         let kernel = Kernel::open(&kernel).map_err(|e| e.to_string())?;
         let core = Vmcore::open(path).map_err(|e| e.to_string())?;
         let procs = core.procs(&kernel).map_err(|e| e.to_string())?;
-        seen.torn = !procs.problems.is_empty();
+        observed.torn = !procs.problems.is_empty();
         if procs.procs.len() > 10_000 {
             return Err("the reader's walk has no end".into());
         }
     }
-    Ok(seen)
+    Ok(observed)
 }
 
 /// Runs the seeds that `next` hands out.
@@ -108,9 +108,9 @@ fn work(next: &AtomicU64, path: PathBuf) -> (u64, u64) {
             return (walked, torn);
         }
         match run(seed, &path) {
-            Ok(seen) => {
-                walked += u64::from(seen.walked);
-                torn += u64::from(seen.torn);
+            Ok(observed) => {
+                walked += u64::from(observed.walked);
+                torn += u64::from(observed.torn);
             }
             Err(why) => panic!("SEED={seed}\n{}\n{why}", recipe(seed)),
         }

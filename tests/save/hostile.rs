@@ -40,10 +40,10 @@ fn put(at: usize, bytes: &[u8]) -> impl Fn(&mut [u8]) {
 #[test]
 fn what_has_no_dump_is_said_to_have_none() {
     for len in [0, 1, 511, 512, 100_000] {
-        let said = refusal(&noise(len), &[], 1);
-        assert!(said.contains("no dump at the end"), "{said}");
-        let said = refusal(&noise(len), &["-f"], 1);
-        assert!(said.contains("no dump at the end"), "{said}");
+        let message = refusal(&noise(len), &[], 1);
+        assert!(message.contains("no dump at the end"), "{message}");
+        let message = refusal(&noise(len), &["-f"], 1);
+        assert!(message.contains("no dump at the end"), "{message}");
     }
     let mut image = disk().image();
     image.truncate(image.len() - 1);
@@ -73,8 +73,8 @@ fn lengths_that_do_not_fit_are_named() {
     ] {
         let image = with(&disk(), put(at, bytes));
         for options in [&[][..], &["-f"]] {
-            let said = refusal(&image, options, 2);
-            assert!(said.contains(word), "{said}");
+            let message = refusal(&image, options, 2);
+            assert!(message.contains(word), "{message}");
         }
     }
     for (size, word) in [
@@ -82,9 +82,9 @@ fn lengths_that_do_not_fit_are_named() {
         (1 << 31, "dumpkeysize 2147483648"),
         (512, "the first and the last header disagree"),
     ] {
-        let said =
+        let message =
             refusal(&with(&disk(), put(56, &size.to_be_bytes())), &[], 2);
-        assert!(said.contains(word), "{said}");
+        assert!(message.contains(word), "{message}");
     }
 }
 
@@ -98,8 +98,8 @@ fn damage_is_refused_unless_forced() {
     ] {
         let mut image = sound.clone();
         image[at] ^= 4;
-        let said = refusal(&image, &[], 2);
-        assert!(said.contains(word) && said.contains("-f"), "{said}");
+        let message = refusal(&image, &[], 2);
+        assert!(message.contains(word) && message.contains("-f"), "{message}");
         assert!(refusal(&image, &["-C"], 2).contains(word));
         let bench = Bench::new(&image);
         let run = bench.save(&["-f"]).expect(1);
@@ -118,13 +118,13 @@ fn headers_of_another_kind_are_named() {
         (60, &1024u32.to_be_bytes(), "block size is 1024"),
         (60, &0u32.to_be_bytes(), "block size is 0"),
     ] {
-        let said = refusal(&with(&disk(), put(at, bytes)), &["-f"], 2);
-        assert!(said.contains(word), "{word}: {said}");
+        let message = refusal(&with(&disk(), put(at, bytes)), &["-f"], 2);
+        assert!(message.contains(word), "{word}: {message}");
     }
     let text = Disk { text: true, ..disk() };
     for change in [put(495, &[1]), put(56, &512u32.to_be_bytes())] {
-        let said = refusal(&with(&text, change), &["-f"], 2);
-        assert!(said.contains("a textdump that is"), "{said}");
+        let message = refusal(&with(&text, change), &["-f"], 2);
+        assert!(message.contains("a textdump that is"), "{message}");
     }
 }
 
@@ -136,15 +136,15 @@ fn key_blocks_that_are_none_are_named() {
         (key(1, 0), "a key of 0 bytes"),
     ] {
         let disk = Disk { key: block, ..disk() };
-        let said = refusal(&disk.image(), &[], 2);
-        assert!(said.contains("key block"), "{said}");
-        assert!(said.contains(word), "{said}");
+        let message = refusal(&disk.image(), &[], 2);
+        assert!(message.contains("key block"), "{message}");
+        assert!(message.contains(word), "{message}");
     }
     let mut long = key(1, 256);
     long[33..37].copy_from_slice(&u32::MAX.to_be_bytes());
     let disk = Disk { key: long, ..disk() };
-    let said = refusal(&disk.image(), &[], 2);
-    assert!(said.contains("a key of 4294967295 bytes"), "{said}");
+    let message = refusal(&disk.image(), &[], 2);
+    assert!(message.contains("a key of 4294967295 bytes"), "{message}");
 }
 
 #[test]

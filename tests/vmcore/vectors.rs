@@ -110,8 +110,8 @@ fn a_cut_off_vmcore_is_read_and_said_to_be_cut_off() {
         let (kernel, core) = (real.kernel.to_str(), real.vmcore.to_str());
         let (kernel, core) = (kernel.unwrap(), core.unwrap());
         let info = run(["info", core]);
-        let said = format!("{}{}", info.text(), info.stderr);
-        assert!(said.contains("truncated"), "{said}");
+        let message = format!("{}{}", info.text(), info.stderr);
+        assert!(message.contains("truncated"), "{message}");
         let verify = run(["verify", "-k", kernel, core]).expect(1);
         assert!(verify.text().contains("length"), "{}", verify.text());
         let json = run(["verify", "-k", kernel, "--json", core]).json();

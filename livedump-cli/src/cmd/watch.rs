@@ -166,22 +166,22 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         let Some(reason) = schedule.now(now) else {
             match signals.events().recv_timeout(schedule.wait(now)) {
                 Ok(Event::Stop(signal)) => {
-                    watch.say(format_args!("stopped by {signal}"));
+                    watch.report(format_args!("stopped by {signal}"));
                     return Ok(Outcome::Clean);
                 }
-                Ok(Event::Info) => watch.tell(schedule.next(now)),
+                Ok(Event::Info) => watch.print_status(schedule.next(now)),
                 Ok(Event::Done) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             continue;
         };
         if let Reason::Change(name) = &reason {
-            watch.say(format_args!("{name} has changed"));
+            watch.report(format_args!("{name} has changed"));
         }
         match watch.iterate(&mut signals)? {
             Iteration::Done => schedule.done(now, SystemTime::now()),
             Iteration::Stopped(signal) => {
-                watch.say(format_args!("stopped by {signal}"));
+                watch.report(format_args!("stopped by {signal}"));
                 return Ok(Outcome::Clean);
             }
         }
@@ -221,7 +221,7 @@ fn what(args: &Args) -> capture::Args {
 }
 
 impl Watcher<'_> {
-    fn say(&self, text: std::fmt::Arguments<'_>) {
+    fn report(&self, text: std::fmt::Arguments<'_>) {
         if !self.is_quiet() {
             inform(text);
         }

@@ -10,7 +10,7 @@
 //!  SetAside    an old info.N would now describe the wrong dump; but an old
 //!              key.N stays with its dump
 //!  Dump        livecore.N appears, whole
-//!  Sides       kernel.N and key.N appear
+//!  Companions  kernel.N and key.N appear
 //!  NameInfo    info.N appears
 //!  SyncNames   all of that is on disk
 //!  RemoveOld   only now go the files of an older dump number N, and what was
@@ -41,7 +41,7 @@ pub enum Step {
     SetAside,
     Bounds,
     Dump,
-    Sides,
+    Companions,
     NameInfo,
     SyncNames,
     RemoveOld,
@@ -58,7 +58,7 @@ impl Step {
         Step::SetAside,
         Step::Bounds,
         Step::Dump,
-        Step::Sides,
+        Step::Companions,
         Step::NameInfo,
         Step::SyncNames,
         Step::RemoveOld,
@@ -75,7 +75,7 @@ impl Step {
             Step::SetAside | Step::RemoveOld => "replacing the old dump in",
             Step::Dump => "naming the dump in",
             Step::NameInfo => "naming info in",
-            Step::Sides => "naming what belongs to the dump in",
+            Step::Companions => "naming the files of the dump in",
             Step::SyncNames | Step::SyncLinks => "syncing",
             Step::Links => "linking in",
         }
@@ -261,7 +261,7 @@ impl CrashDir {
         let mut sides_saved = Vec::new();
         for (side, temp) in sides {
             let name = side.name(number);
-            if note(step(Step::Sides).and_then(|()| temp.persist(&name))) {
+            if note(step(Step::Companions).and_then(|()| temp.persist(&name))) {
                 sides_saved.push((side, name));
             } else {
                 durable = false;
@@ -362,17 +362,18 @@ impl<'d> SetAside<'d> {
         if !self.dir.has_dump(number)? {
             // savecore(8) has no use for what is left of one.
             self.take(&names::info(number))?;
-            return self.take_sides(number);
+            return self.back_up_companions(number);
         }
         let info = names::info(number);
         if !self.take(&info)? {
-            let temp = self.dir.place_aside(&info, self.inode, self.next)?;
+            let temp =
+                self.dir.back_up_missing(&info, self.inode, self.next)?;
             self.moved.push((String::new(), temp));
         }
-        self.take_sides(number)
+        self.back_up_companions(number)
     }
 
-    fn take_sides(&mut self, number: u32) -> Result<(), Error> {
+    fn back_up_companions(&mut self, number: u32) -> Result<(), Error> {
         for side in Companion::ALL.into_iter().filter(|s| *s != Companion::Key)
         {
             self.take(&side.name(number))?;
@@ -385,7 +386,7 @@ impl<'d> SetAside<'d> {
         if !plain || self.dir.stat(name)?.is_none() {
             return Ok(false);
         }
-        let temp = self.dir.set_aside(name, self.inode, self.next)?;
+        let temp = self.dir.back_up(name, self.inode, self.next)?;
         self.moved.push((name.into(), temp));
         Ok(true)
     }

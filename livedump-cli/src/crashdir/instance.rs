@@ -46,13 +46,13 @@ impl CrashDir {
         self.check_one_link(&file, NAME)?;
         let mut instance = Instance { file };
         // A full disk is no reason not to be the one.
-        let _ = instance.say(&format!("{}\n", std::process::id()));
+        let _ = instance.write_text(&format!("{}\n", std::process::id()));
         Ok(instance)
     }
 }
 
 impl Instance {
-    fn say(&mut self, text: &str) -> std::io::Result<()> {
+    fn write_text(&mut self, text: &str) -> std::io::Result<()> {
         self.file.set_len(0)?;
         self.file.write_all(text.as_bytes())
     }

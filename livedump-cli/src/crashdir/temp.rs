@@ -46,7 +46,7 @@ pub struct Temp<'d> {
 }
 
 /// What a file is called that made room for a dump.
-fn aside(name: &str, inode: u64, next: u32) -> String {
+fn backup_name(name: &str, inode: u64, next: u32) -> String {
     format!("{PREFIX}{name}.{inode}.{next}")
 }
 
@@ -100,25 +100,25 @@ impl CrashDir {
 
     /// Moves a file to a temporary name, out of sight but not yet gone, to
     /// make room for what belongs to the dump with this inode.
-    pub(super) fn set_aside(
+    pub(super) fn back_up(
         &self,
         name: &str,
         inode: u64,
         next: u32,
     ) -> Result<String, Error> {
-        let temp = aside(name, inode, next);
+        let temp = backup_name(name, inode, next);
         self.rename(name, &temp)?;
         Ok(temp)
     }
 
     /// The same for a file that is not there: an empty one.
-    pub(super) fn place_aside(
+    pub(super) fn back_up_missing(
         &self,
         name: &str,
         inode: u64,
         next: u32,
     ) -> Result<String, Error> {
-        let temp = aside(name, inode, next);
+        let temp = backup_name(name, inode, next);
         self.temp()?.persist(&temp)?;
         Ok(temp)
     }
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_set_aside_comes_back_to_its_own_dump_only() {
+    fn backups_are_restored_for_their_own_dump_only() {
         let put = |tmp: &tempfile::TempDir, name: &str| {
             std::fs::write(tmp.path().join(name), name).unwrap();
             std::fs::metadata(tmp.path().join(name)).unwrap().ino()
@@ -520,7 +520,7 @@ mod tests {
         let old = put(&tmp, "livecore.3.gz");
         for name in ["info.3", "kernel.3"] {
             put(&tmp, name);
-            dir.set_aside(name, old + 1, 3).unwrap();
+            dir.back_up(name, old + 1, 3).unwrap();
         }
         std::fs::write(tmp.path().join("bounds"), "4\n").unwrap();
         assert!(dir.remove_stale().unwrap().is_empty());
@@ -528,7 +528,7 @@ mod tests {
         assert_eq!(listing(&tmp), all);
         assert_eq!(dir.bounds(None).unwrap(), 3);
         // It had no info.N.
-        dir.place_aside("info.3", old + 1, 7).unwrap();
+        dir.back_up_missing("info.3", old + 1, 7).unwrap();
         std::fs::remove_file(tmp.path().join("info.3")).unwrap();
         std::fs::write(tmp.path().join("bounds"), "4\n").unwrap();
         dir.remove_stale().unwrap();
@@ -539,13 +539,13 @@ mod tests {
         put(&tmp, "info.3");
         put(&tmp, "livecore.3.zst");
         let new = put(&tmp, "livecore.3");
-        dir.set_aside("info.3", new, 3).unwrap();
+        dir.back_up("info.3", new, 3).unwrap();
         dir.remove_stale().unwrap();
         assert!(!listing(&tmp).contains(&"info.3".into()));
         // The dump is gone altogether, or has an info.N by now.
         for name in ["info.4", "info.3"] {
             put(&tmp, name);
-            dir.set_aside(name, 1, 3).unwrap();
+            dir.back_up(name, 1, 3).unwrap();
         }
         put(&tmp, "info.3");
         dir.remove_stale().unwrap();

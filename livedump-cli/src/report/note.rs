@@ -47,20 +47,20 @@ pub fn notes_go_to(notes: Notes, syslog: Option<Syslog>) {
 /// Says something about the data, if anybody listens. It is one line,
 /// whatever is in it.
 pub fn note(text: impl Display) {
-    say(Priority::Warning, text);
+    print(Priority::Warning, text);
 }
 
 /// The same for what is as it should be.
 pub fn inform(text: impl Display) {
-    say(Priority::Info, text);
+    print(Priority::Info, text);
 }
 
 /// The same for what failed.
 pub fn complain(text: impl Display) {
-    say(Priority::Error, text);
+    print(Priority::Error, text);
 }
 
-fn say(priority: Priority, text: impl Display) {
+fn print(priority: Priority, text: impl Display) {
     let line = escape_line(&text.to_string());
     let notes = NOTES.get().copied().unwrap_or(Notes::Plain);
     match (notes, SYSLOG.get()) {

@@ -35,7 +35,7 @@ pub(super) fn watched<T>(
     let done = signals.sender();
     let events = signals.events_mut();
     thread::scope(|scope| {
-        let eyes = scope.spawn(|| look(device, events, progress, budget));
+        let eyes = scope.spawn(|| poll(device, events, progress, budget));
         let result = work();
         // Cannot fail: the receiver is ours until `eyes` has returned.
         let _ = done.send(Event::Done);
@@ -43,7 +43,7 @@ pub(super) fn watched<T>(
     })
 }
 
-fn look(
+fn poll(
     device: &dyn Device,
     events: &mut Receiver<Event>,
     progress: &mut Progress,

@@ -75,7 +75,7 @@ impl At {
     }
 
     /// The clock may have been set back: what comes next comes earlier then.
-    fn look(&mut self, now: SystemTime) {
+    fn poll(&mut self, now: SystemTime) {
         if now < self.looked {
             self.seek(now);
         }
@@ -141,7 +141,7 @@ impl Schedule {
     /// Whether it is, and why.
     pub(super) fn now(&mut self, now: SystemTime) -> Option<Reason> {
         if let Some(at) = &mut self.at {
-            at.look(now);
+            at.poll(now);
         }
         if self.next(now).is_some_and(|next| next <= now) {
             return Some(Reason::Time);

@@ -58,7 +58,7 @@ impl<'a> Watcher<'a> {
         self.args.quiet
     }
 
-    /// Whether all went well.
+    /// [`Outcome::Finding`] if a dump or a report failed.
     pub(super) fn outcome(&self) -> Outcome {
         match self.failed + self.unreported {
             0 => Outcome::Clean,
@@ -66,8 +66,8 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// Where it stands, in one line.
-    pub(super) fn tell(&self, next: Option<SystemTime>) {
+    /// Prints the numbers of dumps and the time of the next one.
+    pub(super) fn print_status(&self, next: Option<SystemTime>) {
         let next = match next.map(Timestamp::try_from) {
             Some(Ok(next)) => show(&next.to_zoned(time_zone())),
             _ => "on a change".into(),

@@ -322,7 +322,7 @@ fn what_is_only_inconvenient_does_not_make_a_dump_uncertain() {
             true => Err(io::Error::other("no luck")),
             false => Ok(()),
         });
-        let uncertain = [Step::Sides, Step::SyncNames].contains(&fail);
+        let uncertain = [Step::Companions, Step::SyncNames].contains(&fail);
         assert_eq!(saved.unwrap().durable, !uncertain, "{fail:?}");
     }
 }
