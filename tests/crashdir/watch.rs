@@ -119,7 +119,7 @@ fn two_hundred_captures_and_as_many_kills_as_there_are() {
         // By what it has done, not by the clock.
         let (dumps, moment) = (taken() + random(12) as usize, random(4));
         while taken() < dumps || !is_at(moment, &dir, &before) {
-            assert_eq!(child.try_wait().unwrap(), None, "{}", said());
+            assert_eq!(child.try_wait().unwrap(), None, "{}", message());
             std::thread::sleep(Duration::from_micros(50));
         }
         child.kill().unwrap();
