@@ -4,6 +4,7 @@
 
 mod capture;
 mod manners;
+mod outputs;
 mod paths;
 mod reading;
 mod transcripts;

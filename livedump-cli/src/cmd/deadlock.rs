@@ -30,6 +30,7 @@ pub(super) use build::holder;
 use clap::ValueHint;
 use output::Output;
 pub use output::OutputError;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 /// Arguments of `deadlock`.
@@ -84,9 +85,27 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let dot_to = args.dot.as_deref().map(Output::open).transpose()?;
     let svg_to = args.svg.as_deref().map(Output::open).transpose()?;
+    let outputs: Vec<_> = dot_to.iter().chain(&svg_to).collect();
+    let on_stdout = outputs.iter().filter(|output| output.is_stdout()).count();
+    if on_stdout + usize::from(args.json) > 1 {
+        return Err(Error::Usage(
+            "only one of --json, --dot - and --svg - can be written to \
+             standard output",
+        ));
+    }
+    if let [a, b] = outputs[..] {
+        a.check_distinct(b)?;
+    }
+    let keep: Vec<_> = outputs.iter().flat_map(|to| to.descriptors()).collect();
+    let check_inputs = |inputs: &[BorrowedFd<'_>]| {
+        outputs.iter().try_for_each(|to| to.check_no_input(inputs))
+    };
     let (file, session) = match (&args.live, &args.file) {
         (None, Some(file)) => {
-            (file.clone(), Session::open(file, &args.kernel)?)
+            let kernel = &args.kernel;
+            let session =
+                Session::open_then(file, kernel, &keep, check_inputs)?;
+            (file.clone(), session)
         }
         (directory, _) => {
             let directory = directory.clone().flatten();
@@ -96,10 +115,15 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
                 note(format_args!("the dump is {}", taken.file.display()));
             }
             // Open files outlive their directory.
-            let session =
-                Session::open_then(&taken.file, &taken.kernel, || {
+            let session = Session::open_then(
+                &taken.file,
+                &taken.kernel,
+                &keep,
+                |inputs| {
                     drop(taken.temporary);
-                })?;
+                    check_inputs(inputs)
+                },
+            )?;
             (taken.file, session)
         }
     };
@@ -111,10 +135,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     for problem in &report.problems {
         note(problem);
     }
-    let instead = [&dot_to, &svg_to]
-        .into_iter()
-        .flatten()
-        .any(|to| matches!(to, Output::Stdout));
+    let instead = on_stdout > 0;
     if let Some(to) = dot_to {
         to.write(&dot(&report))?;
     }

@@ -15,7 +15,7 @@ use crate::vmcore::companion::companion_of_target;
 use crate::vmcore::elf::Kernel;
 use clap::ValueHint;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 /// The kernel of a FreeBSD host.
@@ -66,14 +66,16 @@ impl Session {
     /// # Errors
     /// One of them is not there, or is none.
     pub fn open(file: &Path, args: &KernelArgs) -> Result<Self, Error> {
-        Self::open_then(file, args, || ())
+        Self::open_then(file, args, &[], |_| Ok(()))
     }
 
-    /// The same, with something to be done while that is still possible.
+    /// The same, with more files to keep, and something to be done while that
+    /// is still possible, when it is known which files are read.
     pub(super) fn open_then(
         file: &Path,
         args: &KernelArgs,
-        last: impl FnOnce(),
+        more: &[(BorrowedFd<'_>, Purpose)],
+        last: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let dump = Vmcore::open_file(file)?;
         let candidates = candidates(file, args)?;
@@ -83,9 +85,10 @@ impl Session {
         });
         let list = changes.as_ref().map(|list| &list.file);
         let all = kernels.flatten().chain([&dump]).chain(list);
-        let files: Vec<_> =
-            all.map(|file| (file.as_fd(), Purpose::Read)).collect();
-        last();
+        let inputs: Vec<_> = all.map(AsFd::as_fd).collect();
+        last(&inputs)?;
+        let inputs = inputs.into_iter().map(|fd| (fd, Purpose::Read));
+        let files: Vec<_> = inputs.chain(more.iter().copied()).collect();
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
         let core = Vmcore::from_file(dump, file)?;

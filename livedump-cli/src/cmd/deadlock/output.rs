@@ -1,24 +1,87 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Where a picture goes: standard output for `-`, else a file.
+//!
+//! The file is written under a temporary name in its directory and renamed
+//! when it is whole: what had the name before is there until then, also when
+//! the dump cannot be read. It is opened before the dump is, and so that the
+//! program can be confined meanwhile; that it is none of the files that are
+//! read is checked when those are open.
 
 use crate::error::Error;
-use std::fs::File;
+use crate::path::escape_path;
+use crate::sandbox::Purpose;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat};
+use nix::unistd::{UnlinkatFlags, fchown, unlinkat};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A file that cannot be written.
+/// How many names are tried for a temporary file.
+const TRIES: u32 = 100;
+
+/// A picture that cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("writing {}", path.display())]
-pub struct OutputError {
-    path: PathBuf,
-    source: io::Error,
+pub enum OutputError {
+    /// The file cannot be made, written or named.
+    #[error("writing {}", escape_path(path))]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It would replace the dump, say.
+    #[error("writing {}: this file is an input", escape_path(path))]
+    IsInput {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Two of them would go to the same place.
+    #[error("--dot and --svg write to the same file, {}", escape_path(path))]
+    Twice {
+        /// Which.
+        path: PathBuf,
+    },
 }
+
+/// A file, whatever it is called.
+type Identity = (u64, u64);
 
 /// An open one.
 #[derive(Debug)]
 pub(super) enum Output {
     Stdout,
-    File(File, PathBuf),
+    File(PathBuf, Target),
+}
+
+/// How a file is written.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// Under a temporary name first.
+    Replaced(Replacement),
+    /// As it is: a device or a pipe, or a file in a directory that takes no
+    /// other.
+    InPlace(File, Identity),
+}
+
+/// A file that is to get the name of another one.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    directory: OwnedFd,
+    /// That of the directory.
+    place: Identity,
+    temporary: OsString,
+    name: OsString,
+    file: File,
+    /// The file that has the name.
+    before: Option<Identity>,
+    /// Whether drop removes the temporary one.
+    armed: bool,
 }
 
 impl Output {
@@ -26,9 +89,60 @@ impl Output {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
         }
-        let fail = |source| OutputError { path: path.to_path_buf(), source };
-        let file = File::create(path).map_err(fail)?;
-        Ok(Self::File(file, path.to_path_buf()))
+        let fail = |source| OutputError::Io { path: path.into(), source };
+        let target = Target::open(path).map_err(fail)?;
+        Ok(match target {
+            // /dev/stdout
+            Target::InPlace(_, identity) if stdout() == Some(identity) => {
+                Self::Stdout
+            }
+            target => Self::File(path.into(), target),
+        })
+    }
+
+    pub(super) fn is_stdout(&self) -> bool {
+        matches!(self, Self::Stdout)
+    }
+
+    /// That two do not go to one place. Standard output is up to the caller.
+    pub(super) fn check_distinct(&self, other: &Self) -> Result<(), Error> {
+        match (self, other) {
+            (Self::File(path, a), Self::File(_, b)) if a.is_same(b) => {
+                Err(OutputError::Twice { path: path.clone() }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// That it replaces none of these files.
+    pub(super) fn check_no_input(
+        &self,
+        inputs: &[BorrowedFd<'_>],
+    ) -> Result<(), Error> {
+        let Self::File(path, target) = self else { return Ok(()) };
+        let before = target.before();
+        let mut stats = inputs.iter().filter_map(|fd| fstat(fd).ok());
+        match stats.any(|stat| Some(identity(&stat)) == before) {
+            true => Err(OutputError::IsInput { path: path.clone() }.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// What has to stay open.
+    pub(super) fn descriptors(
+        &self,
+    ) -> impl Iterator<Item = (BorrowedFd<'_>, Purpose)> {
+        let files = match self {
+            Self::Stdout => [None, None],
+            Self::File(_, Target::InPlace(file, _)) => {
+                [Some((file.as_fd(), Purpose::Update)), None]
+            }
+            Self::File(_, Target::Replaced(it)) => [
+                Some((it.file.as_fd(), Purpose::Update)),
+                Some((it.directory.as_fd(), Purpose::Replace)),
+            ],
+        };
+        files.into_iter().flatten()
     }
 
     pub(super) fn write(self, text: &str) -> Result<(), Error> {
@@ -37,9 +151,233 @@ impl Output {
                 io::stdout().lock().write_all(text.as_bytes())?;
                 Ok(())
             }
-            Self::File(mut file, path) => file
-                .write_all(text.as_bytes())
-                .map_err(|source| OutputError { path, source }.into()),
+            Self::File(path, target) => target
+                .write(text)
+                .map_err(|source| OutputError::Io { path, source }.into()),
         }
+    }
+}
+
+impl Target {
+    fn open(path: &Path) -> io::Result<Self> {
+        // A link is followed: its target is what is replaced.
+        let before = match path.metadata() {
+            Ok(meta) => Some(meta),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        let in_place = || {
+            // Not truncated: it may be the dump.
+            let mut options = OpenOptions::new();
+            let file = options
+                .write(true)
+                .custom_flags(nix::libc::O_CLOEXEC)
+                .open(path)?;
+            let stat = fstat(&file)?;
+            Ok(Self::InPlace(file, identity(&stat)))
+        };
+        if before.as_ref().is_some_and(|meta| !meta.is_file()) {
+            return in_place();
+        }
+        match Replacement::new(path, before.as_ref()) {
+            Ok(it) => Ok(Self::Replaced(it)),
+            // Whoever may write to the file need not be let into its
+            // directory.
+            Err(_) if before.is_some() => in_place(),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The file that is there.
+    fn before(&self) -> Option<Identity> {
+        match self {
+            Self::Replaced(it) => it.before,
+            Self::InPlace(_, identity) => Some(*identity),
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Replaced(a), Self::Replaced(b)) => {
+                (a.place, &a.name) == (b.place, &b.name)
+            }
+            _ => self.before().is_some() && self.before() == other.before(),
+        }
+    }
+
+    fn write(self, text: &str) -> io::Result<()> {
+        match self {
+            Self::InPlace(mut file, _) => {
+                if file.metadata()?.is_file() {
+                    file.set_len(0)?;
+                }
+                file.write_all(text.as_bytes())
+            }
+            Self::Replaced(mut it) => {
+                it.file.write_all(text.as_bytes())?;
+                it.file.sync_all()?;
+                let (from, to) =
+                    (it.temporary.as_os_str(), it.name.as_os_str());
+                renameat(&it.directory, from, &it.directory, to)?;
+                it.armed = false;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Replacement {
+    fn new(
+        path: &Path,
+        before: Option<&std::fs::Metadata>,
+    ) -> io::Result<Self> {
+        let real = match before {
+            Some(_) => path.canonicalize()?,
+            None => path.to_path_buf(),
+        };
+        let no_name = || io::Error::from(io::ErrorKind::IsADirectory);
+        let name = real.file_name().ok_or_else(no_name)?.to_os_string();
+        let parent = match real.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = openat(AT_FDCWD, parent, flags, Mode::empty())?;
+        let place = identity(&fstat(&directory)?);
+        let (temporary, file) = temporary(&directory)?;
+        let it = Self {
+            directory,
+            place,
+            temporary,
+            name,
+            file,
+            before: before.map(|meta| (meta.dev(), meta.ino())),
+            armed: true,
+        };
+        if let Some(meta) = before {
+            // As it was, as far as we may.
+            let (uid, gid) = (meta.uid().into(), meta.gid().into());
+            let _ = fchown(&it.file, Some(uid), Some(gid));
+            #[allow(clippy::cast_possible_truncation)]
+            let mode = (meta.mode() & 0o777) as nix::libc::mode_t;
+            let _ = fchmod(&it.file, Mode::from_bits_truncate(mode));
+        }
+        Ok(it)
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if self.armed {
+            let temporary = self.temporary.as_os_str();
+            let flag = UnlinkatFlags::NoRemoveDir;
+            let _ = unlinkat(&self.directory, temporary, flag);
+        }
+    }
+}
+
+/// A file of its own in a directory.
+fn temporary(directory: &OwnedFd) -> io::Result<(OsString, File)> {
+    let flags = OFlag::O_WRONLY
+        | OFlag::O_CREAT
+        | OFlag::O_EXCL
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_CLOEXEC;
+    // Less what umask(2) says.
+    let mode = Mode::from_bits_truncate(0o666);
+    for n in 0..TRIES {
+        let name =
+            OsString::from(format!(".livedump.{}.{n}", std::process::id()));
+        let name_ref: &OsStr = &name;
+        match openat(directory, name_ref, flags, mode) {
+            Ok(fd) => return Ok((name, File::from(fd))),
+            Err(Errno::EEXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+// Narrower, or signed, on some systems.
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+fn identity(stat: &FileStat) -> Identity {
+    (stat.st_dev as u64, u64::from(stat.st_ino))
+}
+
+fn stdout() -> Option<Identity> {
+    fstat(io::stdout()).ok().map(|stat| identity(&stat))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn names(dir: &Path) -> Vec<OsString> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_had_the_name_is_there_until_the_new_file_is_whole() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("picture");
+        drop(Output::open(&path).unwrap());
+        assert!(names(tmp.path()).is_empty());
+        fs::write(&path, "before").unwrap();
+        let mode = fs::Permissions::from_mode(0o604);
+        fs::set_permissions(&path, mode).unwrap();
+        let output = Output::open(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"before");
+        drop(output);
+        assert_eq!(names(tmp.path()), ["picture"]);
+        assert_eq!(fs::read(&path).unwrap(), b"before");
+        Output::open(&path).unwrap().write("after").unwrap();
+        assert_eq!(names(tmp.path()), ["picture"]);
+        assert_eq!(fs::read(&path).unwrap(), b"after");
+        let mode = fs::metadata(&path).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o604);
+    }
+
+    #[test]
+    fn a_link_is_followed_and_a_device_is_written_to() {
+        let tmp = tempfile::tempdir().unwrap();
+        let at = |name: &str| tmp.path().join(name);
+        fs::write(at("file"), "before").unwrap();
+        symlink("file", at("link")).unwrap();
+        Output::open(&at("link")).unwrap().write("after").unwrap();
+        assert_eq!(fs::read(at("file")).unwrap(), b"after");
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        Output::open(Path::new("/dev/null")).unwrap().write("x").unwrap();
+        assert!(Output::open(tmp.path()).is_err());
+        assert!(Output::open(&at("none/file")).is_err());
+    }
+
+    #[test]
+    fn an_input_by_any_name_and_one_file_for_two_are_refused() {
+        let tmp = tempfile::tempdir().unwrap();
+        let at = |name: &str| tmp.path().join(name);
+        fs::write(at("dump"), "a dump").unwrap();
+        fs::hard_link(at("dump"), at("hard")).unwrap();
+        symlink("dump", at("soft")).unwrap();
+        let dump = File::open(at("dump")).unwrap();
+        for name in ["dump", "hard", "soft"] {
+            let output = Output::open(&at(name)).unwrap();
+            let e = output.check_no_input(&[dump.as_fd()]).unwrap_err();
+            assert!(e.to_string().contains("is an input"), "{e}");
+        }
+        let other = Output::open(&at("other")).unwrap();
+        other.check_no_input(&[dump.as_fd()]).unwrap();
+        for (a, b) in [("new", "new"), ("dump", "soft")] {
+            let a = Output::open(&at(a)).unwrap();
+            let b = Output::open(&at(b)).unwrap();
+            assert!(a.check_distinct(&b).is_err());
+            assert!(a.check_distinct(&other).is_ok());
+        }
+        assert_eq!(fs::read(at("dump")).unwrap(), b"a dump");
     }
 }
