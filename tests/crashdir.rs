@@ -60,7 +60,7 @@ fn dangling(dir: &CrashDir) -> Vec<String> {
     names
 }
 
-/// info.N is of the dump beside it, or is not there.
+/// info.N is of the dump next to it, or is not there.
 fn check_info(dir: &CrashDir, n: &str, len: usize) -> Result<(), String> {
     let info = dir.file(&format!("info.{n}"));
     let Ok(text) = std::fs::read_to_string(info) else { return Ok(()) };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What goes wrong, one thing at a time and two at a time: the answer, and
-//! what is left behind.
+//! what remains.
 
 mod order;
 mod sweep;

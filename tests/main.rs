@@ -4,11 +4,11 @@
 //! | | |
 //! |---|---|
 //! | `abi` | bytes and numbers that others rely on |
-//! | `analysis` | threads and locks that are known: what is said of them |
+//! | `analysis` | threads and locks that are known: what is reported of them |
 //! | `capture` | machines at rest: the dump is the machine |
 //! | `cli` | the tool from the outside: files, streams, exit status |
 //! | `crashdir` | killed, out of room, not alone: earlier dumps survive |
-//! | `faults` | what goes wrong: the answer, and what is left behind |
+//! | `faults` | what goes wrong: the answer, and what remains |
 //! | `golden` | files that were written once: read as they were |
 //! | `hostile` | files that mean harm: an answer soon, in little memory |
 //! | `race` | machines that run on: bits and pages agree, lists end |

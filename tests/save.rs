@@ -10,7 +10,7 @@ use crate::tool::{CrashDir, Run, run};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-/// A crash directory and an image beside it.
+/// A crash directory and an image next to it.
 struct Bench {
     dir: CrashDir,
     device: tempfile::NamedTempFile,

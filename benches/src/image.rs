@@ -14,7 +14,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 const PAGE: usize = 4096;
-/// Bytes of memory made, or looked at, in one go.
+/// Bytes of memory made, or checked, in one go.
 const BLOCK: usize = 256 * PAGE;
 const SEED: u64 = 1;
 

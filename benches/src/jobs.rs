@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Who is compared: ours first in each group, the others behind it.
+//! The programs compared: ours first in each group.
 
 use crate::Result;
 use crate::timed::Job;

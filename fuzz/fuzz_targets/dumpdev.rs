@@ -9,7 +9,7 @@ use livedump_fuzz::file;
 use memdev::kerneldump::{HEADER_SIZE, KernelDumpHeader, parity_ok};
 
 /// The parity and the length that a header of `dumplength` bytes needs, so
-/// that what lies behind these checks is reached, too.
+/// that what follows these checks is reached, too.
 fn mend(device: &mut [u8], block: usize) {
     let Some(at) = device.len().checked_sub(block) else { return };
     let Some(header) = device.get_mut(at..at + HEADER_SIZE) else { return };

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         // --help and --version exit with 0, and have nothing of the caller's.
         Err(e) if !e.use_stderr() => e.exit(),
         // Usage errors exit with 2, and show arguments, which may be names
-        // of files that somebody else chose.
+        // of files that another user chose.
         Err(e) => {
             let text = usage_error(&e, std::env::args_os());
             let _ = std::io::stderr().write_all(text.as_bytes());

@@ -11,8 +11,8 @@
 //!
 //! On FreeBSD that is capability mode, with each descriptor limited to the
 //! rights and requests it needs; on Linux landlock and seccomp. Where the
-//! kernel has none of it everything works as before; [`describe`] says so, and
-//! so does `livedump doctor`.
+//! kernel has none of it everything works as before; [`describe`] and `livedump
+//! doctor` report it.
 //!
 //! Nothing is opened by its path afterwards. What would be, the temporary
 //! file for unpacking, the time zone and, on old kernels, /dev/urandom, is

@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-/// What a thread that watches is told.
+/// Events for a thread that watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Stop, cleanly: SIGINT, SIGTERM, SIGHUP.
     Stop(Signal),
-    /// Say how far it is: SIGUSR1, and SIGINFO where it exists.
+    /// Print the progress: SIGUSR1, and SIGINFO where it exists.
     Info,
     /// What was watched is over.
     Done,
@@ -56,7 +56,7 @@ impl Signals {
         let (sender, events) = channel();
         let quit = Arc::new(AtomicBool::new(false));
         let mut blocked = set;
-        // Where a file must not grow any more, the write says so.
+        // Where a file must not grow any more, the write fails.
         blocked.add(Signal::SIGXFSZ);
         let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok();
         let waiter = {

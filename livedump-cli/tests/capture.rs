@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const TOOL: &str = env!("CARGO_BIN_EXE_livedump");
 
-/// A crash directory with one dump, and the memory of a machine beside it.
+/// A crash directory with one dump, and the memory of a machine next to it.
 struct Place {
     tmp: tempfile::TempDir,
 }
@@ -309,11 +309,11 @@ fn a_full_disk_is_told_before_and_while_and_costs_nothing() {
     fs::write(disk.0.join("minfree"), "1024\n").unwrap();
     let before = contents(&disk.0);
     for (words, told) in [
-        // Known beforehand.
+        // Known in advance.
         (vec![], "no dump taken"),
         // Known when minfree is reached.
         (vec!["-z", "--workers", "1"], "more would leave less than minfree"),
-        // Known when the disk says so.
+        // Known when the disk is full.
         (vec!["-f"], "No space left on device (28)"),
         (vec!["-fZ"], "No space left on device (28)"),
     ] {

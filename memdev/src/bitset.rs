@@ -2,7 +2,7 @@
 //! The page bitset: 64-bit words, bit n in word n/64 at n%64.
 //! C: `struct bitset`, bitset(9).
 //!
-//! A set knows how many bits it has; what lies behind them in the last word
+//! A set knows how many bits it has; what lies after them in the last word
 //! (or the last page of the section in a file) does not exist here, whatever
 //! it holds: stock live dumps have heap garbage there.
 
@@ -39,7 +39,7 @@ impl<W: AsRef<[u64]>> Bitset<W> {
         self.words.as_ref()
     }
 
-    /// Word `i` without what lies behind the last bit.
+    /// Word `i` without the bits after the last one.
     pub fn word(&self, i: u64) -> u64 {
         let raw = usize::try_from(i)
             .ok()
@@ -117,7 +117,7 @@ impl<W: AsRef<[u64]> + AsMut<[u64]>> Bitset<W> {
         }
     }
 
-    /// Zeroes everything behind the last bit.
+    /// Zeroes everything after the last bit.
     pub fn clear_padding(&mut self) {
         for i in (self.bits / WORD_BITS)..self.words.as_ref().len() as u64 {
             let mask = self.mask(i);

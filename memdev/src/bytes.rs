@@ -17,7 +17,7 @@ pub(crate) fn put(b: &mut [u8], at: usize, value: &[u8]) {
     }
 }
 
-/// What stands before the first NUL.
+/// What is before the first NUL.
 pub(crate) fn cstr(b: &[u8]) -> &[u8] {
     let end = b.iter().position(|&c| c == 0).unwrap_or(b.len());
     b.get(..end).unwrap_or(b)

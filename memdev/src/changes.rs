@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The list of pages that did not hold at the end of a dump what the dump has
-//! of them: written by the kernel beside the dump, read by the tools.
+//! of them: written by the kernel next to the dump, read by the tools.
 //!
 //! ```text
-//!  0    magic, 24 bytes         40   pages looked at, u64
+//!  0    magic, 24 bytes         40   pages checked, u64
 //!  24   version, u32            48   of them changed, by kind, 3 x u64
 //!  28   records, u32            72   zero, up to 128
 //!  32   bytes of a page, u64    128  records: first page u64, pages u32,
@@ -77,7 +77,7 @@ pub enum BadChanges {
     /// Of a machine with pages of another size.
     PageSize(u64),
     /// A record, counted from 0, is empty, unaligned, of no known kind, or
-    /// not behind the one before.
+    /// not after the one before.
     Record(u32),
     /// It ends before its last record.
     Truncated,
@@ -183,7 +183,7 @@ impl Record {
         })
     }
 
-    /// The first address behind them.
+    /// The first address after them.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.start.0 + u64::from(self.pages) * PAGE_SIZE as u64

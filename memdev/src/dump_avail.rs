@@ -3,7 +3,7 @@
 //! place where a physical address becomes a bit of the page bitset.
 //! C: `dump_avail[]`, `vm_page_dump_index_to_pa`, <vm/vm_dumpset.h>.
 //!
-//! Since 13.0 the bits of all ranges stand one behind the other; before (and
+//! Since 13.0 the bits of all ranges stand one after the other; before (and
 //! in minidump versions without the section) bit n is page n.
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, Paddr};
@@ -104,7 +104,7 @@ impl<'a> DumpAvail<'a> {
         None
     }
 
-    /// The page of a bit; `None` behind the last one.
+    /// The page of a bit; `None` after the last one.
     #[must_use]
     pub fn pa_of(&self, bit: u64) -> Option<Paddr> {
         let mut left = bit;

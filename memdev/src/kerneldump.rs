@@ -189,7 +189,7 @@ pub fn clear(b: &mut [u8; HEADER_SIZE]) {
 
 impl<'a> KernelDumpHeader<'a> {
     /// Reads any version. Parity is a matter of its own ([`parity_ok`]): a
-    /// tool may be told to go on without it.
+    /// tool may be asked to continue without it.
     ///
     /// # Errors
     /// What is not as <sys/kerneldump.h> has it.

@@ -6,7 +6,7 @@ use crate::addr::{PAGE_SIZE, Page, Vaddr, round_page};
 use crate::arch::Machine;
 use crate::bytes::{cstr, get, put};
 
-/// Bytes of the header that are looked at; the rest of its page is zero.
+/// Bytes of the header that are checked; the rest of its page is zero.
 pub const HEADER_SIZE: usize = 80;
 
 /// Why a page is not a minidump header.
@@ -16,7 +16,7 @@ pub enum MinidumpError {
     Magic,
     /// A minidump of a machine that is not read here.
     Machine {
-        /// The name behind "minidump FreeBSD/".
+        /// The name after "minidump FreeBSD/".
         name: [u8; 8],
     },
     /// A version that no release wrote, or a newer one.
@@ -39,7 +39,7 @@ pub enum MinidumpError {
     Addresses {
         /// What should come first.
         low: Vaddr,
-        /// What should come behind it.
+        /// What should come after it.
         high: Vaddr,
     },
 }
@@ -100,7 +100,7 @@ pub struct MinidumpHeader {
     pub dmapphys: u64,
     /// First address of the direct map.
     pub dmapbase: Vaddr,
-    /// First address behind the direct map.
+    /// First address after the direct map.
     pub dmapend: Vaddr,
     /// Bytes of dump_avail, whole pages; 0 where there is no such section.
     pub dumpavailsize: u32,
@@ -124,7 +124,7 @@ pub struct Layout {
 }
 
 impl MinidumpHeader {
-    /// Whether dump_avail stands in the file (and bits are relative to it).
+    /// Whether dump_avail is in the file (and bits are relative to it).
     #[must_use]
     pub fn has_dump_avail(&self) -> bool {
         self.machine.has_dump_avail(self.version)

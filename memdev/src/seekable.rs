@@ -36,7 +36,7 @@ pub struct SeekEntry {
 }
 
 impl SeekEntry {
-    /// As it stands in the table.
+    /// As it is in the table.
     #[must_use]
     pub fn encode(self) -> [u8; ENTRY_SIZE] {
         let mut b = [0; ENTRY_SIZE];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Offsets come from the kernel, and where it does not tell them that is said.
+//! Offsets come from the kernel; missing ones are reported.
 
 use super::{Case, TWO};
 

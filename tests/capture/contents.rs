@@ -220,7 +220,7 @@ fn a_block_of_one_gigabyte_is_taken_apart() {
         let dumpable = below_or_first_of_a_block;
         let s = Scenario::on(Wrapped { dumpable, ..Wrapped::new(model) });
         let dump = s.dump(0).dump;
-        // Tables may lie in what is hidden: only the block is looked at.
+        // Tables may lie in what is hidden: only the block is checked.
         let mappings = expected::mappings(&s.machine);
         let block = mappings.into_iter().find(|m| m.2 == 1 << 30);
         let (va, pa, bytes) = block.unwrap();

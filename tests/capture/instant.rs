@@ -105,7 +105,7 @@ fn running_threads_have_the_registers_of_the_instant() {
 fn registers_change_nothing_but_what_shows_them() {
     for recipe in MACHINES {
         let s = Scenario::model(recipe);
-        // Both after the model's threads went on.
+        // Both after the model's threads continued.
         let _ = dump(&s, FLAG_REGISTERS);
         let (_, without) = dump(&s, 0);
         let (out, with) = dump(&s, FLAG_REGISTERS);

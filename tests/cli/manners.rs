@@ -138,7 +138,7 @@ fn every_command_is_looked_at() {
     let help = run(["--help"]).expect(0);
     let commands = help.text().split("Commands:\n").nth(1).unwrap();
     let commands = commands.lines().take_while(|line| !line.is_empty());
-    // A line that goes on is set in further.
+    // A line that continues is set in further.
     let names: Vec<_> = commands
         .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())

@@ -128,7 +128,7 @@ fn errors_are_printable_whatever_a_path_is() {
         let command = &commands(&path.join("none"))[i];
         let what = format!("{command:?}");
         let it = run(command);
-        // doctor says so in its report.
+        // doctor reports it.
         let right = [Some(1), Some(2)].contains(&it.status);
         assert!(right, "{what}: {}", it.stderr);
         runs.push((what, it));

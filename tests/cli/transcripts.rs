@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is typed and what is said, on the model machine, one file for each
+//! Commands and their output, on the model machine, one file for each
 //! command. Times, free space and what a file system allocates are elided;
 //! `SNAPSHOTS=overwrite` writes the files anew, to be read before they are
 //! kept.
@@ -48,7 +48,7 @@ fn run(dir: &CrashDir, command: &str, message: &mut String) {
         .output()
         .unwrap();
     for line in String::from_utf8_lossy(&out.stdout).lines() {
-        // How often it is told how far a dump is is a matter of speed.
+        // The number of progress lines depends on the speed.
         if !(line.contains(" pages, ") && line.ends_with(" written")) {
             writeln!(message, "{line}").unwrap();
         }

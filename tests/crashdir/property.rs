@@ -191,7 +191,7 @@ type Checked = Result<(), TestCaseError>;
 impl World {
     fn new() -> Self {
         let tmp = tempfile::tempdir().unwrap();
-        // Without it numbers go on above those of the dumps.
+        // Without it numbers continue above those of the dumps.
         fs::write(tmp.path().join("bounds"), "0\n").unwrap();
         Self { tmp, want: Reference::default(), ids: 0, counted: None }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Too little room: said beforehand where it can be known, and cleared up
+//! Too little room: said in advance where it can be known, and cleared up
 //! after where it could not.
 
 use super::{check, contents};

@@ -181,7 +181,7 @@ fn sweep(how: How, options: &[&str], step: usize) {
     // The sweep stopped both before and after the dump got its name.
     assert!(counts.named > 1 && counts.unnamed > 10, "{counts:?}");
     assert!(how == How::Kill || counts.listened > 10, "{counts:?}");
-    // A dump and what lies beside it cannot be replaced at once: killed
+    // A dump and what lies next to it cannot be replaced at once: killed
     // between the calls that do, it has no info.N. Never that of another.
     assert!(counts.parted <= 5, "{counts:?}");
     // The next run clears up.

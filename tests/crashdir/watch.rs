@@ -215,7 +215,7 @@ fn is_at_work(pid: &str) -> bool {
 fn what_a_command_has_started_ends_with_it() {
     let dir = CrashDir::new();
     let marker = dir.file("started");
-    // The shell ends when it is told to, what it started does not.
+    // The shell exits on the signal; its child does not.
     let command = format!(
         "(trap '' TERM; exec sleep 600) & echo $! > {0}.new; \
          mv {0}.new {0}; wait",

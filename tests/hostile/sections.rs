@@ -55,7 +55,7 @@ fn any_number_in_the_header_is_survived() {
             file[at..at + size].copy_from_slice(&n.to_le_bytes()[..size]);
         }
         bench.read(&file, &sound.kernel);
-        // And with the header behind it gone.
+        // And with the header after it gone.
         file.truncate(file.len() - 512);
         bench.read(&file, &sound.kernel);
     });

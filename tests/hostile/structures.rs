@@ -58,7 +58,7 @@ fn a_flipped_bit_in_what_structures_the_file_is_survived() {
     for bit in heads.chain((trailer..trailer + 512 * 8).step_by(11)) {
         let mut file = sound.raw.clone();
         file[bit / 8] ^= 1 << (bit % 8);
-        // Parity: not one bit of the header behind the dump goes unnoticed.
+        // Parity: not one bit of the header after the dump goes unnoticed.
         let passed = bench.read(&file, &sound.kernel);
         assert!(!passed || bit < trailer, "bit {bit}");
     }
@@ -102,7 +102,7 @@ fn a_file_that_ends_anywhere_is_read_as_far_as_it_goes() {
         let passed = bench.read(&plain.raw[..len], &plain.kernel);
         assert!(!passed, "{len} of {whole} bytes");
     }
-    // The header behind it is cut; the dump is whole.
+    // The header after it is cut; the dump is whole.
     for len in [whole, whole + 1, whole + 511] {
         bench.read(&plain.raw[..len], &plain.kernel);
     }

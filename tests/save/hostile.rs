@@ -4,7 +4,7 @@
 use super::{Bench, noise};
 use livedump_tests::dumpdisk::{Disk, Version, key, seal};
 
-/// What is said about an image, with nothing left behind and the device as
+/// What is reported about an image, with nothing left and the device as
 /// it was.
 #[track_caller]
 fn refusal(image: &[u8], options: &[&str], status: i32) -> String {

@@ -93,7 +93,7 @@ impl<M: Machine + Clone + 'static> Scenario<M> {
         self.process.ioctl(MEM_KERNELDUMP, &mut arg.encode())
     }
 
-    /// Our request, as it stands in `arg`.
+    /// Our request, as it is in `arg`.
     ///
     /// # Errors
     /// The engine's.

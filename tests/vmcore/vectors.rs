@@ -54,7 +54,7 @@ fn amd64_vectors() {
         let place = format!("dumppcb+{}", 8 * i);
         assert_eq!(long(&real, &place), register, "{place}");
     }
-    // Up the stack: rbp leads to the frame above, and beside it stands where
+    // Up the stack: rbp leads to the frame above, and next to it is where
     // to return to.
     let mut frame = pcb[4];
     for low in [

@@ -112,7 +112,7 @@ impl Queues {
 
 pub(super) struct Walk<'t, 'a> {
     pub(super) t: &'t Target<'a>,
-    /// Elements that may still be looked at.
+    /// Elements that may still be checked.
     left: usize,
     pub(super) problems: Vec<String>,
 }
@@ -122,7 +122,7 @@ impl<'t, 'a> Walk<'t, 'a> {
         Self { t, left: MAX_THREADS, problems: Vec::new() }
     }
 
-    /// One more element, of those that may be looked at.
+    /// One more element, of those that may be checked.
     pub(super) fn may_go_on(&mut self) -> bool {
         let left = self.left.checked_sub(1);
         self.left = left.unwrap_or(0);

@@ -129,10 +129,11 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Takes dumps until it is told to stop.
+/// Takes dumps until a signal stops it.
 ///
 /// # Errors
-/// It could not begin. A dump that fails later is told, and no end.
+/// It could not begin. A dump that fails later is reported, and the next one
+/// is taken.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     check_usage(args)?;
     prepare_time_zone();
@@ -202,7 +203,7 @@ fn what(args: &Args) -> capture::Args {
         directory: args.directory.clone(),
         force: false,
         verbose: args.verbose,
-        // Nobody looks at a bar every quarter of an hour.
+        // A bar every quarter of an hour is of no use.
         quiet: !args.verbose,
         gzip: args.gzip,
         zstd: args.zstd,

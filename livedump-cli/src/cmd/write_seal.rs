@@ -9,7 +9,7 @@ use crate::signals::Signals;
 use nix::sys::signal::Signal;
 use std::thread::{available_parallelism, scope};
 
-/// Why the dump cannot go on to its name.
+/// Why the dump does not get its name.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// A signal.

@@ -2,7 +2,7 @@
 //! `bounds`, the number of the next dump, and `minfree`, the kilobytes to
 //! leave free. Mirrors `getbounds`, `writebounds` and `check_space` of
 //! savecore.c, except where `bounds` is missing or is not a number:
-//! savecore(8) goes on with 0, which replaces the dump that has it. Here the
+//! savecore(8) continues with 0, which replaces the dump that has it. Here the
 //! next number is then one above the highest one that a dump has.
 
 use super::{CrashDir, Error, Temp, names};
@@ -101,7 +101,7 @@ impl CrashDir {
         wanted: &'static str,
     ) -> Result<Option<u64>, Error> {
         let Some(file) = self.open_plain(name)? else { return Ok(None) };
-        // A link to a file of somebody else: its text must not be shown.
+        // A link to a file of another user: its text must not be shown.
         self.check_one_link(&file, name)?;
         let mut bytes = Vec::new();
         file.take(64).read_to_end(&mut bytes).map_err(|source| Error::Io {
@@ -219,7 +219,7 @@ mod tests {
         let e = problem();
         assert!(e.ends_with("bounds is in the way: it is a symbolic link"));
         fs::remove_file(&bounds).unwrap();
-        // Of somebody else's file not even the text is shown.
+        // Of another user's file not even the text is shown.
         fs::hard_link(tmp.path().join("elsewhere"), &bounds).unwrap();
         let e = problem();
         assert!(e.ends_with("other names as well (hard links)"), "{e}");

@@ -23,7 +23,7 @@
 //! file that the next run removes, and it puts back what was set aside;
 //! killed after it, a whole dump that may lack its `info.N`, and the one that
 //! it replaces, which the next run removes. An error before `Dump` undoes what
-//! was done; later ones are reported beside the dump, which is there.
+//! was done; later ones are reported, and the dump is kept.
 
 use super::bounds::after;
 use super::{Basename, Companion, CrashDir, Error, Temp, names};
@@ -88,7 +88,7 @@ pub struct Finished<'d, 'a> {
     pub dump: Temp<'d>,
     /// What it is.
     pub stem: Basename,
-    /// The files to keep beside it.
+    /// The files to keep next to it.
     pub sides: Vec<(Companion, Temp<'d>)>,
     /// What the dump is compressed with.
     pub compression: Compression,
@@ -114,7 +114,7 @@ pub struct Saved {
     pub sides: Vec<(Companion, String)>,
     /// What could not be done once the dump had its name.
     pub problems: Vec<Error>,
-    /// Whether the dump and the files beside it have their names, and that is
+    /// Whether the dump and the files next to it have their names, and that is
     /// on disk. Other problems do not put them at risk.
     pub durable: bool,
     /// Why `bounds` did not have the number, or has not the next one. No dump
@@ -123,7 +123,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// The name of a file beside the dump.
+    /// The name of a file next to the dump.
     #[must_use]
     pub fn side(&self, side: Companion) -> Option<&str> {
         let mut sides = self.sides.iter();
@@ -136,7 +136,7 @@ impl CrashDir {
     /// knowing before it is taken.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// What is in the way.
     pub fn check_names(
         &self,
         maxdumps: Option<u32>,
@@ -190,7 +190,7 @@ impl CrashDir {
         self.finish_by_steps(it, &mut |_| Ok(()))
     }
 
-    /// The same; `before` is told of each step and may fail it, as a disk
+    /// The same; `before` is called for each step and may fail it, as a disk
     /// may.
     ///
     /// # Errors

@@ -184,7 +184,7 @@ impl CrashDir {
             return Ok(());
         }
         self.sync()?;
-        // What lay beside the older one is set aside, but for its key.
+        // The companions of the older one are backed up, except its key.
         let mut keep = vec![new.to_string(), names::info(number)];
         for side in Companion::ALL {
             if side != Companion::Key || names::is_encrypted(new) {
@@ -378,7 +378,7 @@ impl Temp<'_> {
         moved.map(drop).map_err(|e| self.failed("writing", e))
     }
 
-    /// Cuts it off behind `length` bytes.
+    /// Truncates it to `length` bytes.
     ///
     /// # Errors
     /// What ftruncate(2) answers.

@@ -11,7 +11,7 @@
 //!  trailing header          the last block of the device
 //! ```
 //!
-//! In a textdump(4) the blocks of the dump stand in reverse order.
+//! In a textdump(4) the blocks of the dump are in reverse order.
 //!
 //! Everything in the headers may be wrong; nothing outside the device is
 //! read, and nothing but the trailing header is ever written.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is said beside the data: on standard error, with the time where the
-//! command runs for long, or to syslogd(8).
+//! Messages besides the data: on standard error, with the time where
+//! the command runs for long, or to syslogd(8).
 
 use super::time::now;
 use crate::path::escape_line;

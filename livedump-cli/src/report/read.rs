@@ -23,7 +23,7 @@ pub struct Read {
     pub data: Vec<u8>,
     /// What is not there.
     pub missing: Option<Missing>,
-    /// What of it changed, if that was looked at.
+    /// Pages that changed, if they were recorded.
     pub changed: Option<ReadChanged>,
 }
 

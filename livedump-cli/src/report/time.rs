@@ -30,7 +30,7 @@ pub fn time_zone() -> TimeZone {
     known_time_zone().unwrap_or(TimeZone::UTC)
 }
 
-/// Reads it now; a zone that is not known is said.
+/// Reads it now; an unknown zone is reported.
 pub fn prepare_time_zone() {
     if ZONE.get().is_none()
         && let Err(e) = known_time_zone()

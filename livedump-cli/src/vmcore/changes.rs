@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `changed.N`: pages that did not hold at the end of a dump what the dump has
-//! of them. It lies beside the dump; there need not be one. Like the dump it
+//! of them. It is next to the dump, if there is one. Like the dump it
 //! may be anybody's.
 
 use super::companion::companion_any;
@@ -82,7 +82,7 @@ impl Unread {
 pub struct Changes {
     /// The file.
     pub path: PathBuf,
-    /// Pages that were looked at, and how many had changed.
+    /// Pages that were checked, and how many had changed.
     pub header: Header,
     records: Vec<Record>,
 }

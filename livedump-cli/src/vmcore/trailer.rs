@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The kernel dump header that stands behind a dump as the kernel wrote it.
+//! The kernel dump header after a dump as the kernel wrote it.
 
 use super::source::{Plain, Source, SourceError};
 use memdev::kerneldump::{
@@ -10,7 +10,7 @@ use memdev::kerneldump::{
 #[derive(Clone, Debug)]
 pub struct Trailer {
     bytes: Box<[u8; HEADER_SIZE]>,
-    /// Where it stands in the file.
+    /// Where it is in the file.
     pub offset: u64,
 }
 
@@ -35,7 +35,7 @@ impl Trailer {
         &self.bytes
     }
 
-    /// What stands at `offset`, where that starts like a header.
+    /// What is at `offset`, where that starts like a header.
     pub(super) fn read(
         file: &Plain,
         offset: u64,

@@ -46,11 +46,11 @@ pub fn be64(b: &[u8], at: usize) -> Result<u64, Wrong> {
     Ok(u64::from_be_bytes(bytes(b, at)?))
 }
 
-/// A text in a field of `len` bytes, which must be NUL to its end behind the
+/// A text in a field of `len` bytes, which must be NUL to its end after the
 /// text.
 ///
 /// # Errors
-/// When it lies outside, is not terminated, or has bytes behind its NUL.
+/// When it lies outside, is not terminated, or has bytes after its NUL.
 pub fn text(b: &[u8], at: usize, len: usize) -> Result<String, Wrong> {
     let field = at.checked_add(len).and_then(|end| b.get(at..end));
     let field = field.ok_or_else(|| format!("text at {at:#x}"))?;

@@ -30,11 +30,11 @@ pub type Wrong = String;
 /// A file as the kernel leaves it, taken apart.
 #[derive(Debug)]
 pub struct RawFile {
-    /// The header behind the data.
+    /// The header after the data.
     pub trailer: Trailer,
     /// What is inside.
     pub dump: Dump,
-    /// The data as it stands in the file, compressed or not.
+    /// The data as it is in the file, compressed or not.
     pub packed: Vec<u8>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The kernel dump header behind a live dump: 512 bytes, big-endian, parity
+//! The kernel dump header after a live dump: 512 bytes, big-endian, parity
 //! over all of it.
 
 use super::Wrong;

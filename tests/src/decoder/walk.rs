@@ -10,7 +10,7 @@ const FRAME: u64 = 0x000f_ffff_ffff_f000;
 const ARM_FRAME: u64 = 0x0000_ffff_ffff_f000;
 
 impl Dump {
-    /// The physical address behind a kernel address.
+    /// The physical address of a kernel address.
     ///
     /// # Errors
     /// When the dump does not say.

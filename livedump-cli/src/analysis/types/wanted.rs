@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The structures and fields that the analysis looks at. C: <sys/proc.h>,
+//! The structures and fields that the analysis reads. C: <sys/proc.h>,
 //! <sys/_lock.h>, <sys/_mutex.h>, <sys/_sx.h>, <sys/_rwlock.h>,
 //! <sys/_lockmgr.h>, subr_turnstile.c, subr_sleepqueue.c, <machine/pcb.h>.
 
@@ -67,7 +67,7 @@ pub const STRUCTS: &[Struct] = &[
     of("linker_file", &["link", "filename", "address", "size"]),
 ];
 
-/// Files of the kernel that have them: their units are looked at first.
+/// Files of the kernel that have them: their units are searched first.
 pub(super) const LIKELY_UNITS: &[&str] = &[
     "subr_sleepqueue.c",
     "subr_turnstile.c",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A second pair of eyes on a request in progress: shows how far it is, and
-//! interrupts it when a signal says so or the room runs out.
+//! Watches a request in progress: shows the progress, and
+//! interrupts it on a signal or when the free space runs out.
 
 use super::progress::Progress;
 use crate::device::Device;

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-/// How often values are looked at.
+/// Interval between two reads of a value.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Something whose change asks for a dump.
@@ -47,7 +47,7 @@ struct At {
     cron: Cron,
     zone: TimeZone,
     next: Option<SystemTime>,
-    /// When the clock was looked at last.
+    /// When the clock was read last.
     looked: SystemTime,
     /// The one that there was a dump for.
     done: Option<SystemTime>,

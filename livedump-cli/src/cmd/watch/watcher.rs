@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! One round: a dump, then what is to go for it, then the command. Nothing
-//! goes before the new dump is safe, and what fails is told and is no end.
+//! goes before the new dump is safe, and a failure is reported, and the next dump is
+//! taken.
 
 use super::Args;
 use super::event::WatchEvent;
@@ -118,7 +119,7 @@ impl<'a> Watcher<'a> {
         match printed {
             // Nobody reads any more, which is how a pipe ends a program.
             Err(e) if e.kind() == ErrorKind::BrokenPipe => Err(e.into()),
-            // A full disk, perhaps: dumps go on.
+            // A full disk, perhaps: dumps continue.
             Err(e) => {
                 self.unreported += 1;
                 complain(format_args!("writing to standard output: {e}"));
