@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! When the next dump is schedule. Clocks are set while this runs, so it is asked
+//! When the next dump is due. Clocks are set while this runs, so it is asked
 //! again and again and believes neither a last dump from the future nor that
 //! it has slept as long as it wanted.
 

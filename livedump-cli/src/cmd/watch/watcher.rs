@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One round: a dump, then what is to go for it, then the command. Nothing
-//! goes before the new dump is safe, and a failure is reported, and the next dump is
-//! taken.
+//! One iteration: take a dump, remove old ones, run the command. Nothing is
+//! removed before the new dump is on disk. A failure is reported, and the next
+//! dump is taken.
 
 use super::Args;
 use super::event::WatchEvent;
