@@ -141,5 +141,5 @@ fn read_everything(core: &Path, kernel: &Path) -> bool {
             let _ = core.msgbuf_ring(&header);
         }
     }
-    core.verify(kernel.as_ref(), 2).is_sound()
+    core.verify(kernel.as_ref(), 2).verdict().is_sound()
 }

@@ -39,13 +39,8 @@ pub enum Error {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// A seal that cannot be opened.
-    #[error("opening the seal {}", path.display())]
-    Seal {
-        /// Which.
-        path: std::path::PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Seal(#[from] crate::seal::NoSeal),
     /// A file that is no kernel.
     #[error(transparent)]
     Kernel(#[from] ElfError),

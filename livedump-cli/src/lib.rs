@@ -12,6 +12,7 @@
 //!           |  crashdir  where it goes: savecore's directory
 //!           |  dumpdev   where a panic left one
 //!           |  vmcore    a dump as a file: open, check, read
+//!           |  examine   all checks of one dump, and their verdict
 //!           '- report    what is said about it, as text and as JSON
 //! ```
 
@@ -22,6 +23,7 @@ pub mod crashdir;
 pub mod device;
 pub mod dumpdev;
 pub mod error;
+pub mod examine;
 pub mod host;
 pub mod outcome;
 pub mod path;

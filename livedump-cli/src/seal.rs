@@ -16,8 +16,10 @@
 //! cryptographic digest and costs a fiftieth. It is no signature: who may
 //! write the dump may write the seal.
 
+mod compare;
 mod hash;
 
+pub use compare::{Comparison, NoSeal, open};
 pub use hash::{Damage, Stopped};
 
 use std::fmt::Write;
@@ -61,7 +63,7 @@ pub enum SealError {
         wanted: &'static str,
     },
     /// Its own digest is another one.
-    #[error("it is damaged itself")]
+    #[error("its own checksum does not match")]
     Damaged,
 }
 

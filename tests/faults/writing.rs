@@ -138,7 +138,7 @@ fn a_file_that_cannot_be_emptied_is_not_written() {
 /// Whether the tool's `verify` would let a file pass.
 fn verify_accepts(path: &Path) -> bool {
     match Vmcore::open(path) {
-        Ok(core) => !core.verify(None, 1).is_wrong(),
+        Ok(core) => !core.verify(None, 1).verdict().is_damaged(),
         Err(_) => false,
     }
 }

@@ -20,7 +20,7 @@ use crate::crashdir::{self, CrashDir};
 use crate::device::{self, Device, MachineSpec};
 use crate::outcome::Outcome;
 use crate::quantity;
-use crate::report::{Report, note};
+use crate::report::{Report, and_minfree, human, note};
 use crate::sandbox::{self, Entered, Purpose, Role};
 use crate::signals::Signals;
 use captured::Captured;
@@ -128,15 +128,18 @@ pub enum Error {
     CrashDir(#[from] crashdir::Error),
     /// There is not enough room.
     #[error(
-        "no dump taken: it may have {need} bytes, but of {free} free in {} \
-         {minfree} are to stay so (-f dumps nevertheless)",
-        directory.display()
+        "no dump taken: needs {}{}, {} free in {}{}: {}-f to try anyway",
+        if *compressed { "at least " } else { "up to " },
+        human(*need), human(*free), directory.display(), and_minfree(*minfree),
+        if *compressed { "" } else { "use -Z, or " }
     )]
     Room {
         /// Where.
         directory: PathBuf,
         /// Bytes of the dump, or the least there could be.
         need: u64,
+        /// Whether it was to be compressed.
+        compressed: bool,
         /// Bytes free.
         free: u64,
         /// Bytes that `minfree` wants to stay free.
@@ -144,9 +147,9 @@ pub enum Error {
     },
     /// Room ran out on the way.
     #[error(
-        "the dump was stopped at {written} bytes and removed: more would \
-         leave less than minfree in {} (-f dumps nevertheless)",
-        directory.display()
+        "the dump was stopped at {} and removed: more would leave less than \
+         minfree in {}: -f to try anyway",
+        human(*written), directory.display()
     )]
     RanOut {
         /// Where.
@@ -251,7 +254,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if args.json {
         report.print(true)?;
     }
-    Ok(if report.complete { Outcome::Clean } else { Outcome::Finding })
+    Ok(report.outcome())
 }
 
 /// Takes a dump for a command that goes on with it.

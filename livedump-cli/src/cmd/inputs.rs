@@ -2,10 +2,12 @@
 //! What commands read. All files are opened first, then everything else is
 //! given up, and only then is anything in the files looked at.
 
+use crate::crashdir::InfoText;
 use crate::error::Error;
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::changes::Unread;
-use crate::vmcore::{Vmcore, elf::Kernel};
+use crate::vmcore::companion::companion;
+use crate::vmcore::{Vmcore, elf::Kernel, regular};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ pub(super) struct Opened {
     kernel: Option<(File, PathBuf)>,
     pub(super) seal: Option<File>,
     changes: Option<Unread>,
+    info: Option<File>,
 }
 
 impl Opened {
@@ -36,14 +39,21 @@ impl Opened {
         };
         // One that cannot be opened is none: the dump is what counts.
         let changes = Unread::beside(&path).ok().flatten();
+        let info = companion(&path, "info")
+            .and_then(|path| regular::open(&path).ok().flatten());
         let elf = kernel.iter().map(|(file, _)| file);
         let list = changes.iter().map(|list| &list.file);
-        let all = elf.chain(&seal).chain(list).chain([&dump]);
+        let all = elf.chain(&seal).chain(list).chain(&info).chain([&dump]);
         let files: Vec<_> =
             all.map(|file| (file.as_fd(), Purpose::Read)).collect();
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
-        Ok(Self { dump, path, kernel, seal, changes })
+        Ok(Self { dump, path, kernel, seal, changes, info })
+    }
+
+    /// What the info.N beside the dump says, if there is one.
+    pub(super) fn info(&self) -> Option<InfoText> {
+        InfoText::read(self.info.as_ref()?).ok()
     }
 
     /// Looks into them.
@@ -53,7 +63,8 @@ impl Opened {
             Some((file, path)) => Some(Kernel::from_file(file, &path)?),
             None => None,
         };
-        Ok(Inputs { core, kernel, changes: self.changes })
+        let info = self.info.and_then(|file| InfoText::read(&file).ok());
+        Ok(Inputs { core, kernel, changes: self.changes, info })
     }
 }
 
@@ -66,6 +77,8 @@ pub struct Inputs {
     pub kernel: Option<Kernel>,
     /// The list of what changed, if one lies beside the dump.
     pub changes: Option<Unread>,
+    /// The info.N beside the dump, if there is one.
+    pub info: Option<InfoText>,
 }
 
 impl Inputs {

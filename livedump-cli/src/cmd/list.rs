@@ -1,21 +1,33 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `livedump list`: the dumps in a crash directory, those of a panic too.
+//! `livedump list`: the dumps in a crash directory, those of a panic too, and
+//! the verdict on each, which is that of `verify`. To read all of a large dump
+//! takes a while: of what is not read here the verdict is that it cannot be
+//! told, unless what is read is damaged.
 
-use super::capture::lists::{self, KernelFile};
-use crate::crashdir::{CrashDir, SavedDump, Soundness, compression_in};
+use super::capture::lists::KernelFile;
+use crate::crashdir::{CrashDir, SavedDump, compression_in};
 use crate::error::{Error, chain};
+use crate::examine::{self, Beside};
 use crate::outcome::Outcome;
 use crate::path::FilePath;
 use crate::report::{Report, Table, escape, human, note, time_zone};
 use crate::sandbox::{self, Purpose, Role};
+use crate::seal::Comparison;
+use crate::verdict::Verdict;
 use crate::vmcore::elf::Kernel;
+use crate::vmcore::{OpenError, Vmcore};
 use clap::ValueHint;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::thread::available_parallelism;
 use std::time::UNIX_EPOCH;
+
+/// Bytes of dumps, unpacked, that are read; the newest first.
+const BUDGET: u64 = 1 << 30;
 
 /// Arguments of `list`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +40,9 @@ pub struct Args {
         value_hint = ValueHint::FilePath
     )]
     pub kernel: Option<PathBuf>,
+    /// Read all of each dump, as verify does
+    #[arg(short, long)]
+    pub full: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -59,6 +74,8 @@ struct Listed {
     kind: &'static str,
     /// Unix seconds.
     time: u64,
+    /// "info", or "file" where that does not say and it is the file's.
+    time_from: &'static str,
     hostname: Option<String>,
     architecture: Option<String>,
     version: Option<String>,
@@ -68,13 +85,12 @@ struct Listed {
     /// Bytes before compression; null where only unpacking all would tell.
     dumpextent: Option<u64>,
     disk_bytes: u64,
-    /// "yes", "whole", "no" or "unknown".
-    sound: &'static str,
-    /// Why it is not "yes".
-    why: Option<String>,
+    verdict: Verdict,
+    /// What is damaged, or why it cannot be told.
+    reason: Option<String>,
 }
 
-/// Shows them.
+/// Lists them.
 ///
 /// # Errors
 /// The directory cannot be read.
@@ -90,13 +106,16 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     }
     // Where the kernel cannot, `livedump doctor` says so.
     let _ = sandbox::enter(Role::Writer, &files);
-    let mut dumps: Vec<_> = directory
-        .dumps()?
-        .iter()
-        .map(|dump| listed(&directory, dump, kernel.as_ref()))
-        .collect();
+    let mut examiner = Examiner {
+        directory: &directory,
+        kernel: kernel.as_ref(),
+        budget: if args.full { u64::MAX } else { BUDGET },
+        threads: available_parallelism().map_or(1, |n| n.get().min(16)),
+    };
+    let dumps = directory.dumps()?;
+    let mut dumps: Vec<_> =
+        dumps.iter().map(|dump| examiner.listed(dump)).collect();
     dumps.reverse();
-    let wrong = dumps.iter().any(|dump| dump.sound == "no");
     if dumps.is_empty() && !args.json {
         note(format_args!("no dumps in {}", args.directory.display()));
         return Ok(Outcome::Clean);
@@ -108,61 +127,100 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let next = next.number;
     let list = List { directory: args.directory.as_path().into(), next, dumps };
     list.print(args.json)?;
-    Ok(if wrong { Outcome::Finding } else { Outcome::Clean })
+    Ok(examine::outcome(list.dumps.iter().map(|dump| &dump.verdict)))
 }
 
-fn listed(
-    directory: &CrashDir,
-    dump: &SavedDump,
-    kernel: Option<&KernelFile>,
-) -> Listed {
-    let (sound, why) = match directory.judge(dump) {
-        Soundness::Wrong(why) => ("no", Some(why)),
-        Soundness::Unknown(why) => ("unknown", Some(why)),
-        Soundness::Sound => walked(directory, dump, kernel),
-    };
-    let core = directory.open_dump(dump).ok();
-    let info = dump.info.clone().unwrap_or_default();
-    let clean = |text: Option<String>| text.map(|t| escape(t.as_bytes()));
-    let time = dump.time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Listed {
-        number: dump.number,
-        file: directory.path(&dump.name).into(),
-        kind: if dump.live { "live" } else { "panic" },
-        time: time.as_secs(),
-        hostname: clean(info.hostname),
-        architecture: clean(info.architecture),
-        version: clean(info.version),
-        panic: clean(info.panic),
-        compression: compression_in(&dump.name).name(),
-        dumplength: dump.length,
-        dumpextent: core.and_then(|core| core.expected_len()),
-        disk_bytes: dump.disk_bytes,
-        sound,
-        why,
+struct Examiner<'a> {
+    directory: &'a CrashDir,
+    kernel: Option<&'a KernelFile>,
+    /// What may still be read.
+    budget: u64,
+    threads: usize,
+}
+
+impl Examiner<'_> {
+    fn listed(&mut self, dump: &SavedDump) -> Listed {
+        let core = self.directory.open_dump(dump);
+        let verdict = self.verdict(dump, &core);
+        let extent = core.ok().and_then(|core| core.expected_len());
+        let info = dump.info.clone().unwrap_or_default();
+        let clean = |text: Option<String>| text.map(|t| escape(t.as_bytes()));
+        let time = dump.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let reason = verdict.reason().map(|text| escape(text.as_bytes()));
+        Listed {
+            number: dump.number,
+            file: self.directory.path(&dump.name).into(),
+            kind: if dump.live { "live" } else { "panic" },
+            time: time.as_secs(),
+            time_from: if dump.time_recorded { "info" } else { "file" },
+            hostname: clean(info.hostname),
+            architecture: clean(info.architecture),
+            version: clean(info.version),
+            panic: clean(info.panic),
+            compression: compression_in(&dump.name).name(),
+            dumplength: dump.length,
+            dumpextent: extent,
+            disk_bytes: dump.disk_bytes,
+            verdict,
+            reason,
+        }
     }
-}
 
-/// Whole is all that can be said of a dump without its kernel.
-fn walked(
-    directory: &CrashDir,
-    dump: &SavedDump,
-    kernel: Option<&KernelFile>,
-) -> (&'static str, Option<String>) {
-    let name = format!("kernel.{}", dump.number);
-    let beside = dump.beside.contains(&name).then(|| {
-        let file = directory.open_plain(&name).map_err(|e| chain(&e));
-        let file = file.and_then(|file| file.ok_or("it is gone".into()));
-        (directory.path(&name), file)
-    });
-    let Ok(core) = directory.open_dump(dump) else {
-        return ("unknown", None);
-    };
-    let lists = lists::walk_core(&core, beside.as_ref().or(kernel));
-    match lists.walked {
-        Some(true) => ("yes", None),
-        Some(false) => ("no", Some(lists.problems.join("; "))),
-        None => ("whole", lists.unchecked.into_iter().next()),
+    fn verdict(
+        &mut self,
+        dump: &SavedDump,
+        core: &Result<Vmcore, OpenError>,
+    ) -> Verdict {
+        // What damage its structure has is found at once.
+        let structure = self.directory.judge(dump);
+        let extent = core.as_ref().ok().and_then(Vmcore::expected_len);
+        let cost = extent.unwrap_or(0).max(dump.length);
+        match self.budget.checked_sub(cost) {
+            _ if structure.is_damaged() => return structure,
+            Some(left) => self.budget = left,
+            None => {
+                return structure.and(Verdict::Undetermined(format!(
+                    "{} were not read: livedump verify",
+                    human(cost)
+                )));
+            }
+        }
+        let seal = self.beside(dump, "seal");
+        let file = self.directory.open_plain(&dump.name).ok().flatten();
+        let seal = file
+            .zip(seal)
+            .map(|(file, seal)| Comparison::of(&file, &seal, self.threads));
+        let beside = Beside {
+            seal,
+            info: dump.info.clone(),
+            length: Some(dump.length),
+            compression: Some(compression_in(&dump.name)),
+        };
+        let kernel = self.kernel_of(dump);
+        let found = examine::examine(
+            core.as_ref(),
+            kernel.as_ref(),
+            &beside,
+            self.threads,
+        );
+        found.verdict()
+    }
+
+    fn beside(&self, dump: &SavedDump, what: &str) -> Option<File> {
+        let name = format!("{what}.{}", dump.number);
+        let there = dump.beside.contains(&name);
+        there.then(|| self.directory.open_plain(&name).ok().flatten())?
+    }
+
+    /// That beside it, or the one that was named, which need not be its own.
+    fn kernel_of(&self, dump: &SavedDump) -> Option<Kernel> {
+        let name = format!("kernel.{}", dump.number);
+        if let Some(file) = self.beside(dump, "kernel") {
+            return Kernel::from_file(file, &self.directory.path(&name)).ok();
+        }
+        let (path, file) = self.kernel?;
+        let file = file.as_ref().ok()?.try_clone().ok()?;
+        Kernel::from_file(file, path).ok()
     }
 }
 
@@ -187,32 +245,44 @@ impl Listed {
         word.chars().take(24).collect()
     }
 
-    fn soundness(&self) -> String {
-        match (self.sound, &self.why) {
-            ("no" | "unknown", Some(why)) => format!("{}: {why}", self.sound),
-            _ => self.sound.into(),
+    /// With what is damaged, or why it cannot be told.
+    fn verdict(&self) -> String {
+        match &self.reason {
+            Some(why) => format!("{}: {why}", self.verdict.word()),
+            None => self.verdict.word().into(),
         }
+    }
+
+    /// A time that is only the file's is marked.
+    fn time(&self) -> String {
+        let mark = if self.time_from == "info" { "" } else { "*" };
+        format!("{}{mark}", local_minute(self.time))
     }
 }
 
 impl Report for List {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut table = Table::new(&[
-            ">N", "TIME", "HOST", "VERSION", "KIND", ">SIZE", ">RATIO", "SOUND",
+            ">N", "TIME", "HOST", "VERSION", "KIND", ">SIZE", ">RATIO",
+            "VERDICT",
         ]);
         for dump in &self.dumps {
             table.row(vec![
                 dump.number.to_string(),
-                local_minute(dump.time),
+                dump.time(),
                 dump.hostname.clone().unwrap_or_else(|| "-".into()),
                 dump.release(),
                 dump.kind.into(),
                 human(dump.dumplength),
                 dump.ratio(),
-                dump.soundness(),
+                dump.verdict(),
             ]);
         }
-        table.write(out)
+        table.write(out)?;
+        if self.dumps.iter().any(|dump| dump.time_from == "file") {
+            writeln!(out, "* time of the file: there is none in info.N")?;
+        }
+        Ok(())
     }
 }
 

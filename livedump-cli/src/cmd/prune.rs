@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `livedump prune`: removes the live dumps that are too many, too large or
-//! too old, and never the newest sound one.
+//! too old, and never the newest sound one, or one that cannot be read.
 
 use crate::crashdir::{CrashDir, Pruned, Retention};
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
 use crate::path::FilePath;
 use crate::quantity;
-use crate::report::{Report, human, note};
+use crate::report::{Report, escape, human, note};
 use crate::sandbox::{self, Purpose, Role};
 use clap::ValueHint;
 use serde::Serialize;
@@ -92,11 +92,18 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     for problem in &pruned.problems {
         note(chain(problem));
     }
-    Removal::new(&directory, &pruned, args.dry_run).print(args.json)?;
-    match pruned.problems.is_empty() {
-        true => Ok(Outcome::Clean),
-        false => Ok(Outcome::Finding),
+    for (number, why) in &pruned.undetermined {
+        let text = format!("dump {number} stays: undetermined: {why}");
+        note(escape(text.as_bytes()));
     }
+    Removal::new(&directory, &pruned, args.dry_run).print(args.json)?;
+    Ok(if !pruned.problems.is_empty() {
+        Outcome::Finding
+    } else if !pruned.undetermined.is_empty() {
+        Outcome::Undetermined
+    } else {
+        Outcome::Clean
+    })
 }
 
 /// What was removed, for `--json`. The keys are documented in livedump(8).
@@ -112,6 +119,15 @@ pub(super) struct Removal {
     kept_bytes: u64,
     /// The number of the newest sound one.
     newest_sound: Option<u32>,
+    /// Those of the kept ones of which it cannot be told whether they are.
+    undetermined: Vec<Undetermined>,
+}
+
+/// A dump that stays whatever the limits say.
+#[derive(Debug, Serialize)]
+struct Undetermined {
+    number: u32,
+    reason: String,
 }
 
 /// One dump.
@@ -146,13 +162,21 @@ impl Removal {
             kept: pruned.kept.iter().rev().map(|dump| dump.number).collect(),
             kept_bytes: pruned.kept.iter().map(|dump| dump.disk_bytes).sum(),
             newest_sound: pruned.protected,
+            undetermined: pruned
+                .undetermined
+                .iter()
+                .map(|(number, why)| Undetermined {
+                    number: *number,
+                    reason: why.clone(),
+                })
+                .collect(),
         }
     }
 }
 
 impl Report for Removal {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let verb = if self.dry_run { "would go" } else { "removed" };
+        let verb = if self.dry_run { "would remove" } else { "removed" };
         for it in &self.removed {
             writeln!(
                 out,
@@ -163,7 +187,7 @@ impl Report for Removal {
             )?;
         }
         let kept = self.kept.len();
-        let dumps = if kept == 1 { "dump stays" } else { "dumps stay" };
+        let dumps = if kept == 1 { "dump kept" } else { "dumps kept" };
         writeln!(out, "{kept} {dumps}, {}", human(self.kept_bytes))
     }
 }

@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         false => kernel_beside(&args.file),
     };
     let kernel = args.kernel.as_ref().or(copy_of_it.as_ref());
-    let Inputs { core, kernel, changes } =
+    let Inputs { core, kernel, changes, .. } =
         Inputs::open(&args.file, kernel.map(PathBuf::as_path))?;
     if let Some(kernel) = &kernel {
         check_match(&core, kernel)?;

@@ -12,7 +12,7 @@ use crate::crashdir::{self, CrashDir};
 use crate::dumpdev::{self, DumpDev};
 use crate::outcome::Outcome;
 use crate::quantity;
-use crate::report::{Report, note};
+use crate::report::{Report, and_minfree, human, note};
 use crate::sandbox::{self, Purpose, Role};
 use crate::signals::Signals;
 use clap::ValueHint;
@@ -76,9 +76,8 @@ pub enum Error {
     CrashDir(#[from] crashdir::Error),
     /// There is not enough room.
     #[error(
-        "nothing saved: the dump has {need} bytes, but of {free} free in {} \
-         {minfree} are to stay so (-f saves it nevertheless)",
-        directory.display()
+        "nothing saved: needs {}, {} free in {}{}: -f to try anyway",
+        human(*need), human(*free), directory.display(), and_minfree(*minfree)
     )]
     Room {
         /// Where.
@@ -162,5 +161,5 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if args.json {
         report.print(true)?;
     }
-    Ok(if report.complete { Outcome::Clean } else { Outcome::Finding })
+    Ok(report.outcome())
 }

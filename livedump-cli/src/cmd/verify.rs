@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `livedump verify`: check what a dump can prove, and say what it cannot.
+//! `livedump verify`: check what a dump can prove, and list what it cannot.
 //!
-//! Exit status 1 means that something is wrong. Warnings are about things
-//! that lose nothing, such as the garbage which stock kernels leave in the
-//! bitset's padding; `--strict` lets them count.
+//! The exit status is the verdict. Warnings are about things that lose
+//! nothing, such as the garbage which stock kernels leave in the bitset's
+//! padding; `--strict` lets them count.
 
-mod seal;
-
-use super::Inputs;
 use super::inputs::Opened;
+use crate::crashdir::compression_in;
 use crate::error::{Error, chain};
+use crate::examine::{Beside, examine};
 use crate::outcome::Outcome;
 use crate::path::escape_path;
 use crate::report::{Report, Verify, note};
+use crate::seal::{self, Comparison};
 use crate::vmcore::changes::Unread;
+use crate::vmcore::elf::Kernel;
 use crate::vmcore::{Status, Verification};
 use clap::ValueHint;
-use memdev::kerneldump::Compression;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
@@ -48,60 +48,57 @@ pub struct Args {
 /// Checks it.
 ///
 /// # Errors
-/// The file is no dump, or the kernel no kernel.
+/// The file cannot be read, or the kernel is no kernel.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let threads = available_parallelism().map_or(1, |n| n.get().min(16));
     let sealed = seal::open(&args.file, args.seal.as_deref())?;
     let opened = Opened::open(&args.file, args.kernel.as_deref(), sealed)?;
-    let sealed = opened
-        .seal
-        .as_ref()
-        .map(|sealed| seal::check(&opened.dump, sealed, threads));
-    let Inputs { core, kernel, changes } = match (opened.read(), &sealed) {
-        (Ok(inputs), _) => inputs,
-        // A dump it was, when it was sealed.
-        (Err(Error::Open(e)), Some(sealed))
-            if sealed.usable && !sealed.holds && e.is_of_contents() =>
-        {
-            let mut verdict = Verification::default();
-            verdict.add("header", Status::Wrong, chain(&e));
-            verdict.add_seal(sealed.findings(None), false);
-            verdict.unchecked.push("everything behind the header".into());
-            return tell(args, None, &verdict);
-        }
-        (Err(e), sealed) => {
+    let beside = Beside {
+        seal: opened
+            .seal
+            .as_ref()
+            .map(|seal| Comparison::of(&opened.dump, seal, threads)),
+        info: opened.info(),
+        length: opened.dump.metadata().map(|meta| meta.len()).ok(),
+        compression: args
+            .file
+            .file_name()
+            .and_then(|name| Some(compression_in(name.to_str()?))),
+    };
+    let (core, kernel, changes) = match opened.read() {
+        Ok(inputs) => (Ok(inputs.core), inputs.kernel, inputs.changes),
+        Err(Error::Open(e)) if !e.is_unread() => (Err(e), None, None),
+        Err(e) => {
             // Of what cannot be read at all it is the only thing to say.
-            for finding in sealed.iter().flat_map(|s| s.findings(None)) {
+            let sealed = beside.seal.iter();
+            for finding in sealed.flat_map(|s| s.findings(None)) {
                 note(format_args!("{}: {}", args.file.display(), finding.text));
             }
             return Err(e);
         }
     };
-    let mut verdict = core.verify(kernel.as_ref(), threads);
-    if let Some(sealed) = &sealed {
-        let plain = core.compression() == Compression::None;
-        let layout = plain.then(|| core.layout());
-        verdict.add_seal(sealed.findings(layout), sealed.holds);
-    }
-    // What changed is no fault of the dump's; a list that is none is.
+    let mut found = examine(core.as_ref(), kernel.as_ref(), &beside, threads);
+    // What changed is not damage; a list of it that is none is odd.
     match changes.map(Unread::read).transpose() {
-        Ok(Some(list)) => verdict.add("changed", Status::Ok, list.summary()),
+        Ok(Some(list)) => found.add("changed", Status::Ok, list.summary()),
         Ok(None) => {}
-        Err(e) => verdict.add("changed", Status::Warning, chain(&e)),
+        Err(e) => found.add("changed", Status::Warning, chain(&e)),
     }
-    tell(args, kernel.map(|k| k.path().to_string()), &verdict)
+    report(args, kernel.as_ref(), &found)
 }
 
-fn tell(
+fn report(
     args: &Args,
-    kernel: Option<String>,
-    verdict: &Verification,
+    kernel: Option<&Kernel>,
+    found: &Verification,
 ) -> Result<Outcome, Error> {
     let file = escape_path(&args.file);
-    let report = Verify::new(file, kernel, verdict);
+    let kernel = kernel.map(|kernel| kernel.path().to_string());
+    let report = Verify::new(file, kernel, found);
     report.print(args.json)?;
-    let bad = report.wrong > 0 || args.strict && report.warnings > 0;
-    Ok(if bad { Outcome::Finding } else { Outcome::Clean })
+    let strict = args.strict && report.warnings > 0;
+    let strict = if strict { Outcome::Finding } else { Outcome::Clean };
+    Ok(Outcome::from(&report.verdict).and(strict))
 }
 
 #[cfg(test)]
@@ -134,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_whose_bits_and_pages_agree_is_wrong_without_its_lists() {
+    fn a_dump_whose_bits_and_pages_agree_is_damaged_without_its_lists() {
         // What a stock 13.2 dump is like: the page is missing and so is its
         // bit.
         let lost = |s: &mut Sample| {

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The dumps that lie in a crash directory, and whether each is sound as far
-//! as a short look tells: its `info.N` is about it and calls it good, and its
+//! The dumps in a crash directory, and the verdict on each as far as its
+//! structure tells: its `info.N` is about it and does not call it bad, and its
 //! sections and pages are as many as they should be.
 
-use super::retention::Soundness;
 use super::{CrashDir, Error, InfoText, MAX_BOUNDS, kind, names};
 use crate::error::chain;
+use crate::verdict::Verdict;
 use crate::vmcore::{OpenError, Vmcore};
 use memdev::kerneldump::Compression;
 use nix::sys::stat::SFlag;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// As long as an info.N may be.
-const INFO_BYTES: u64 = 64 << 10;
 
 /// A dump and what lies beside it.
 #[derive(Clone, Debug)]
@@ -36,6 +33,8 @@ pub struct SavedDump {
     pub written: SystemTime,
     /// When it was taken: as its info.N says, or when it was last written.
     pub time: SystemTime,
+    /// Whether it is its info.N that says so.
+    pub time_recorded: bool,
     /// Its info.N.
     pub info: Option<InfoText>,
 }
@@ -148,6 +147,7 @@ impl CrashDir {
             disk_bytes,
             written,
             time: time.unwrap_or(written),
+            time_recorded: time.is_some(),
             info,
         }))
     }
@@ -156,11 +156,13 @@ impl CrashDir {
         let name = names::info(number);
         // What is no file is not followed, and tells nothing.
         let Ok(Some(file)) = self.open_plain(&name) else { return Ok(None) };
-        let mut bytes = Vec::new();
-        file.take(INFO_BYTES).read_to_end(&mut bytes).map_err(|source| {
-            Error::Io { doing: "reading", path: self.path(&name), source }
-        })?;
-        Ok(Some(InfoText::parse(&bytes)))
+        match InfoText::read(&file) {
+            Ok(info) => Ok(Some(info)),
+            Err(source) => {
+                let path = self.path(&name);
+                Err(Error::Io { doing: "reading", path, source })
+            }
+        }
     }
 
     /// Opens a dump of this directory for reading.
@@ -186,52 +188,114 @@ impl CrashDir {
         }
     }
 
-    /// Whether a dump is sound, as far as its info.N and the first megabytes
-    /// of it tell.
+    /// The verdict on a dump, as far as its info.N and its structure tell:
+    /// its first megabytes are read, and no data page.
     #[must_use]
-    pub fn judge(&self, dump: &SavedDump) -> Soundness {
-        if let Some(why) = dump.info.as_ref().and_then(|i| i.against(dump)) {
-            return Soundness::Wrong(why);
-        }
-        match self.open_dump(dump) {
-            Ok(core) => judge_core(&core, dump),
-            Err(e @ (OpenError::Encrypted { .. } | OpenError::Io { .. })) => {
-                Soundness::Unknown(chain(&e))
-            }
-            Err(e) => Soundness::Wrong(chain(&e)),
+    pub fn judge(&self, dump: &SavedDump) -> Verdict {
+        let core = self.open_dump(dump);
+        let file = Stored::new(dump, core.as_ref().ok());
+        let info = dump.info.as_ref().map(|info| info.verdict(file));
+        let info = match info {
+            Some(damaged @ Verdict::Damaged(_)) => return damaged,
+            Some(verdict) => verdict,
+            None => Verdict::Undetermined(
+                "there is no info.N, and only unpacking all of it would tell \
+                 its length"
+                    .into(),
+            ),
+        };
+        match core {
+            Ok(core) => judge_core(&core, info),
+            Err(e) => e.verdict(),
         }
     }
 }
 
-fn judge_core(core: &Vmcore, dump: &SavedDump) -> Soundness {
-    if let Err(e) = core.pages() {
-        return Soundness::Wrong(chain(e));
+/// The verdict on the structure of a dump; `info` is what its info.N says,
+/// which has to do where only unpacking all of it would tell its length.
+#[must_use]
+pub fn judge_core(core: &Vmcore, info: Verdict) -> Verdict {
+    match core.pages() {
+        Err(e) if e.is_environment() => {
+            return Verdict::Undetermined(chain(e));
+        }
+        Err(e) => return Verdict::Damaged(chain(e)),
+        Ok(_) => {}
     }
     match (core.source().known_len(), core.expected_len()) {
-        (Some(have), Some(want)) if have < want => Soundness::Wrong(format!(
+        (Some(have), Some(want)) if have < want => Verdict::Damaged(format!(
             "it has {have} bytes, by its header and bitset {want}"
         )),
-        (Some(_), _) => Soundness::Sound,
-        // Its length was held against info.N, which was written with it.
-        (None, _) if dump.info.is_some() => Soundness::Sound,
-        (None, _) => Soundness::Unknown(
-            "there is no info.N, and it is compressed without an index".into(),
-        ),
+        (Some(have), Some(want))
+            if have > want && !core.is_padding(want, have) =>
+        {
+            Verdict::Damaged(format!(
+                "it has {have} bytes, by its header and bitset {want}"
+            ))
+        }
+        (Some(_), _) => Verdict::Sound,
+        // Its length was compared with info.N, which was written with it.
+        (None, _) => info,
+    }
+}
+
+/// Zeros that fill the last block of a dump: as many there may be.
+const MAX_PADDING: u64 = 64 << 10;
+
+/// What info.N is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    /// Bytes of the dump's file.
+    pub length: u64,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// Bytes it should unpack to, where that is known.
+    pub unpacked: Option<u64>,
+}
+
+impl Stored {
+    /// A dump of a crash directory, which opens or does not.
+    #[must_use]
+    pub fn new(dump: &SavedDump, core: Option<&Vmcore>) -> Self {
+        let by_name = || compression_in(&dump.name);
+        Self {
+            length: dump.length,
+            compression: core.map_or_else(by_name, Vmcore::compression),
+            unpacked: core.and_then(Vmcore::expected_len),
+        }
     }
 }
 
 impl InfoText {
-    /// What it says that its dump is not, or that the dump is not good.
-    fn against(&self, dump: &SavedDump) -> Option<String> {
-        match self.dumplength {
-            Some(said) if said != dump.length => Some(format!(
-                "info.{} tells of {said} bytes, it has {}",
-                dump.number, dump.length
-            )),
-            _ if self.status.as_deref() == Some("bad") => {
-                Some(format!("info.{} calls it bad", dump.number))
+    /// What it says about a dump.
+    #[must_use]
+    pub fn verdict(&self, file: Stored) -> Verdict {
+        // A dump that was compressed or unpacked since by somebody.
+        let now = file.compression.name();
+        let other = self.compression.as_ref().is_some_and(|c| c != now);
+        let length = match file.unpacked {
+            Some(unpacked) if other => unpacked,
+            None if other => {
+                return Verdict::Undetermined(format!(
+                    "info.N describes another file: this one is {now}"
+                ));
             }
-            _ => None,
+            _ => file.length,
+        };
+        let more = self.dumplength.and_then(|said| length.checked_sub(said));
+        match (self.dumplength, self.status.as_deref()) {
+            (_, Some("bad")) => {
+                Verdict::Damaged("info.N has Dump Status: bad".into())
+            }
+            (None, _) => Verdict::Undetermined(
+                "info.N does not have the dump's length".into(),
+            ),
+            (Some(said), _) if more.is_none_or(|n| n > MAX_PADDING) => {
+                Verdict::Damaged(format!(
+                    "info.N has Dump Length: {said}, the dump {length} bytes"
+                ))
+            }
+            (Some(_), _) => Verdict::Sound,
         }
     }
 }
@@ -313,19 +377,19 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_that_info_tells_something_else_of_is_wrong() {
+    fn a_dump_that_info_describes_otherwise_is_damaged() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = CrashDir::open(tmp.path()).unwrap();
         fs::write(tmp.path().join("livecore.0"), "x").unwrap();
         for (info, words) in [
-            ("  Dump Length: 7\n", "7 bytes"),
+            ("  Dump Length: 7\n", "Dump Length: 7,"),
             ("  Dump Length: 1\n  Dump Status: bad\n", "bad"),
             ("  Dump Length: 1\n  Dump Status: good\n", "ends after 1 bytes"),
         ] {
             fs::write(tmp.path().join("info.0"), info).unwrap();
             let dumps = dir.dumps().unwrap();
             match dir.judge(&dumps[0]) {
-                Soundness::Wrong(why) => assert!(why.contains(words), "{why}"),
+                Verdict::Damaged(why) => assert!(why.contains(words), "{why}"),
                 other => panic!("{info}: {other:?}"),
             }
         }

@@ -3,34 +3,25 @@
 //! all that is left of the header once a dump is stripped, and crashinfo(8)
 //! and people read it. Mirrors `printheader` of savecore.c.
 
+use crate::verdict::Verdict;
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use memdev::kerneldump::{
     HEADER_SIZE, HeaderError, KernelDumpHeader, parity_field,
 };
 use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, Read};
 
-/// What is known of a dump. C: `STATUS_GOOD`, `STATUS_BAD`,
-/// `STATUS_UNKNOWN`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Header and structure are right.
-    Good,
-    /// Something is wrong, and it was kept nevertheless.
-    Bad,
-    /// It was not looked at.
-    Unknown,
-}
-
-impl Status {
-    /// The word in info.N.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Bad => "bad",
-            Self::Unknown => "unknown",
-        }
+/// A verdict in savecore(8)'s words, as info.N has it. C: `STATUS_GOOD`,
+/// `STATUS_BAD`, `STATUS_UNKNOWN`.
+#[must_use]
+pub fn dump_status(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Sound => "good",
+        Verdict::Damaged(_) => "bad",
+        Verdict::Undetermined(_) => "unknown",
     }
 }
 
@@ -42,7 +33,7 @@ pub fn info_text(
     header: &[u8; HEADER_SIZE],
     device: &str,
     number: u32,
-    status: Status,
+    verdict: &Verdict,
 ) -> Result<String, HeaderError> {
     let h = KernelDumpHeader::decode(header)?;
     let mut text = format!("Dump header from device: {device}\n");
@@ -63,7 +54,7 @@ pub fn info_text(
     line("Panic String", &one_line(h.panicstring));
     line("Dump Parity", &parity_field(header).to_string());
     line("Bounds", &number.to_string());
-    line("Dump Status", status.name());
+    line("Dump Status", dump_status(verdict));
     Ok(text)
 }
 
@@ -107,6 +98,7 @@ fn lines(bytes: &[u8]) -> String {
 #[allow(missing_docs)]
 pub struct InfoText {
     pub architecture: Option<String>,
+    pub compression: Option<String>,
     pub dumplength: Option<u64>,
     /// Unix seconds.
     pub dumptime: Option<u64>,
@@ -117,7 +109,20 @@ pub struct InfoText {
     pub status: Option<String>,
 }
 
+/// As long as an info.N may be.
+const MOST_BYTES: u64 = 64 << 10;
+
 impl InfoText {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(file: &File) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+        Ok(Self::parse(&bytes))
+    }
+
     /// Takes what it knows; what is missing or odd is `None`.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
@@ -131,8 +136,12 @@ impl InfoText {
             let text = (!value.is_empty()).then(|| String::from(value));
             match name {
                 "Architecture" => info.architecture = text,
+                "Compression" => info.compression = text,
                 "Dump Length" => info.dumplength = value.parse().ok(),
-                "Dumptime" => info.dumptime = parse_dumptime(value),
+                "Dumptime" => {
+                    let zone = crate::report::time_zone();
+                    info.dumptime = parse_dumptime(value, &zone);
+                }
                 "Hostname" => info.hostname = text,
                 "Version String" => info.version = text,
                 "Panic String" => info.panic = text,
@@ -144,8 +153,20 @@ impl InfoText {
     }
 }
 
-fn parse_dumptime(text: &str) -> Option<u64> {
-    let time = Timestamp::strptime("%Y-%m-%d %H:%M:%S %z", text).ok()?;
+/// As savecore(8) writes it since 13, and as ctime(3) does: savecore(8) up to
+/// 12 and netdumpd(8), in the zone of the machine that wrote it, which is not
+/// recorded and taken to be ours.
+fn parse_dumptime(text: &str, zone: &TimeZone) -> Option<u64> {
+    let zoned = Timestamp::strptime("%Y-%m-%d %H:%M:%S %z", text).ok();
+    let time = match zoned {
+        Some(time) => time,
+        None => {
+            // The day of the week tells nothing.
+            let (_, rest) = text.split_once(' ')?;
+            let time = DateTime::strptime("%b %e %H:%M:%S %Y", rest).ok()?;
+            time.to_zoned(zone.clone()).ok()?.timestamp()
+        }
+    };
     u64::try_from(time.as_second()).ok()
 }
 
@@ -176,7 +197,7 @@ mod tests {
         let mut b = [0; HEADER_SIZE];
         h.encode(&mut b);
         let parity = u32::from_le_bytes([b[508], b[509], b[510], b[511]]);
-        (info_text(&b, "/dev/mem", 3, Status::Good).unwrap(), parity)
+        (info_text(&b, "/dev/mem", 3, &Verdict::Sound).unwrap(), parity)
     }
 
     #[test]
@@ -215,6 +236,30 @@ mod tests {
             dumptime(u64::MAX, &TimeZone::UTC),
             "18446744073709551615 seconds after 1970"
         );
+    }
+
+    #[test]
+    fn the_time_is_read_as_every_savecore_writes_it() {
+        let read = |text| parse_dumptime(text, &TimeZone::UTC);
+        let then = Some(1_700_000_000);
+        assert_eq!(read("2023-11-14 22:13:20 +0000"), then);
+        assert_eq!(read("2023-11-15 07:13:20 +0900"), then);
+        assert_eq!(read("Tue Nov 14 22:13:20 2023"), then);
+        assert_eq!(read("Sun Nov  5 22:13:20 2023"), Some(1_699_222_400));
+        let tokyo = TimeZone::fixed(jiff::tz::offset(9));
+        let there = parse_dumptime("Wed Nov 15 07:13:20 2023", &tokyo);
+        assert_eq!(there, then);
+        for none in ["", "now", "Tue Nov 14", "Tue Foo 14 22:13:20 2023"] {
+            assert_eq!(read(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_status_is_the_verdict_in_savecores_words() {
+        let why = String::new;
+        assert_eq!(dump_status(&Verdict::Sound), "good");
+        assert_eq!(dump_status(&Verdict::Damaged(why())), "bad");
+        assert_eq!(dump_status(&Verdict::Undetermined(why())), "unknown");
     }
 
     #[test]

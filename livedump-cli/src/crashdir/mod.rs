@@ -38,13 +38,13 @@ mod retention;
 mod temp;
 
 pub use bounds::{MAX_BOUNDS, NextNumber};
-pub use dumps::{SavedDump, compression_in};
+pub use dumps::{SavedDump, Stored, compression_in, judge_core};
 pub use finish::{Finished, Saved, Step};
-pub use info::{InfoText, Status, info_text};
+pub use info::{InfoText, dump_status, info_text};
 pub use instance::Instance;
 pub use names::{Basename, Companion};
 pub use prune::Pruned;
-pub use retention::{Plan, Retention, Soundness, Weight};
+pub use retention::{Plan, Retention, Weight};
 pub use temp::Temp;
 
 use nix::dir::Dir;

@@ -1,19 +1,28 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Removes dumps that [`Retention`] says are to go. Only live dumps: those of
-//! a panic are savecore's, and nobody has asked for fewer of them.
+//! Removes dumps that [`Retention`] says are too many. Only live dumps: those
+//! of a panic are savecore's, and nobody has asked for fewer of them.
 //!
-//! What lies beside a dump goes before it, so whatever is left when this is
-//! killed is a whole dump, and goes with the next run.
+//! What lies beside a dump is removed before it, so whatever is left when this
+//! is killed is a whole dump, and is removed by the next run.
+//!
+//! Dumps are checked before the directory is locked: no dump, whatever it
+//! unpacks to, keeps others waiting. One that is new when it is locked was not
+//! checked, and stays.
 
-use super::retention::{Plan, Retention, Soundness, Weight};
+use super::retention::{Plan, Retention, Weight};
 use super::{CrashDir, Error, SavedDump};
+use crate::verdict::Verdict;
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 /// What was removed, or would be.
 #[derive(Debug, Default)]
 pub struct Pruned {
-    /// The dumps that go and why, oldest first.
+    /// The dumps that are removed and why, oldest first.
     pub removed: Vec<(SavedDump, String)>,
+    /// The numbers of those that stay because it cannot be told whether they
+    /// are sound, and why not.
+    pub undetermined: Vec<(u32, String)>,
     /// Those that stay, newest first.
     pub kept: Vec<SavedDump>,
     /// The number of the one that stays whatever the limits say.
@@ -33,20 +42,30 @@ impl CrashDir {
         now: SystemTime,
         dry_run: bool,
     ) -> Result<Pruned, Error> {
+        let mut verdicts = Verdicts::default();
+        let mut dumps = self.live_dumps()?;
+        let mut plan = verdicts.plan(self, retention, &dumps, now);
         let _lock = match dry_run {
             true => None,
             false => {
                 let lock = self.lock()?;
                 self.remove_stale()?;
+                dumps = self.live_dumps()?;
+                verdicts.closed = true;
+                plan = verdicts.plan(self, retention, &dumps, now);
                 Some(lock)
             }
         };
-        let mut dumps = self.dumps()?;
-        dumps.retain(|dump| dump.live);
-        let plan = self.plan(retention, &dumps, now);
         let protected = plan.protected.and_then(|i| dumps.get(i));
         let mut pruned = Pruned {
             protected: protected.map(|dump| dump.number),
+            undetermined: plan
+                .undetermined
+                .iter()
+                .filter_map(|(i, why)| {
+                    Some((dumps.get(*i)?.number, why.clone()))
+                })
+                .collect(),
             ..Pruned::default()
         };
         let mut keep = dumps.iter().map(|_| true).collect::<Vec<_>>();
@@ -76,30 +95,19 @@ impl CrashDir {
         Ok(pruned)
     }
 
-    /// The number of the newest live dump that is sound, or of the newest
-    /// that nobody can tell about.
+    /// The number of the newest live dump that is sound.
     pub(super) fn newest_sound(&self) -> Result<Option<u32>, Error> {
-        let mut dumps = self.dumps()?;
-        dumps.retain(|dump| dump.live);
-        let plan = self.plan(&Retention::default(), &dumps, SystemTime::now());
+        let dumps = self.live_dumps()?;
+        let (none, now) = (Retention::default(), SystemTime::now());
+        let plan = Verdicts::default().plan(self, &none, &dumps, now);
         let newest = plan.protected.and_then(|i| dumps.get(i));
         Ok(newest.map(|dump| dump.number))
     }
 
-    fn plan(
-        &self,
-        retention: &Retention,
-        dumps: &[SavedDump],
-        now: SystemTime,
-    ) -> Plan {
-        let weights: Vec<_> = dumps
-            .iter()
-            .map(|dump| Weight { bytes: dump.disk_bytes, age: dump.age(now) })
-            .collect();
-        retention.plan(&weights, |i| match dumps.get(i) {
-            Some(dump) => self.judge(dump),
-            None => Soundness::Unknown(String::new()),
-        })
+    fn live_dumps(&self) -> Result<Vec<SavedDump>, Error> {
+        let mut dumps = self.dumps()?;
+        dumps.retain(|dump| dump.live);
+        Ok(dumps)
     }
 
     fn remove_dump(&self, dump: &SavedDump) -> Result<(), Error> {
@@ -132,6 +140,48 @@ impl CrashDir {
     }
 }
 
+/// Verdicts, by the file that they are on.
+#[derive(Default)]
+struct Verdicts {
+    known: HashMap<(String, u64, SystemTime), Verdict>,
+    /// No other file is checked.
+    closed: bool,
+}
+
+impl Verdicts {
+    fn plan(
+        &mut self,
+        directory: &CrashDir,
+        retention: &Retention,
+        dumps: &[SavedDump],
+        now: SystemTime,
+    ) -> Plan {
+        let weights: Vec<_> = dumps
+            .iter()
+            .map(|dump| Weight { bytes: dump.disk_bytes, age: dump.age(now) })
+            .collect();
+        retention.plan(&weights, |i| match dumps.get(i) {
+            Some(dump) => self.of(directory, dump),
+            None => Verdict::Undetermined(String::new()),
+        })
+    }
+
+    fn of(&mut self, directory: &CrashDir, dump: &SavedDump) -> Verdict {
+        let file = (dump.name.clone(), dump.length, dump.written);
+        match self.known.get(&file) {
+            Some(verdict) => verdict.clone(),
+            None if self.closed => {
+                Verdict::Undetermined("it is new and was not checked".into())
+            }
+            None => {
+                let verdict = directory.judge(dump);
+                self.known.insert(file, verdict.clone());
+                verdict
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +190,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
-    /// Dumps 0, 1, ... : "s" sound, "w" wrong, "p" of a panic.
+    /// Dumps 0, 1, ... : "s" sound, "w" damaged, "p" of a panic, "u" one
+    /// that nobody can tell about.
     fn directory(kinds: &str) -> tempfile::TempDir {
         let (machine, version) = VERSIONS[2];
         let bytes = Sample::new(machine, version).bytes();
@@ -151,7 +202,12 @@ mod tests {
         for (n, kind) in kinds.chars().enumerate() {
             let stem = if kind == 'p' { "vmcore" } else { "livecore" };
             let end = if kind == 'w' { 5000 } else { bytes.len() };
-            put(format!("{stem}.{n}"), &bytes[..end]);
+            match kind {
+                'u' => {
+                    put(format!("{stem}.{n}"), &[b"BZh", &[0; 99][..]].concat())
+                }
+                _ => put(format!("{stem}.{n}"), &bytes[..end]),
+            }
             put(format!("info.{n}"), b"");
         }
         put("bounds".into(), format!("{}\n", kinds.len()).as_bytes());
@@ -202,6 +258,38 @@ mod tests {
             assert_eq!(pruned.protected, Some(2));
             assert_eq!(pruned.kept.len(), 1);
         }
+    }
+
+    #[test]
+    fn one_that_nobody_can_tell_about_stays() {
+        let tmp = directory("susus");
+        let pruned = prune(tmp.path(), 1, false);
+        let left: Vec<_> = pruned.kept.iter().map(|d| d.number).collect();
+        assert_eq!(left, [4, 3, 1]);
+        let undetermined: Vec<_> =
+            pruned.undetermined.iter().map(|(n, _)| *n).collect();
+        assert_eq!(undetermined, [3, 1]);
+        assert_eq!(pruned.protected, Some(4));
+    }
+
+    #[test]
+    fn a_dump_that_came_after_the_check_stays() {
+        let tmp = directory("ss");
+        let dir = CrashDir::open(tmp.path()).unwrap();
+        let keep = Retention { keep: Some(1), ..Retention::default() };
+        let now = SystemTime::now();
+        let mut verdicts = Verdicts::default();
+        let before = dir.live_dumps().unwrap();
+        verdicts.plan(&dir, &keep, &before, now);
+        fs::copy(tmp.path().join("livecore.1"), tmp.path().join("livecore.7"))
+            .unwrap();
+        verdicts.closed = true;
+        let after = dir.live_dumps().unwrap();
+        let plan = verdicts.plan(&dir, &keep, &after, now);
+        let number = |i: usize| after[i].number;
+        assert_eq!(plan.protected.map(number), Some(1));
+        assert_eq!(number(plan.undetermined[0].0), 7);
+        assert_eq!(plan.remove.len(), 1);
     }
 
     #[test]

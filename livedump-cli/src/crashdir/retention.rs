@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Which dumps go when there are too many, too large, or too old ones. What
-//! `watch` and `prune` do is decided here, and nowhere else.
+//! Which dumps are removed when there are too many, too large, or too old
+//! ones. What `watch` and `prune` do is decided here, and nowhere else.
 //!
 //! What must hold: the newest sound dump is never among them. It alone may
-//! therefore be larger or older than the limits say. Of the others the newest
-//! stay, as many as fit; the first that does not takes all older ones along.
+//! therefore be larger or older than the limits say. Nor is one that nobody
+//! can tell about: it stays, takes the place of no other, and does not count.
+//! Of the others the newest stay, as many as fit; the first that does not
+//! takes all older ones along.
 
 use crate::quantity::show;
 use crate::report::human;
+use crate::verdict::Verdict;
 use std::time::Duration;
 
 /// The limits; those that are not given do not count.
@@ -19,17 +22,6 @@ pub struct Retention {
     pub max_bytes: Option<u64>,
     /// How old they are.
     pub max_age: Option<Duration>,
-}
-
-/// Whether a dump can be relied on, as far as a short look tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Soundness {
-    /// Nothing is wrong with it.
-    Sound,
-    /// Nobody could look at it, and why.
-    Unknown(String),
-    /// What is wrong with it.
-    Wrong(String),
 }
 
 /// What counts of a dump.
@@ -46,8 +38,10 @@ pub struct Weight {
 pub struct Plan {
     /// The one that stays whatever the limits say.
     pub protected: Option<usize>,
-    /// Those that go and why, oldest first.
+    /// Those that are removed and why, oldest first.
     pub remove: Vec<(usize, String)>,
+    /// Those that stay because it cannot be told, and why not, newest first.
+    pub undetermined: Vec<(usize, String)>,
 }
 
 impl Retention {
@@ -57,34 +51,35 @@ impl Retention {
         *self != Self::default()
     }
 
-    /// Decides on dumps, the newest first. `judge` is asked about few of
-    /// them: to look at a dump takes a while.
+    /// Decides on dumps, the newest first. `judge` is asked about each of them
+    /// once, and without limits only up to the newest sound one: to check a
+    /// dump takes a while.
     pub fn plan(
         &self,
         dumps: &[Weight],
-        mut judge: impl FnMut(usize) -> Soundness,
+        mut judge: impl FnMut(usize) -> Verdict,
     ) -> Plan {
-        let mut protected = None;
-        for i in 0..dumps.len() {
+        let mut plan = Plan::default();
+        let mut others = Vec::new();
+        for (i, weight) in dumps.iter().enumerate() {
             match judge(i) {
-                Soundness::Sound => {
-                    protected = Some(i);
-                    break;
+                Verdict::Sound if plan.protected.is_none() => {
+                    plan.protected = Some(i);
+                    if !self.is_limited() {
+                        return plan;
+                    }
                 }
-                // Better than none.
-                Soundness::Unknown(_) => protected = protected.or(Some(i)),
-                Soundness::Wrong(_) => {}
+                Verdict::Sound | Verdict::Damaged(_) => {
+                    others.push((i, *weight));
+                }
+                Verdict::Undetermined(why) => plan.undetermined.push((i, why)),
             }
         }
-        let kept = protected.and_then(|i| dumps.get(i));
+        let kept = plan.protected.and_then(|i| dumps.get(i));
         let mut bytes = kept.map_or(0, |weight| weight.bytes);
         let mut count = u32::from(kept.is_some());
         let mut full: Option<String> = None;
-        let mut remove = Vec::new();
-        for (i, weight) in dumps.iter().enumerate() {
-            if Some(i) == protected {
-                continue;
-            }
+        for (i, weight) in others {
             let with = bytes.saturating_add(weight.bytes);
             let reason = full
                 .clone()
@@ -94,15 +89,15 @@ impl Retention {
                 full.clone_from(&reason);
             }
             match reason.or_else(|| self.too_old(weight.age)) {
-                Some(reason) => remove.push((i, reason)),
+                Some(reason) => plan.remove.push((i, reason)),
                 None => {
                     bytes = with;
                     count = count.saturating_add(1);
                 }
             }
         }
-        remove.reverse();
-        Plan { protected, remove }
+        plan.remove.reverse();
+        plan
     }
 
     fn too_many(&self, count: u32) -> Option<String> {
@@ -125,8 +120,8 @@ impl Retention {
 mod tests {
     use super::*;
 
-    /// "s10" is a sound one of 10 bytes, "w" a wrong one, "u" unknown; the
-    /// age of each is its place. What is left, as places.
+    /// "s10" is a sound one of 10 bytes, "w" a damaged one, "u" undetermined;
+    /// the age of each is its place. What is left, as places.
     fn left(retention: &Retention, dumps: &str) -> Vec<usize> {
         let words: Vec<_> = dumps.split_whitespace().collect();
         let weights: Vec<_> = words
@@ -138,9 +133,9 @@ mod tests {
             })
             .collect();
         let plan = retention.plan(&weights, |i| match &words[i][..1] {
-            "s" => Soundness::Sound,
-            "u" => Soundness::Unknown("?".into()),
-            _ => Soundness::Wrong("!".into()),
+            "s" => Verdict::Sound,
+            "u" => Verdict::Undetermined("?".into()),
+            _ => Verdict::Damaged("!".into()),
         });
         let gone: Vec<_> = plan.remove.iter().map(|(i, _)| *i).collect();
         assert!(gone.is_sorted_by(|a, b| a > b), "not oldest first: {gone:?}");
@@ -183,10 +178,24 @@ mod tests {
     }
 
     #[test]
-    fn one_that_nobody_could_look_at_is_better_than_none() {
-        assert_eq!(left(&keep(1), "w1 u1 u1"), [1]);
-        assert_eq!(left(&keep(1), "u1 s1"), [1]);
+    fn one_that_nobody_can_tell_about_stays_and_does_not_count() {
+        assert_eq!(left(&keep(1), "w1 u1 u1"), [0, 1, 2]);
+        assert_eq!(left(&keep(1), "u1 s1"), [0, 1]);
+        assert_eq!(left(&keep(1), "u1 s1 u1 s1 w1"), [0, 1, 2]);
+        assert_eq!(left(&bytes(15), "u50 s10 u50 w5 w5"), [0, 1, 2, 3]);
+        assert_eq!(left(&age(0), "w1 u1 w1"), [0, 1]);
         assert_eq!(left(&keep(1), "w1 w1"), [0]);
         assert_eq!(left(&age(0), "w1 w1"), [0]);
+    }
+
+    #[test]
+    fn without_limits_only_the_newest_are_checked() {
+        let weight = Weight { bytes: 1, age: Duration::ZERO };
+        let mut asked = Vec::new();
+        let plan = Retention::default().plan(&[weight; 9], |i| {
+            asked.push(i);
+            if i < 2 { Verdict::Damaged("!".into()) } else { Verdict::Sound }
+        });
+        assert_eq!((plan.protected, asked), (Some(2), vec![0, 1, 2]));
     }
 }

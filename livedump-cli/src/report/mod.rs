@@ -28,7 +28,7 @@ pub use note::{Notes, Priority, Syslog, complain, inform, note, notes_go_to};
 pub use ps::{Process, Ps, ThreadRow};
 pub use read::{Missing, Read, ReadChanged};
 pub use table::Table;
-pub use text::{Hexdump, escape, human};
+pub use text::{Hexdump, and_minfree, escape, human};
 pub use time::{
     UnknownZone, known_time_zone, now, prepare_time_zone, show, time_zone,
 };

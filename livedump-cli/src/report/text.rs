@@ -105,25 +105,33 @@ pub fn escape(text: &[u8]) -> String {
     out
 }
 
-/// A size with a unit, for reading; the exact number stands beside it.
+/// A size with a unit, for people: `512 B`, `53.9 MiB`.
 #[must_use]
 pub fn human(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
-    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut size = bytes as f64 / 1024.0;
     let mut unit = "KiB";
-    for u in units {
-        unit = u;
-        if size < 1024.0 {
+    for larger in ["MiB", "GiB", "TiB", "PiB", "EiB"] {
+        // What would be rounded to 1024.0.
+        if size < 1023.95 {
             break;
         }
-        if u != "EiB" {
-            size /= 1024.0;
-        }
+        size /= 1024.0;
+        unit = larger;
     }
     format!("{size:.1} {unit}")
+}
+
+/// What must stay free, for a message about what is: nothing where nothing
+/// must.
+#[must_use]
+pub fn and_minfree(minfree: u64) -> String {
+    match minfree {
+        0 => String::new(),
+        bytes => format!(", minfree: {}", human(bytes)),
+    }
 }
 
 #[cfg(test)]
@@ -175,9 +183,10 @@ mod tests {
     #[test]
     fn sizes_have_units() {
         assert_eq!(human(0), "0 B");
-        assert_eq!(human(1023), "1023 B");
-        assert_eq!(human(1536), "1.5 KiB");
+        assert_eq!(human(512), "512 B");
+        assert_eq!(human(1024), "1.0 KiB");
         assert_eq!(human(101_685_248), "97.0 MiB");
+        assert_eq!(human((1 << 30) - 1), "1.0 GiB");
         assert_eq!(human(1 << 40), "1.0 TiB");
         assert_eq!(human(u64::MAX), "16.0 EiB");
     }

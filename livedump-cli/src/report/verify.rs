@@ -3,6 +3,7 @@
 //! verdict that claims no more than that.
 
 use super::{Report, escape};
+use crate::verdict::Verdict;
 use crate::vmcore::{Status, Verification};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -14,16 +15,19 @@ pub struct Verify {
     pub file: String,
     /// The kernel it was held against.
     pub kernel: Option<String>,
-    /// "sound", "structure", or "wrong": nothing wrong and its lists walk;
-    /// nothing wrong as far as a look without them goes; something is wrong.
-    pub verdict: &'static str,
-    /// How many checks found something wrong.
-    pub wrong: usize,
+    /// All of it in a word.
+    pub verdict: Verdict,
+    /// What is damaged, or why it cannot be told.
+    pub reason: Option<String>,
+    /// How many checks failed.
+    pub failed: usize,
+    /// How many could not be made.
+    pub undetermined: usize,
     /// How many found something odd.
     pub warnings: usize,
     /// Each check.
     pub checks: Vec<Check>,
-    /// What nobody looked at.
+    /// What was not checked.
     pub unchecked: Vec<String>,
 }
 
@@ -32,7 +36,7 @@ pub struct Verify {
 pub struct Check {
     /// A name that stays.
     pub name: &'static str,
-    /// "ok", "warning" or "wrong".
+    /// "ok", "warning", "undetermined" or "fail".
     pub status: &'static str,
     /// In words.
     pub text: String,
@@ -44,24 +48,18 @@ impl Verify {
     pub fn new(file: String, kernel: Option<String>, v: &Verification) -> Self {
         let checks = v.findings.iter().map(|f| Check {
             name: f.check,
-            status: match f.status {
-                Status::Ok => "ok",
-                Status::Warning => "warning",
-                Status::Wrong => "wrong",
-            },
+            status: f.status.name(),
             text: escape(f.text.as_bytes()),
         });
+        let verdict = v.verdict();
+        let reason = verdict.reason().map(|text| escape(text.as_bytes()));
         Self {
             file,
             kernel,
-            verdict: if v.is_wrong() {
-                "wrong"
-            } else if v.is_sound() {
-                "sound"
-            } else {
-                "structure"
-            },
-            wrong: v.count(Status::Wrong),
+            verdict,
+            reason,
+            failed: v.count(Status::Fail),
+            undetermined: v.count(Status::Undetermined),
             warnings: v.count(Status::Warning),
             checks: checks.collect(),
             unchecked: v.unchecked.clone(),
@@ -72,26 +70,25 @@ impl Verify {
 impl Report for Verify {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         for c in &self.checks {
-            writeln!(out, "{:<8} {:<11} {}", c.status, c.name, c.text)?;
+            // What is to be seen first.
+            let status = match c.status {
+                "fail" => "FAIL",
+                status => status,
+            };
+            writeln!(out, "{status:<12} {:<11} {}", c.name, c.text)?;
         }
-        writeln!(out, "not checked:")?;
+        if !self.unchecked.is_empty() {
+            writeln!(out, "not checked:")?;
+        }
         for text in &self.unchecked {
-            writeln!(out, "  {text}")?;
+            writeln!(out, "  {}", escape(text.as_bytes()))?;
         }
-        let file = &self.file;
-        match self.verdict {
-            "sound" => writeln!(out, "{file}: sound"),
-            "structure" => writeln!(
-                out,
-                "{file}: its structure is whole; whether its contents are \
-                 is not known"
-            ),
-            _ => writeln!(
-                out,
-                "{file}: wrong ({} of {} checks)",
-                self.wrong,
-                self.checks.len()
-            ),
+        let file = escape(self.file.as_bytes());
+        match &self.reason {
+            None => writeln!(out, "{file}: {}", self.verdict.word()),
+            Some(why) => {
+                writeln!(out, "{file}: {}: {why}", self.verdict.word())
+            }
         }
     }
 }

@@ -59,8 +59,13 @@ pub enum MemoryError {
         end: u64,
     },
     /// The pages cannot be found.
-    #[error("pages cannot be found: {0}")]
-    NoPages(String),
+    #[error("pages cannot be found: {why}")]
+    NoPages {
+        /// Why.
+        why: String,
+        /// Whether it is this host that could not read them.
+        environment: bool,
+    },
     /// The file cannot be read there.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -79,8 +84,33 @@ pub struct ReadError {
     pub why: MemoryError,
 }
 
+impl MemoryError {
+    /// Whether it is this host that could not read the memory, so that
+    /// nothing is known about it.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        match self {
+            Self::Source(e) => e.is_environment(),
+            Self::Table { why, .. } => why.is_environment(),
+            Self::NoPages { environment, .. } => *environment,
+            _ => false,
+        }
+    }
+}
+
+impl ReadError {
+    /// Whether it is this host that could not read the memory.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        self.why.is_environment()
+    }
+}
+
 fn no_pages(e: &PagesError) -> MemoryError {
-    MemoryError::NoPages(crate::error::chain(e))
+    MemoryError::NoPages {
+        why: crate::error::chain(e),
+        environment: e.is_environment(),
+    }
 }
 
 impl Vmcore {

@@ -40,6 +40,7 @@ pub mod source;
 mod memory;
 mod probe;
 mod read_log;
+mod textdump;
 mod trailer;
 mod translate;
 mod verify;
@@ -59,6 +60,17 @@ use source::Source;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use translate::Translations;
+
+/// Whether the dumped machine went on running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It ran on: a live dump.
+    Live,
+    /// It was stopped, by a panic or to be dumped.
+    Stopped,
+    /// That is not recorded.
+    Unknown,
+}
 
 /// What the file system knows about a dump's file.
 #[derive(Clone, Debug)]
@@ -169,6 +181,27 @@ impl Vmcore {
     #[must_use]
     pub fn expected_len(&self) -> Option<u64> {
         self.header.dumpsize(self.pages().ok()?.count_set())
+    }
+
+    /// Whether it is a live dump. Its header has the panic's text, the kernel
+    /// points to it, and savecore(8) calls live dumps something else.
+    #[must_use]
+    pub fn origin(&self, kernel: Option<&elf::Kernel>) -> Origin {
+        let header = self.trailer.as_ref().and_then(|t| t.decode().ok());
+        let panicked = header.is_some_and(|h| !h.panicstring.is_empty());
+        let points = || {
+            let symbol = kernel?.find("panicstr")?;
+            self.read_u64(symbol.address).ok()
+        };
+        let name = self.file.path.file_name().and_then(|name| name.to_str());
+        let named = |stem| name.is_some_and(|name| name.starts_with(stem));
+        if panicked || named("vmcore.") || points().is_some_and(|at| at != 0) {
+            Origin::Stopped
+        } else if named("livecore.") {
+            Origin::Live
+        } else {
+            Origin::Unknown
+        }
     }
 
     /// What is odd about the file, in sentences without an end.

@@ -15,15 +15,17 @@ use memdev::addr::Vaddr;
 
 /// C: `MSG_MAGIC`.
 pub const MSG_MAGIC: u32 = 0x06_3062;
-/// More than any kernel is configured to have; a header may claim 4 GB.
-const MAX_BYTES: u32 = 64 << 20;
+/// More than any kernel is configured to have; a header may claim 4 GiB.
+pub(super) const MAX_BYTES: u32 = 32 << 20;
+/// As much is read at once.
+const PIECE: usize = 1 << 20;
 const STRUCT_BYTES: usize = 24;
 
 /// Why there is no message buffer.
 #[derive(Debug, thiserror::Error)]
 pub enum MsgbufError {
     /// Larger than any.
-    #[error("a message buffer of {0} bytes is not believed")]
+    #[error("a message buffer of {0} bytes is more than any kernel has")]
     Size(u32),
     /// The file ends before it starts.
     #[error("the file ends at {end:#x}, before the message buffer")]
@@ -55,6 +57,18 @@ pub enum MsgbufError {
     /// The section cannot be read.
     #[error("reading the message buffer")]
     Source(#[from] SourceError),
+}
+
+impl MsgbufError {
+    /// Whether it is this host that could not read it.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        match self {
+            Self::Source(e) => e.is_environment(),
+            Self::Memory { source, .. } => source.is_environment(),
+            _ => false,
+        }
+    }
 }
 
 /// C: `struct msgbuf`.
@@ -146,7 +160,19 @@ impl Vmcore {
         let there = self.source.known_len().map(|end| end.saturating_sub(at));
         let want = there.map_or(u64::from(size), |t| t.min(size.into()));
         let mut bytes = vec![0; want as usize];
-        let got = self.source.read_at(at, &mut bytes)?;
+        let mut got = 0usize;
+        for piece in bytes.chunks_mut(PIECE) {
+            let from = at.saturating_add(got as u64);
+            match self.source.read_at(from, piece) {
+                Ok(n) => got = got.saturating_add(n),
+                // What comes before damage is text all the same.
+                Err(e) if got > 0 && !e.is_environment() => break,
+                Err(e) => return Err(e.into()),
+            }
+            if got % PIECE != 0 {
+                break;
+            }
+        }
         if got == 0 && size > 0 {
             let end = self.source.known_len().unwrap_or(at);
             return Err(MsgbufError::BeyondEnd { end });

@@ -15,7 +15,9 @@ use super::source::{Codec, Plain, Seekable, Sequential, Source, SourceError};
 use super::trailer::Trailer;
 use super::{FileFacts, Vmcore};
 use crate::path::escape_path;
+use crate::verdict::Verdict;
 use memdev::addr::round_page;
+use memdev::arch::Machine;
 use memdev::kerneldump::{self, Compression, Magic};
 use memdev::minidump::{self, MinidumpError, MinidumpHeader};
 use std::fs::File;
@@ -50,6 +52,19 @@ pub enum OpenError {
         path: String,
         /// What it looks like.
         what: &'static str,
+        /// Whether that is a kind of file that is known, if not read here.
+        known: bool,
+    },
+    /// A textdump(4), which is no minidump.
+    #[error("{path} is a textdump(4), not a minidump: {}", match files {
+        Ok(n) => format!("{n} files, see them with tar(1)"),
+        Err(damage) => format!("damaged: {damage}"),
+    })]
+    Textdump {
+        /// As it was named.
+        path: String,
+        /// How many files it has, or what is damaged.
+        files: Result<u64, String>,
     },
     /// Encrypted with the key of dumpon(8).
     #[error("{path} is encrypted: use decryptcore(8) first")]
@@ -73,6 +88,21 @@ pub enum OpenError {
         /// What is wrong with it.
         source: MinidumpError,
     },
+    /// A section that no kernel's is as large as.
+    #[error(
+        "reading {path}: its header has a {section} of {bytes} bytes, no \
+         kernel more than {most}"
+    )]
+    Size {
+        /// As it was named.
+        path: String,
+        /// Which.
+        section: &'static str,
+        /// Its bytes.
+        bytes: u32,
+        /// As many as are allowed.
+        most: u32,
+    },
     /// It cannot be read or unpacked.
     #[error("reading {path}")]
     Source {
@@ -84,13 +114,45 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether the file was read and what it has is no minidump.
+    /// What it says about a file that should be a dump. What was not read is
+    /// undetermined, and so is what is something else that is known.
     #[must_use]
-    pub fn is_of_contents(&self) -> bool {
+    pub fn verdict(&self) -> Verdict {
+        let why = crate::error::chain(self);
+        match self {
+            Self::Textdump { files: Ok(_), .. } => Verdict::Sound,
+            Self::Source { source, .. } if source.is_environment() => {
+                Verdict::Undetermined(why)
+            }
+            _ if self.is_unread() || self.is_other_kind() => {
+                Verdict::Undetermined(why)
+            }
+            _ => Verdict::Damaged(why),
+        }
+    }
+
+    /// Whether it is something else that is known: encrypted, another kind of
+    /// dump, or a minidump of a machine or a release that is not read here.
+    #[must_use]
+    pub fn is_other_kind(&self) -> bool {
         matches!(
             self,
-            Self::Foreign { .. } | Self::Short { .. } | Self::Header { .. }
+            Self::Textdump { files: Ok(_), .. }
+                | Self::Encrypted { .. }
+                | Self::Foreign { known: true, .. }
+                | Self::Header {
+                    source: MinidumpError::Version { .. }
+                        | MinidumpError::Machine { .. }
+                        | MinidumpError::PageSize(_),
+                    ..
+                }
         )
+    }
+
+    /// Whether the file could not be read at all.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::NotRegular { .. })
     }
 }
 
@@ -133,7 +195,26 @@ impl Opening {
     }
 
     fn foreign(&self, what: &'static str) -> OpenError {
-        OpenError::Foreign { path: self.name.clone(), what }
+        OpenError::Foreign { path: self.name.clone(), what, known: true }
+    }
+
+    /// By its name or its first bytes.
+    fn foreign_magic(&self, head: &[u8], source: &dyn Source) -> OpenError {
+        let path = self.name.clone();
+        // savecore(8) has stripped the header that says so.
+        let name = self.facts.path.file_name().and_then(|n| n.to_str());
+        if name.is_some_and(|n| n.starts_with("vmcore_encrypted.")) {
+            return OpenError::Encrypted { path };
+        }
+        match super::textdump::walk(source) {
+            Err(source) => return OpenError::Source { path, source },
+            Ok(Some(files)) => return OpenError::Textdump { path, files },
+            Ok(None) => {}
+        }
+        let known = looks_like(head);
+        let what = known.unwrap_or("it starts with no magic that is known");
+        let known = known.is_some();
+        OpenError::Foreign { path: self.name.clone(), what, known }
     }
 
     fn open(mut self) -> Result<Vmcore, OpenError> {
@@ -152,7 +233,7 @@ impl Opening {
             .map_err(|e| self.failed(e))?
             .min(usize::try_from(end).unwrap_or(usize::MAX));
         let head = head.get(..got).unwrap_or_default();
-        let compression = self.probe(head)?;
+        let compression = self.probe(head, &whole)?;
         let mut source = self.source(compression, end)?;
         let header = self.header(source.as_ref())?;
         let pages = Pages::new(source.as_ref(), &header);
@@ -213,7 +294,11 @@ impl Opening {
     }
 
     /// Plain, gzip or zstd.
-    fn probe(&self, head: &[u8]) -> Result<Compression, OpenError> {
+    fn probe(
+        &self,
+        head: &[u8],
+        whole: &Plain,
+    ) -> Result<Compression, OpenError> {
         if head.starts_with(b"minidump") {
             return Ok(Compression::None);
         }
@@ -227,7 +312,7 @@ impl Opening {
             let len = head.len() as u64;
             return Err(OpenError::Short { path: self.name.clone(), len });
         }
-        Err(self.foreign(looks_like(head)))
+        Err(self.foreign_magic(head, whole))
     }
 
     fn source(
@@ -254,9 +339,9 @@ impl Opening {
         Ok(Box::new(Sequential::new(codec, file, end)))
     }
 
-    fn header(&self, source: &dyn Source) -> Result<MinidumpHeader, OpenError> {
+    fn header(&self, from: &dyn Source) -> Result<MinidumpHeader, OpenError> {
         let mut head = [0; minidump::HEADER_SIZE];
-        let got = source.read_at(0, &mut head).map_err(|e| self.failed(e))?;
+        let got = from.read_at(0, &mut head).map_err(|e| self.failed(e))?;
         let path = || self.name.clone();
         let start = head.get(..got).unwrap_or_default();
         if start.starts_with(&[0x1f, 0x8b]) || super::source::is_zstd(start) {
@@ -266,10 +351,18 @@ impl Opening {
             let len = got as u64;
             return Err(OpenError::Short { path: path(), len });
         }
-        MinidumpHeader::decode(&head).map_err(|source| match source {
-            MinidumpError::Magic => self.foreign(looks_like(start)),
+        let header = MinidumpHeader::decode(&head);
+        let header = header.map_err(|source| match source {
+            MinidumpError::Magic => self.foreign_magic(start, from),
             source => OpenError::Header { path: path(), source },
-        })
+        })?;
+        for (section, bytes, most) in sizes(&header) {
+            if bytes > most {
+                let path = path();
+                return Err(OpenError::Size { path, section, bytes, most });
+            }
+        }
+        Ok(header)
     }
 
     /// A dump into a longer file leaves that file's tail behind its header
@@ -282,11 +375,11 @@ impl Opening {
         let Some(at) = size.and_then(round_page) else { return Ok(None) };
         let found = Trailer::read(whole, at).map_err(|e| self.failed(e))?;
         if found.is_some() {
-            let behind =
+            let after =
                 self.facts.len.saturating_sub(at).saturating_sub(TRAILER);
             self.note(format!(
-                "{behind} bytes stand behind the kernel dump header: the \
-                 rest of an older, longer file"
+                "{after} bytes are after the kernel dump header: the rest \
+                 of an older, longer file"
             ));
         }
         Ok(found)
@@ -299,22 +392,32 @@ impl Opening {
                     "truncated: {len} of {size} bytes are there"
                 ));
             } else if len > size {
-                let behind = len.saturating_sub(size);
-                self.note(format!("{behind} bytes behind the last page"));
+                let after = len.saturating_sub(size);
+                self.note(format!("{after} bytes after the last page"));
             }
-        }
-        let f = &self.facts;
-        if f.is_sparse() {
-            let (a, l) = (f.allocated, f.len);
-            self.note(format!(
-                "sparse: {a} of {l} bytes are on disk, holes read as zeros"
-            ));
         }
     }
 }
 
+/// The sections of a dump, their bytes, and what is more than any kernel has:
+/// the bits of 16 TiB, the tables of 16 TiB of kernel memory on amd64, an
+/// entry for 2 MiB, and of 512 GiB on arm64, an entry for 4 KiB. A file of
+/// some KB may claim 4 GiB, which would have to be unpacked.
+fn sizes(h: &MinidumpHeader) -> [(&'static str, u32, u32); 4] {
+    let pmap = match h.machine {
+        Machine::Amd64 => 64 << 20,
+        Machine::Arm64 => 1 << 30,
+    };
+    [
+        ("message buffer", h.msgbufsize, super::msgbuf::MAX_BYTES),
+        ("dump_avail", h.dumpavailsize, 1 << 20),
+        ("bitmap", h.bitmapsize, 512 << 20),
+        ("pmap section", h.pmapsize, pmap),
+    ]
+}
+
 /// A guess at what else a file may be, for the message.
-fn looks_like(head: &[u8]) -> &'static str {
+fn looks_like(head: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], &str); 11] = [
         (b"\x7fELF", "an ELF file (a kernel, or a full dump)"),
         (b"FreeBSD Kernel Dump", "a bare kernel dump header"),
@@ -331,5 +434,5 @@ fn looks_like(head: &[u8]) -> &'static str {
     known
         .iter()
         .find(|(magic, _)| head.starts_with(magic))
-        .map_or("it starts with no magic that is known", |(_, what)| what)
+        .map(|(_, what)| *what)
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What a capture came to, as one line and as JSON.
 
+use crate::outcome::Outcome;
 use crate::path::FilePath;
 use crate::report::{Report, human};
+use crate::verdict::Verdict;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -35,11 +37,13 @@ pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) changed: Option<Changed>,
     /// Whether its lists walk; unknown where nobody looked.
     pub(in crate::cmd) lists: Option<bool>,
-    /// Nothing of it is missing or odd, as far as its shape and its lists
-    /// show.
-    pub(in crate::cmd) complete: bool,
+    /// On the dump.
+    pub(in crate::cmd) verdict: Verdict,
+    /// What is damaged, or why it cannot be told.
+    pub(in crate::cmd) reason: Option<String>,
+    /// That, and what went wrong with what lies beside the dump.
     pub(in crate::cmd) problems: Vec<String>,
-    /// What was not looked at, and why.
+    /// What was not checked, and why.
     pub(in crate::cmd) unchecked: Vec<String>,
 }
 
@@ -55,6 +59,14 @@ pub(in crate::cmd) struct Changed {
 }
 
 impl Captured {
+    /// How `capture` ends: with its verdict; a file beside the dump that is
+    /// missing is a finding, too.
+    pub(in crate::cmd) fn outcome(&self) -> Outcome {
+        let beside = self.problems.len() > usize::from(self.reason.is_some());
+        let beside = if beside { Outcome::Finding } else { Outcome::Clean };
+        Outcome::from(&self.verdict).and(beside)
+    }
+
     pub(in crate::cmd) fn summary(&self) -> String {
         let seconds = Duration::from_nanos(self.elapsed_ns).as_secs_f64();
         let size = human(self.dumplength);

@@ -4,6 +4,7 @@
 //! and pages are as many as both headers say.
 
 use crate::error::chain;
+use crate::verdict::Verdict;
 use crate::vmcore::Vmcore;
 use memdev::addr::PAGE_SIZE;
 use memdev::kerneldump::{
@@ -66,6 +67,8 @@ pub(super) struct Checked {
     pub(super) dumpextent: u64,
     /// What `force` let pass.
     pub(super) problems: Vec<String>,
+    /// What [`structure`] found, once it was called.
+    pub(super) structure: Verdict,
 }
 
 /// Checks the header at the end of a file.
@@ -112,33 +115,60 @@ pub(super) fn header(
     }
     let (compression, dumplength, dumpextent) =
         (h.compression, h.dumplength, h.dumpextent);
-    Ok(Checked { bytes, compression, dumplength, dumpextent, problems })
+    let structure = Verdict::Sound;
+    Ok(Checked {
+        bytes,
+        compression,
+        dumplength,
+        dumpextent,
+        problems,
+        structure,
+    })
 }
 
-/// What is wrong with the sections of a dump whose header has been cut off.
-/// Looks at the first megabytes, whatever the size of the dump.
+/// What checking a fresh dump's sections found.
+#[derive(Debug)]
+pub(super) struct Structure {
+    pub(super) verdict: Verdict,
+    /// The dump, for those who go on with it.
+    pub(super) core: Option<Vmcore>,
+}
+
+/// Checks the sections of a dump whose header has been cut off. Reads the
+/// first megabytes, whatever the size of the dump. That it cannot be read is
+/// no damage, but no dump that is known to be sound, either.
 pub(super) fn structure(
     file: &File,
     path: &Path,
     checked: &Checked,
-) -> Vec<String> {
-    let opened = file
-        .try_clone()
-        .map_err(|e| e.to_string())
-        .and_then(|f| Vmcore::from_file(f, path).map_err(|e| chain(&e)));
-    let core = match opened {
-        Ok(core) => core,
-        Err(e) => return vec![e],
+) -> Structure {
+    let unread =
+        |why| Structure { verdict: Verdict::Undetermined(why), core: None };
+    let file = match file.try_clone() {
+        Ok(file) => file,
+        Err(e) => return unread(format!("reopening the dump: {e}")),
     };
+    let core = match Vmcore::from_file(file, path) {
+        Ok(core) => core,
+        Err(e) => return Structure { verdict: e.verdict(), core: None },
+    };
+    Structure { verdict: of_core(&core, checked), core: Some(core) }
+}
+
+fn of_core(core: &Vmcore, checked: &Checked) -> Verdict {
     let mut problems = Vec::new();
     if core.compression() != checked.compression {
         problems.push(format!(
-            "the file is {}, its header says {}",
+            "the file is {}, its header has {}",
             core.compression().name(),
             checked.compression.name()
         ));
     }
+    let mut verdict = Verdict::Sound;
     match core.pages() {
+        Err(e) if e.is_environment() => {
+            verdict = Verdict::Undetermined(chain(e));
+        }
         Err(e) => problems.push(chain(e)),
         Ok(pages) => {
             let size = core.header().dumpsize(pages.count_set());
@@ -159,7 +189,10 @@ pub(super) fn structure(
             checked.dumplength, checked.dumpextent
         ));
     }
-    problems
+    match problems.is_empty() {
+        true => verdict,
+        false => Verdict::Damaged(problems.join("; ")),
+    }
 }
 
 #[cfg(test)]
@@ -255,7 +288,8 @@ mod tests {
         let file = dump(4096, |_| {});
         let checked = header(&file, Compression::None, false).unwrap();
         file.set_len(checked.dumplength).unwrap();
-        let problems = structure(&file, Path::new("x"), &checked);
-        assert_eq!(problems.len(), 1, "{problems:?}");
+        let found = structure(&file, Path::new("x"), &checked);
+        assert!(found.verdict.is_damaged(), "{found:?}");
+        assert!(found.core.is_none());
     }
 }

@@ -13,15 +13,15 @@ use super::watch::{Stop, watched};
 use super::{Args, Error};
 use crate::cmd::write_seal;
 use crate::crashdir::{
-    Basename, Companion, CrashDir, Finished, Saved, Status, Step, Temp,
-    info_text,
+    Basename, Companion, CrashDir, Finished, Saved, Step, Temp, info_text,
 };
 use crate::device::Device;
 use crate::error::chain;
 use crate::path::FilePath;
 use crate::report::{escape, human, note};
 use crate::signals::Signals;
-use crate::vmcore::changes;
+use crate::verdict::Verdict;
+use crate::vmcore::{Vmcore, changes};
 use memdev::addr::PAGE_SIZE;
 use memdev::changes::Header;
 use memdev::errno::Errno;
@@ -67,7 +67,10 @@ impl Dumped {
             ours: true,
             pages: Some(arg.pages),
             zero_pages: Some(arg.zero_pages),
-            quiesced_ns: asked(FLAG_QUIESCE).then_some(arg.quiesced_ns),
+            // Asked for is not done: only what was answered counts.
+            quiesced_ns: asked(FLAG_QUIESCE)
+                .then_some(arg.quiesced_ns)
+                .filter(|ns| *ns > 0),
             registers: asked(FLAG_REGISTERS).then_some(arg.registers),
             changed: asked(FLAG_STABILITY).then_some(changed),
         }
@@ -90,6 +93,26 @@ impl Dumped {
         }
         text
     }
+}
+
+/// The verdict on a fresh dump. That a dump of the kernel's own facility has
+/// all the pages that it should have by its own bitset says nothing: stock
+/// 13.2 leaves out pages and their bits.
+pub(super) fn verdict(
+    dumped: &Dumped,
+    checked: &Checked,
+    lists: &Lists,
+) -> Verdict {
+    let header = match checked.problems.as_slice() {
+        [] => Verdict::Sound,
+        problems => Verdict::Damaged(problems.join("; ")),
+    };
+    let unwalked = match &lists.unchecked {
+        Some(why) if !dumped.ours => Verdict::Undetermined(why.clone()),
+        _ => Verdict::Sound,
+    };
+    let all = header.and(checked.structure.clone());
+    all.and(lists.verdict.clone()).and(unwalked)
 }
 
 /// Bytes for what lies beside a dump.
@@ -134,8 +157,9 @@ impl Capture<'_> {
         };
         let (dumped, checked, lists) =
             self.checked(&dump, changes.as_ref(), signals)?;
-        let mut problems = checked.problems.clone();
-        problems.extend(lists.problems.iter().cloned());
+        let verdict = verdict(&dumped, &checked, &lists);
+        let reason = verdict.reason().map(String::from);
+        let mut problems: Vec<_> = reason.iter().cloned().collect();
         if let (Some(temp), Some(elf)) = (&mut kernel, &elf) {
             temp.write_all(elf)?;
         }
@@ -151,16 +175,17 @@ impl Capture<'_> {
             }
         }
         let saved =
-            self.finish(dump, sides, &checked, &dumped, &problems, signals)?;
+            self.finish(dump, sides, &checked, &dumped, &verdict, signals)?;
         problems.extend(unsealed);
         if let Some(e) = &saved.bounds {
             note(format_args!("{}: this is number {}", chain(e), saved.number));
         }
         let mut it = self.report(saved, &checked, &dumped, started.elapsed());
         it.problems.splice(0..0, problems);
-        it.complete = it.problems.is_empty();
+        it.verdict = verdict;
+        it.reason = reason;
         it.lists = lists.walked;
-        it.unchecked = lists.unchecked;
+        it.unchecked = lists.unchecked.into_iter().collect();
         Ok(it)
     }
 
@@ -176,21 +201,22 @@ impl Capture<'_> {
         let mut checked =
             check::header(dump.file(), self.compression(), force)?;
         dump.truncate(checked.dumplength)?;
-        let shape = check::structure(dump.file(), &dump.path(), &checked);
-        checked.problems.extend(shape);
-        let lists = self.lists(dump, dumped.ours);
+        let found = check::structure(dump.file(), &dump.path(), &checked);
+        checked.structure = found.verdict;
+        let lists = self.lists(found.core.as_ref(), dumped.ours);
         Ok((dumped, checked, lists))
     }
 
-    /// Walks the dump's lists. That a dump of the stock facility has all the
-    /// pages it says it has does not make it complete.
-    fn lists(&self, dump: &Temp<'_>, ours: bool) -> Lists {
+    /// Walks the dump's lists.
+    fn lists(&self, core: Option<&Vmcore>, ours: bool) -> Lists {
         let kernel = self.prepared.kernel.as_ref();
-        let lists = lists::walk(dump.file(), &dump.path(), kernel);
-        for text in &lists.unchecked {
-            if self.args.verbose || !ours && !self.args.quiet {
-                note(text);
-            }
+        let lists = match core {
+            Some(core) => lists::walk(core, kernel),
+            None => lists::skipped("it does not open"),
+        };
+        let unwanted = !self.args.verbose && (ours || self.args.quiet);
+        if let Some(text) = lists.unchecked.as_ref().filter(|_| !unwanted) {
+            note(text);
         }
         lists
     }
@@ -342,7 +368,7 @@ impl Capture<'_> {
         };
         match dumpextent {
             Some(extent) => self.say(&format!(
-                "{} before compression; {} free, of which {} are to stay so",
+                "{} before compression; {} free, minfree: {}",
                 human(extent),
                 human(free),
                 human(minfree)
@@ -354,7 +380,14 @@ impl Capture<'_> {
         }
         if need > bytes {
             let directory = self.args.directory.clone();
-            return Err(Error::Room { directory, need, free, minfree });
+            let compressed = self.compression() != Compression::None;
+            return Err(Error::Room {
+                directory,
+                need,
+                compressed,
+                free,
+                minfree,
+            });
         }
         Ok(Some(Budget { bytes, minfree }))
     }
@@ -389,17 +422,13 @@ impl Capture<'_> {
         sides: Vec<(Companion, Temp<'_>)>,
         checked: &Checked,
         dumped: &Dumped,
-        problems: &[String],
+        verdict: &Verdict,
         signals: &Signals,
     ) -> Result<Saved, Error> {
-        let status = match problems {
-            [] => Status::Good,
-            _ => Status::Bad,
-        };
         let sealed = sides.iter().any(|(side, _)| *side == Companion::Seal);
         let info = |number| {
             let name = self.device.name();
-            let mut text = info_text(&checked.bytes, name, number, status)
+            let mut text = info_text(&checked.bytes, name, number, verdict)
                 .unwrap_or_else(|e| format!("{e}\n"));
             if sealed {
                 text.push_str(&write_seal::line(number));
@@ -412,7 +441,7 @@ impl Capture<'_> {
             stem: Basename::Livecore,
             sides,
             compression: checked.compression,
-            sound: problems.is_empty(),
+            sound: !verdict.is_damaged(),
             maxdumps: self.args.maxdumps,
             info: &info,
         };
@@ -473,7 +502,8 @@ impl Capture<'_> {
                 Changed { file, pages, page_tables, kernel_map, direct_map }
             }),
             lists: None,
-            complete: true,
+            verdict: Verdict::Sound,
+            reason: None,
             problems: saved
                 .problems
                 .iter()

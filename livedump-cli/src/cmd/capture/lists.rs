@@ -5,78 +5,72 @@
 //! at once; `livedump verify` does it for the others.
 
 use crate::error::chain;
+use crate::verdict::Verdict;
 use crate::vmcore::elf::Kernel;
 use crate::vmcore::{Status, Vmcore};
 use memdev::kerneldump::Compression;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What came of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::cmd) struct Lists {
-    /// Whether they do; `None` where nobody could tell.
+    /// Whether they do, where they were walked.
     pub(in crate::cmd) walked: Option<bool>,
-    /// What is wrong with them.
-    pub(in crate::cmd) problems: Vec<String>,
-    /// What was not looked at, and why.
-    pub(in crate::cmd) unchecked: Vec<String>,
+    /// What does not hold, or could not be read. Lists that were not walked
+    /// say nothing against a dump: see `unchecked`.
+    pub(in crate::cmd) verdict: Verdict,
+    /// What was not checked, and why.
+    pub(in crate::cmd) unchecked: Option<String>,
 }
 
 /// The file of a kernel, opened before, or why it could not be.
 pub(in crate::cmd) type KernelFile = (PathBuf, Result<File, String>);
 
-/// Walks those of a file, with the kernel that is running.
-pub(super) fn walk(
-    file: &File,
-    path: &Path,
-    kernel: Option<&KernelFile>,
-) -> Lists {
-    let opened = file.try_clone().ok();
-    match opened.and_then(|file| Vmcore::from_file(file, path).ok()) {
-        Some(core) => walk_core(&core, kernel),
-        // Said already where its structure was looked at.
-        None => Lists::default(),
-    }
-}
-
-/// Walks those of a dump.
-pub(in crate::cmd) fn walk_core(
+/// Walks those of a dump, with the kernel that is running.
+pub(in crate::cmd) fn walk(
     core: &Vmcore,
     kernel: Option<&KernelFile>,
 ) -> Lists {
-    let skip = |why: String| Lists {
-        unchecked: vec![format!(
-            "whether the dump is complete was not checked: {why}"
-        )],
-        ..Lists::default()
-    };
     let Some(kernel) = kernel else {
-        let why = "its kernel's file is not known (livedump verify -k)";
-        return skip(why.into());
+        return skipped("its kernel's file is not known (livedump verify -k)");
     };
     let plain = core.compression() == Compression::None;
     if !plain && core.source().parts().is_none() {
-        let why = "it is compressed without an index (livedump verify -k)";
-        return skip(why.into());
+        return skipped("it is compressed without an index (livedump verify)");
     }
     let kernel = match read(kernel) {
         Ok(kernel) => kernel,
-        Err(why) => return skip(why),
+        Err(why) => return skipped(&why),
     };
-    let verdict = core.verify_lists_only(&kernel);
-    let wrong = verdict.findings.iter().filter(|f| f.status == Status::Wrong);
+    let found = core.verify_lists_only(&kernel);
     // Another kernel's file says nothing about the dump.
-    let another = wrong.clone().find(|f| f.check == "kernel");
-    if let Some(f) = another.filter(|_| !verdict.walked) {
-        return skip(format!("{}: {}", kernel.path(), f.text));
+    let another = found
+        .findings
+        .iter()
+        .find(|f| f.check == "kernel" && f.status == Status::Undetermined);
+    if let Some(f) = another.filter(|_| !found.walked) {
+        return skipped(&format!("{}: {}", kernel.path(), f.text));
     }
-    let problems: Vec<_> =
-        wrong.map(|f| format!("{}: {}", f.check, f.text)).collect();
-    let walked = verdict.walked && problems.is_empty();
-    if !walked && problems.is_empty() {
-        return skip(verdict.unchecked.join("; "));
+    let verdict = found.verdict();
+    match &verdict {
+        Verdict::Sound if !found.walked => skipped(&found.unchecked.join("; ")),
+        Verdict::Undetermined(_) => {
+            Lists { walked: None, verdict, unchecked: None }
+        }
+        Verdict::Sound | Verdict::Damaged(_) => {
+            Lists { walked: Some(verdict.is_sound()), verdict, unchecked: None }
+        }
     }
-    Lists { walked: Some(walked), problems, unchecked: Vec::new() }
+}
+
+/// Lists that were not walked.
+pub(in crate::cmd) fn skipped(why: &str) -> Lists {
+    Lists {
+        walked: None,
+        verdict: Verdict::Sound,
+        unchecked: Some(format!("the dump's lists were not walked: {why}")),
+    }
 }
 
 fn read((path, file): &KernelFile) -> Result<Kernel, String> {

@@ -5,7 +5,7 @@
 //! not checked. So the dump is taken into a file without a name, in the
 //! directory for temporary files, and goes from there.
 
-use super::dump::Capture;
+use super::dump::{Capture, verdict};
 use super::prepare::Prepared;
 use super::{Args, Error, confine};
 use crate::crashdir::CrashDir;
@@ -33,11 +33,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     dump.unlink()?;
     let (device, directory) = (device.as_ref(), &directory);
     let capture = Capture { args, device, directory, prepared };
-    let (_, checked, lists) = capture.checked(&dump, None, &mut signals)?;
-    let problems: Vec<_> =
-        checked.problems.iter().chain(&lists.problems).collect();
-    for problem in &problems {
-        note(problem);
+    let (dumped, checked, lists) =
+        capture.checked(&dump, None, &mut signals)?;
+    let verdict = verdict(&dumped, &checked, &lists);
+    if !verdict.is_sound() {
+        note(&verdict);
     }
     copy(dump.file(), checked.dumplength, &signals)?;
     if !args.quiet {
@@ -47,8 +47,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
             checked.compression.name()
         ));
     }
-    let sound = problems.is_empty();
-    Ok(if sound { Outcome::Clean } else { Outcome::Finding })
+    Ok(Outcome::from(&verdict))
 }
 
 fn check_usage(args: &Args) -> Result<(), Error> {

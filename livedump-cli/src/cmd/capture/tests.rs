@@ -9,6 +9,7 @@ use super::*;
 use crate::device::{Device, HostedDevice};
 use crate::error::chain;
 use crate::signals::Event;
+use crate::verdict::Verdict;
 use crate::vmcore::Vmcore;
 use clap::Parser;
 use livedump_kmod::kpi::hosted::Events;
@@ -106,7 +107,11 @@ fn each_codec_leaves_a_sound_dump_beside_the_older_one() {
         (3, "-Z --level 1 --workers 2", "livecore.3.zst"),
     ] {
         let report = take(&device, &args(words, tmp.path())).unwrap();
-        assert_eq!((report.number, report.complete), (n, true), "{report:?}");
+        assert_eq!(
+            (report.number, &report.verdict),
+            (n, &Verdict::Sound),
+            "{report:?}"
+        );
         assert_eq!(*report.file, *tmp.path().join(name));
         let core = Vmcore::open(&report.file).unwrap();
         assert!(core.trailer().is_none(), "{name} is not stripped");
@@ -153,9 +158,10 @@ fn the_report_has_its_documented_keys() {
         "registers",
         "changed",
         "lists",
-        "complete",
         "problems",
+        "reason",
         "unchecked",
+        "verdict",
     ];
     wanted.sort_unstable();
     assert_eq!(keys, wanted);
@@ -177,7 +183,10 @@ fn a_kpi_call_that_fails_leaves_the_directory_as_it_was() {
         faults.stop();
         match result {
             Ok(report) => {
-                assert!(report.complete && (!failed || n < 5), "step {n}");
+                assert!(
+                    report.verdict.is_sound() && (!failed || n < 5),
+                    "step {n}"
+                );
                 restore(tmp.path(), &before);
             }
             Err(e) => {
@@ -261,10 +270,13 @@ fn too_little_room_is_told_in_figures_and_force_goes_on() {
     fs::write(tmp.path().join("minfree"), format!("{}\n", 1u64 << 40)).unwrap();
     for words in ["", "-Z"] {
         let e = refusal(&machine(), &args(words, tmp.path()));
-        assert!(e.contains("to stay so"), "{e}");
-        assert!(e.contains(&(1u64 << 50).to_string()), "{e}");
+        assert!(e.contains(", minfree: 1.0 PiB: "), "{e}");
+        assert!(e.ends_with("-f to try anyway"), "{e}");
+        assert_eq!(e.contains("use -Z, or"), words.is_empty(), "{e}");
     }
-    assert!(take(&machine(), &args("-f", tmp.path())).unwrap().complete);
+    assert!(
+        take(&machine(), &args("-f", tmp.path())).unwrap().verdict.is_sound()
+    );
 }
 
 #[test]
@@ -358,7 +370,10 @@ fn without_the_module_the_kernels_own_facility_dumps() {
     let tmp = directory();
     for words in ["", "-z", "-Z"] {
         let report = take(&stock(|_| {}), &args(words, tmp.path())).unwrap();
-        assert!(report.complete, "{report:?}");
+        // Nothing but its lists would tell.
+        let verdict = &report.verdict;
+        assert!(matches!(verdict, Verdict::Undetermined(_)), "{report:?}");
+        assert_eq!(report.outcome(), Outcome::Undetermined);
         assert_eq!(report.pages, None);
         assert_eq!(report.machine, "/dev/mem");
     }
@@ -379,17 +394,26 @@ fn a_dump_whose_lists_do_not_walk_is_called_bad() {
     };
     for codec in ["", "-Z"] {
         let it = take(machine.as_ref(), &words(codec, &kernel)).unwrap();
-        assert_eq!((it.lists, it.complete), (Some(true), true), "{it:?}");
+        assert_eq!(
+            (it.lists, it.verdict.word()),
+            (Some(true), "sound"),
+            "{it:?}"
+        );
     }
     // Nothing of a kernel is in it.
     let it = take(&stock(|_| {}), &words("", &kernel)).unwrap();
-    assert_eq!((it.lists, it.complete), (Some(false), false), "{it:?}");
+    assert_eq!(
+        (it.lists, it.verdict.word()),
+        (Some(false), "damaged"),
+        "{it:?}"
+    );
     let info = fs::read_to_string(it.info.unwrap()).unwrap();
     assert!(info.contains("\n  Dump Status: bad\n"), "{info}");
     // What was not looked at is said, and is no fault of the dump's.
     for (codec, file) in [("-z", kernel.as_path()), ("", tmp.path())] {
         let it = take(&stock(|_| {}), &words(codec, file)).unwrap();
-        assert_eq!((it.lists, it.complete), (None, true), "{it:?}");
+        let verdict = it.verdict.word();
+        assert_eq!((it.lists, verdict), (None, "undetermined"), "{it:?}");
         assert_eq!(it.unchecked.len(), 1, "{it:?}");
     }
     let none = take(&stock(|_| {}), &args("", tmp.path())).unwrap();
@@ -431,7 +455,7 @@ fn a_dump_that_contradicts_itself_is_kept_and_called_bad() {
     // less is a page too many.
     let device = stock(|f| f.write_all_at(&[0xfe], 3 * 4096).unwrap());
     let report = take(&device, &args("", tmp.path())).unwrap();
-    assert!(!report.complete);
+    assert!(report.verdict.is_damaged());
     assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
     let info = fs::read_to_string(report.info.unwrap()).unwrap();
     assert!(info.contains("\n  Dump Status: bad\n"), "{info}");

@@ -3,9 +3,10 @@
 //! is there room?
 
 use super::Check;
-use crate::crashdir::{Basename, CrashDir, Error, Soundness};
+use crate::crashdir::{Basename, CrashDir, Error};
 use crate::error::chain;
 use crate::report::human;
+use crate::verdict::Verdict;
 use memdev::kerneldump::Compression;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -122,12 +123,12 @@ fn dumps(directory: &CrashDir) -> Option<Check> {
         _ => format!("{count} live dumps"),
     };
     Some(match directory.judge(newest) {
-        Soundness::Wrong(why) => Check::warning(
-            "dumps",
-            format!("{here}, the newest, {}, is not sound: {why}", newest.name),
-        ),
-        _ => {
+        Verdict::Sound => {
             Check::ok("dumps", format!("{here}, the newest is {}", newest.name))
         }
+        verdict => Check::warning(
+            "dumps",
+            format!("{here}, the newest, {}, is {verdict}", newest.name),
+        ),
     })
 }

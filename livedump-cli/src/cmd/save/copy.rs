@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! One dump, from the device to its name, and only then cleared.
 
-use super::saved::Saved;
+use super::saved::{Saved, of_headers};
 use super::{Args, Error};
 use crate::cmd::write_seal;
 use crate::crashdir::{
-    Basename, Companion, CrashDir, Finished, Status, Step, Temp, info_text,
+    Basename, Companion, CrashDir, Finished, Step, Temp, info_text, judge_core,
 };
 use crate::dumpdev::{self, DumpDev, LocatedDump};
 use crate::error::chain;
 use crate::path::escape_path;
 use crate::report::{human, note};
 use crate::signals::Signals;
+use crate::verdict::Verdict;
+use crate::vmcore::Vmcore;
 use indicatif::{ProgressBar, ProgressStyle};
 use memdev::kerneldump::Compression;
 use std::io;
@@ -63,14 +65,11 @@ impl Save<'_> {
             }
         }
         let sealed = unsealed.is_none() && seal_side.is_some();
-        let status = match found.problems() {
-            [] => Status::Good,
-            _ => Status::Bad,
-        };
+        let verdict = self.verdict(&dump);
         let device = escape_path(&self.args.device);
         let info = |number| {
             let header = found.header();
-            let mut text = info_text(header, &device, number, status)
+            let mut text = info_text(header, &device, number, &verdict)
                 .unwrap_or_else(|e| format!("{e}\n"));
             if sealed {
                 text.push_str(&write_seal::line(number));
@@ -101,7 +100,7 @@ impl Save<'_> {
             (Err(_), Some(signal)) => return Err(Error::Stopped(signal)),
             (Err(e), None) => return Err(e.into()),
         };
-        let mut saved = Saved::seen(self.args, found);
+        let mut saved = Saved::seen(self.args, found).judged(verdict.clone());
         saved.named(self.directory, &finished);
         if let Some(why) = unsealed {
             saved.problem(why);
@@ -130,6 +129,26 @@ impl Save<'_> {
             }
         }
         Ok(saved)
+    }
+
+    /// On the copy: what the device's headers say, and the structure of what
+    /// is read here. Encrypted and full dumps are not.
+    fn verdict(&self, dump: &Temp<'_>) -> Verdict {
+        let headers = of_headers(self.found);
+        if self.found.key().is_some() {
+            return headers;
+        }
+        let opened = dump.file().try_clone().map(|file| {
+            Vmcore::from_file(file, &dump.path())
+                .map(|core| judge_core(&core, Verdict::Sound))
+        });
+        headers.and(match opened {
+            Ok(Ok(verdict)) => verdict,
+            // Copied as its headers describe it, which is all there is to it.
+            Ok(Err(e)) if e.is_other_kind() => Verdict::Sound,
+            Ok(Err(e)) => e.verdict(),
+            Err(e) => Verdict::Undetermined(format!("reopening it: {e}")),
+        })
     }
 
     fn stem(&self) -> Basename {

@@ -6,8 +6,10 @@ use super::Args;
 use crate::crashdir::{self, Companion, CrashDir};
 use crate::dumpdev::LocatedDump;
 use crate::error::chain;
+use crate::outcome::Outcome;
 use crate::path::FilePath;
 use crate::report::{Report, escape, human};
+use crate::verdict::Verdict;
 use memdev::kerneldump::KernelDumpHeader;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -36,8 +38,20 @@ pub(super) struct Saved {
     dumptime: Option<u64>,
     /// Whether the device has it no longer.
     pub(super) cleared: bool,
-    pub(super) complete: bool,
+    /// On the dump; null where there is none.
+    pub(super) verdict: Option<Verdict>,
+    /// What is damaged, or why it cannot be told.
+    reason: Option<String>,
+    /// That, and what went wrong with what lies beside the dump.
     pub(super) problems: Vec<String>,
+}
+
+/// The verdict on a dump on a device, by its headers.
+pub(super) fn of_headers(found: &LocatedDump) -> Verdict {
+    match found.problems() {
+        [] => Verdict::Sound,
+        problems => Verdict::Damaged(problems.join("; ")),
+    }
 }
 
 impl Saved {
@@ -63,10 +77,26 @@ impl Saved {
             version: field(|h| clean(h.versionstring)),
             panic: field(|h| clean(h.panicstring)),
             dumptime: header.as_ref().map(|h| h.dumptime),
-            complete: found.problems().is_empty(),
-            problems: found.problems().to_vec(),
             ..Self::nothing(args)
         }
+        .judged(of_headers(found))
+    }
+
+    /// With this verdict.
+    pub(super) fn judged(mut self, verdict: Verdict) -> Self {
+        self.reason = verdict.reason().map(String::from);
+        self.problems = self.reason.iter().cloned().collect();
+        self.verdict = Some(verdict);
+        self
+    }
+
+    /// How `save` ends: with its verdict; what is missing beside the dump is
+    /// a finding, too.
+    pub(super) fn outcome(&self) -> Outcome {
+        let verdict = self.verdict.as_ref().map(Outcome::from);
+        let beside = self.problems.len() > usize::from(self.reason.is_some());
+        let beside = if beside { Outcome::Finding } else { Outcome::Clean };
+        verdict.unwrap_or(Outcome::Clean).and(beside)
     }
 
     /// It has its name.
@@ -87,7 +117,6 @@ impl Saved {
     }
 
     pub(super) fn problem(&mut self, text: String) {
-        self.complete = false;
         self.problems.push(text);
     }
 

@@ -38,7 +38,7 @@ pub(super) fn run(
         .env("LIVEDUMP_FILE", dump.file.as_os_str())
         .env("LIVEDUMP_INFO", dump.info.clone().unwrap_or_default().as_os_str())
         .env("LIVEDUMP_NUMBER", dump.number.to_string())
-        .env("LIVEDUMP_SOUND", if dump.complete { "yes" } else { "no" })
+        .env("LIVEDUMP_VERDICT", dump.verdict.word())
         .stdin(Stdio::null())
         // Ours is data.
         .stdout(io::stderr())

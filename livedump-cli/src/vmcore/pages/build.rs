@@ -7,6 +7,7 @@ use memdev::addr::PAGE_SIZE;
 use memdev::dump_avail::{self, DumpAvail};
 use memdev::minidump::{Layout, MinidumpHeader};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// What of a dump_avail section is looked at: 4096 ranges. Kernels have 128
@@ -37,6 +38,7 @@ impl Pages {
             totals: Vec::new(),
             stray: 0,
             last: Mutex::default(),
+            read: AtomicU64::new(0),
             ranges,
         };
         pages.count(source, layout.pmap)?;

@@ -15,11 +15,13 @@ use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::bitset::{Bitset, WORD_BITS};
 use memdev::dump_avail::{DumpAvail, DumpAvailError};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Bits in one page of the bitset.
 const BLOCK_BITS: u64 = PAGE * 8;
+
 /// Why pages cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub enum PagesError {
@@ -49,6 +51,14 @@ pub enum PagesError {
     /// It cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+}
+
+impl PagesError {
+    /// Whether it is this host that could not read them.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        matches!(self, Self::Source(e) if e.is_environment())
+    }
 }
 
 /// What the dump knows about a physical page.
@@ -86,6 +96,8 @@ pub struct Pages {
     totals: Vec<u64>,
     stray: u64,
     last: Mutex<Option<Arc<Block>>>,
+    /// How many blocks were read.
+    read: AtomicU64,
 }
 
 impl Pages {
@@ -141,6 +153,7 @@ impl Pages {
         let mut page = [0; PAGE_SIZE];
         let at = self.bitmap.saturating_add(index.saturating_mul(PAGE));
         source.read_at(at, &mut page)?;
+        self.read.fetch_add(1, Ordering::Relaxed);
         let new = block(&page, bits).map(|set| Arc::new(Block { index, set }));
         last.clone_from(&new);
         Ok(new)
@@ -215,6 +228,11 @@ impl Pages {
             below = below.saturating_add(end.saturating_sub(start));
         }
         Ok((present, memory))
+    }
+
+    /// How many blocks of the bitset were read to find pages.
+    pub(super) fn blocks_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Where the page of a rank stands.

@@ -61,8 +61,18 @@ pub enum SourceError {
         /// What came out.
         found: u64,
     },
+    /// It cannot be unpacked with the memory there is, or that is allowed.
+    #[error("not enough memory for the {unit} at offset {offset:#x}")]
+    Memory {
+        /// "zstd frame" or "gzip member".
+        unit: &'static str,
+        /// Where it starts in the file.
+        offset: u64,
+        /// What the library said.
+        source: io::Error,
+    },
     /// The temporary file.
-    #[error("keeping unpacked data in a temporary file in {directory}")]
+    #[error("unpacking into a temporary file in {directory} (TMPDIR)")]
     Spool {
         /// Where.
         directory: String,
@@ -71,7 +81,33 @@ pub enum SourceError {
     },
 }
 
-/// What a look at all of a source's stored bytes found.
+impl SourceError {
+    /// An error of the library that unpacks. It hands on those of the file,
+    /// and those of memory are not the data's fault.
+    fn unpack(unit: &'static str, offset: u64, source: io::Error) -> Self {
+        let memory = source.kind() == io::ErrorKind::OutOfMemory
+            || source.to_string().contains("memory");
+        if source.raw_os_error().is_some() {
+            Self::Io { offset, source }
+        } else if memory {
+            Self::Memory { unit, offset, source }
+        } else {
+            Self::Unpack { unit, offset, source }
+        }
+    }
+
+    /// Whether this host could not read or unpack the data, so that nothing
+    /// is known about them.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Memory { .. } | Self::Spool { .. } => true,
+            Self::Unpack { .. } | Self::FrameSize { .. } => false,
+        }
+    }
+}
+
+/// What a check of a source's stored bytes found.
 #[derive(Debug, Default)]
 pub struct Check {
     /// Frames or members; 0 for a plain file.
@@ -80,11 +116,18 @@ pub struct Check {
     pub checked: u64,
     /// Bytes they unpack to.
     pub bytes: u64,
+    /// Whether there are more, which were not checked.
+    pub limited: bool,
+    /// Zeros after the last member or frame, which fill a block.
+    pub padding: u64,
     /// What is wrong, the first few.
     pub bad: Vec<SourceError>,
     /// How many are wrong.
     pub bad_units: u64,
 }
+
+/// As many bytes as are unpacked where nothing says how many there should be.
+pub const ALL: u64 = u64::MAX;
 
 /// How many errors a [`Check`] keeps.
 pub(crate) const MAX_BAD: usize = 8;
@@ -120,13 +163,14 @@ pub trait Source: Send + Sync + std::fmt::Debug {
         at
     }
 
-    /// Reads everything once and holds it against its checksums, with up to
-    /// `threads` threads.
+    /// Reads everything once and compares it with its checksums, with up to
+    /// `threads` threads. Stops after `limit` unpacked bytes: a small file
+    /// may unpack to any number.
     ///
     /// # Errors
     /// Why it could not be done; what is wrong with the data is in the
     /// [`Check`].
-    fn check(&self, threads: usize) -> Result<Check, SourceError>;
+    fn check(&self, threads: usize, limit: u64) -> Result<Check, SourceError>;
 }
 
 /// What a thread came to; its panic, if that is what it came to.

@@ -26,6 +26,11 @@ impl Range {
         Self { file, at, end, buf, used: 0, filled: 0 }
     }
 
+    /// The same part from `at` on.
+    pub(super) fn clone_at(&self, at: u64) -> Self {
+        Self::new(Arc::clone(&self.file), at, self.end)
+    }
+
     /// Offset in the file of the next byte that is handed out.
     pub(super) fn position(&self) -> u64 {
         self.at.saturating_sub(self.filled.saturating_sub(self.used) as u64)

@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use zstd::bulk::Decompressor;
 
+/// The largest block that a dump may be filled up to.
+const MAX_PADDING: u64 = 64 << 10;
 /// Frames between two totals kept in memory.
 const STRIDE: u64 = 64;
 
@@ -70,6 +72,7 @@ impl Seekable {
         end: u64,
     ) -> Result<Result<Self, &'static str>, SourceError> {
         let no = |why| Ok(Err(why));
+        let end = without_padding(&file, end)?;
         let footer_at = end.saturating_sub(FOOTER_SIZE as u64);
         let mut footer = [0; FOOTER_SIZE];
         read_full(&file, footer_at, &mut footer)?;
@@ -137,7 +140,7 @@ impl Seekable {
         Ok(if stored != table {
             Some("its seek table does not add up to the file")
         } else if large {
-            Some("some of its frames are larger than 2 MB")
+            Some("some of its frames are larger than 4 MiB")
         } else {
             None
         })
@@ -206,11 +209,7 @@ impl Seekable {
         u: &mut Unpacker,
         f: Frame,
     ) -> Result<Vec<u8>, SourceError> {
-        let bad = |source| SourceError::Unpack {
-            unit: "zstd frame",
-            offset: f.stored,
-            source,
-        };
+        let bad = |source| SourceError::unpack("zstd frame", f.stored, source);
         u.stored.resize(f.stored_len as usize, 0);
         let got = read_full(&self.file, f.stored, &mut u.stored)?;
         if got < u.stored.len() {
@@ -242,7 +241,11 @@ impl Seekable {
     }
 
     /// Checks groups of frames until none is left.
-    fn check_groups(&self, next: &AtomicU64) -> Result<Check, SourceError> {
+    fn check_groups(
+        &self,
+        next: &AtomicU64,
+        limit: u64,
+    ) -> Result<Check, SourceError> {
         let mut check = Check::default();
         let mut unpacker = Unpacker::default();
         loop {
@@ -251,6 +254,10 @@ impl Seekable {
                 return Ok(check);
             }
             for f in self.places(group)? {
+                if f.start >= limit {
+                    check.limited = true;
+                    return Ok(check);
+                }
                 check.units = check.units.saturating_add(1);
                 match self.unpack_with(&mut unpacker, f) {
                     Ok(data) => {
@@ -261,7 +268,7 @@ impl Seekable {
                         check.checked =
                             check.checked.saturating_add(u64::from(sums));
                     }
-                    Err(e @ SourceError::Io { .. }) => return Err(e),
+                    Err(e) if e.is_environment() => return Err(e),
                     Err(e) => check.add_bad(e),
                 }
             }
@@ -293,17 +300,18 @@ impl Source for Seekable {
         Ok(done)
     }
 
-    fn check(&self, threads: usize) -> Result<Check, SourceError> {
+    fn check(&self, threads: usize, limit: u64) -> Result<Check, SourceError> {
         let next = AtomicU64::new(0);
         let mut all = Check::default();
         let found: Vec<_> = std::thread::scope(|s| {
             let workers: Vec<_> = (0..threads.max(1))
-                .map(|_| s.spawn(|| self.check_groups(&next)))
+                .map(|_| s.spawn(|| self.check_groups(&next, limit)))
                 .collect();
             workers.into_iter().map(super::joined).collect()
         });
         for part in found {
             let part = part?;
+            all.limited |= part.limited;
             all.units = all.units.saturating_add(part.units);
             all.checked = all.checked.saturating_add(part.checked);
             all.bytes = all.bytes.saturating_add(part.bytes);
@@ -313,4 +321,14 @@ impl Source for Seekable {
         all.bad.truncate(super::MAX_BAD);
         Ok(all)
     }
+}
+
+/// Where the data before the zeros at the end of a file end, where those are
+/// as few as fill a block. The last byte of a seek table is not zero.
+fn without_padding(file: &File, end: u64) -> Result<u64, SourceError> {
+    let from = end.saturating_sub(MAX_PADDING);
+    let mut tail = vec![0; end.saturating_sub(from) as usize];
+    read_full(file, from, &mut tail)?;
+    let last = tail.iter().rposition(|&b| b != 0);
+    Ok(last.map_or(end, |at| from.saturating_add(at as u64).saturating_add(1)))
 }

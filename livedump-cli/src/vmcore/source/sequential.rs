@@ -67,6 +67,7 @@ enum Tail {
 #[derive(Clone, Debug)]
 enum Failure {
     Unpack(&'static str, u64, io::ErrorKind, String),
+    Memory(&'static str, u64, io::ErrorKind, String),
     Io(u64, io::ErrorKind, String),
     Spool(String, io::ErrorKind, String),
 }
@@ -77,6 +78,9 @@ impl From<SourceError> for Failure {
             SourceError::Unpack { unit, offset, source } => {
                 Self::Unpack(unit, offset, source.kind(), source.to_string())
             }
+            SourceError::Memory { unit, offset, source } => {
+                Self::Memory(unit, offset, source.kind(), source.to_string())
+            }
             SourceError::Spool { directory, source } => {
                 Self::Spool(directory, source.kind(), source.to_string())
             }
@@ -84,7 +88,8 @@ impl From<SourceError> for Failure {
                 Self::Io(offset, source.kind(), source.to_string())
             }
             SourceError::FrameSize { offset, .. } => {
-                Self::Io(offset, io::ErrorKind::InvalidData, e.to_string())
+                let kind = io::ErrorKind::InvalidData;
+                Self::Unpack("zstd frame", offset, kind, e.to_string())
             }
         }
     }
@@ -96,6 +101,10 @@ impl From<Failure> for SourceError {
             Failure::Unpack(unit, offset, kind, text) => {
                 let source = io::Error::new(kind, text);
                 Self::Unpack { unit, offset, source }
+            }
+            Failure::Memory(unit, offset, kind, text) => {
+                let source = io::Error::new(kind, text);
+                Self::Memory { unit, offset, source }
             }
             Failure::Spool(directory, kind, text) => {
                 let source = io::Error::new(kind, text);
@@ -265,9 +274,16 @@ pub(super) fn copy_from(data: &[u8], at: u64, buf: &mut [u8]) -> usize {
 }
 
 impl Source for Sequential {
+    // How far it was unpacked before something else went wrong is not where
+    // it ends.
     fn known_len(&self) -> Option<u64> {
         let state = self.state();
-        state.done.is_some().then(|| state.produced())
+        let ends = match &state.done {
+            Some(Ok(())) => true,
+            Some(Err(failure)) => failure.is_truncation(),
+            None => false,
+        };
+        ends.then(|| state.produced())
     }
 
     fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<usize, SourceError> {
@@ -291,10 +307,9 @@ impl Source for Sequential {
                 }
             };
             if n == 0 {
-                // The end, or what made it one.
                 match failure {
-                    Some(f) if done == 0 => return Err(f.into()),
-                    _ => break,
+                    Some(f) => return Err(f.into()),
+                    None => break,
                 }
             }
             done = done.saturating_add(n);
@@ -304,12 +319,16 @@ impl Source for Sequential {
 
     // One thread: where a unit starts is only known once the one before it
     // was unpacked.
-    fn check(&self, _: usize) -> Result<Check, SourceError> {
+    fn check(&self, _: usize, limit: u64) -> Result<Check, SourceError> {
         let file = Arc::clone(&self.file);
         let mut units = Units::new(self.codec, file, 0, self.end);
         let mut buf = vec![0; STEP_BYTES];
         let mut check = Check::default();
         loop {
+            if check.bytes > limit {
+                check.limited = true;
+                return Ok(check);
+            }
             match units.step(&mut buf) {
                 Ok(Step::Bytes(n)) => {
                     check.bytes = check.bytes.saturating_add(n as u64);
@@ -319,12 +338,15 @@ impl Source for Sequential {
                     let sums = u64::from(units.has_checksum());
                     check.checked = check.checked.saturating_add(sums);
                 }
-                Ok(Step::End) => return Ok(check),
-                Err(e @ SourceError::Unpack { .. }) => {
+                Ok(Step::End) => {
+                    check.padding = units.padding();
+                    return Ok(check);
+                }
+                Err(e) if e.is_environment() => return Err(e),
+                Err(e) => {
                     check.add_bad(e);
                     return Ok(check);
                 }
-                Err(e) => return Err(e),
             }
         }
     }

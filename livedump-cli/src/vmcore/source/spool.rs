@@ -2,6 +2,9 @@
 //! Unpacked data that is too much for memory, in a temporary file that has no
 //! name. A dump holds every secret of its kernel: the file is 0600 and gone
 //! from its directory before the first byte is written.
+//!
+//! Once the process is confined no file can be made: the one that was made
+//! before goes from each dump that is closed to the next one that is opened.
 
 use super::SourceError;
 use memdev::addr::PAGE_SIZE;
@@ -10,42 +13,57 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Made while files may still be opened, for a source that is not yet there.
-static RESERVED: Mutex<Option<Spool>> = Mutex::new(None);
+static RESERVED: Mutex<Option<Unnamed>> = Mutex::new(None);
 
 /// Makes the temporary file that the next source may need, and shows it to
-/// who limits what may be done with it. That it cannot be made is said where
-/// it is needed.
+/// the function that limits what may be done with it. That it cannot be made
+/// is an error where it is needed.
 pub fn reserve<T>(limit: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
-    let spool = Spool::create().ok();
-    let limited = limit(spool.as_ref().map(|spool| spool.file.as_fd()));
-    *RESERVED.lock().unwrap_or_else(PoisonError::into_inner) = spool;
+    let unnamed = Unnamed::create().ok();
+    let limited = limit(unnamed.as_ref().map(|it| it.file.as_fd()));
+    *RESERVED.lock().unwrap_or_else(PoisonError::into_inner) = unnamed;
     limited
+}
+
+/// A file, and what an earlier source may have left in it.
+#[derive(Clone, Debug)]
+struct Unnamed {
+    file: Arc<File>,
+    directory: Arc<str>,
+    /// Bytes from the start that may not be zeros.
+    dirty: u64,
+}
+
+impl Unnamed {
+    fn create() -> Result<Self, SourceError> {
+        let dir = std::env::temp_dir();
+        let directory = dir.display().to_string();
+        match unnamed(&dir) {
+            Ok(file) => Ok(Self {
+                file: Arc::new(file),
+                directory: directory.into(),
+                dirty: 0,
+            }),
+            Err(source) => Err(SourceError::Spool { directory, source }),
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Spool {
-    file: File,
-    directory: String,
+    unnamed: Unnamed,
     len: u64,
 }
 
 impl Spool {
     pub(super) fn new() -> Result<Self, SourceError> {
-        let mut reserved =
-            RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
-        reserved.take().map_or_else(Self::create, Ok)
-    }
-
-    fn create() -> Result<Self, SourceError> {
-        let dir = std::env::temp_dir();
-        let directory = dir.display().to_string();
-        match unnamed(&dir) {
-            Ok(file) => Ok(Self { file, directory, len: 0 }),
-            Err(source) => Err(SourceError::Spool { directory, source }),
-        }
+        let reserved =
+            RESERVED.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let unnamed = reserved.map_or_else(Unnamed::create, Ok)?;
+        Ok(Self { unnamed, len: 0 })
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -55,10 +73,12 @@ impl Spool {
     /// Appends; pages of zeros become holes.
     pub(super) fn append(&mut self, data: &[u8]) -> Result<(), SourceError> {
         for page in data.chunks(PAGE_SIZE) {
-            if page.iter().any(|&b| b != 0) {
-                self.file.write_all_at(page, self.len).map_err(|source| {
-                    let directory = self.directory.clone();
-                    SourceError::Spool { directory, source }
+            let used = self.len < self.unnamed.dirty;
+            if used || page.iter().any(|&b| b != 0) {
+                let written = self.unnamed.file.write_all_at(page, self.len);
+                written.map_err(|source| SourceError::Spool {
+                    directory: self.unnamed.directory.to_string(),
+                    source,
                 })?;
             }
             self.len = self.len.saturating_add(page.len() as u64);
@@ -66,7 +86,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Reads what was appended; what lies behind is not there.
+    /// Reads what was appended, and nothing after that.
     pub(super) fn read_at(
         &self,
         at: u64,
@@ -75,12 +95,35 @@ impl Spool {
         let left = self.len.saturating_sub(at);
         let n = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let Some(part) = buf.get_mut(..n) else { return Ok(0) };
-        let got = super::plain::read_full(&self.file, at, part)?;
+        let read = super::plain::read_full(&self.unnamed.file, at, part);
+        let got = read.map_err(|e| match e {
+            SourceError::Io { source, .. } => {
+                let directory = self.unnamed.directory.to_string();
+                SourceError::Spool { directory, source }
+            }
+            e => e,
+        })?;
         // A hole at the end was never written at all.
         if let Some(tail) = part.get_mut(got..) {
             tail.fill(0);
         }
         Ok(n)
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        let mut reserved =
+            RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+        if reserved.is_none() {
+            let mut unnamed = self.unnamed.clone();
+            // Its room is given back where that is allowed.
+            unnamed.dirty = match unnamed.file.set_len(0) {
+                Ok(()) => 0,
+                Err(_) => unnamed.dirty.max(self.len),
+            };
+            *reserved = Some(unnamed);
+        }
     }
 }
 
@@ -121,5 +164,18 @@ mod tests {
         assert!(buf[..5000].iter().all(|&b| b == 7));
         assert!(buf[5000..14000].iter().all(|&b| b == 0));
         assert_eq!(s.read_at(14000, &mut buf).unwrap(), 0);
+    }
+
+    #[test]
+    fn nothing_of_an_earlier_dump_is_left() {
+        let mut s = Spool::new().unwrap();
+        s.append(&[7; 9000]).unwrap();
+        // What capability mode does not let us truncate.
+        let mut again = Spool { unnamed: s.unnamed.clone(), len: 0 };
+        again.unnamed.dirty = s.len;
+        again.append(&[0; 5000]).unwrap();
+        let mut buf = [1; 5000];
+        assert_eq!(again.read_at(0, &mut buf).unwrap(), 5000);
+        assert!(buf.iter().all(|&b| b == 0));
     }
 }

@@ -69,6 +69,10 @@ pub(super) struct Units {
     start: u64,
     /// Whether that unit, if zstd, has a checksum.
     checksum: bool,
+    /// Zeros after the last one.
+    padding: u64,
+    /// Whether there was a unit.
+    begun: bool,
 }
 
 impl std::fmt::Debug for Units {
@@ -93,7 +97,15 @@ impl Units {
             decoder: None,
             start: at,
             checksum: false,
+            padding: 0,
+            begun: false,
         }
+    }
+
+    /// Zeros after the last unit. The kernel writes whole blocks, and what
+    /// receives a dump may keep their ends; gzip(1) ignores them, too.
+    pub(super) fn padding(&self) -> u64 {
+        self.padding
     }
 
     /// Whether the unit being unpacked carries a checksum.
@@ -132,11 +144,35 @@ impl Units {
     }
 
     fn error(&self, source: io::Error) -> SourceError {
-        SourceError::Unpack {
-            unit: self.codec.unit(),
-            offset: self.start,
-            source,
+        SourceError::unpack(self.codec.unit(), self.start, source)
+    }
+
+    /// Whether nothing but zeros are left.
+    fn is_padding(&mut self, range: &mut Range) -> Result<bool, SourceError> {
+        let failed = |source| SourceError::Io { offset: self.start, source };
+        // No magic starts with one.
+        let have = retry(|| range.fill_buf().map(|b| b.first().copied()));
+        if have.map_err(failed)? != Some(0) {
+            return Ok(false);
         }
+        let mut ahead = range.clone_at(self.start);
+        let mut zeros = 0u64;
+        loop {
+            let n = retry(|| {
+                let have = ahead.fill_buf()?;
+                Ok(have.iter().all(|&b| b == 0).then_some(have.len()))
+            });
+            match n.map_err(failed)? {
+                None => return Ok(false),
+                Some(0) => break,
+                Some(n) => {
+                    zeros = zeros.saturating_add(n as u64);
+                    ahead.consume(n);
+                }
+            }
+        }
+        self.padding = zeros;
+        Ok(true)
     }
 
     /// Starts the next unit; false at the end of the stream.
@@ -148,6 +184,10 @@ impl Units {
         if head == 0 {
             return Ok(false);
         }
+        if self.begun && self.is_padding(&mut range)? {
+            return Ok(false);
+        }
+        self.begun = true;
         let have = range.fill_buf().unwrap_or_default();
         if !self.codec.starts_with_magic(have) && have.len() >= 4 {
             let what = format!("no {} starts here", self.codec.unit());

@@ -4,8 +4,8 @@
 
 use super::sample::{Sample, VERSIONS};
 use super::{file, gzip, kernel, open, zstd};
-use crate::vmcore::Vmcore;
 use crate::vmcore::elf::Kernel;
+use crate::vmcore::{OpenError, Vmcore};
 use memdev::addr::{Paddr, Vaddr};
 use memdev::kerneldump::Compression;
 use std::fs::File;
@@ -82,7 +82,7 @@ fn a_file_cut_at_any_boundary_is_an_error_or_a_part() {
         }
         let core = open(&data[..l.bitmap as usize + 1]);
         assert!(core.pages().is_err());
-        assert!(core.verify(None, 1).is_wrong());
+        assert!(core.verify(None, 1).verdict().is_damaged());
     }
 }
 
@@ -154,11 +154,11 @@ fn sizes_of_four_gigabytes_are_not_believed() {
         // The same in a file that is as large as it says, all holes.
         let mut f = file(&bytes);
         f.as_file_mut().set_len(20 << 30).unwrap();
-        let start = Instant::now();
-        let core = Vmcore::open(f.path()).unwrap();
-        let _ = core.msgbuf_section();
-        let took = start.elapsed();
-        assert!(took < Duration::from_secs(20), "field {field}: {took:?}");
+        let refused = Vmcore::open(f.path());
+        assert!(
+            matches!(refused, Err(OpenError::Size { .. })),
+            "field {field}: {refused:?}"
+        );
     }
 }
 

@@ -2,11 +2,11 @@
 //! With the dump's kernel: is it the right one, does msgbufp lead to the
 //! message buffer, does allproc walk to its end?
 
-use super::super::Vmcore;
 use super::super::elf::Kernel;
-use super::super::procs::{Proc, Procs};
-use super::Verification;
+use super::super::procs::{Problem, Proc, Procs, ProcsError};
+use super::super::{ReadError, Vmcore};
 use super::tables::too_many;
+use super::{Status, Verification};
 use crate::error::chain;
 use memdev::addr::Vaddr;
 
@@ -19,7 +19,7 @@ const MAX_HZ: u32 = 1_000_000;
 impl Vmcore {
     pub(super) fn verify_lists(&self, kernel: &Kernel, v: &mut Verification) {
         if !self.verify_kernel(kernel, v) {
-            return v.skip("its lists: that is another kernel");
+            return v.skip("its lists: the kernel is another one");
         }
         self.verify_symbols(kernel, v);
         self.verify_hz(kernel, v);
@@ -33,7 +33,7 @@ impl Vmcore {
         let name = "kernel";
         let (ours, theirs) = (self.header().machine, kernel.machine());
         if ours != theirs {
-            v.wrong(
+            v.undetermined(
                 name,
                 format!(
                     "the dump is of {}, the kernel of {}",
@@ -50,39 +50,42 @@ impl Vmcore {
         let dump = match self.version_at(symbol.address) {
             Ok(text) => text,
             Err(e) => {
-                v.wrong(name, format!("`version`: {e}"));
+                v.error(name, &e, e.is_environment());
                 return true;
             }
         };
+        let header = self.trailer().and_then(|t| t.decode().ok());
+        let header = header.map_or(&b""[..], |h| h.versionstring);
+        // Cut off at 190 bytes and ended with a newline there.
+        let cut = header.strip_suffix(b"\n").unwrap_or(header);
         let mut raw = [0; VERSION_BYTES];
         let in_file = kernel.read(symbol.address, &mut raw);
         let file = cstr(&raw);
         let shown = first_line(&dump);
         if in_file && !file.is_empty() && file != dump {
-            v.wrong(
-                name,
-                format!(
-                    "it is {:?}, the dump has {shown:?} there",
-                    first_line(file)
-                ),
+            let text = format!(
+                "it is {:?}, the dump has {shown:?} there",
+                first_line(file)
             );
+            // The header tells which of them is not as it was.
+            if !cut.is_empty() && file.starts_with(cut) {
+                v.fail(name, text);
+                return true;
+            }
+            v.undetermined(name, format!("another kernel: {text}"));
             return false;
         }
         if !dump.starts_with(b"FreeBSD ") {
-            v.wrong(name, format!("the dump has {shown:?} as its `version`"));
+            v.fail(name, format!("the dump has {shown:?} as its `version`"));
             return true;
         }
-        let header = self.trailer().and_then(|t| t.decode().ok());
-        let header = header.map_or(&b""[..], |h| h.versionstring);
-        // Cut off at 190 bytes and ended with a newline there.
-        let cut = header.strip_suffix(b"\n").unwrap_or(header);
         if dump.starts_with(cut) {
             v.ok(name, shown);
         } else {
-            v.wrong(
+            v.fail(
                 name,
                 format!(
-                    "the dump header says {:?}, the memory {shown:?}",
+                    "the dump header has {:?}, the memory {shown:?}",
                     first_line(header)
                 ),
             );
@@ -90,10 +93,10 @@ impl Vmcore {
         true
     }
 
-    fn version_at(&self, at: Vaddr) -> Result<Vec<u8>, String> {
+    fn version_at(&self, at: Vaddr) -> Result<Vec<u8>, ReadError> {
         let mut raw = [0; VERSION_BYTES];
         match self.read_va(at, &mut raw) {
-            Err(e) if e.done == 0 => Err(chain(&e)),
+            Err(e) if e.done == 0 => Err(e),
             _ => Ok(cstr(&raw).to_vec()),
         }
     }
@@ -108,20 +111,23 @@ impl Vmcore {
             looked = looked.saturating_add(1);
             let mut byte = [0];
             if let Err(e) = self.read_va(symbol.address, &mut byte) {
+                if e.is_environment() {
+                    return v.error("symbols", &e, true);
+                }
                 missing = missing.saturating_add(1);
                 let name = String::from_utf8_lossy(name).into_owned();
                 first.get_or_insert((name, chain(&e)));
             }
         }
         let name = "symbols";
-        let text = format!("{looked} looked up, {missing} not in the dump");
+        let text = format!("{looked} checked, {missing} not in the dump");
         match first {
             _ if looked == 0 => v.skip("symbols: the kernel has none"),
             None => v.ok(name, text),
             Some((symbol, why)) => {
                 let text = format!("{text}, the first is {symbol}: {why}");
                 if too_many(missing, looked) {
-                    v.wrong(name, text);
+                    v.fail(name, text);
                 } else {
                     v.warn(name, text);
                 }
@@ -134,9 +140,9 @@ impl Vmcore {
             return v.skip("hz: the kernel has no such symbol");
         };
         match self.read_u32(symbol.address) {
-            Err(e) => v.wrong("hz", chain(&e)),
+            Err(e) => v.error("hz", &e, e.is_environment()),
             Ok(n @ 1..=MAX_HZ) => v.ok("hz", format!("{n}")),
-            Ok(n) => v.wrong("hz", format!("{n} is not plausible")),
+            Ok(n) => v.fail("hz", format!("{n} is not plausible")),
         }
     }
 
@@ -152,13 +158,13 @@ impl Vmcore {
         let (header, ring) = match found {
             Ok(found) => found,
             Err(e) => {
-                v.wrong(name, chain(&e));
+                v.error(name, &e, e.is_environment());
                 return true;
             }
         };
         let size = self.header().msgbufsize;
         if header.size != size {
-            v.wrong(
+            v.fail(
                 name,
                 format!(
                     "it leads to {} bytes at {}, the dump's own copy has \
@@ -169,7 +175,7 @@ impl Vmcore {
             return true;
         }
         if ring.truncated {
-            v.wrong(
+            v.fail(
                 name,
                 format!("not all of the text at {} is dumped", header.ptr),
             );
@@ -212,7 +218,11 @@ impl Vmcore {
         let found = match self.procs(kernel) {
             Ok(found) => found,
             Err(e) => {
-                v.wrong(name, chain(&e));
+                let environment = matches!(
+                    &e, ProcsError::Read { source, .. }
+                        if source.is_environment()
+                );
+                v.error(name, &e, environment);
                 return true;
             }
         };
@@ -223,17 +233,23 @@ impl Vmcore {
         let (torn, bad): (Vec<_>, Vec<_>) =
             problems.iter().partition(|p| p.is_tear());
         if n == 0 && bad.is_empty() {
-            v.wrong(name, "no process is on the list");
+            v.fail(name, "no process is on the list");
         } else if bad.is_empty() && !procs.iter().any(is_kernels) {
             // The first that ever was, and so the last of the list.
-            v.wrong(name, format!("{said}, and the kernel's own is missing"));
+            v.fail(name, format!("{said}, and the kernel's own is missing"));
         } else if bad.is_empty() && torn.is_empty() {
             v.ok(name, format!("{said}, every link leads back"));
         } else if bad.is_empty() {
             v.ok(name, said.clone());
         }
         for p in &bad {
-            v.wrong(name, format!("after {said}: {}", chain(*p)));
+            let status = match p {
+                Problem::Lost { source, .. } if source.is_environment() => {
+                    Status::Undetermined
+                }
+                _ => Status::Fail,
+            };
+            v.add(name, status, format!("after {said}: {}", chain(*p)));
         }
         if let Some(first) = torn.first() {
             let more = torn.len();

@@ -2,16 +2,20 @@
 //! What a dump can prove about itself, and what it cannot.
 //!
 //! That the bitset and the pages agree says little: a stock 13.2 live dump
-//! passes it in 20 of 20 runs and lacks the message buffer and the process
-//! list in each. A dump is called sound only when, with its kernel, the lists
-//! walk and the message buffer is where msgbufp says.
+//! passes that in 20 of 20 runs, and lacks the message buffer and the process
+//! list in each. So there has to be more: with its kernel, the lists walk and
+//! the message buffer is where msgbufp says; without it, the memory that the
+//! kernel has mapped is in the dump.
 
 mod lists;
 mod structure;
 mod tables;
 
-use super::Vmcore;
 use super::elf::Kernel;
+use super::{Origin, Vmcore};
+use crate::error::chain;
+use crate::verdict::Verdict;
+use std::error::Error;
 
 /// What no checksum covers begins like this.
 const FLIPPED: &str = "flipped bits";
@@ -19,12 +23,27 @@ const FLIPPED: &str = "flipped bits";
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// As it should be.
+    /// It holds.
     Ok,
     /// Odd, but nothing is lost by it.
     Warning,
-    /// Not as it should be.
-    Wrong,
+    /// It could not be made.
+    Undetermined,
+    /// It does not hold.
+    Fail,
+}
+
+impl Status {
+    /// As in `--json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Undetermined => "undetermined",
+            Self::Fail => "fail",
+        }
+    }
 }
 
 /// One check and what it found.
@@ -43,9 +62,9 @@ pub struct Finding {
 pub struct Verification {
     /// In the order they were made.
     pub findings: Vec<Finding>,
-    /// What nobody looked at, and why.
+    /// What was not checked, and why.
     pub unchecked: Vec<String>,
-    /// Whether the dump's lists were held against its kernel.
+    /// Whether the dump's lists were walked with its kernel.
     pub walked: bool,
 }
 
@@ -68,19 +87,33 @@ impl Verification {
         self.add(check, Status::Warning, text);
     }
 
-    fn wrong(&mut self, check: &'static str, text: impl Into<String>) {
-        self.add(check, Status::Wrong, text);
+    fn fail(&mut self, check: &'static str, text: impl Into<String>) {
+        self.add(check, Status::Fail, text);
+    }
+
+    fn undetermined(&mut self, check: &'static str, text: impl Into<String>) {
+        self.add(check, Status::Undetermined, text);
+    }
+
+    /// A check that came to an error: damage, unless it is this host that
+    /// could not read what was to be checked.
+    fn error(&mut self, check: &'static str, e: &dyn Error, environment: bool) {
+        let status = match environment {
+            true => Status::Undetermined,
+            false => Status::Fail,
+        };
+        self.add(check, status, chain(e));
     }
 
     fn skip(&mut self, text: impl Into<String>) {
         self.unchecked.push(text.into());
     }
 
-    /// Adds what a look at the dump's seal found; one that holds covers what
-    /// the dump's own checksums leave open.
-    pub fn add_seal(&mut self, findings: Vec<Finding>, holds: bool) {
+    /// Adds what the dump's seal says. Where it could be compared, nothing is
+    /// left of what the dump's own checksums leave open.
+    pub fn add_seal(&mut self, findings: Vec<Finding>, compared: bool) {
         self.findings.extend(findings);
-        if holds {
+        if compared {
             self.unchecked.retain(|text| !text.starts_with(FLIPPED));
         }
     }
@@ -91,16 +124,23 @@ impl Verification {
         self.findings.iter().filter(|f| f.status == status).count()
     }
 
-    /// Whether anything is wrong.
+    /// What all of it comes to.
     #[must_use]
-    pub fn is_wrong(&self) -> bool {
-        self.count(Status::Wrong) > 0
-    }
-
-    /// Whether nothing is wrong *and* enough was looked at to say so.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.walked && !self.is_wrong()
+    pub fn verdict(&self) -> Verdict {
+        let reason = |status| {
+            let mut all = self.findings.iter().filter(|f| f.status == status);
+            let first = all.next()?;
+            let text = format!("{}: {}", first.check, first.text);
+            Some(match all.count() {
+                0 => text,
+                more => format!("{text}; and {more} more"),
+            })
+        };
+        match (reason(Status::Fail), reason(Status::Undetermined)) {
+            (Some(what), _) => Verdict::Damaged(what),
+            (None, Some(why)) => Verdict::Undetermined(why),
+            (None, None) => Verdict::Sound,
+        }
     }
 }
 
@@ -114,19 +154,29 @@ impl Vmcore {
         threads: usize,
     ) -> Verification {
         let mut v = Verification::default();
-        self.verify_structure(&mut v, threads);
-        self.verify_tables(&mut v);
+        let data = self.verify_structure(&mut v, threads);
+        let coverage = self.verify_tables(&mut v, data);
         match kernel {
             Some(kernel) => self.verify_lists(kernel, &mut v),
             None => v.skip(
-                "what the pages hold: give the dump's kernel with -k to \
-                 walk its lists",
+                "the process list and msgbufp: name the dump's kernel with \
+                 -k to check them",
             ),
         }
-        v.skip(
-            "whether the pages are of one instant: the machine ran on while \
-             they were copied",
-        );
+        if let Some(coverage) = coverage.filter(|_| !v.walked) {
+            coverage.verify(&mut v);
+        }
+        match self.origin(kernel) {
+            Origin::Stopped => {}
+            Origin::Live => v.skip(
+                "whether the pages are of one instant: the machine ran on \
+                 while they were copied",
+            ),
+            Origin::Unknown => v.skip(
+                "whether the pages are of one instant: those of a live dump \
+                 are not, and whether this is one is not recorded",
+            ),
+        }
         v.skip(
             "memory that is in no list and no kernel mapping: a page that is \
              missing there leaves no trace",

@@ -3,47 +3,59 @@
 
 use super::super::source::Check;
 use super::super::{Pages, Vmcore};
-use super::{FLIPPED, Verification};
-use crate::error::chain;
+use super::{FLIPPED, Status, Verification};
 use memdev::addr::{PAGE_SIZE, round_page};
 use memdev::bitset::words_for;
 use memdev::kerneldump::Compression;
 use memdev::minidump::HEADER_SIZE;
 
+/// As much more than a dump should have is unpacked to see that it has more.
+const EXCESS: u64 = 1 << 20;
+/// The largest block that a dump may be filled up to with zeros.
+const MAX_PADDING: u64 = 64 << 10;
+
 impl Vmcore {
+    /// The unpacked bytes that are there, where all of them were read.
     pub(super) fn verify_structure(
         &self,
         v: &mut Verification,
         threads: usize,
-    ) {
+    ) -> Option<u64> {
         self.verify_header(v);
         self.verify_bitset(v);
         let len = self.verify_data(v, threads);
         self.verify_length(v, len);
         self.verify_trailer(v);
         self.verify_msgbuf(v);
+        len
     }
 
     fn verify_header(&self, v: &mut Verification) {
         let h = self.header();
         let name = h.machine.name();
         let mut page = [0; PAGE_SIZE];
-        let got = self.source().read_at(0, &mut page).unwrap_or(0);
+        let got = match self.source().read_at(0, &mut page) {
+            Ok(got) => got,
+            Err(e) => return v.error("header", &e, e.is_environment()),
+        };
         let rest = page.get(HEADER_SIZE..).unwrap_or_default();
         let text = format!("{name} minidump version {}", h.version);
         if got == PAGE_SIZE && rest.iter().all(|&b| b == 0) {
             v.ok("header", text);
         } else if got == PAGE_SIZE {
-            v.warn("header", format!("{text}; the page behind it is not zero"));
+            v.warn(
+                "header",
+                format!("{text}; the rest of its page is not zero"),
+            );
         } else {
-            v.wrong("header", format!("{text}; the file ends in its page"));
+            v.fail("header", format!("{text}; the file ends in its page"));
         }
     }
 
     fn verify_bitset(&self, v: &mut Verification) {
         let pages = match self.pages() {
             Ok(pages) => pages,
-            Err(e) => return v.wrong("bitset", chain(e)),
+            Err(e) => return v.error("bitset", e, e.is_environment()),
         };
         let (bits, set) = (pages.bits(), pages.count_set());
         let ranges = pages.ranges().len();
@@ -51,7 +63,7 @@ impl Vmcore {
             "{set} of {bits} pages in {ranges} ranges of memory are dumped"
         );
         if bits > pages.capacity() {
-            v.wrong(
+            v.fail(
                 "bitset",
                 format!(
                     "{text}; the bitmap section has room for {} bits only",
@@ -59,7 +71,7 @@ impl Vmcore {
                 ),
             );
         } else if set == 0 {
-            v.wrong("bitset", text);
+            v.fail("bitset", text);
         } else {
             v.ok("bitset", text);
         }
@@ -72,12 +84,12 @@ impl Vmcore {
             v.warn(
                 "padding",
                 format!(
-                    "{stray} bits are set behind the last page: heap \
+                    "{stray} bits are set after the last page: heap \
                      garbage, as stock live dumps have it; they are ignored"
                 ),
             );
         } else if self.header().has_dump_avail() {
-            v.ok("padding", "no bit is set behind the last page");
+            v.ok("padding", "no bit is set after the last page");
         }
         let want = round_page(words_for(pages.bits()).saturating_mul(8));
         let found = u64::from(self.header().bitmapsize);
@@ -95,24 +107,36 @@ impl Vmcore {
     /// Reads all of the file. The length of what it unpacks to, where all of
     /// it does.
     fn verify_data(&self, v: &mut Verification, threads: usize) -> Option<u64> {
-        let check = match self.source().check(threads) {
+        let want = self.expected_len().unwrap_or(self.layout().pages);
+        let limit = want.saturating_add(EXCESS);
+        let check = match self.source().check(threads, limit) {
             Ok(check) => check,
             Err(e) => {
-                v.wrong("data", chain(&e));
+                v.error("data", &e, e.is_environment());
                 return None;
             }
         };
-        let Check { units, checked, bytes, bad, bad_units } = check;
+        let Check { units, checked, bytes, padding, bad, bad_units, .. } =
+            check;
         let plain = self.compression() == Compression::None;
         for e in &bad {
-            v.wrong("data", chain(e));
+            v.error("data", e, e.is_environment());
         }
         let more = bad_units.saturating_sub(bad.len() as u64);
-        if more > 0 {
-            v.wrong("data", format!("and {more} more"));
+        if let Some(worst) = bad.iter().find(|_| more > 0) {
+            let status = match worst.is_environment() {
+                true => Status::Undetermined,
+                false => Status::Fail,
+            };
+            v.add("data", status, format!("and {more} more"));
         }
         if bad_units > 0 {
             return plain.then_some(bytes);
+        }
+        if check.limited {
+            let has = self.source().known_len().unwrap_or(bytes);
+            v.fail("data", format!("it unpacks to more than {want} bytes"));
+            return Some(has);
         }
         if plain {
             v.ok("data", format!("all {bytes} bytes can be read"));
@@ -128,6 +152,12 @@ impl Vmcore {
                      of them with a checksum"
                 ),
             );
+            if padding > 0 {
+                v.ok(
+                    "data",
+                    format!("{padding} zeros after them fill a block"),
+                );
+            }
             if checked < units {
                 v.skip(format!(
                     "{FLIPPED} in parts that carry no checksum of their own"
@@ -145,12 +175,26 @@ impl Vmcore {
         match len.cmp(&want) {
             std::cmp::Ordering::Equal => v.ok("length", text),
             std::cmp::Ordering::Less => {
-                v.wrong("length", format!("truncated: {text}"));
+                v.fail("length", format!("truncated: {text}"));
+            }
+            std::cmp::Ordering::Greater if self.is_padding(want, len) => {
+                v.ok("length", format!("{text}; zeros fill its last block"));
             }
             std::cmp::Ordering::Greater => {
-                v.wrong("length", format!("more than the dump: {text}"));
+                v.fail("length", format!("more than the dump: {text}"));
             }
         }
+    }
+
+    /// Whether what is between is no more than the rest of a block.
+    pub(crate) fn is_padding(&self, from: u64, to: u64) -> bool {
+        let n = to.saturating_sub(from);
+        if n > MAX_PADDING {
+            return false;
+        }
+        let mut rest = vec![1; n as usize];
+        let got = self.source().read_at(from, &mut rest);
+        got.is_ok_and(|got| got == rest.len() && rest.iter().all(|&b| b == 0))
     }
 
     fn verify_trailer(&self, v: &mut Verification) {
@@ -163,7 +207,7 @@ impl Vmcore {
         let name = "dumpheader";
         let h = match t.decode() {
             Ok(h) => h,
-            Err(e) => return v.wrong(name, e.to_string()),
+            Err(e) => return v.fail(name, e.to_string()),
         };
         let mut faults = Vec::new();
         if !t.parity_ok() {
@@ -208,28 +252,28 @@ impl Vmcore {
         }
         if round_page(h.dumplength) != Some(t.offset) {
             faults.push(format!(
-                "it stands at {:#x}, its dumplength is {:#x}",
+                "it is at {:#x}, its dumplength is {:#x}",
                 t.offset, h.dumplength
             ));
         }
         let end = t.offset.saturating_add(t.bytes().len() as u64);
-        let behind = self.file().len.saturating_sub(end);
-        if behind > 0 {
-            faults.push(format!("{behind} bytes stand behind it"));
+        let after = self.file().len.saturating_sub(end);
+        if after > 0 {
+            faults.push(format!("{after} bytes are after it"));
         }
         if faults.is_empty() {
             v.ok(name, format!("version {}, parity holds", h.version));
         }
         for fault in faults {
-            v.wrong(name, fault);
+            v.fail(name, fault);
         }
     }
 
     fn verify_msgbuf(&self, v: &mut Verification) {
         let size = self.header().msgbufsize;
         match self.msgbuf_section() {
-            Err(e) => v.wrong("msgbuf", chain(&e)),
-            Ok(ring) if ring.truncated => v.wrong(
+            Err(e) => v.error("msgbuf", &e, e.is_environment()),
+            Ok(ring) if ring.truncated => v.fail(
                 "msgbuf",
                 format!("{} of {size} bytes are there", ring.bytes.len()),
             ),

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Everything that can be checked of one dump, for all commands that give a
+//! verdict on one: so that no two of them disagree.
+
+use crate::crashdir::{InfoText, Stored};
+use crate::error::chain;
+use crate::outcome::Outcome;
+use crate::seal::Comparison;
+use crate::verdict::Verdict;
+use crate::vmcore::elf::Kernel;
+use crate::vmcore::{OpenError, Status, Verification, Vmcore};
+use memdev::kerneldump::Compression;
+
+/// What lies beside a dump and says something about it.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// How it compares with its seal.
+    pub seal: Option<Comparison>,
+    /// Its info.N.
+    pub info: Option<InfoText>,
+    /// The length of the dump's file, which that is compared with.
+    pub length: Option<u64>,
+    /// How a file that does not open is compressed, by its name.
+    pub compression: Option<Compression>,
+}
+
+/// Checks a dump that was opened, or was not; with its kernel and with what
+/// lies beside it, where there is any, and with up to `threads` threads.
+#[must_use]
+pub fn examine(
+    dump: Result<&Vmcore, &OpenError>,
+    kernel: Option<&Kernel>,
+    beside: &Beside,
+    threads: usize,
+) -> Verification {
+    let (mut verification, layout) = match dump {
+        Ok(core) => {
+            let plain = core.compression() == Compression::None;
+            let layout = plain.then(|| core.layout());
+            (core.verify(kernel, threads), layout)
+        }
+        Err(e) => (unopened(e), None),
+    };
+    if let Some(sealed) = &beside.seal {
+        let findings = sealed.findings(layout);
+        verification.add_seal(findings, sealed.compared);
+    }
+    // What it does not say is no check.
+    if let (Some(info), Some(length)) = (&beside.info, beside.length) {
+        let core = dump.ok();
+        let stored = Stored {
+            length,
+            compression: core
+                .map(Vmcore::compression)
+                .or(beside.compression)
+                .unwrap_or(Compression::None),
+            unpacked: core.and_then(Vmcore::expected_len),
+        };
+        match info.verdict(stored) {
+            Verdict::Sound => verification.add(
+                "info",
+                Status::Ok,
+                "info.N has the dump's length, and does not call it bad",
+            ),
+            Verdict::Damaged(why) => {
+                verification.add("info", Status::Fail, why)
+            }
+            Verdict::Undetermined(_) => {}
+        }
+    }
+    verification
+}
+
+/// What there is to say about a file that does not open as a dump.
+fn unopened(e: &OpenError) -> Verification {
+    let mut verification = Verification::default();
+    let status = match e.verdict() {
+        Verdict::Sound => Status::Ok,
+        Verdict::Undetermined(_) => Status::Undetermined,
+        Verdict::Damaged(_) => Status::Fail,
+    };
+    if status == Status::Ok {
+        verification.add("textdump", status, chain(e));
+        verification.unchecked.push("the contents of its files".into());
+    } else {
+        verification.add("header", status, chain(e));
+        verification.unchecked.push("everything after the header".into());
+    }
+    verification
+}
+
+/// How a command ends that gives verdicts on several dumps.
+#[must_use]
+pub fn outcome<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Outcome {
+    verdicts.map(Outcome::from).fold(Outcome::Clean, Outcome::and)
+}

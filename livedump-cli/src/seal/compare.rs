@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A dump compared with its seal, as a check among others.
+
+use super::{Seal, SealError, Stopped};
+use crate::error::chain;
+use crate::vmcore::companion::companion;
+use crate::vmcore::regular;
+use crate::vmcore::{Finding, Status};
+use memdev::minidump::Layout;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+const CHECK: &str = "seal";
+/// How many damaged places are listed one by one.
+const MAX_LISTED: usize = 8;
+
+/// A seal that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("opening the seal {}", path.display())]
+pub struct NoSeal {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// Opens the seal that was named, or the one beside the dump if there is one.
+///
+/// # Errors
+/// There is one, or should be, and it cannot be opened.
+pub fn open(dump: &Path, named: Option<&Path>) -> Result<Option<File>, NoSeal> {
+    let Some(path) =
+        named.map(Path::to_path_buf).or_else(|| companion(dump, "seal"))
+    else {
+        return Ok(None);
+    };
+    match regular::open(&path) {
+        Ok(Some(file)) => Ok(Some(file)),
+        Ok(None) => {
+            let source = io::Error::other("not a regular file");
+            Err(NoSeal { path, source })
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {
+            Ok(None)
+        }
+        Err(source) => Err(NoSeal { path, source }),
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Comparison {
+    status: Status,
+    /// Whether every byte was compared with a seal that is one.
+    pub compared: bool,
+    text: Option<String>,
+    damaged: Vec<Range<u64>>,
+}
+
+impl Comparison {
+    /// Compares `dump` with `seal`, with up to `threads` threads.
+    #[must_use]
+    pub fn of(dump: &File, seal: &File, threads: usize) -> Self {
+        let seal = match Seal::read(seal) {
+            Ok(seal) => seal,
+            Err(e) => {
+                let environment = matches!(e, SealError::Io(_));
+                return Self::failed(chain(&e), environment);
+            }
+        };
+        let damage = match seal.check(dump, threads) {
+            Ok(damage) => damage,
+            Err(e) => {
+                let environment = match &e {
+                    Stopped::Asked => true,
+                    Stopped::Read(e) => e.is_environment(),
+                };
+                return Self::failed(chain(&e), environment);
+            }
+        };
+        let (size, parts) = (seal.size(), seal.parts());
+        if damage.is_none() {
+            let text =
+                format!("{size} bytes in {parts} parts: checksums match");
+            return Self {
+                status: Status::Ok,
+                compared: true,
+                text: Some(text),
+                damaged: Vec::new(),
+            };
+        }
+        let length = damage
+            .length
+            .map(|now| format!("the file has {now} bytes, {size} were sealed"));
+        Self {
+            status: Status::Fail,
+            compared: true,
+            text: length,
+            damaged: damage.parts,
+        }
+    }
+
+    fn failed(why: String, environment: bool) -> Self {
+        let status = match environment {
+            true => Status::Undetermined,
+            false => Status::Fail,
+        };
+        let text = Some(format!("the seal cannot be used: {why}"));
+        Self { status, compared: false, text, damaged: Vec::new() }
+    }
+
+    /// As findings; with a layout, damage is listed by section.
+    #[must_use]
+    pub fn findings(&self, layout: Option<&Layout>) -> Vec<Finding> {
+        let listed = self.damaged.iter().take(MAX_LISTED).map(|range| {
+            let last = range.end.saturating_sub(1);
+            let within = match layout {
+                Some(layout) => format!(" ({})", sections(layout, range)),
+                None => String::new(),
+            };
+            format!(
+                "bytes {} to {last}{within}: checksum mismatch",
+                range.start
+            )
+        });
+        let more = self.damaged.len().saturating_sub(MAX_LISTED);
+        let more = (more > 0).then(|| format!("and {more} more places"));
+        let texts = self.text.iter().cloned().chain(listed).chain(more);
+        let status = self.status;
+        texts.map(|text| Finding { check: CHECK, status, text }).collect()
+    }
+}
+
+/// The sections of an uncompressed dump that a range has a part in.
+fn sections(layout: &Layout, range: &Range<u64>) -> String {
+    let starts = [
+        ("header", 0),
+        ("msgbuf", layout.msgbuf),
+        ("dump_avail", layout.dump_avail),
+        ("bitmap", layout.bitmap),
+        ("pmap", layout.pmap),
+        ("pages", layout.pages),
+    ];
+    let ends = starts.iter().skip(1).map(|s| s.1).chain([u64::MAX]);
+    let within = starts.iter().zip(ends).filter(|((_, start), end)| {
+        start < end && *start < range.end && range.start < *end
+    });
+    let names: Vec<_> = within.map(|((name, _), _)| *name).collect();
+    names.join(", ")
+}
