@@ -22,7 +22,7 @@ use memdev::addr::PAGE_SIZE;
 use memdev::errno::Errno;
 use memdev::ioctl::{FLAG_ESTIMATE, FLAG_WAIT, MemMinidumpArg};
 use memdev::kerneldump::{Compression, HEADER_SIZE};
-use sample::Sampling;
+use sample::{MOST_IN_MEMORY, Sampling, Scratch, memory};
 use std::path::PathBuf;
 
 /// Arguments of `estimate`.
@@ -89,7 +89,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let machine = (device.as_ref(), wired);
     let it = estimate(args, machine, &directory, &mut signals)?;
     it.print(args.json)?;
-    Ok(if it.fits == Some(false) { Outcome::Finding } else { Outcome::Clean })
+    Ok(match it.fits {
+        Some(true) => Outcome::Clean,
+        Some(false) => Outcome::Finding,
+        None => Outcome::Undetermined,
+    })
 }
 
 fn check_usage(args: &Args) -> Result<(), Error> {
@@ -132,14 +136,30 @@ fn estimate(
         need: None,
         fits: None,
     };
-    // It is written before it is thrown away.
-    let measurable = args.sample.min(arg.dumpextent) <= room;
-    if known && args.sample > 0 && measurable {
+    // It is written before it is thrown away; into memory where the directory
+    // has no room for it.
+    let has_room = args.sample.min(arg.dumpextent) <= room;
+    let bytes = match has_room {
+        true => args.sample,
+        false => args.sample.min(MOST_IN_MEMORY),
+    };
+    if known && args.sample > 0 {
         for codec in codecs(args) {
+            let scratch = match has_room {
+                true => {
+                    let _lock = directory.lock()?;
+                    Some(Scratch::Directory(directory.temp()?))
+                }
+                false => memory().map(Scratch::Memory),
+            };
+            let Some(scratch) = scratch else {
+                it.codecs.push(Codec::unmeasured(codec));
+                continue;
+            };
             let sampling = Sampling {
                 device,
-                directory,
-                bytes: args.sample,
+                scratch: &scratch,
+                bytes,
                 request: MemMinidumpArg {
                     flags: FLAG_WAIT,
                     compression: codec as u8,

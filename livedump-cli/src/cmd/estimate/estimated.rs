@@ -3,6 +3,7 @@
 
 use crate::path::FilePath;
 use crate::report::{Report, human};
+use memdev::kerneldump::Compression;
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -65,7 +66,7 @@ impl Report for Estimate {
             codec.text(self.pages, self.dumpextent, out)?;
         }
         let room = format!(
-            "{}: {} free, {} of them to stay so",
+            "{}: {} free, minfree: {}",
             self.directory,
             human(self.free),
             human(self.minfree)
@@ -77,12 +78,27 @@ impl Report for Estimate {
         match self.fits {
             Some(true) => writeln!(out, "{room}: a {dump} dump has room"),
             Some(false) => writeln!(out, "{room}: no room for a {dump} dump"),
-            None => writeln!(out, "{room}"),
+            None => writeln!(
+                out,
+                "{room}: it cannot be told whether a {dump} dump has room"
+            ),
         }
     }
 }
 
 impl Codec {
+    /// Before it was measured, or where it cannot be.
+    pub(super) fn unmeasured(compression: Compression) -> Self {
+        Self {
+            compression: compression.name(),
+            bytes: None,
+            whole: false,
+            sampled_pages: 0,
+            sampled_bytes: 0,
+            elapsed_ns: 0,
+        }
+    }
+
     fn text(
         &self,
         pages: Option<u64>,

@@ -12,7 +12,7 @@ use super::estimated::Codec;
 use super::refused;
 use crate::cmd::capture::Error as CaptureError;
 use crate::cmd::capture::watch::own_status;
-use crate::crashdir::CrashDir;
+use crate::crashdir::Temp;
 use crate::device::Device;
 use crate::error::Error;
 use crate::signals::{Event, Signals};
@@ -22,6 +22,7 @@ use memdev::ioctl::{MemMinidumpArg, MemMinidumpStatus};
 use memdev::kerneldump::Compression;
 use memdev::stage::Stage;
 use nix::sys::signal::Signal;
+use std::fs::File;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,10 +31,49 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Less than this says nothing.
 const LEAST_PAGES: u64 = 64;
 
+/// What of a machine's memory is compressed into memory at most.
+pub(super) const MOST_IN_MEMORY: u64 = 64 << 20;
+
+/// Where a sample is written to.
+pub(super) enum Scratch<'a> {
+    /// A file in the crash directory.
+    Directory(Temp<'a>),
+    /// Memory, where that has no room. A kernel that dumps itself takes no
+    /// such file, a machine that runs in this process does.
+    Memory(File),
+}
+
+impl Scratch<'_> {
+    fn file(&self) -> &File {
+        match self {
+            Self::Directory(temp) => temp.file(),
+            Self::Memory(file) => file,
+        }
+    }
+
+    fn is_memory(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+}
+
+/// A file that is nowhere but in memory, where the system has such files.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+pub(super) fn memory() -> Option<File> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    let fd = memfd_create("livedump", MFdFlags::MFD_CLOEXEC).ok()?;
+    Some(File::from(fd))
+}
+
+/// A file that is nowhere but in memory, where the system has such files.
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+pub(super) fn memory() -> Option<File> {
+    None
+}
+
 /// One measurement.
 pub(super) struct Sampling<'a> {
     pub(super) device: &'a dyn Device,
-    pub(super) directory: &'a CrashDir,
+    pub(super) scratch: &'a Scratch<'a>,
     /// As much memory as is compressed.
     pub(super) bytes: u64,
     pub(super) request: MemMinidumpArg,
@@ -55,10 +95,7 @@ impl Sampling<'_> {
         dumpextent: u64,
         signals: &mut Signals,
     ) -> Result<Codec, Error> {
-        let file = {
-            let _lock = self.directory.lock()?;
-            self.directory.temp()?
-        };
+        let file = self.scratch.file();
         let started = Instant::now();
         let limit = self.bytes / PAGE_SIZE as u64;
         let mut arg = self.request;
@@ -66,7 +103,7 @@ impl Sampling<'_> {
         let events = signals.events_mut();
         let (answer, seen) = thread::scope(|scope| {
             let eyes = scope.spawn(|| look(self.device, events, limit));
-            let answer = self.device.minidump(&mut arg, Some(file.file()));
+            let answer = self.device.minidump(&mut arg, Some(file));
             // Cannot fail: the receiver is ours until `eyes` has returned.
             let _ = done.send(Event::Done);
             (answer, eyes.join().unwrap_or_default())
@@ -77,12 +114,8 @@ impl Sampling<'_> {
         let elapsed = started.elapsed();
         let codec = Compression::from_u8(self.request.compression);
         let mut it = Codec {
-            compression: codec.map_or("none", Compression::name),
-            bytes: None,
-            whole: false,
-            sampled_pages: 0,
-            sampled_bytes: 0,
             elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+            ..Codec::unmeasured(codec.unwrap_or(Compression::None))
         };
         match answer {
             Ok(()) => {
@@ -94,6 +127,8 @@ impl Sampling<'_> {
             Err(Errno::EINTR) => extrapolate(&mut it, &seen, dumpextent),
             // A compressor that the kernel does not have.
             Err(Errno::EINVAL) => {}
+            // The kernel dumps into files only.
+            Err(Errno::EBADF) if self.scratch.is_memory() => {}
             Err(source) => return Err(refused(source)),
         }
         Ok(it)

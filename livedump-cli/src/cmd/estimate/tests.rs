@@ -91,6 +91,23 @@ fn too_little_room_is_outcome_1_and_nothing_is_written() {
 }
 
 #[test]
+fn without_room_a_sample_is_compressed_in_memory() {
+    let tmp = tempfile::tempdir().unwrap();
+    std::fs::write(tmp.path().join("minfree"), "999999999999\n").unwrap();
+    let it = take(&hosted("model:16M"), &args("-Z", tmp.path()));
+    assert!(it.codecs[0].bytes.is_some(), "{it:?}");
+    assert_eq!(it.fits, Some(false));
+}
+
+#[test]
+fn what_was_not_measured_is_undetermined() {
+    let tmp = tempfile::tempdir().unwrap();
+    let words = "-Z --machine model:16M --sample 0 --json";
+    let outcome = run(&args(words, tmp.path())).unwrap();
+    assert_eq!(outcome, Outcome::Undetermined);
+}
+
+#[test]
 fn figures_that_make_no_sense_give_no_estimate() {
     let mut codec = Codec {
         compression: "zstd",
