@@ -8,3 +8,4 @@ mod outputs;
 mod paths;
 mod reading;
 mod transcripts;
+mod verdicts;

@@ -8,7 +8,7 @@ use crate::outcome::Outcome;
 use crate::seal::Comparison;
 use crate::verdict::Verdict;
 use crate::vmcore::elf::Kernel;
-use crate::vmcore::{OpenError, Status, Verification, Vmcore};
+use crate::vmcore::{INSTANT, OpenError, Status, Verification, Vmcore};
 use memdev::kerneldump::Compression;
 
 /// What lies beside a dump and says something about it.
@@ -45,6 +45,9 @@ pub fn examine(
         let findings = sealed.findings(layout);
         verification.add_seal(findings, sealed.compared);
     }
+    if let Some(info) = &beside.info {
+        instant(&mut verification, info);
+    }
     // What it does not say is no check.
     if let (Some(info), Some(length)) = (&beside.info, beside.length) {
         let core = dump.ok();
@@ -69,6 +72,22 @@ pub fn examine(
         }
     }
     verification
+}
+
+/// Of a panic nothing ran on while it was dumped; of a quiesced dump less.
+fn instant(verification: &mut Verification, info: &InfoText) {
+    let unchecked = &mut verification.unchecked;
+    if info.panic.is_some() {
+        unchecked.retain(|text| !text.starts_with(INSTANT));
+    } else if let Some(time) = &info.quiesced {
+        let about = unchecked.iter_mut().find(|t| t.starts_with(INSTANT));
+        if let Some(text) = about {
+            *text = format!(
+                "{INSTANT}: user processes were suspended ({time}), the \
+                 kernel ran on"
+            );
+        }
+    }
 }
 
 /// What there is to say about a file that does not open as a dump.

@@ -175,7 +175,7 @@ fn the_report_is_about_the_dump_that_is_there() {
     assert_eq!(json["dumplength"], len);
     assert_eq!(json["dumpextent"], dump.plain().len());
     assert_eq!(json["compression"], "zstd");
-    assert_eq!(json["complete"], true);
+    assert_eq!(json["verdict"], "sound");
     // Talk goes elsewhere, and not at all when asked so.
     assert!(run.stderr.lines().all(|l| l.starts_with("livedump: ")));
     let quiet = dir.capture("model:16M", &["--quiet"]).expect(0);

@@ -22,7 +22,7 @@ fn a_dump_is_saved_once_and_again_by_force() {
     assert_eq!(bench.dir.text("bounds"), "1\n");
 
     let run = bench.save(&["-f", "--json"]).expect(1);
-    assert_eq!(run.json()["complete"], false);
+    assert_eq!(run.json()["verdict"], "damaged");
     assert!(bench.dir.read("vmcore.1") == disk().data);
     assert!(bench.dir.text("info.1").contains("  Dump Status: bad\n"));
     assert!(bench.image() == cleared);

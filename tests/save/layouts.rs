@@ -24,7 +24,7 @@ fn saved(disk: &Disk, name: &str) -> Bench {
     let file = bench.dir.file(name);
     assert_eq!(json["file"], file.to_str().unwrap(), "{}", run.stderr);
     assert_eq!(json["dumplength"], data.len());
-    assert_eq!(json["complete"], true);
+    assert_eq!(json["verdict"], "sound");
     assert!(bench.dir.read(name) == data, "{name}");
     match disk.key.is_empty() {
         true => assert_eq!(json["key"], serde_json::Value::Null),

@@ -2,10 +2,13 @@
 //! `livedump info`: everything a dump says about itself.
 
 use super::Inputs;
+use crate::crashdir::InfoText;
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
 use crate::path::escape_path;
-use crate::report::{self, DumpHeader, Hex, Info, Memory, Report, Section};
+use crate::report::{
+    self, DumpHeader, Hex, Info, InfoFile, Memory, Report, Section,
+};
 use crate::vmcore::changes::Unread;
 use crate::vmcore::{Trailer, Vmcore};
 use clap::ValueHint;
@@ -27,8 +30,10 @@ pub struct Args {
 /// # Errors
 /// The file is no dump.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let Inputs { core, changes, .. } = Inputs::open(&args.file, None)?;
+    let Inputs { core, changes, info: file, .. } =
+        Inputs::open(&args.file, None)?;
     let mut info = info(&core);
+    info.info = file.map(info_file);
     match changes.map(Unread::read).transpose() {
         Ok(list) => info.changed = list.as_ref().map(report::Changed::new),
         Err(e) => info.notes.push(chain(&e)),
@@ -95,8 +100,24 @@ fn info(core: &Vmcore) -> Info {
             (None, _) => None,
         },
         dump_header: trailer.and_then(dump_header),
+        info: None,
         changed: None,
         notes: core.notes().to_vec(),
+    }
+}
+
+fn info_file(info: InfoText) -> InfoFile {
+    let clean =
+        |text: Option<String>| text.map(|t| report::escape(t.as_bytes()));
+    InfoFile {
+        hostname: clean(info.hostname),
+        dumptime: info.dumptime,
+        dumptime_text: info.dumptime.map(local_time),
+        version: clean(info.version),
+        panic: clean(info.panic),
+        status: clean(info.status),
+        quiesced: clean(info.quiesced),
+        registers: clean(info.registers),
     }
 }
 
@@ -159,7 +180,7 @@ mod tests {
         assert_eq!(
             keys(&json),
             "allocated changed compression dmapbase dmapend dmapphys \
-             dump_header expected_length file file_length form frames \
+             dump_header expected_length file file_length form frames info \
              kernbase length machine memory notes sections truncated version"
         );
         assert_eq!(

@@ -107,6 +107,10 @@ pub struct InfoText {
     pub version: Option<String>,
     pub panic: Option<String>,
     pub status: Option<String>,
+    /// For how long user processes were suspended, in words.
+    pub quiesced: Option<String>,
+    /// How many threads' registers the dump has, in words.
+    pub registers: Option<String>,
 }
 
 /// As long as an info.N may be.
@@ -146,6 +150,8 @@ impl InfoText {
                 "Version String" => info.version = text,
                 "Panic String" => info.panic = text,
                 "Dump Status" => info.status = text,
+                "Quiesced" => info.quiesced = text,
+                "Registers" => info.registers = text,
                 _ => {}
             }
         }

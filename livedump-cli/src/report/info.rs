@@ -9,6 +9,9 @@ use serde::Serialize;
 use std::fmt;
 use std::io::{self, Write};
 
+/// As many ranges of memory as fit on a screen with the rest.
+const MOST_RANGES: usize = 4;
+
 /// All of it.
 #[derive(Debug, Serialize)]
 pub struct Info {
@@ -50,11 +53,54 @@ pub struct Info {
     pub truncated: Option<bool>,
     /// The kernel dump header of a raw dump.
     pub dump_header: Option<DumpHeader>,
+    /// What the info.N beside the dump has, if there is one.
+    pub info: Option<InfoFile>,
     /// Pages that changed while the dump was written, where a list of them
     /// lies beside it.
     pub changed: Option<Changed>,
     /// What is odd about the file.
     pub notes: Vec<String>,
+}
+
+/// What an info.N has, each null where it is not in it.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct InfoFile {
+    pub hostname: Option<String>,
+    /// Unix seconds.
+    pub dumptime: Option<u64>,
+    pub dumptime_text: Option<String>,
+    pub version: Option<String>,
+    pub panic: Option<String>,
+    pub status: Option<String>,
+    pub quiesced: Option<String>,
+    pub registers: Option<String>,
+}
+
+impl InfoFile {
+    fn text(&self, header: bool, o: &mut dyn Write) -> io::Result<()> {
+        let fields = [
+            ("Hostname", &self.hostname),
+            ("Dumptime", &self.dumptime_text),
+            ("Version string", &self.version),
+            ("Panic string", &self.panic),
+        ];
+        for (key, value) in fields {
+            if let Some(value) = value.as_ref().filter(|_| !header) {
+                line(o, key, value)?;
+            }
+        }
+        for (key, value) in [
+            ("Dump Status", &self.status),
+            ("Quiesced", &self.quiesced),
+            ("Registers", &self.registers),
+        ] {
+            if let Some(value) = value {
+                line(o, key, value)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Pages that changed while the dump was written.
@@ -166,6 +212,9 @@ impl Report for Info {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let o = out;
         line(o, "File", &self.file)?;
+        if let Some(info) = &self.info {
+            info.text(self.dump_header.is_some(), o)?;
+        }
         line(o, "Form", self.form)?;
         match self.frames {
             Some(n) => line(
@@ -187,7 +236,8 @@ impl Report for Info {
         if let Some(n) = self.length {
             line(o, "Dump length", size(n))?;
         }
-        if let Some(n) = self.expected_length {
+        let expected = self.expected_length;
+        if let Some(n) = expected.filter(|_| expected != self.length) {
             line(o, "Expected length", size(n))?;
         }
         if self.truncated == Some(true) {
@@ -218,8 +268,12 @@ impl Report for Info {
             if m.stray_bits > 0 {
                 line(o, "Stray bits", m.stray_bits)?;
             }
-            for (start, end) in &m.ranges {
+            for (start, end) in m.ranges.iter().take(MOST_RANGES) {
                 line(o, "Memory", format_args!("{start} to {end}"))?;
+            }
+            let more = m.ranges.len().saturating_sub(MOST_RANGES);
+            if more > 0 {
+                line(o, "Memory", format_args!("{more} more ranges"))?;
             }
         }
         if let Some(c) = &self.changed {

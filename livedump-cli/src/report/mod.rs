@@ -22,7 +22,7 @@ pub use bt::Bt;
 pub use deadlock::{Chain, Cycle, Deadlock, Holder, Last, Wait};
 pub use dmesg::{Dmesg, lines};
 pub use graph::{dot, svg};
-pub use info::{Changed, DumpHeader, Info, Memory, Section};
+pub use info::{Changed, DumpHeader, Info, InfoFile, Memory, Section};
 pub use json::Hex;
 pub use note::{Notes, Priority, Syslog, complain, inform, note, notes_go_to};
 pub use ps::{Process, Ps, ThreadRow};

@@ -52,7 +52,7 @@ pub use memory::{MemoryError, ReadError};
 pub use pages::{PageState, Pages, PagesError};
 pub use probe::OpenError;
 pub use trailer::Trailer;
-pub use verify::{Finding, Status, Verification};
+pub use verify::{Finding, INSTANT, Status, Verification};
 
 use memdev::kerneldump::Compression;
 use memdev::minidump::{Layout, MinidumpHeader};

@@ -12,8 +12,6 @@ use crate::error::chain;
 use crate::path::escape_path;
 use crate::report::{human, note};
 use crate::signals::Signals;
-use crate::verdict::Verdict;
-use crate::vmcore::Vmcore;
 use indicatif::{ProgressBar, ProgressStyle};
 use memdev::kerneldump::Compression;
 use std::io;
@@ -65,7 +63,8 @@ impl Save<'_> {
             }
         }
         let sealed = unsealed.is_none() && seal_side.is_some();
-        let verdict = self.verdict(&dump);
+        // By its headers, as savecore(8) does: the rest is for `verify`.
+        let verdict = of_headers(found);
         let device = escape_path(&self.args.device);
         let info = |number| {
             let header = found.header();
@@ -100,7 +99,7 @@ impl Save<'_> {
             (Err(_), Some(signal)) => return Err(Error::Stopped(signal)),
             (Err(e), None) => return Err(e.into()),
         };
-        let mut saved = Saved::seen(self.args, found).judged(verdict.clone());
+        let mut saved = Saved::seen(self.args, found);
         saved.named(self.directory, &finished);
         if let Some(why) = unsealed {
             saved.problem(why);
@@ -129,26 +128,6 @@ impl Save<'_> {
             }
         }
         Ok(saved)
-    }
-
-    /// On the copy: what the device's headers say, and the structure of what
-    /// is read here. Encrypted and full dumps are not.
-    fn verdict(&self, dump: &Temp<'_>) -> Verdict {
-        let headers = of_headers(self.found);
-        if self.found.key().is_some() {
-            return headers;
-        }
-        let opened = dump.file().try_clone().map(|file| {
-            Vmcore::from_file(file, &dump.path())
-                .map(|core| judge_core(&core, Verdict::Sound))
-        });
-        headers.and(match opened {
-            Ok(Ok(verdict)) => verdict,
-            // Copied as its headers describe it, which is all there is to it.
-            Ok(Err(e)) if e.is_other_kind() => Verdict::Sound,
-            Ok(Err(e)) => e.verdict(),
-            Err(e) => Verdict::Undetermined(format!("reopening it: {e}")),
-        })
     }
 
     fn stem(&self) -> Basename {

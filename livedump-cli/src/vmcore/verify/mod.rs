@@ -17,6 +17,9 @@ use crate::error::chain;
 use crate::verdict::Verdict;
 use std::error::Error;
 
+/// What is not known of a dump of a machine that may have run on begins like
+/// this.
+pub const INSTANT: &str = "whether the pages are of one instant";
 /// What no checksum covers begins like this.
 const FLIPPED: &str = "flipped bits";
 
@@ -168,14 +171,13 @@ impl Vmcore {
         }
         match self.origin(kernel) {
             Origin::Stopped => {}
-            Origin::Live => v.skip(
-                "whether the pages are of one instant: the machine ran on \
-                 while they were copied",
-            ),
-            Origin::Unknown => v.skip(
-                "whether the pages are of one instant: those of a live dump \
-                 are not, and whether this is one is not recorded",
-            ),
+            Origin::Live => v.skip(format!(
+                "{INSTANT}: the machine ran on while they were copied"
+            )),
+            Origin::Unknown => v.skip(format!(
+                "{INSTANT}: those of a live dump are not, and whether this \
+                 is one is not recorded"
+            )),
         }
         v.skip(
             "memory that is in no list and no kernel mapping: a page that is \
