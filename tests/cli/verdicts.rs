@@ -118,8 +118,7 @@ fn list_and_verify_agree_about_damage() {
 fn zeros_that_fill_a_block_are_no_damage_and_others_are() {
     let dir = CrashDir::new();
     for options in [&[][..], &["-z"], &["-Z"]] {
-        dir.capture("model:16M", &[options, &["--no-seal"]].concat())
-            .expect(0);
+        dir.capture("model:16M", &[options, &["--no-seal"]].concat()).expect(0);
     }
     for name in ["livecore.0", "livecore.1.gz", "livecore.2.zst"] {
         let bytes = dir.read(name);
@@ -151,7 +150,10 @@ fn a_time_that_info_does_not_have_is_marked() {
         json["dumps"][0].clone()
     };
     let it = time("  Dumptime: 2023-11-14 22:13:20 +0000\n");
-    assert_eq!((&it["time"], &it["time_from"]), (&1_700_000_000.into(), &"info".into()));
+    assert_eq!(
+        (&it["time"], &it["time_from"]),
+        (&1_700_000_000.into(), &"info".into())
+    );
     let it = time("  Dumptime: Tue Nov 14 22:13:20 2023\n");
     assert_eq!(it["time_from"], "info");
     assert!(it["time"].as_u64().unwrap().abs_diff(1_700_000_000) < 86_400);

@@ -50,7 +50,7 @@ pub struct Args {
 pub struct Check {
     /// A name that stays.
     pub name: &'static str,
-    /// "ok"; "warning" where a capture works nevertheless; "wrong".
+    /// "ok"; "warning" where a capture works nevertheless; "fail".
     pub status: &'static str,
     /// In words.
     pub text: String,
@@ -70,8 +70,8 @@ impl Check {
     }
 
     /// A capture would fail.
-    pub fn wrong(name: &'static str, text: impl Into<String>) -> Self {
-        Self { status: "wrong", ..Self::ok(name, text) }
+    pub fn fail(name: &'static str, text: impl Into<String>) -> Self {
+        Self { status: "fail", ..Self::ok(name, text) }
     }
 
     /// What to type.
@@ -131,7 +131,7 @@ fn diagnose(args: &Args) -> Diagnosis {
     Diagnosis {
         machine: args.machine.to_string(),
         directory: args.directory.as_path().into(),
-        works: checks.iter().all(|check| check.status != "wrong"),
+        works: checks.iter().all(|check| check.status != "fail"),
         checks,
     }
 }
@@ -150,7 +150,11 @@ impl Report for Diagnosis {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         for it in &self.checks {
             let text = escape_line(&it.text);
-            writeln!(out, "{:<8} {:<11} {text}", it.status, it.name)?;
+            let status = match it.status {
+                "fail" => "FAIL",
+                status => status,
+            };
+            writeln!(out, "{status:<8} {:<11} {text}", it.name)?;
             if let Some(fix) = &it.fix {
                 let fix = escape_line(fix);
                 writeln!(out, "{:<8} {:<11} try: {fix}", "", "")?;
@@ -175,7 +179,7 @@ mod tests {
     }
 
     fn wrong(it: &Diagnosis) -> Vec<&'static str> {
-        let wrong = it.checks.iter().filter(|c| c.status == "wrong");
+        let wrong = it.checks.iter().filter(|c| c.status == "fail");
         wrong.map(|c| c.name).collect()
     }
 

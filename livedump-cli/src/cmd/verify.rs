@@ -14,10 +14,11 @@ use crate::path::escape_path;
 use crate::report::{Report, Verify, note};
 use crate::seal::{self, Comparison};
 use crate::vmcore::changes::Unread;
+use crate::vmcore::companion::companion;
 use crate::vmcore::elf::Kernel;
-use crate::vmcore::{Status, Verification};
+use crate::vmcore::{OpenError, Status, Verification};
 use clap::ValueHint;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 /// Arguments of `verify`.
@@ -67,7 +68,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let (core, kernel, changes) = match opened.read() {
         Ok(inputs) => (Ok(inputs.core), inputs.kernel, inputs.changes),
-        Err(Error::Open(e)) if !e.is_unread() => (Err(e), None, None),
+        Err(Error::Open(e)) if is_dump(&args.file, &e, &beside) => {
+            (Err(e), None, None)
+        }
         Err(e) => {
             // Of what cannot be read at all it is the only thing to say.
             let sealed = beside.seal.iter();
@@ -85,6 +88,18 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         Err(e) => found.add("changed", Status::Warning, chain(&e)),
     }
     report(args, kernel.as_ref(), &found)
+}
+
+/// Whether there is a verdict on what does not open: it is a dump by what is
+/// in it, by its name, or by its seal. Of any other file there is none.
+fn is_dump(file: &Path, e: &OpenError, beside: &Beside) -> bool {
+    let nothing = matches!(
+        e,
+        OpenError::Foreign { known: false, .. } | OpenError::Short { .. }
+    );
+    let sealed = beside.seal.as_ref().is_some_and(|seal| seal.compared);
+    let named = || companion(file, "seal").is_some();
+    !e.is_unread() && (!nothing || sealed || named())
 }
 
 fn report(

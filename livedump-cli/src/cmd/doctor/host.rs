@@ -23,8 +23,7 @@ pub(super) fn kernel() -> Vec<Check> {
              dumped"
         );
         return vec![
-            Check::wrong("kernel", text)
-                .fix("livedump capture --machine model"),
+            Check::fail("kernel", text).fix("livedump capture --machine model"),
         ];
     }
     let release = sysctl_text("kern.osrelease").unwrap_or_default();
@@ -34,7 +33,7 @@ pub(super) fn kernel() -> Vec<Check> {
     let right = ["amd64", "aarch64"].contains(&machine.as_str());
     let kernel = match right && version >= OLDEST {
         true => Check::ok("kernel", text),
-        false => Check::wrong(
+        false => Check::fail(
             "kernel",
             format!("{text}: 12.1 or later on amd64 or arm64 is required"),
         ),
@@ -70,7 +69,7 @@ fn module_file() -> Option<PathBuf> {
 pub(super) fn stock_facility() -> Check {
     let version = sysctl_number("kern.osreldate").unwrap_or(0);
     if version < FIRST_LIVE {
-        return Check::wrong(
+        return Check::fail(
             "facility",
             "this kernel has no live dumps, and the module is not loaded",
         )

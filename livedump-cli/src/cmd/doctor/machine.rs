@@ -64,13 +64,13 @@ impl Machine {
                 "facility",
                 "the module is loaded; another dump is in progress",
             ),
-            Err(Errno::EPERM) => Check::wrong(
+            Err(Errno::EPERM) => Check::fail(
                 "facility",
                 "the module is loaded, but only root outside jails may use it",
             )
             .fix("su -m root -c 'livedump doctor'"),
             Err(Errno::ENOTTY | Errno::ENODEV) => host::stock_facility(),
-            Err(e) => Check::wrong("facility", format!("estimating: {e}")),
+            Err(e) => Check::fail("facility", format!("estimating: {e}")),
         });
         for (codec, answer) in &self.codecs {
             checks.extend(self.codec(*codec, *answer));
@@ -113,9 +113,9 @@ pub(super) fn refused(e: &OpenError) -> Option<Check> {
     match e {
         // Said already, of the kernel.
         OpenError::NotFreeBsd { .. } => None,
-        OpenError::Hosted { .. } => Some(Check::wrong("machine", chain(e))),
+        OpenError::Hosted { .. } => Some(Check::fail("machine", chain(e))),
         OpenError::Node { source, .. } => {
-            let check = Check::wrong("device", chain(e));
+            let check = Check::fail("device", chain(e));
             Some(match source.kind() {
                 io::ErrorKind::NotFound => check.fix("kldload mem"),
                 io::ErrorKind::PermissionDenied => {

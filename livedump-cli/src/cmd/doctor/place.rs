@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// A directory that cannot be opened.
 pub(super) fn missing(path: &Path, e: &Error) -> Check {
-    let check = Check::wrong("directory", chain(e));
+    let check = Check::fail("directory", chain(e));
     match e {
         Error::Io { source, .. }
             if source.kind() == io::ErrorKind::NotFound =>
@@ -43,7 +43,7 @@ fn writable(directory: &CrashDir) -> Check {
     let file = directory.lock().and_then(|_lock| directory.temp().map(drop));
     match file {
         Ok(()) => Check::ok("directory", format!("{path} takes files")),
-        Err(e) => Check::wrong("directory", chain(&e))
+        Err(e) => Check::fail("directory", chain(&e))
             .fix(format!("ls -ld {path}; mount; id")),
     }
 }
@@ -57,7 +57,7 @@ fn bounds(directory: &CrashDir) -> Check {
     });
     let next = match next {
         Ok(next) => next,
-        Err(e) => return Check::wrong("bounds", chain(&e)),
+        Err(e) => return Check::fail("bounds", chain(&e)),
     };
     let (n, path) = (next.number, directory.path("bounds"));
     let Some(problem) = next.problem else {
@@ -91,15 +91,15 @@ fn room(directory: &CrashDir, extent: Option<u64>) -> Check {
         Err(Error::Number { path, text, wanted }) => {
             let path = path.display();
             let text = format!("{path} holds {text:?}, not {wanted}");
-            return Check::wrong(name, text).fix(format!("rm {path}"));
+            return Check::fail(name, text).fix(format!("rm {path}"));
         }
-        Err(e) => return Check::wrong(name, chain(&e)),
+        Err(e) => return Check::fail(name, chain(&e)),
     };
     let text = format!("{} free, minfree: {}", human(free), human(minfree));
     match extent {
         Some(extent) if extent > free.saturating_sub(minfree) => {
             let (size, path) = (human(extent), named(directory));
-            Check::wrong(name, format!("{text}: a dump needs up to {size}"))
+            Check::fail(name, format!("{text}: a dump needs up to {size}"))
                 .fix(format!("livedump estimate -Z {}", path.display()))
         }
         _ if minfree == 0 => {

@@ -5,7 +5,7 @@ use super::saved::{Saved, of_headers};
 use super::{Args, Error};
 use crate::cmd::write_seal;
 use crate::crashdir::{
-    Basename, Companion, CrashDir, Finished, Step, Temp, info_text, judge_core,
+    Basename, Companion, CrashDir, Finished, Step, Temp, info_text,
 };
 use crate::dumpdev::{self, DumpDev, LocatedDump};
 use crate::error::chain;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Header, sections, bitset, file length, checksums: the shape of the file.
 
+use super::super::pages::PagesError;
 use super::super::source::Check;
 use super::super::{Pages, Vmcore};
 use super::{FLIPPED, Status, Verification};
@@ -107,7 +108,14 @@ impl Vmcore {
     /// Reads all of the file. The length of what it unpacks to, where all of
     /// it does.
     fn verify_data(&self, v: &mut Verification, threads: usize) -> Option<u64> {
-        let want = self.expected_len().unwrap_or(self.layout().pages);
+        // Where the bitset cannot be read here, nothing tells how much there
+        // should be.
+        if self.pages().is_err_and(PagesError::is_environment) {
+            v.skip("data: how many pages there should be is not known");
+            return None;
+        }
+        let expected = self.expected_len();
+        let want = expected.unwrap_or(self.layout().pages);
         let limit = want.saturating_add(EXCESS);
         let check = match self.source().check(threads, limit) {
             Ok(check) => check,
@@ -132,6 +140,10 @@ impl Vmcore {
         }
         if bad_units > 0 {
             return plain.then_some(bytes);
+        }
+        if check.limited && expected.is_none() {
+            v.skip("data pages: how many there should be is not known");
+            return None;
         }
         if check.limited {
             let has = self.source().known_len().unwrap_or(bytes);
