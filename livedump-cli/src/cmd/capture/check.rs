@@ -292,4 +292,16 @@ mod tests {
         assert!(found.verdict.is_damaged(), "{found:?}");
         assert!(found.core.is_none());
     }
+
+    #[test]
+    fn a_dump_that_cannot_be_read_again_is_not_known_to_be_sound() {
+        let checked =
+            header(&dump(4096, |_| {}), Compression::None, false).unwrap();
+        // Every read of a directory is an error.
+        let tmp = tempfile::tempdir().unwrap();
+        let unreadable = File::open(tmp.path()).unwrap();
+        let found = structure(&unreadable, Path::new("x"), &checked);
+        let verdict = found.verdict;
+        assert!(matches!(verdict, Verdict::Undetermined(_)), "{verdict:?}");
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::sample::{Sample, VERSIONS};
 use super::{file, gzip, kernel, open, zstd, zstd_frame};
+use crate::verdict::Verdict;
 use crate::vmcore::{OpenError, Status, Vmcore};
 use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::kerneldump::Compression;
@@ -215,4 +216,27 @@ fn what_is_no_minidump_is_named() {
     assert!(said(&raw).contains("decryptcore"));
     raw[at..at + 20].copy_from_slice(b"FreeBSD Text Dump\0\0\0");
     assert!(said(&raw).contains("textdump"));
+}
+
+#[test]
+fn damage_is_told_from_trouble_of_this_host() {
+    // Every read of a directory is an error.
+    let tmp = tempfile::tempdir().unwrap();
+    let directory = std::fs::File::open(tmp.path()).unwrap();
+    let e = Vmcore::from_file(directory, tmp.path()).unwrap_err();
+    assert!(matches!(e.verdict(), Verdict::Undetermined(_)), "{e:?}");
+    let e = Vmcore::open(&tmp.path().join("none")).unwrap_err();
+    assert!(e.is_unread(), "{e:?}");
+    // A window of 2^41 bytes is refused for what it would take.
+    let mut window = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff];
+    window.extend([0x01 | 8 << 3, 0, 0]);
+    window.extend([0; 8]);
+    let e = Vmcore::open(file(&window).path()).unwrap_err();
+    assert!(matches!(e.verdict(), Verdict::Undetermined(_)), "{e:?}");
+    // What does not unpack is damaged, and so is what is cut off.
+    let packed = gzip(&sample().bytes(), 1 << 20);
+    for bad in [&packed[..20], &[&packed[..20], &[0xff; 999]].concat()] {
+        let e = Vmcore::open(file(bad).path()).unwrap_err();
+        assert!(e.verdict().is_damaged(), "{e:?}");
+    }
 }
