@@ -70,7 +70,7 @@ fn elided() -> Redactions {
         ("[FREE]", r"(?<redacted>[0-9.]+ [KMGTPE]iB) free"),
         ("[BYTES]", r#""(?:free|disk_bytes|kept_bytes)":(?<redacted>[0-9]+)"#),
         ("[DISK]", r"\((?<redacted>[0-9.]+ [KMG]iB)\): "),
-        ("[DISK]", r"stays?, (?<redacted>[0-9.]+ [KMG]iB)"),
+        ("[DISK]", r"dumps? kept, (?<redacted>[0-9.]+ [KMG]iB)"),
         ("[FREE]", r"of (?<redacted>[0-9]+) free in"),
         ("[PARITY]", r"Dump Parity: (?<redacted>[0-9]+)"),
         ("[PID]", r"by process (?<redacted>[0-9]+)"),
