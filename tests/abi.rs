@@ -102,7 +102,7 @@ fn c_and_rust_lay_out_the_arguments_alike() {
     fields!(all, "mem_minidump_status", "mds_", MemMinidumpStatus:
         version stage pages_done pages_total bytes_out dumpextent start_sec
         elapsed_ns started completed last_stage last_error pid pad0 last_pid
-        pad1 reserved);
+        pad1 estimates reserved);
     check(&all);
 }
 

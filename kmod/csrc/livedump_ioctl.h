@@ -71,7 +71,8 @@ struct mem_minidump_status {
 	uint32_t	mds_pad0;
 	int32_t		mds_last_pid;		/* who asked for the last one */
 	uint32_t	mds_pad1;
-	uint64_t	mds_reserved[4];
+	uint64_t	mds_estimates;		/* since the module's load */
+	uint64_t	mds_reserved[3];
 };
 
 #define	MEM_MINIDUMP		_IOWR('m', 208, struct mem_minidump_arg)

@@ -14,7 +14,6 @@
 #include <sys/linker.h>
 #include <sys/lock.h>
 #include <sys/malloc.h>
-#include <sys/memrange.h>
 #include <sys/mutex.h>
 #include <sys/proc.h>
 #include <sys/time.h>
@@ -94,7 +93,7 @@ livedump_livedumper_start(void)
 {
 	int error = 0;
 
-#ifdef MEM_KERNELDUMP
+#if LD_HAS_KERNELDUMP
 	EVENTHANDLER_INVOKE(livedumper_start, &error);
 #endif
 	return (error);
@@ -105,7 +104,7 @@ livedump_livedumper_dump(const void *block, uint64_t offset, size_t len)
 {
 	int error = 0;
 
-#ifdef MEM_KERNELDUMP
+#if LD_HAS_KERNELDUMP
 	EVENTHANDLER_INVOKE(livedumper_dump, __DECONST(void *, block),
 	    (off_t)offset, len, &error);
 #else
@@ -119,7 +118,7 @@ livedump_livedumper_dump(const void *block, uint64_t offset, size_t len)
 void
 livedump_livedumper_finish(void)
 {
-#ifdef MEM_KERNELDUMP
+#if LD_HAS_KERNELDUMP
 	EVENTHANDLER_INVOKE(livedumper_finish);
 #endif
 }

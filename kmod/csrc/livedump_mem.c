@@ -52,12 +52,10 @@ static int
 livedump_mem_ioctl(struct cdev *dev, u_long cmd, caddr_t data, int fflag,
     struct thread *td)
 {
-	bool kerneldump = true;
+	bool kerneldump;
 
-#ifdef MEM_KERNELDUMP
-	/* 13.2 and later can do it themselves. */
-	kerneldump = livedump_kerneldump != 0;
-#endif
+	/* A kernel that has the request serves it, unless told otherwise. */
+	kerneldump = !LD_HAS_KERNELDUMP || livedump_kerneldump != 0;
 	if (livedump_leaving == 0 && livedump_entry_takes(cmd, kerneldump))
 		return (livedump_serve(cmd, data));
 	return (livedump_mem_ioctl_was(dev, cmd, data, fflag, td));

@@ -15,15 +15,14 @@
 #include <sys/ioccom.h>
 #include <sys/kernel.h>
 #include <sys/malloc.h>
-#include <sys/memrange.h>
 #include <sys/module.h>
 #include <sys/proc.h>
 #include <sys/signalvar.h>
 
 #include <machine/atomic.h>
 
-#include "livedump_ioctl.h"
 #include "livedump_module.h"
+#include "livedump_ioctl.h"
 #include "livedump_shim.h"
 
 CTASSERT(MEM_KERNELDUMP == 0x80206d35);
@@ -47,7 +46,7 @@ CTASSERT(offsetof(struct mem_minidump_status, mds_pages_done) == 8);
 CTASSERT(offsetof(struct mem_minidump_status, mds_start_sec) == 40);
 CTASSERT(offsetof(struct mem_minidump_status, mds_last_stage) == 72);
 CTASSERT(offsetof(struct mem_minidump_status, mds_last_pid) == 88);
-CTASSERT(offsetof(struct mem_minidump_status, mds_reserved) == 96);
+CTASSERT(offsetof(struct mem_minidump_status, mds_estimates) == 96);
 
 volatile u_int livedump_leaving;
 
@@ -101,7 +100,11 @@ livedump_load(void)
 
 	livedump_lock_init();
 	livedump_savectx_init();
-
+	error = livedump_sysctl_init();
+	if (error != 0) {
+		livedump_lock_fini();
+		return (error);
+	}
 	make_dev_args_init(&args);
 	args.mda_flags = MAKEDEV_CHECKNAME | MAKEDEV_WAITOK;
 	args.mda_devsw = &livedump_cdevsw;
@@ -109,17 +112,16 @@ livedump_load(void)
 	args.mda_gid = GID_KMEM;
 	args.mda_mode = 0640;
 	error = make_dev_s(&args, &livedump_dev, "livedump");
+	if (error == 0) {
+		error = livedump_mem_take();
+		if (error != 0)
+			destroy_dev(livedump_dev);
+	}
 	if (error != 0) {
+		(void)livedump_sysctl_fini();
 		livedump_lock_fini();
 		return (error);
 	}
-	error = livedump_mem_take();
-	if (error != 0) {
-		destroy_dev(livedump_dev);
-		livedump_lock_fini();
-		return (error);
-	}
-	livedump_sysctl_init();
 	livedump_loaded = true;
 	return (0);
 }
@@ -154,14 +156,19 @@ livedump_unload(void)
 
 	error = livedump_dev_drain();
 	if (error == 0)
+		error = livedump_sysctl_fini();
+	if (error == 0) {
 		error = livedump_mem_give_back();
+		/* Nothing is short of memory that was just given back. */
+		if (error != 0)
+			(void)livedump_sysctl_init();
+	}
 	if (error != 0) {
 		atomic_store_rel_int(&livedump_leaving, 0);
 		return (error);
 	}
 	/* Late comers to our own device find livedump_leaving set. */
 	destroy_dev(livedump_dev);
-	livedump_sysctl_fini();
 	livedump_lock_fini();
 	livedump_loaded = false;
 	return (0);

@@ -8,6 +8,21 @@
 #include <sys/types.h>
 #include <sys/conf.h>
 #include <sys/malloc.h>
+#include <sys/memrange.h>
+
+/*
+ * FreeBSD 13.2 and later have live dumps of their own: the request, and the
+ * livedumper events. livedump_ioctl.h repeats the request for older kernels,
+ * so it must not have been included before this.
+ */
+#ifdef _LIVEDUMP_IOCTL_H_
+#error "livedump_module.h comes before livedump_ioctl.h"
+#endif
+#ifdef MEM_KERNELDUMP
+#define	LD_HAS_KERNELDUMP	1
+#else
+#define	LD_HAS_KERNELDUMP	0
+#endif
 
 MALLOC_DECLARE(M_LIVEDUMP);
 
@@ -23,8 +38,8 @@ void	livedump_beat(void);
 /* livedump_sysctl.c */
 extern int livedump_mem_enabled;
 extern int livedump_kerneldump;
-void	livedump_sysctl_init(void);
-void	livedump_sysctl_fini(void);
+int	livedump_sysctl_init(void);
+int	livedump_sysctl_fini(void);
 
 /* livedump_mem.c */
 int	livedump_mem_take(void);

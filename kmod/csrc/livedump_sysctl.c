@@ -7,34 +7,15 @@
 #include <sys/kernel.h>
 #include <sys/sysctl.h>
 
-#include "livedump_ioctl.h"
 #include "livedump_module.h"
+#include "livedump_ioctl.h"
 #include "livedump_shim.h"
 
-static SYSCTL_NODE(_kern, OID_AUTO, livedump, CTLFLAG_RD | CTLFLAG_MPSAFE, 0,
-    "Live dumps");
-
 int livedump_mem_enabled = 1;
-SYSCTL_INT(_kern_livedump, OID_AUTO, mem, CTLFLAG_RDTUN,
-    &livedump_mem_enabled, 0, "Take requests on /dev/mem, too");
-
 int livedump_kerneldump = 0;
-SYSCTL_INT(_kern_livedump, OID_AUTO, kerneldump, CTLFLAG_RDTUN,
-    &livedump_kerneldump, 0,
-    "Serve MEM_KERNELDUMP on /dev/mem although the kernel could");
-
 static int livedump_gzip_default = 6;
-SYSCTL_INT(_kern_livedump, OID_AUTO, gzip_level, CTLFLAG_RWTUN,
-    &livedump_gzip_default, 0, "gzip level of requests that name none");
-
 static int livedump_zstd_default = 1;
-SYSCTL_INT(_kern_livedump, OID_AUTO, zstd_level, CTLFLAG_RWTUN,
-    &livedump_zstd_default, 0, "zstd level of requests that name none");
-
 static int livedump_workers_default = 0;
-SYSCTL_INT(_kern_livedump, OID_AUTO, workers, CTLFLAG_RWTUN,
-    &livedump_workers_default, 0,
-    "Threads of requests that name none; 0: one for each CPU, 16 at most");
 
 int
 livedump_workers_limit(void)
@@ -78,34 +59,64 @@ livedump_sysctl_int(SYSCTL_HANDLER_ARGS)
 }
 
 /*
- * Counters are dynamic oids, unlike what is above: removing one waits for
- * those that are inside its handler, which is ours.
+ * Every oid is dynamic: to remove one waits for those that read it, which a
+ * static oid of a module that is unloaded does not (15.1: trap 12 in
+ * sysctl_root_handler_locked()).
  */
 static struct sysctl_ctx_list livedump_sysctls;
 
+#define	LD_VALUE(name, flags, variable, descr)				\
+	(SYSCTL_ADD_INT(&livedump_sysctls, SYSCTL_CHILDREN(node),	\
+	    OID_AUTO, name, flags | CTLFLAG_MPSAFE, variable, 0, descr)	\
+	    == NULL)
 #define	LD_COUNTER(kind, handler, fmt, field, descr)			\
-	SYSCTL_ADD_PROC(&livedump_sysctls,				\
-	    SYSCTL_STATIC_CHILDREN(_kern_livedump), OID_AUTO, #field,	\
-	    kind | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL,			\
+	(SYSCTL_ADD_PROC(&livedump_sysctls, SYSCTL_CHILDREN(node),	\
+	    OID_AUTO, #field, kind | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL,	\
 	    offsetof(struct mem_minidump_status, mds_##field), handler,	\
-	    fmt, descr)
+	    fmt, descr) == NULL)
 
-void
+/* Also reads the tunables. */
+int
 livedump_sysctl_init(void)
 {
+	struct sysctl_oid *node;
+	bool failed;
+
 	sysctl_ctx_init(&livedump_sysctls);
-	LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", started,
-	    "Dumps started since the module was loaded");
-	LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", completed,
-	    "Dumps completed since the module was loaded");
-	LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", bytes_out,
-	    "Bytes written by the dump in progress, or the last one");
-	LD_COUNTER(CTLTYPE_INT, livedump_sysctl_int, "I", last_error,
+	node = SYSCTL_ADD_NODE(&livedump_sysctls,
+	    SYSCTL_STATIC_CHILDREN(_kern), OID_AUTO, "livedump",
+	    CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, "Live dumps");
+	failed = node == NULL ||
+	    LD_VALUE("mem", CTLFLAG_RDTUN, &livedump_mem_enabled,
+	    "Serve requests on /dev/mem, too") ||
+	    LD_VALUE("kerneldump", CTLFLAG_RDTUN, &livedump_kerneldump,
+	    "Serve MEM_KERNELDUMP on /dev/mem although the kernel could") ||
+	    LD_VALUE("gzip_level", CTLFLAG_RWTUN, &livedump_gzip_default,
+	    "gzip level of requests that name none") ||
+	    LD_VALUE("zstd_level", CTLFLAG_RWTUN, &livedump_zstd_default,
+	    "zstd level of requests that name none") ||
+	    LD_VALUE("workers", CTLFLAG_RWTUN, &livedump_workers_default,
+	    "Threads of requests that name none; 0: one for each CPU, "
+	    "16 at most") ||
+	    LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", started,
+	    "Dumps started since the module was loaded") ||
+	    LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", completed,
+	    "Dumps completed since the module was loaded") ||
+	    LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", estimates,
+	    "Estimates made since the module was loaded") ||
+	    LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", bytes_out,
+	    "Bytes written by the dump in progress, or the last one") ||
+	    LD_COUNTER(CTLTYPE_INT, livedump_sysctl_int, "I", last_error,
 	    "errno of the last finished dump");
+	if (!failed)
+		return (0);
+	(void)sysctl_ctx_free(&livedump_sysctls);
+	return (ENOMEM);
 }
 
-void
+/* EBUSY: somebody else's oid is below ours. They are as they were then. */
+int
 livedump_sysctl_fini(void)
 {
-	(void)sysctl_ctx_free(&livedump_sysctls);
+	return (sysctl_ctx_free(&livedump_sysctls) == 0 ? 0 : EBUSY);
 }

@@ -21,6 +21,7 @@ bool mock_nodump[MEM_BYTES / PAGE];
 uint64_t mock_bitset[MEM_BYTES / PAGE / 64];
 char mock_msgbuf[MOCK_MSGBUF_BYTES];
 uint32_t mock_minidump_version = 3;
+size_t mock_many_linked;
 
 static bool lists_are_locked;
 
@@ -171,6 +172,10 @@ livedump_linked_pages(void (*page)(void *arg, uint64_t pa, bool oncpu),
 	lists_are_locked = true;
 	for (i = 0; i < sizeof(linked) / sizeof(linked[0]); i++)
 		page(arg, linked[i], false);
+	for (i = 0; i < mock_many_linked; i++) {
+		mapped[MOCK_MANY / PAGE + i] = true;
+		page(arg, MOCK_MANY + i * PAGE, false);
+	}
 	lists_are_locked = false;
 }
 
@@ -202,6 +207,7 @@ livedump_read_page(uint64_t pa, void *page)
 		abort();
 	memcpy(page, mock_mem + pa, PAGE);
 	if (!lists_are_locked &&
-	    (pa == 0x1003000 || pa == 0x1800000 || pa == 0x9e000))
+	    (pa == 0x1003000 || pa == 0x1800000 || pa == 0x9e000 ||
+	    (pa >= MOCK_MANY && pa < MOCK_MANY + mock_many_linked * PAGE)))
 		((uint8_t *)page)[100] ^= 0xff;
 }

@@ -20,6 +20,9 @@ extern bool mock_nodump[MEM_BYTES / PAGE];
 extern uint64_t mock_bitset[];
 extern char mock_msgbuf[];
 extern uint32_t mock_minidump_version;
+/* Pages from MOCK_MANY on through which more processes are linked. */
+extern size_t mock_many_linked;
+#define	MOCK_MANY	0x600000UL
 #define	MOCK_MSGBUF_BYTES	5000
 void	mock_machine(void);
 /* What the dump must contain: page by page, computed apart. */

@@ -29,7 +29,7 @@ use crate::dumper::Output;
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::Kpi;
 use crate::minidump::{self, Options, Planned, Written};
-use crate::progress::Progress;
+use crate::progress::{Progress, Work};
 use crate::quiesce::Quiesced;
 use memdev::changes::Header;
 use memdev::ioctl::{
@@ -204,7 +204,7 @@ impl Livedump {
         }
         compressor(kpi, job.compression)?;
         let _lock = LivedumpLock::acquire(kpi, job.wait)?;
-        let running = Running::begin(kpi, &self.progress);
+        let running = Running::begin(kpi, &self.progress, Work::Estimate);
         let result = minidump::estimate(kpi, &self.progress);
         if let Ok(planned) = &result {
             out.planned = *planned;
@@ -237,7 +237,7 @@ impl Livedump {
         }
         let format = compressor(kpi, job.compression)?;
         let _lock = LivedumpLock::acquire(kpi, job.wait)?;
-        let running = Running::begin(kpi, &self.progress);
+        let running = Running::begin(kpi, &self.progress, Work::Dump);
         let _range = RangeLock::acquire(kpi, &file.file);
         let changes = changes.as_ref().map(|f| &f.file);
         let _changes_range = changes.map(|f| RangeLock::acquire(kpi, f));
@@ -419,16 +419,17 @@ impl<K: Kpi> Drop for RangeLock<'_, K> {
 /// under the livedump lock.
 struct Running<'p> {
     progress: &'p Progress,
+    work: Work,
 }
 
 impl<'p> Running<'p> {
-    fn begin<K: Kpi>(kpi: &K, progress: &'p Progress) -> Self {
-        progress.begin(kpi.pid(), kpi.time_second(), kpi.nanouptime());
-        Self { progress }
+    fn begin<K: Kpi>(kpi: &K, progress: &'p Progress, work: Work) -> Self {
+        progress.begin(work, kpi.pid(), kpi.time_second(), kpi.nanouptime());
+        Self { progress, work }
     }
 
     fn end(self, result: Result<()>) -> Result<()> {
-        self.progress.end(&result);
+        self.progress.end(self.work, &result);
         result
     }
 }

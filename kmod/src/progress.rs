@@ -9,6 +9,15 @@ use core::sync::atomic::{
 };
 use memdev::ioctl::{MINIDUMP_ARG_VERSION, MemMinidumpStatus};
 
+/// What a request that has the livedump lock does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Writes a dump.
+    Dump,
+    /// Counts, and writes nothing.
+    Estimate,
+}
+
 /// Counters of the dump in progress, and how the last one ended.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -21,6 +30,7 @@ pub struct Progress {
     start_ns: AtomicU64,
     started: AtomicU64,
     completed: AtomicU64,
+    estimates: AtomicU64,
     pid: AtomicI32,
     last_stage: AtomicU32,
     last_error: AtomicI32,
@@ -41,6 +51,7 @@ impl Progress {
             start_ns: AtomicU64::new(0),
             started: AtomicU64::new(0),
             completed: AtomicU64::new(0),
+            estimates: AtomicU64::new(0),
             pid: AtomicI32::new(0),
             last_stage: AtomicU32::new(Stage::Idle as u32),
             last_error: AtomicI32::new(0),
@@ -48,21 +59,31 @@ impl Progress {
         }
     }
 
-    /// A dump has the livedump lock.
-    pub(crate) fn begin(&self, pid: i32, now_sec: i64, now_ns: u64) {
+    /// A request has the livedump lock. An estimate is not a dump, and the
+    /// counters of dumps leave it out.
+    pub(crate) fn begin(
+        &self,
+        what: Work,
+        pid: i32,
+        now_sec: i64,
+        now_ns: u64,
+    ) {
         self.pages_done.store(0, Relaxed);
         self.pages_total.store(0, Relaxed);
         self.bytes_out.store(0, Relaxed);
         self.dumpextent.store(0, Relaxed);
         self.start_sec.store(now_sec, Relaxed);
         self.start_ns.store(now_ns, Relaxed);
-        self.started.fetch_add(1, Relaxed);
+        match what {
+            Work::Dump => self.started.fetch_add(1, Relaxed),
+            Work::Estimate => self.estimates.fetch_add(1, Relaxed),
+        };
         self.pid.store(pid, Relaxed);
         self.stage(Stage::Lock);
     }
 
-    /// The dump that began has ended.
-    pub(crate) fn end(&self, result: &Result<()>) {
+    /// The request that began has ended.
+    pub(crate) fn end(&self, what: Work, result: &Result<()>) {
         let stage = self.stage.load(Relaxed);
         self.last_stage.store(stage, Relaxed);
         self.last_pid.store(self.pid.load(Relaxed), Relaxed);
@@ -73,7 +94,7 @@ impl Progress {
             },
             Relaxed,
         );
-        if result.is_ok() {
+        if result.is_ok() && what == Work::Dump {
             self.completed.fetch_add(1, Relaxed);
         }
         self.pid.store(0, Relaxed);
@@ -125,6 +146,7 @@ impl Progress {
             },
             started: self.started.load(Relaxed),
             completed: self.completed.load(Relaxed),
+            estimates: self.estimates.load(Relaxed),
             last_stage: self.last_stage.load(Relaxed),
             last_error: self.last_error.load(Relaxed),
             pid,

@@ -188,8 +188,10 @@ pub struct MemMinidumpStatus {
     pub last_pid: i32,
     /// Zero.
     pub pad1: u32,
+    /// Estimates made since the module was loaded.
+    pub estimates: u64,
     /// Zero.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 const _: () = {
@@ -215,7 +217,7 @@ const _: () = {
     assert!(offset_of!(MemMinidumpStatus, start_sec) == 40);
     assert!(offset_of!(MemMinidumpStatus, last_stage) == 72);
     assert!(offset_of!(MemMinidumpStatus, last_pid) == 88);
-    assert!(offset_of!(MemMinidumpStatus, reserved) == 96);
+    assert!(offset_of!(MemMinidumpStatus, estimates) == 96);
 };
 
 impl MemMinidumpArg {
@@ -335,7 +337,8 @@ impl MemMinidumpStatus {
             pad0: u32_at(84),
             last_pid: i32_at(88),
             pad1: u32_at(92),
-            reserved: core::array::from_fn(|i| u64_at(96 + 8 * i)),
+            estimates: u64_at(96),
+            reserved: core::array::from_fn(|i| u64_at(104 + 8 * i)),
         }
     }
 
@@ -357,8 +360,9 @@ impl MemMinidumpStatus {
         put(b, 84, &self.pad0.to_ne_bytes());
         put(b, 88, &self.last_pid.to_ne_bytes());
         put(b, 92, &self.pad1.to_ne_bytes());
+        put(b, 96, &self.estimates.to_ne_bytes());
         for (i, r) in self.reserved.iter().enumerate() {
-            put(b, 96 + 8 * i, &r.to_ne_bytes());
+            put(b, 104 + 8 * i, &r.to_ne_bytes());
         }
     }
 }

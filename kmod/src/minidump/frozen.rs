@@ -63,11 +63,13 @@ impl<K: Kpi> Frozen<K> {
             let Some(bit) = avail.bit_of(pa).filter(|_| belongs(pa)) else {
                 return;
             };
+            // Also a page that no copy can be kept of.
+            set.set(bit);
             if let Some(nth) = frozen.enter(pa, room)
                 && let Some(copy) = frozen.copies.get_mut(nth)
-                && kpi.read_page(pa, copy).is_ok()
             {
-                set.set(bit);
+                // It was checked above that this memory can be read.
+                let _ = kpi.read_page(pa, copy);
             }
         });
         Ok(frozen)

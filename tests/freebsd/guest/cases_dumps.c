@@ -89,15 +89,31 @@ stock(void)
 	under_load("stock", n, 1);
 }
 
+/* A counter of the module's; a number that it never has without one. */
+static i64
+counter(const char *name)
+{
+	struct mem_minidump_status st;
+
+	if (status(&st) != 0)
+		return (-1);
+	return ((i64)(streq(name, "started") ? st.mds_started :
+	    st.mds_estimates));
+}
+
 static void
 estimate(void)
 {
 	struct mem_minidump_arg e, a;
 	i64 fd = open_target(SCRATCH "/estimated");
-	i64 re = minidump(&e, -1, MINIDUMP_ESTIMATE, 0);
-	i64 rd = minidump(&a, fd, 0, 0);
+	i64 started = counter("started"), estimates = counter("estimates");
+	i64 re = minidump(&e, -1, MINIDUMP_ESTIMATE, 0), rd;
 	u64 more, less;
 
+	expect("an estimate is not a dump", counter("started"), started);
+	expect("an estimate is counted", counter("estimates"),
+	    estimates + 1);
+	rd = minidump(&a, fd, 0, 0);
 	sys(SYS_close, fd);
 	sys(SYS_unlink, SCRATCH "/estimated");
 	if (!expect("estimate", re, 0) || !expect("estimated dump", rd, 0))
@@ -146,11 +162,44 @@ gzip_before(void)
 	unload(MODULE_NAME);
 }
 
+/*
+ * The stock request on /dev/mem: the kernel's own facility serves it where
+ * there is one, and the module if kern.livedump.kerneldump says so. The counter
+ * tells who did.
+ */
+static void
+stock_request(int kernel_has_it)
+{
+	i64 before = counter("started");
+
+	/* What the stock facility writes need not be whole. */
+	take(kernel_has_it ? "stock53" : "request53", 0, 0, 1);
+	expect("request53: served by the kernel if it can",
+	    counter("started") - before, !kernel_has_it);
+	unload(MODULE_NAME);
+	kernel_setenv("kern.livedump.kerneldump", "1");
+	expect_true("kldload with kerneldump=1", load(MODULE) >= 0,
+	    "it failed");
+	expect("kern.livedump.kerneldump",
+	    sysctl_int("kern.livedump.kerneldump", -1), 1);
+	before = counter("started");
+	take("request53", 1, 0, 1);
+	expect("request53: served by the module", counter("started") - before,
+	    1);
+	unload(MODULE_NAME);
+	kernel_setenv("kern.livedump.kerneldump", "0");
+	expect_true("kldload again", load(MODULE) >= 0, "it failed");
+}
+
 void
 cases_dumps(void)
 {
+	int kernel_has_it;
+
 	i64 fd;
 
+	/* Asked while the module is not there. */
+	kernel_has_it = have_kerneldump();
 	gzip_before();
 	facts();
 	stock();
@@ -163,8 +212,7 @@ cases_dumps(void)
 	sys(SYS_ftruncate, fd, 1L << 31);
 	sys(SYS_close, fd);
 	take("longer", 0, 2, 0);
-	if (have_kerneldump())
-		take("request53", 0, 0, 1);
+	stock_request(kernel_has_it);
 	estimate();
 	migrating();
 	under_load("load", how_many("livedump.load", 6), 0);

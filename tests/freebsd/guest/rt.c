@@ -303,6 +303,13 @@ kernel_env(const char *name, char *out, u64 size)
 	return (sys(SYS_kenv, 0L /* KENV_GET */, name, out, size - 1) > 0);
 }
 
+i64
+kernel_setenv(const char *name, const char *value)
+{
+	return (sys(SYS_kenv, 1L /* KENV_SET */, name, value,
+	    len(value) + 1));
+}
+
 int
 how_many(const char *variable, int none)
 {

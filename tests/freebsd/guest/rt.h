@@ -89,6 +89,7 @@ int	sysctl_str(const char *name, char *out, u64 size);
 /* Bytes that a malloc(9) type has in use; -1 when there is no such type. */
 i64	malloc_in_use(const char *type);
 int	kernel_env(const char *name, char *out, u64 size);
+i64	kernel_setenv(const char *name, const char *value);
 /* A number that the host wants; `none` where it does not say. */
 int	how_many(const char *variable, int none);
 i64	mount_fs(const char *type, const char *from, const char *path,
