@@ -98,7 +98,7 @@ fn c_and_rust_lay_out_the_arguments_alike() {
         version flags fd compression pad0 level workers pad1 stage
         minidump_version pages zero_pages changed_pages dumplength
         dumpextent elapsed_ns quiesced_ns changes_fd registers
-        changed_by_kind reserved);
+        changed_by_kind missing_cpus);
     fields!(all, "mem_minidump_status", "mds_", MemMinidumpStatus:
         version stage pages_done pages_total bytes_out dumpextent start_sec
         elapsed_ns started completed last_stage last_error pid pad0 last_pid

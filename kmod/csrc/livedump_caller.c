@@ -18,10 +18,14 @@
 #include <sys/priv.h>
 #include <sys/proc.h>
 #include <sys/rangelock.h>
+#include <sys/rwlock.h>
 #include <sys/signalvar.h>
 #include <sys/ucred.h>
 #include <sys/uio.h>
 #include <sys/vnode.h>
+
+#include <vm/vm.h>
+#include <vm/vm_object.h>
 
 #ifdef MAC
 #include <security/mac/mac_framework.h>
@@ -124,16 +128,170 @@ livedump_same_vnode(struct file *fp, struct file *other)
 	return (fp->f_vnode == other->f_vnode);
 }
 
-void *
-livedump_rangelock_wlock(struct file *fp)
+/* A process that holds the file's range lock has so long to release it. */
+#define	LD_RANGE_SECONDS	10
+/* So long a signal is not answered where the vnode is locked by others. */
+#define	LD_UNLOCK_SECONDS	1
+
+/*
+ * A file that is being written, from its range lock on: the dump's, and the
+ * list of pages that changed. One dump is taken at a time.
+ */
+static struct ld_written {
+	struct vnode	*vp;
+	void		*cookie;
+	bool		detect;		/* other writers are not excluded */
+	bool		known;		/* as it was after our last write */
+	struct timespec	mtime;
+	u_quad_t	size;
+} livedump_written[2];
+
+static struct ld_written *
+livedump_written_find(struct vnode *vp)
 {
-	return (vn_rangelock_wlock(fp->f_vnode, 0, OFF_MAX));
+	size_t i;
+
+	for (i = 0; i < nitems(livedump_written); i++)
+		if (livedump_written[i].vp == vp)
+			return (&livedump_written[i]);
+	return (NULL);
+}
+
+/* The mount that a vnode is written to: below nullfs, the lower one. */
+static struct mount *
+livedump_write_mount(struct vnode *vp)
+{
+	struct mount *mp;
+
+	if (VOP_GETWRITEMOUNT(vp, &mp) != 0)
+		return (NULL);
+	return (mp);
+}
+
+static bool
+livedump_is_fuse(const struct mount *mp)
+{
+	/* "fusefs", or "fusefs.NAME"; 12: "fuse". */
+	return (strncmp(mp->mnt_stat.f_fstypename, "fuse", 4) == 0);
+}
+
+bool
+livedump_file_is_served(struct file *fp)
+{
+	struct mount *mp = livedump_write_mount(fp->f_vnode);
+	bool served;
+
+	if (mp == NULL)
+		return (false);
+	served = livedump_is_fuse(mp) ||
+	    livedump_disk_is_served(mp->mnt_stat.f_mntfromname);
+	vfs_rel(mp);
+	return (served);
+}
+
+/*
+ * write(2) takes the range lock only where the file system lets it be called
+ * with the user's pages held (MNTK_NO_IOPF: UFS, ZFS, msdosfs, NFS); tmpfs and
+ * others do not. nullfs has a lock of its own, and writers to the lower file
+ * do not take it. There the time of modification tells; but not of a file that
+ * a server changes.
+ */
+static bool
+livedump_must_detect(struct vnode *vp)
+{
+	struct mount *mp = vp->v_mount, *to;
+	bool detect;
+
+	to = livedump_write_mount(vp);
+	if (to == NULL)
+		return (false);
+	detect = (to->mnt_flag & MNT_LOCAL) != 0 && !livedump_is_fuse(to) &&
+	    (mp != to || (to->mnt_kern_flag & MNTK_NO_IOPF) == 0);
+	vfs_rel(to);
+	return (detect);
+}
+
+/* Whether a process has the file mapped so that it can write to it. */
+static bool
+livedump_is_mapped(struct vnode *vp)
+{
+	vm_object_t object = vp->v_object;
+	bool mapped = false;
+
+	if (object == NULL)
+		return (false);
+	VM_OBJECT_RLOCK(object);
+	if (object->type == OBJT_VNODE)
+		mapped = object->un_pager.vnp.writemappings != 0;
+	/* tmpfs; 12 does not count its mappings. */
+#if defined(OBJ_SWAP)
+	else if ((object->flags & OBJ_SWAP) != 0)
+		mapped = object->un_pager.swp.writemappings != 0;
+#elif __FreeBSD_version >= 1300000
+	else if (object->type == OBJT_SWAP)
+		mapped = object->un_pager.swp.writemappings != 0;
+#endif
+	VM_OBJECT_RUNLOCK(object);
+	return (mapped);
+}
+
+static void *
+livedump_rangelock_try(struct vnode *vp)
+{
+#if __FreeBSD_version >= 1300000
+	return (vn_rangelock_trywlock(vp, 0, OFF_MAX));
+#else
+	bool idle;
+
+	/*
+	 * 12 cannot try: it is looked at first. Whoever takes the lock after
+	 * that is waited for.
+	 */
+	VI_LOCK(vp);
+	idle = TAILQ_EMPTY(&vp->v_rl.rl_waiters);
+	VI_UNLOCK(vp);
+	return (idle ? vn_rangelock_wlock(vp, 0, OFF_MAX) : NULL);
+#endif
+}
+
+int
+livedump_rangelock_wlock(struct file *fp, void **lock)
+{
+	struct vnode *vp = fp->f_vnode;
+	struct ld_written *written;
+	int error, tries;
+
+	written = livedump_written_find(NULL);
+	if (written == NULL)
+		return (EBUSY);
+	for (tries = 0;; tries++) {
+		written->cookie = livedump_rangelock_try(vp);
+		if (written->cookie != NULL)
+			break;
+		if (tries >= LD_RANGE_SECONDS * hz)
+			return (EAGAIN);
+		error = pause_sig("ldrange", 1);
+		if (error != EWOULDBLOCK && error != 0)
+			return (EINTR);
+	}
+	if (livedump_is_mapped(vp)) {
+		vn_rangelock_unlock(vp, written->cookie);
+		return (ETXTBSY);
+	}
+	written->detect = livedump_must_detect(vp);
+	written->known = false;
+	written->vp = vp;
+	*lock = written;
+	return (0);
 }
 
 void
-livedump_rangelock_unlock(struct file *fp, void *cookie)
+livedump_rangelock_unlock(struct file *fp, void *lock)
 {
-	vn_rangelock_unlock(fp->f_vnode, cookie);
+	struct ld_written *written = lock;
+
+	written->vp = NULL;
+	vn_rangelock_unlock(fp->f_vnode, written->cookie);
 }
 
 #if __FreeBSD_version >= 1300000
@@ -174,10 +332,91 @@ livedump_start_write(struct vnode *vp, struct mount **mpp)
 	}
 }
 
+/*
+ * The vnode lock, for one write. Others hold it while they write or read; one
+ * that never releases it must not make this thread one that cannot be killed.
+ * A signal is answered after a moment, so that the file can be emptied.
+ */
+static int
+livedump_vnode_lock(struct vnode *vp)
+{
+	int error, tries, interrupted = 0;
+
+	for (tries = 0;; tries++) {
+		error = vn_lock(vp, LK_EXCLUSIVE | LK_NOWAIT);
+		if (error == 0)
+			return (0);
+		/* The file system was taken away. */
+		if (error == ENOENT)
+			return (EIO);
+		if (interrupted >= LD_UNLOCK_SECONDS * hz)
+			return (EINTR);
+		if (livedump_sig_intr() != 0)
+			interrupted++;
+		if (tries < 10 && interrupted == 0)
+			pause_sbt("ldvnode", SBT_1MS, 0, C_PREL(2));
+		else
+			pause("ldvnode", 1);
+	}
+}
+
+/*
+ * Under the vnode lock, before a write: EINTEGRITY when somebody else wrote
+ * since the last one, or may write without a system call.
+ */
+static int
+livedump_check_unwritten(struct ld_written *written, struct ucred *cred)
+{
+	struct vattr va;
+
+	if (livedump_is_mapped(written->vp))
+		return (EINTEGRITY);
+	if (!written->detect || !written->known)
+		return (0);
+	if (VOP_GETATTR(written->vp, &va, cred) != 0)
+		return (0);
+	if (timespeccmp(&va.va_mtime, &written->mtime, !=) ||
+	    va.va_size != written->size)
+		return (EINTEGRITY);
+	return (0);
+}
+
+/* And after it. */
+static void
+livedump_note_written(struct ld_written *written, struct ucred *cred)
+{
+	struct vattr va;
+
+	written->known = false;
+	if (!written->detect || VOP_GETATTR(written->vp, &va, cred) != 0)
+		return;
+	written->mtime = va.va_mtime;
+	written->size = va.va_size;
+	written->known = true;
+}
+
+int
+livedump_vn_check(struct file *fp)
+{
+	struct vnode *vp = fp->f_vnode;
+	struct ld_written *written = livedump_written_find(vp);
+	int error;
+
+	if (written == NULL)
+		return (0);
+	error = livedump_vnode_lock(vp);
+	if (error != 0)
+		return (error);
+	error = livedump_check_unwritten(written, fp->f_cred);
+	LD_VOP_UNLOCK(vp);
+	return (error);
+}
+
 int
 livedump_vn_truncate(struct file *fp)
 {
 	struct vnode *vp = fp->f_vnode;
+	struct ld_written *written = livedump_written_find(vp);
 	struct mount *mp;
 	int error;
 
@@ -185,14 +424,19 @@ livedump_vn_truncate(struct file *fp)
 		error = livedump_start_write(vp, &mp);
 		if (error != 0)
 			return (error);
-		vn_lock(vp, LK_EXCLUSIVE | LK_RETRY);
-		error = 0;
+		error = livedump_vnode_lock(vp);
+		if (error != 0) {
+			vn_finished_write(mp);
+			return (error);
+		}
 #ifdef MAC
 		error = mac_vnode_check_write(curthread->td_ucred, fp->f_cred,
 		    vp);
 #endif
 		if (error == 0)
 			error = LD_TRUNCATE(vp, fp->f_cred);
+		if (written != NULL)
+			livedump_note_written(written, fp->f_cred);
 		LD_VOP_UNLOCK(vp);
 		vn_finished_write(mp);
 		/* Soft updates had to let go of the vnode (13 and later). */
@@ -206,6 +450,7 @@ livedump_vn_write(struct file *fp, uint64_t offset, const void *data,
 {
 	struct thread *td = curthread;
 	struct vnode *vp = fp->f_vnode;
+	struct ld_written *written = livedump_written_find(vp);
 	struct mount *mp;
 	int error;
 
@@ -215,11 +460,22 @@ livedump_vn_write(struct file *fp, uint64_t offset, const void *data,
 		error = livedump_start_write(vp, &mp);
 		if (error != 0)
 			return (error);
-		vn_lock(vp, LK_EXCLUSIVE | LK_RETRY);
-		error = vn_rdwr(UIO_WRITE, vp, __DECONST(void *, data),
-		    (int)len, (off_t)offset, UIO_SYSSPACE,
-		    IO_UNIT | IO_NODELOCKED | IO_RANGELOCKED, td->td_ucred,
-		    fp->f_cred, NULL, td);
+		error = livedump_vnode_lock(vp);
+		if (error != 0) {
+			vn_finished_write(mp);
+			return (error);
+		}
+		if (written != NULL)
+			error = livedump_check_unwritten(written, fp->f_cred);
+		if (error == 0) {
+			error = vn_rdwr(UIO_WRITE, vp, __DECONST(void *, data),
+			    (int)len, (off_t)offset, UIO_SYSSPACE,
+			    IO_UNIT | IO_NODELOCKED | IO_RANGELOCKED,
+			    td->td_ucred, fp->f_cred, NULL, td);
+			/* Also what was written in part. */
+			if (written != NULL)
+				livedump_note_written(written, fp->f_cred);
+		}
 		LD_VOP_UNLOCK(vp);
 		vn_finished_write(mp);
 	} while (error == ERELOOKUP);

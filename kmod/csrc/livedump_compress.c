@@ -60,14 +60,19 @@ livedump_compressor_avail(int format)
 MALLOC_DECLARE(M_COMPRESS);
 #define	LD_AT_HAND	6
 
-static void
+static bool
 livedump_memory_at_hand(void)
 {
 	void **head = NULL, **p;
+	bool all = true;
 
-	for (size_t size = 64; size <= 65536; size *= 2)
-		for (int i = 0; i < LD_AT_HAND; i++) {
-			p = malloc(size, M_COMPRESS, M_WAITOK);
+	for (size_t size = 64; all && size <= 65536; size *= 2)
+		for (int i = 0; all && i < LD_AT_HAND; i++) {
+			p = livedump_malloc_of(size, M_COMPRESS, 0);
+			if (p == NULL) {
+				all = false;
+				break;
+			}
 			*p = head;
 			head = p;
 		}
@@ -75,19 +80,23 @@ livedump_memory_at_hand(void)
 		head = *p;
 		free(p, M_COMPRESS);
 	}
+	return (all);
 }
 
 struct livedump_stream *
-livedump_compressor_init(int format, int level)
+livedump_compressor_init(int format, int level, size_t bytes)
 {
 	struct livedump_stream *stream;
 
-	stream = malloc(sizeof(*stream), M_LIVEDUMP, M_WAITOK | M_ZERO);
+	stream = livedump_malloc_of(sizeof(*stream), M_LIVEDUMP, 0);
+	if (stream == NULL)
+		return (NULL);
 	/* UMA keeps what was freed by CPU. */
 	sched_pin();
-	livedump_memory_at_hand();
-	stream->compressor = compressor_init(livedump_compressor_cb, format,
-	    LD_MAXIOSIZE, level, stream);
+	/* compressor(9) waits for memory: it is there, or this is not called. */
+	if (livedump_memory_at_hand() && livedump_memory_for(bytes))
+		stream->compressor = compressor_init(livedump_compressor_cb,
+		    format, LD_MAXIOSIZE, level, stream);
 	sched_unpin();
 	if (stream->compressor == NULL) {
 		free(stream, M_LIVEDUMP);
@@ -96,18 +105,27 @@ livedump_compressor_init(int format, int level)
 	return (stream);
 }
 
+/* Bytes between two looks at who else wants the CPU: 1 ms of gzip. */
+#define	LD_PIECE	16384
+
 int
 livedump_compress(struct livedump_stream *stream, const void *src, size_t len,
     void *dst, size_t room, size_t *packed)
 {
-	int error;
+	const char *from = src;
+	size_t n;
+	int error = 0;
 
 	stream->dst = dst;
 	stream->room = room;
 	stream->len = 0;
 	/* Writing nothing is an error to zlib. */
-	error = len == 0 ? 0 : compressor_write(stream->compressor,
-	    __DECONST(void *, src), len);
+	for (; error == 0 && len != 0; from += n, len -= n) {
+		n = MIN(len, LD_PIECE);
+		error = compressor_write(stream->compressor,
+		    __DECONST(char *, from), n);
+		livedump_maybe_yield();
+	}
 	if (error == 0)
 		error = compressor_flush(stream->compressor);
 	compressor_reset(stream->compressor);

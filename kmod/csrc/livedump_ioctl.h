@@ -51,7 +51,7 @@ struct mem_minidump_arg {
 	int32_t		mda_changes_fd;		/* in: STABILITY: or -1 */
 	uint32_t	mda_registers;		/* out: threads */
 	uint64_t	mda_changed_by_kind[3];	/* out: tables, kmap, dmap */
-	uint64_t	mda_reserved;		/* in: zero */
+	uint64_t	mda_missing_cpus;	/* in: zero; out: REGISTERS */
 };
 
 struct mem_minidump_status {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The kernel at large: the livedump lock, events, memory of our own, time and
- * names.
+ * The kernel at large: the livedump lock, events, time and names.
  */
 #include <sys/param.h>
 #include <sys/systm.h>
@@ -13,7 +12,6 @@
 #include <sys/kernel.h>
 #include <sys/linker.h>
 #include <sys/lock.h>
-#include <sys/malloc.h>
 #include <sys/mutex.h>
 #include <sys/proc.h>
 #include <sys/time.h>
@@ -22,8 +20,6 @@
 
 #include "livedump_module.h"
 #include "livedump_shim.h"
-
-MALLOC_DEFINE(M_LIVEDUMP, "livedump", "live dumps");
 
 /*
  * The livedump lock. It is held for as long as a dump takes, which no lock of
@@ -57,6 +53,8 @@ livedump_try_xlock(void)
 	taken = !livedump_busy;
 	livedump_busy = true;
 	mtx_unlock(&livedump_mtx);
+	if (taken)
+		livedump_memory_begin();
 	return (taken);
 }
 
@@ -71,6 +69,8 @@ livedump_xlock_sig(void)
 	if (error == 0)
 		livedump_busy = true;
 	mtx_unlock(&livedump_mtx);
+	if (error == 0)
+		livedump_memory_begin();
 	return (error);
 }
 
@@ -178,38 +178,6 @@ livedump_savectx_where(uint64_t *pcb, uint64_t *tid)
 	*tid = (uintptr_t)livedump_dumptid;
 }
 #endif
-
-/*
- * malloc(9) hands sizes up to vm.kmem_zmax (64 KB at most: KMEM_ZMAX) to UMA,
- * where M_NODUMP means nothing. Above, memory is whole pages of its own, and
- * the flag is honoured.
- */
-#define	LD_MALLOC_MIN	(65536 + 1)
-
-void *
-livedump_malloc(size_t size)
-{
-	return (malloc(size < LD_MALLOC_MIN ? LD_MALLOC_MIN : size, M_LIVEDUMP,
-	    M_WAITOK | M_ZERO | M_NODUMP));
-}
-
-void
-livedump_free(void *p)
-{
-	free(p, M_LIVEDUMP);
-}
-
-uint64_t
-livedump_physmem(void)
-{
-	return (ptoa((uint64_t)physmem));
-}
-
-void
-livedump_maybe_yield(void)
-{
-	maybe_yield();
-}
 
 int64_t
 livedump_time_second(void)

@@ -5,6 +5,7 @@
  */
 #include <sys/param.h>
 #include <sys/systm.h>
+#include <sys/kernel.h>
 #include <sys/lock.h>
 #include <sys/msgbuf.h>
 #include <sys/mutex.h>
@@ -25,6 +26,7 @@
 #include <machine/minidump.h>
 #include <machine/vmparam.h>
 
+#include "livedump_module.h"
 #include "livedump_shim.h"
 
 #ifndef __amd64__
@@ -102,15 +104,30 @@ livedump_copy_bitset(uint64_t *words, size_t n)
 		words[i] = LD_BITSET_WORDS[i];
 }
 
+/* Some milliseconds. */
+#define	LD_MSGBUF_TRIES	1000000
+
 void
 livedump_copy_msgbuf(void *text, size_t len)
 {
 	struct msgbuf *mbp = msgbufp;
+	bool locked = false;
+	int i;
 
-	mtx_lock_spin(&mbp->msg_lock);
+	/* A CPU that hangs may hold it: the text is then copied as it is. */
+	for (i = 0; i < LD_MSGBUF_TRIES; i++) {
+		locked = mtx_trylock_spin(&mbp->msg_lock) != 0;
+		if (locked)
+			break;
+		cpu_spinwait();
+	}
 	memcpy(text, mbp->msg_ptr, MIN(len, mbp->msg_size));
-	mtx_unlock_spin(&mbp->msg_lock);
+	if (locked)
+		mtx_unlock_spin(&mbp->msg_lock);
 }
+
+/* Others hold the locks of processes so long in all, or are left alone. */
+#define	LD_LIST_SECONDS	2
 
 struct ld_visit {
 	void	(*page)(void *arg, uint64_t pa, bool oncpu);
@@ -128,12 +145,14 @@ livedump_visit(const struct ld_visit *visit, const void *p, size_t len)
 }
 
 static void
-livedump_visit_proc(const struct ld_visit *visit, struct proc *p)
+livedump_visit_proc(const struct ld_visit *visit, struct proc *p,
+    int *patience)
 {
 	struct thread *td;
 
 	livedump_visit(visit, p, sizeof(*p));
-	PROC_LOCK(p);
+	if (!livedump_proc_lock(p, patience))
+		return;
 	if (p->p_state != PRS_NEW)
 		FOREACH_THREAD_IN_PROC(p, td) {
 			livedump_visit(visit, td, sizeof(*td));
@@ -149,11 +168,17 @@ livedump_linked_pages(void (*page)(void *arg, uint64_t pa, bool oncpu),
 {
 	struct ld_visit visit = { page, arg };
 	struct proc *p;
+	int patience = LD_LIST_SECONDS * hz;
 
-	sx_slock(&allproc_lock);
+	/*
+	 * Of a machine whose process list is locked for good there is a dump
+	 * all the same: its pages are read when they are written, like others.
+	 */
+	if (!livedump_allproc_slock(&patience))
+		return;
 	livedump_visit(&visit, &allproc, sizeof(allproc));
 	FOREACH_PROC_IN_SYSTEM(p)
-		livedump_visit_proc(&visit, p);
+		livedump_visit_proc(&visit, p, &patience);
 #if __FreeBSD_version < 1300000
 	/* 12 has a list of its own for zombies. */
 	livedump_visit(&visit, &zombproc, sizeof(zombproc));

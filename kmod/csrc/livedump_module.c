@@ -40,7 +40,7 @@ CTASSERT(offsetof(struct mem_minidump_arg, mda_pages) == 32);
 CTASSERT(offsetof(struct mem_minidump_arg, mda_quiesced_ns) == 80);
 CTASSERT(offsetof(struct mem_minidump_arg, mda_changes_fd) == 88);
 CTASSERT(offsetof(struct mem_minidump_arg, mda_changed_by_kind) == 96);
-CTASSERT(offsetof(struct mem_minidump_arg, mda_reserved) == 120);
+CTASSERT(offsetof(struct mem_minidump_arg, mda_missing_cpus) == 120);
 CTASSERT(sizeof(struct mem_minidump_status) == 128);
 CTASSERT(offsetof(struct mem_minidump_status, mds_pages_done) == 8);
 CTASSERT(offsetof(struct mem_minidump_status, mds_start_sec) == 40);

@@ -26,14 +26,27 @@
 
 MALLOC_DECLARE(M_LIVEDUMP);
 
+/* livedump_disk.c */
+bool	livedump_disk_is_served(const char *from);
+
 /* livedump_kern.c */
 void	livedump_lock_init(void);
 void	livedump_lock_fini(void);
 void	livedump_savectx_init(void);
 void	livedump_savectx_where(uint64_t *pcb, uint64_t *tid);
 
+/* livedump_memory.c */
+void	livedump_memory_begin(void);
+bool	livedump_memory_for(size_t size);
+void	*livedump_malloc_of(size_t size, struct malloc_type *type, int flags);
+/* A stack, and what else a kernel thread takes. */
+#define	LD_THREAD_BYTES	((KSTACK_PAGES + 4) * PAGE_SIZE)
+
 /* livedump_quiesce.c */
+struct proc;
 void	livedump_beat(void);
+bool	livedump_allproc_slock(int *patience);
+bool	livedump_proc_lock(struct proc *p, int *patience);
 
 /* livedump_sysctl.c */
 extern int livedump_mem_enabled;

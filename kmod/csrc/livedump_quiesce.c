@@ -76,16 +76,6 @@ livedump_beat(void)
 	(void)wdog_kern_pat(WD_LASTVAL);
 }
 
-bool
-livedump_file_is_served(struct file *fp)
-{
-	struct mount *mp = fp->f_vnode->v_mount;
-
-	/* By a process; the vnode is referenced, not the mount. */
-	return (mp != NULL &&
-	    strncmp(mp->mnt_stat.f_fstypename, "fuse", 4) == 0);
-}
-
 static void
 livedump_ask(struct thread *td)
 {
@@ -148,6 +138,37 @@ livedump_is_subject(const struct proc *p)
 	    P_WEXIT)) == 0);
 }
 
+/* Others hold the locks of processes so long in one pass. */
+#define	LD_PASS_TICKS	10
+
+/*
+ * The locks of processes, unless patience ends first: a machine may be dumped
+ * because somebody never releases them.
+ */
+bool
+livedump_allproc_slock(int *patience)
+{
+	while (sx_try_slock(&allproc_lock) == 0) {
+		if (*patience <= 0)
+			return (false);
+		--*patience;
+		pause("ldproc", 1);
+	}
+	return (true);
+}
+
+bool
+livedump_proc_lock(struct proc *p, int *patience)
+{
+	while (PROC_TRYLOCK(p) == 0) {
+		if (*patience <= 0)
+			return (false);
+		--*patience;
+		pause("ldproc", 1);
+	}
+	return (true);
+}
+
 /*
  * One pass over all processes. A process that is being made shows up in the
  * next, and counts as one on its way.
@@ -157,17 +178,23 @@ livedump_suspend_pass(void)
 {
 	struct proc *p, *self = curproc, *parent;
 	uint64_t moving = 0;
+	int patience = LD_PASS_TICKS;
 
 	PROC_LOCK(self);
 	parent = self->p_pptr;
 	PROC_UNLOCK(self);
-	sx_slock(&allproc_lock);
+	/* The caller gives up after some time. */
+	if (!livedump_allproc_slock(&patience))
+		return (1);
 	FOREACH_PROC_IN_SYSTEM(p) {
 		if (livedump_let_go != 0)
 			break;
 		if (p == self || p == parent)
 			continue;
-		PROC_LOCK(p);
+		if (!livedump_proc_lock(p, &patience)) {
+			moving++;
+			continue;
+		}
 		if (p->p_state == PRS_NEW)
 			moving++;
 		else if (livedump_is_subject(p))
@@ -242,8 +269,14 @@ livedump_watch_start(void)
 {
 	int error;
 
-	livedump_watch_queue = taskqueue_create("livedump watch", M_WAITOK,
+	livedump_watch_queue = taskqueue_create("livedump watch", M_NOWAIT,
 	    taskqueue_thread_enqueue, &livedump_watch_queue);
+	if (livedump_watch_queue == NULL ||
+	    !livedump_memory_for(LD_THREAD_BYTES)) {
+		if (livedump_watch_queue != NULL)
+			taskqueue_free(livedump_watch_queue);
+		return (ENOMEM);
+	}
 	error = taskqueue_start_threads(&livedump_watch_queue, 1, PWAIT,
 	    "livedump watch");
 	if (error != 0)

@@ -51,8 +51,12 @@ struct livedump_debugger {
 	uint32_t	cpuset_bytes;
 };
 
-/* struct Context: what a CPU did. thread is 0 where nothing was saved. */
+/*
+ * struct Context: what a CPU did. thread is 0 where nothing was saved, and tid
+ * LIVEDUMP_MISSING where that is because the CPU did not come in time.
+ */
 #define	LIVEDUMP_PCB_WORDS	34
+#define	LIVEDUMP_MISSING	(-1)
 struct livedump_cpu {
 	uint64_t	thread;
 	uint64_t	oncpu;		/* physical address of td_oncpu */
@@ -85,11 +89,12 @@ bool	livedump_file_is_writable(struct file *fp);
 bool	livedump_vnode_is_regular(struct file *fp);
 bool	livedump_same_vnode(struct file *fp, struct file *other);
 bool	livedump_file_is_served(struct file *fp);
-void	*livedump_rangelock_wlock(struct file *fp);
-void	livedump_rangelock_unlock(struct file *fp, void *cookie);
+int	livedump_rangelock_wlock(struct file *fp, void **lock);
+void	livedump_rangelock_unlock(struct file *fp, void *lock);
 int	livedump_vn_truncate(struct file *fp);
 int	livedump_vn_write(struct file *fp, uint64_t offset, const void *data,
 	    size_t len);
+int	livedump_vn_check(struct file *fp);
 
 /* One dump at a time. */
 bool	livedump_try_xlock(void);
@@ -113,11 +118,14 @@ void	livedump_savectx(void);
 /* One instant. */
 size_t	livedump_cpus(void);
 void	livedump_debugger(struct livedump_debugger *debugger);
-/* n is livedump_cpus() + 1, the last for the caller; room for each stack. */
-void	livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
+/*
+ * n is livedump_cpus() + 1, the last for the caller; room for each stack.
+ * Bounded: 0, or ENOMEM.
+ */
+int	livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
 	    size_t room);
 
-/* Memory. */
+/* Memory. NULL when it is not to be had within a bounded time. */
 void	*livedump_malloc(size_t size);
 void	livedump_free(void *p);
 uint64_t livedump_physmem(void);
@@ -131,6 +139,7 @@ void	livedump_monitor_fini(struct livedump_monitor *monitor);
 /* Threads. */
 int	livedump_ncpus(void);
 int	livedump_workers_limit(void);
+/* NULL: there are none. */
 struct livedump_workers *livedump_workers_start(size_t n,
 	    void (*run)(void *), void *arg);
 void	livedump_workers_join(struct livedump_workers *workers);
@@ -150,7 +159,9 @@ void	livedump_maybe_yield(void);
 
 /* Compression. */
 bool	livedump_compressor_avail(int format);
-struct livedump_stream *livedump_compressor_init(int format, int level);
+/* bytes: what such a stream takes, at most. */
+struct livedump_stream *livedump_compressor_init(int format, int level,
+	    size_t bytes);
 int	livedump_compress(struct livedump_stream *stream, const void *src,
 	    size_t len, void *dst, size_t room, size_t *packed);
 void	livedump_compressor_fini(struct livedump_stream *stream);

@@ -5,6 +5,7 @@
 #include <sys/param.h>
 #include <sys/systm.h>
 #include <sys/condvar.h>
+#include <sys/kernel.h>
 #include <sys/lock.h>
 #include <sys/malloc.h>
 #include <sys/mutex.h>
@@ -30,7 +31,9 @@ livedump_monitor_init(void)
 {
 	struct livedump_monitor *monitor;
 
-	monitor = malloc(sizeof(*monitor), M_LIVEDUMP, M_WAITOK | M_ZERO);
+	monitor = livedump_malloc_of(sizeof(*monitor), M_LIVEDUMP, 0);
+	if (monitor == NULL)
+		return (NULL);
 	sx_init(&monitor->lock, "livedump monitor");
 	cv_init(&monitor->changed, "ldwait");
 	return (monitor);
@@ -96,26 +99,54 @@ livedump_worker(void *context, int pending __unused)
 	workers->run(workers->arg);
 }
 
+/*
+ * Lets others run that wait for this CPU: at once those that should preempt
+ * this thread, and after a tick any. A thread in the kernel is preempted by
+ * none that returns to user mode, and whoever compresses for a second does not
+ * sleep. It goes on as any user thread that uses the CPU as much.
+ */
+void
+livedump_maybe_yield(void)
+{
+	struct thread *td = curthread;
+	bool wanted;
+
+#if __FreeBSD_version >= 1400000
+	wanted = td_ast_pending(td, TDA_SCHED);
+#else
+	wanted = (td->td_flags & TDF_NEEDRESCHED) != 0;
+#endif
+	if (wanted || ticks != td->td_swvoltick)
+		kern_yield(PRI_USER);
+}
+
 struct livedump_workers *
 livedump_workers_start(size_t n, void (*run)(void *), void *arg)
 {
 	struct livedump_workers *workers;
 	size_t i;
 
-	workers = malloc(sizeof(*workers) + n * sizeof(workers->task[0]),
-	    M_LIVEDUMP, M_WAITOK | M_ZERO);
+	workers = livedump_malloc_of(sizeof(*workers) +
+	    n * sizeof(workers->task[0]), M_LIVEDUMP, 0);
+	if (workers == NULL)
+		return (NULL);
 	workers->n = n;
 	workers->run = run;
 	workers->arg = arg;
 	/* witness(4) tells locks by name: not the livedump lock's. */
-	workers->queue = taskqueue_create("livedump workers", M_WAITOK,
+	workers->queue = taskqueue_create("livedump workers", M_NOWAIT,
 	    taskqueue_thread_enqueue, &workers->queue);
+	if (workers->queue == NULL) {
+		free(workers, M_LIVEDUMP);
+		return (NULL);
+	}
 	/* What they share is on the caller's stack, which must stay in. */
 	workers->caller = curproc;
 	PHOLD(workers->caller);
 	/* Fewer threads than asked for, or none, will do. */
-	(void)taskqueue_start_threads(&workers->queue, (int)n, PUSER,
-	    "livedump");
+	if (livedump_memory_for(n * LD_THREAD_BYTES))
+		(void)taskqueue_start_threads(&workers->queue, (int)n, PUSER,
+		    "livedump");
 	for (i = 0; i < n; i++) {
 		TASK_INIT(&workers->task[i], 0, livedump_worker, workers);
 		taskqueue_enqueue(workers->queue, &workers->task[i]);

@@ -16,13 +16,17 @@
 #define	FREEBSD_EINTR	4
 #define	FREEBSD_E2BIG	7
 #define	FREEBSD_EBADF	9
+#define	FREEBSD_ENOMEM	12
 #define	FREEBSD_ENOSPC	28
+#define	FREEBSD_EINTEGRITY	97
 
 struct mock_file mock_file;
 int mock_priv_read, mock_priv_write, mock_event_error;
-bool mock_jailed, mock_served;
+bool mock_jailed, mock_served, mock_written_by_others;
+bool mock_missing_cpu;
 long mock_passes;
 int mock_ncpus_now = 2, mock_threads_refused;
+bool mock_no_workers;
 uint64_t mock_physmem_now = 1UL << 30;
 long mock_fail_at = -1, mock_signal_at = -1, mock_held, mock_calls;
 int mock_fail_with = 5;
@@ -126,14 +130,19 @@ livedump_file_is_served(struct file *fp)
 	return (mock_served);
 }
 
-void *
-livedump_rangelock_wlock(struct file *fp)
+int
+livedump_rangelock_wlock(struct file *fp, void **lock)
 {
+	int error = fails();
+
 	if (range_locked)
 		abort();
+	if (error != 0)
+		return (error);
 	range_locked = true;
 	HOLD();
-	return (fp);
+	*lock = fp;
+	return (0);
 }
 
 void
@@ -182,6 +191,14 @@ livedump_vn_write(struct file *fp, uint64_t offset, const void *data,
 	if (offset + len > mock_file.len)
 		mock_file.len = offset + len;
 	return (0);
+}
+
+/* Whether somebody else wrote. */
+int
+livedump_vn_check(struct file *fp)
+{
+	(void)fp;
+	return (mock_written_by_others ? FREEBSD_EINTEGRITY : fails());
 }
 
 bool
@@ -287,12 +304,18 @@ livedump_debugger(struct livedump_debugger *debugger)
 	debugger->pcb_bytes = 320;
 }
 
-void
+int
 livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
     size_t room)
 {
 	if (n != 3)
 		abort();
+	if (fails() != 0)
+		return (FREEBSD_ENOMEM);
+	if (mock_missing_cpu) {
+		cpus[1].tid = LIVEDUMP_MISSING;
+		return (0);
+	}
 	cpus[1].thread = 0xfffff80000001234;
 	cpus[1].oncpu = MOCK_ONCPU;
 	cpus[1].stack = MOCK_DMAP + MOCK_STACK;
@@ -303,6 +326,7 @@ livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
 	cpus[1].tid = 100001;
 	for (int i = 0; i < 8; i++)
 		cpus[1].pcb[i] = 0x1111111111111111UL * (i + 1);
+	return (0);
 }
 
 /* Right before memory that is freed early, or written behind: a canary. */
@@ -430,8 +454,11 @@ worker(void *arg)
 struct livedump_workers *
 livedump_workers_start(size_t n, void (*run)(void *), void *arg)
 {
-	struct livedump_workers *w = calloc(1, sizeof(*w));
+	struct livedump_workers *w;
 
+	if (mock_no_workers)
+		return (NULL);
+	w = calloc(1, sizeof(*w));
 	w->run = run;
 	w->arg = arg;
 	for (; w->n + mock_threads_refused < n; w->n++)
@@ -467,9 +494,9 @@ struct livedump_stream {
 };
 
 struct livedump_stream *
-livedump_compressor_init(int format, int level)
+livedump_compressor_init(int format, int level, size_t bytes)
 {
-	if (format != 1 || level < 1 || level > 9)
+	if (format != 1 || level < 1 || level > 9 || bytes < 1 << 18)
 		abort();
 	if (fails() != 0)
 		return (NULL);

@@ -29,7 +29,8 @@ reset(void)
 	mock_file.writable = mock_file.regular = true;
 	mock_file.space = ~0UL >> 1;
 	mock_priv_read = mock_priv_write = mock_event_error = 0;
-	mock_jailed = mock_served = false;
+	mock_jailed = mock_served = mock_written_by_others = false;
+	mock_missing_cpu = mock_no_workers = false;
 	mock_passes = 0;
 	mock_ncpus_now = 2;
 	mock_threads_refused = 0;
@@ -246,7 +247,7 @@ bad_requests_have_their_errno(void)
 	arg.mda_version = 2;
 	CHECK(minidump(&arg) == EINVAL_);
 	arg = request();
-	arg.mda_reserved = 1;
+	arg.mda_missing_cpus = 1;
 	CHECK(minidump(&arg) == EINVAL_);
 	arg = request();
 	arg.mda_fd = 4;
@@ -341,7 +342,40 @@ any_number_of_threads_writes_the_same_dump(void)
 			CHECK(memcmp(first, mock_file.data, len) == 0);
 		}
 	}
+	/* Nor are any needed. */
+	reset();
+	mock_no_workers = true;
+	arg = request();
+	arg.mda_compression = MINIDUMP_COMP_GZIP;
+	arg.mda_workers = 8;
+	CHECK(minidump(&arg) == OK && mock_held == 0);
+	CHECK(len == mock_file.len && memcmp(first, mock_file.data, len) == 0);
 	free(first);
+}
+
+static void
+what_others_wrote_to_is_no_dump(void)
+{
+	struct mem_minidump_arg arg = request();
+
+	reset();
+	mock_written_by_others = true;
+	CHECK(minidump(&arg) == 97);
+	CHECK(mock_held == 0 && mock_file.len == 0);
+}
+
+static void
+a_cpu_that_does_not_come_is_missing(void)
+{
+	struct mem_minidump_arg arg = request();
+
+	reset();
+	mock_missing_cpu = true;
+	arg.mda_flags = MINIDUMP_REGISTERS;
+	CHECK(minidump(&arg) == OK && mock_held == 0);
+	CHECK(arg.mda_registers == 0 && arg.mda_missing_cpus == 1 << 1);
+	arg = request();
+	CHECK(minidump(&arg) == OK && arg.mda_missing_cpus == 0);
 }
 
 static void
@@ -492,6 +526,8 @@ main(void)
 	a_full_disk_and_a_signal_leave_an_empty_file();
 	each_failure_is_answered_and_everything_given_back();
 	any_number_of_threads_writes_the_same_dump();
+	what_others_wrote_to_is_no_dump();
+	a_cpu_that_does_not_come_is_missing();
 	memory_is_bounded_by_the_machines();
 	registers_are_shown_and_memory_is_not_touched();
 	lists_that_outgrow_the_copies_lose_no_page();

@@ -39,6 +39,9 @@ extern struct mock_file {
 /* What it answers. */
 extern int mock_priv_read, mock_priv_write, mock_event_error;
 extern bool mock_jailed, mock_served;
+extern bool mock_written_by_others;
+extern bool mock_missing_cpu;
+extern bool mock_no_workers;
 extern long mock_passes;		/* until all threads stop */
 extern int mock_ncpus_now, mock_threads_refused;
 extern uint64_t mock_physmem_now;

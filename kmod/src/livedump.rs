@@ -16,14 +16,18 @@
 //! | no file is served by a process that is to be suspended | `EOPNOTSUPP` |
 //! | compressor known, and in the kernel | `EINVAL` |
 //! | no other dump | `EBUSY` (or the wait's `EINTR`) |
+//! | the range lock is to be had | `EAGAIN`, `EINTR` |
+//! | no process has the file mapped for writing | `ETXTBSY` |
 //! | livedumper_start handlers agree | theirs |
 //! | user processes stop in time | `EAGAIN` |
 //!
 //! Locks, in this order and released in reverse on every path: the livedump
 //! lock, the range lock over the whole file, then over that for the list of
-//! changes; below them, for one block at a time, `vn_start_write` and the vnode lock. The stock facility holds the
-//! vnode lock throughout, so that even stat(2) of the file waits for the whole
-//! dump; the range lock alone keeps other writers and truncation out.
+//! changes; below them, for one block at a time, `vn_start_write` and the vnode
+//! lock. The stock facility holds the vnode lock throughout, so that even
+//! stat(2) of the file waits for the whole dump. The range lock keeps
+//! truncation out, and other writers where the file system has them take it;
+//! elsewhere they are detected ([`Kpi::vn_check`]).
 
 use crate::dumper::Output;
 use crate::error::{Errno, Result, Stage};
@@ -71,6 +75,7 @@ struct Outcome {
     zero_pages: u64,
     dumplength: u64,
     registers: u32,
+    missing_cpus: u64,
     changes: Header,
     quiesced_ns: u64,
 }
@@ -185,6 +190,7 @@ impl Livedump {
         arg.changed_pages = out.changes.total();
         arg.changed_by_kind = out.changes.changed;
         arg.registers = out.registers;
+        arg.missing_cpus = out.missing_cpus;
         arg.dumplength = out.dumplength;
         arg.dumpextent = out.planned.dumpsize;
         arg.elapsed_ns = kpi.nanouptime().saturating_sub(started);
@@ -238,11 +244,29 @@ impl Livedump {
         let format = compressor(kpi, job.compression)?;
         let _lock = LivedumpLock::acquire(kpi, job.wait)?;
         let running = Running::begin(kpi, &self.progress, Work::Dump);
-        let _range = RangeLock::acquire(kpi, &file.file);
         let changes = changes.as_ref().map(|f| &f.file);
-        let _changes_range = changes.map(|f| RangeLock::acquire(kpi, f));
+        let result =
+            self.range_locked(kpi, &file.file, format, changes, job, out);
+        running.end(result)
+    }
+
+    /// With the livedump lock.
+    fn range_locked<K: Kpi>(
+        &self,
+        kpi: &K,
+        file: &K::File,
+        format: Compression,
+        changes: Option<&K::File>,
+        job: &Job,
+        out: &mut Outcome,
+    ) -> Result<()> {
+        let _range = RangeLock::acquire(kpi, file)?;
+        let _changes_range = match changes {
+            Some(file) => Some(RangeLock::acquire(kpi, file)?),
+            None => None,
+        };
         let output = Output {
-            file: &file.file,
+            file,
             format,
             level: match job.level {
                 0 => kpi.compressor_level(format),
@@ -250,8 +274,7 @@ impl Livedump {
             },
             workers: job.workers,
         };
-        let result = self.dump(kpi, &output, changes, job, out);
-        running.end(result)
+        self.dump(kpi, &output, changes, job, out)
     }
 
     /// Between the locks. livedumper_finish answers every livedumper_start
@@ -272,6 +295,7 @@ impl Livedump {
         out.zero_pages = written.zero_pages;
         out.dumplength = written.dumplength;
         out.registers = written.registers;
+        out.missing_cpus = written.missing_cpus;
         out.changes = written.changes;
         Ok(())
     }
@@ -404,8 +428,8 @@ struct RangeLock<'k, K: Kpi> {
 }
 
 impl<'k, K: Kpi> RangeLock<'k, K> {
-    fn acquire(kpi: &'k K, file: &'k K::File) -> Self {
-        Self { kpi, file, lock: kpi.rangelock_wlock(file) }
+    fn acquire(kpi: &'k K, file: &'k K::File) -> Result<Self> {
+        Ok(Self { kpi, file, lock: kpi.rangelock_wlock(file)? })
     }
 }
 

@@ -52,6 +52,7 @@ errnos! {
     ENODEV = 19, "Operation not supported by device";
     EINVAL = 22, "Invalid argument";
     ENOTTY = 25, "Inappropriate ioctl for device";
+    ETXTBSY = 26, "Text file busy";
     EFBIG = 27, "File too large";
     ENOSPC = 28, "No space left on device";
     EROFS = 30, "Read-only file system";

@@ -35,6 +35,10 @@ pub const MEM_MINIDUMP_STATUS: u32 =
 /// The version that [`MemMinidumpArg`] and [`MemMinidumpStatus`] have here.
 pub const MINIDUMP_ARG_VERSION: u32 = 1;
 
+/// The bit of [`MemMinidumpArg::missing_cpus`] for CPUs that have none of
+/// their own.
+pub const MISSING_CPUS_MORE: u32 = 63;
+
 /// No descriptor: [`FLAG_ESTIMATE`] takes none.
 pub const NO_FD: i32 = -1;
 
@@ -147,8 +151,10 @@ pub struct MemMinidumpArg {
     pub registers: u32,
     /// Out: `changed_pages` by kind, as [`crate::changes::Kind`] counts.
     pub changed_by_kind: [u64; 3],
-    /// In: zero.
-    pub reserved: u64,
+    /// In: zero. Out: with [`FLAG_REGISTERS`], CPUs that did not come in time,
+    /// and whose threads' registers are not in the dump: bit n is CPU n, and
+    /// bit [`MISSING_CPUS_MORE`] any of those with higher numbers.
+    pub missing_cpus: u64,
 }
 
 /// C: `struct mem_minidump_status`; 128 bytes, all out.
@@ -211,7 +217,7 @@ const _: () = {
     assert!(offset_of!(MemMinidumpArg, changes_fd) == 88);
     assert!(offset_of!(MemMinidumpArg, registers) == 92);
     assert!(offset_of!(MemMinidumpArg, changed_by_kind) == 96);
-    assert!(offset_of!(MemMinidumpArg, reserved) == 120);
+    assert!(offset_of!(MemMinidumpArg, missing_cpus) == 120);
     assert!(size_of::<MemMinidumpStatus>() == 128);
     assert!(offset_of!(MemMinidumpStatus, pages_done) == 8);
     assert!(offset_of!(MemMinidumpStatus, start_sec) == 40);
@@ -234,7 +240,7 @@ impl MemMinidumpArg {
         self.pad0 == 0
             && self.pad1 == 0
             && !(unused_fd && self.changes_fd != 0)
-            && self.reserved == 0
+            && self.missing_cpus == 0
     }
 
     /// The stage reached, where this side knows it.
@@ -269,7 +275,7 @@ impl MemMinidumpArg {
             changes_fd: i32::from_ne_bytes(get(b, 88)),
             registers: u32_at(92),
             changed_by_kind: core::array::from_fn(|i| u64_at(96 + 8 * i)),
-            reserved: u64_at(120),
+            missing_cpus: u64_at(120),
         }
     }
 
@@ -297,7 +303,7 @@ impl MemMinidumpArg {
         for (i, n) in self.changed_by_kind.iter().enumerate() {
             put(b, 96 + 8 * i, &n.to_ne_bytes());
         }
-        put(b, 120, &self.reserved.to_ne_bytes());
+        put(b, 120, &self.missing_cpus.to_ne_bytes());
     }
 }
 

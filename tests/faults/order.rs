@@ -152,7 +152,7 @@ const ROWS: &[Row] = &[
         spoil: |s| s.arg.flags |= 1 << 5,
         ..ARGUMENT
     },
-    Row { name: "padding", spoil: |s| s.arg.reserved = 1, ..ARGUMENT },
+    Row { name: "padding", spoil: |s| s.arg.missing_cpus = 1, ..ARGUMENT },
     Row {
         name: "too many workers",
         spoil: |s| s.arg.workers = u32::MAX,

@@ -79,8 +79,11 @@ unsafe extern "C" {
     fn livedump_vnode_is_regular(fp: *mut c_void) -> bool;
     fn livedump_same_vnode(fp: *mut c_void, other: *mut c_void) -> bool;
     fn livedump_file_is_served(fp: *mut c_void) -> bool;
-    fn livedump_rangelock_wlock(fp: *mut c_void) -> *mut c_void;
-    fn livedump_rangelock_unlock(fp: *mut c_void, cookie: *mut c_void);
+    fn livedump_rangelock_wlock(
+        fp: *mut c_void,
+        lock: *mut *mut c_void,
+    ) -> c_int;
+    fn livedump_rangelock_unlock(fp: *mut c_void, lock: *mut c_void);
     fn livedump_vn_truncate(fp: *mut c_void) -> c_int;
     fn livedump_vn_write(
         fp: *mut c_void,
@@ -88,6 +91,7 @@ unsafe extern "C" {
         data: *const u8,
         len: usize,
     ) -> c_int;
+    fn livedump_vn_check(fp: *mut c_void) -> c_int;
 
     safe fn livedump_try_xlock() -> bool;
     safe fn livedump_xlock_sig() -> c_int;
@@ -115,7 +119,7 @@ unsafe extern "C" {
         n: usize,
         stacks: *mut Page,
         room: usize,
-    );
+    ) -> c_int;
 
     safe fn livedump_malloc(size: usize) -> *mut c_void;
     fn livedump_free(p: *mut c_void);
@@ -154,6 +158,7 @@ unsafe extern "C" {
     safe fn livedump_compressor_init(
         format: c_int,
         level: c_int,
+        bytes: usize,
     ) -> *mut c_void;
     fn livedump_compress(
         stream: *mut c_void,
@@ -189,6 +194,14 @@ fn check(error: c_int) -> Result<()> {
     }
 }
 
+/// Why there is no memory: the wait for it ended, or a signal ended the wait.
+fn no_memory() -> Errno {
+    match livedump_sig_intr() {
+        0 => Errno::ENOMEM,
+        _ => Errno::EINTR,
+    }
+}
+
 /// Stops the machine. For the panic handler alone.
 pub fn panic(what: &str) -> ! {
     // SAFETY: the shim reads `len` bytes of a string that outlives us all.
@@ -199,12 +212,12 @@ pub fn panic(what: &str) -> ! {
 #[derive(Debug)]
 pub struct File(NonNull<c_void>);
 
-/// What `vn_rangelock_wlock` answered.
+/// What `livedump_rangelock_wlock` answered.
 #[derive(Debug)]
 pub struct RangeLock(*mut c_void);
 
 /// Bytes that dumps may take in all: an eighth of the machine's memory. More
-/// would make others wait for it, and M_WAITOK is not to wait for ever.
+/// would make others wait for it.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 /// What the shim takes for whatever is smaller.
@@ -264,7 +277,7 @@ impl<T> Array<T> {
         }
         let _budget = Budget::take((bytes as u64).max(MALLOC_LEAST))?;
         let p = livedump_malloc(bytes);
-        let memory = NonNull::new(p.cast::<T>()).ok_or(Errno::ENOMEM)?;
+        let memory = NonNull::new(p.cast::<T>()).ok_or_else(no_memory)?;
         if !memory.is_aligned() {
             // Whole pages are, unless a debugging allocator shifts them.
             // SAFETY: from livedump_malloc, and not kept.
@@ -550,9 +563,12 @@ impl Kpi for FreeBsd {
         unsafe { livedump_file_is_served(file.0.as_ptr()) }
     }
 
-    fn rangelock_wlock(&self, file: &File) -> RangeLock {
-        // SAFETY: referenced from getvnode until fdrop, and so is its vnode.
-        RangeLock(unsafe { livedump_rangelock_wlock(file.0.as_ptr()) })
+    fn rangelock_wlock(&self, file: &File) -> Result<RangeLock> {
+        let mut lock = core::ptr::null_mut();
+        // SAFETY: referenced from getvnode until fdrop, and so is its vnode;
+        // the shim stores what it knows the lock by, or answers an error.
+        check(unsafe { livedump_rangelock_wlock(file.0.as_ptr(), &mut lock) })?;
+        Ok(RangeLock(lock))
     }
 
     fn rangelock_unlock(&self, file: &File, lock: &RangeLock) {
@@ -585,6 +601,11 @@ impl Kpi for FreeBsd {
             at += part.len() as u64;
         }
         Ok(())
+    }
+
+    fn vn_check(&self, file: &File) -> Result<()> {
+        // SAFETY: referenced from getvnode until fdrop, and so is its vnode.
+        check(unsafe { livedump_vn_check(file.0.as_ptr()) })
     }
 
     fn livedump_try_xlock(&self) -> bool {
@@ -663,23 +684,27 @@ impl Kpi for FreeBsd {
         }
     }
 
-    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]) {
+    fn instant(
+        &self,
+        contexts: &mut [Context],
+        stacks: &mut [Page],
+    ) -> Result<()> {
         let pages = stacks.len().checked_div(contexts.len()).unwrap_or(0);
         // A place for the caller, and any that no CPU has stay empty.
         if contexts.is_empty() {
-            return;
+            return Ok(());
         }
         // SAFETY: the shim writes contexts by CPU number below the last, which
         // is the caller's, and as many pages of stack for each; both are ours
         // until every CPU has gone on, which is when it returns.
-        unsafe {
+        check(unsafe {
             livedump_instant(
                 contexts.as_mut_ptr(),
                 contexts.len(),
                 stacks.as_mut_ptr(),
                 pages * PAGE_SIZE,
-            );
-        }
+            )
+        })
     }
 
     fn malloc_words(&self, words: usize) -> Result<Array<u64>> {
@@ -710,7 +735,7 @@ impl Kpi for FreeBsd {
 
     fn monitor<T: Send>(&self, value: T) -> Result<FreeBsdMonitor<T>> {
         let monitor =
-            NonNull::new(livedump_monitor_init()).ok_or(Errno::ENOMEM)?;
+            NonNull::new(livedump_monitor_init()).ok_or_else(no_memory)?;
         Ok(FreeBsdMonitor { monitor, value: UnsafeCell::new(value) })
     }
 
@@ -738,6 +763,9 @@ impl Kpi for FreeBsd {
             livedump_workers_start(threads, run_worker, arg as *mut c_void)
         };
         body();
+        if workers.is_null() {
+            return;
+        }
         // SAFETY: what was just started; panics abort, so that body always
         // comes back here.
         unsafe { livedump_workers_join(workers) };
@@ -841,8 +869,10 @@ impl Kpi for FreeBsd {
     ) -> Result<Stream> {
         let bytes = stream_bytes(format, level).ok_or(Errno::EINVAL)?;
         let budget = Budget::take(bytes)?;
-        let stream = livedump_compressor_init(format as c_int, level);
-        let stream = NonNull::new(stream).ok_or(Errno::EINVAL)?;
+        let room = usize::try_from(bytes).map_err(|_| Errno::ENOMEM)?;
+        let stream = livedump_compressor_init(format as c_int, level, room);
+        // The level is a known one: what it may lack is memory.
+        let stream = NonNull::new(stream).ok_or_else(no_memory)?;
         Ok(Stream { stream, _budget: budget })
     }
 

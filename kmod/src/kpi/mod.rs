@@ -81,6 +81,9 @@ pub struct Debugger {
 /// it: 8 on amd64, 33 on arm64.
 pub const PCB_WORDS: usize = 34;
 
+/// [`Context::tid`] of a CPU that did not come in time.
+pub const MISSING: i32 = -1;
+
 /// What a CPU was doing at the instant. C: `struct livedump_cpu`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -271,9 +274,14 @@ pub trait Kpi {
     /// suspended, writing would wait for ever. C: `f_fstypename`.
     fn file_is_served(&self, file: &Self::File) -> bool;
 
-    /// Locks the whole file against other writers and truncation. Sleeps.
-    /// C: `vn_rangelock_wlock(vp, 0, OFF_MAX)`.
-    fn rangelock_wlock(&self, file: &Self::File) -> Self::RangeLock;
+    /// Locks the whole file against truncation, and against other writers as
+    /// far as the file system has them take this lock. Sleeps, for a bounded
+    /// time. C: `vn_rangelock_trywlock(vp, 0, OFF_MAX)`.
+    ///
+    /// # Errors
+    /// `EINTR`; `EAGAIN` when somebody else holds it for too long; `ETXTBSY`
+    /// when a process has the file mapped so that it can write to it.
+    fn rangelock_wlock(&self, file: &Self::File) -> Result<Self::RangeLock>;
 
     /// Gives the lock back, once. C: `vn_rangelock_unlock`.
     fn rangelock_unlock(&self, file: &Self::File, lock: &Self::RangeLock);
@@ -283,7 +291,8 @@ pub trait Kpi {
     /// `vn_truncate_locked` does).
     ///
     /// # Errors
-    /// The file system's; `EINTR` while the file system is suspended.
+    /// The file system's; `EINTR` while the file system is suspended, or the
+    /// vnode locked by somebody else.
     fn vn_truncate(&self, file: &Self::File) -> Result<()>;
 
     /// Writes all of `data` at `offset` with the caller's credential, under
@@ -294,13 +303,21 @@ pub trait Kpi {
     ///
     /// # Errors
     /// The file system's (`ENOSPC`, `EFBIG`, `EDQUOT`, `EROFS`, `EIO` ...);
-    /// a short write is `EIO`.
+    /// a short write is `EIO`; those of [`Kpi::vn_check`].
     fn vn_write(
         &self,
         file: &Self::File,
         offset: u64,
         data: &[u8],
     ) -> Result<()>;
+
+    /// Whether the file is as the last write left it, where the range lock
+    /// does not see to that. C: `va_mtime`, `va_size`; `writemappings`.
+    ///
+    /// # Errors
+    /// `EINTEGRITY` when somebody else wrote to it, or can without a system
+    /// call; `EINTR`.
+    fn vn_check(&self, file: &Self::File) -> Result<()>;
 
     // -- one dump at a time
 
@@ -380,40 +397,48 @@ pub trait Kpi {
 
     /// Interrupts all CPUs and saves what each was doing, and the upper part
     /// of the stack it was on. `contexts` has a place for each CPU and one
-    /// more, the last, for the caller; `stacks` as many pages for each.
-    /// C: `smp_rendezvous`.
-    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]);
+    /// more, the last, for the caller; `stacks` as many pages for each. A CPU
+    /// that has interrupts off for longer than 100 ms is [`MISSING`].
+    /// C: `callout_reset_sbt_on(C_DIRECT_EXEC)`.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    fn instant(
+        &self,
+        contexts: &mut [Context],
+        stacks: &mut [Page],
+    ) -> Result<()>;
 
     // -- memory
 
-    /// Zeroed words. May sleep; only before the first byte is out.
-    /// C: `malloc(M_WAITOK | M_ZERO | M_NODUMP)`.
+    /// Zeroed words. Waits for memory no longer than all of a request may
+    /// together (2 s); only before the first byte is out.
+    /// C: `malloc(M_NOWAIT | M_ZERO | M_NODUMP)`.
     ///
     /// # Errors
-    /// `ENOMEM` for a size that cannot be had.
+    /// `ENOMEM` for what cannot be had; `EINTR`.
     fn malloc_words(&self, words: usize) -> Result<Self::Words>;
 
-    /// Zeroed pages. May sleep; only before the first byte is out.
+    /// Zeroed pages; as [`Kpi::malloc_words`].
     ///
     /// # Errors
-    /// `ENOMEM` for a size that cannot be had.
+    /// Its own.
     fn malloc_pages(&self, pages: usize) -> Result<Self::Pages>;
 
-    /// `len` values that `make` gives. May sleep; only before the first byte
-    /// is out.
+    /// `len` values that `make` gives; as [`Kpi::malloc_words`].
     ///
     /// # Errors
-    /// `ENOMEM`, and `make`'s.
+    /// Its own, and `make`'s.
     fn malloc_array<T: Send + Sync>(
         &self,
         len: usize,
         make: impl FnMut(usize) -> Result<T>,
     ) -> Result<Self::Array<T>>;
 
-    /// A lock around `value`. May sleep; only before the first byte is out.
+    /// A lock around `value`; as [`Kpi::malloc_words`].
     ///
     /// # Errors
-    /// `ENOMEM`.
+    /// Its own.
     fn monitor<T: Send>(&self, value: T) -> Result<Self::Monitor<T>>;
 
     // -- threads
@@ -479,7 +504,7 @@ pub trait Kpi {
     }
 
     /// Lets others run; the walk of a large machine takes seconds.
-    /// C: `maybe_yield`.
+    /// C: `kern_yield(PRI_USER)`.
     fn maybe_yield(&self);
 
     // -- compression
@@ -491,11 +516,11 @@ pub trait Kpi {
     /// C: `kern.livedump.gzip_level`, `kern.livedump.zstd_level`.
     fn compressor_level(&self, format: Compression) -> i32;
 
-    /// A stream for chunks of at most `chunk` bytes. May sleep; only before
-    /// the first byte is out. C: `compressor_init`.
+    /// A stream for chunks of at most `chunk` bytes; as
+    /// [`Kpi::malloc_words`]. C: `compressor_init`.
     ///
     /// # Errors
-    /// `EINVAL` when the codec refuses.
+    /// Its own; `EINVAL` when there is no such level.
     fn compressor_init(
         &self,
         format: Compression,

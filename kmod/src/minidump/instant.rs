@@ -15,8 +15,10 @@
 use super::frozen::Frozen;
 use super::overlay::Overlay;
 use crate::error::{Errno, Result};
-use crate::kpi::{Context, Debugger, Kpi, Linked, PCB_WORDS, Target};
+use crate::kpi::{Context, Debugger, Kpi, Linked, MISSING, PCB_WORDS, Target};
+use core::iter::repeat;
 use memdev::addr::{PAGE_SIZE, Paddr};
+use memdev::ioctl::MISSING_CPUS_MORE;
 
 /// Of each stack. C: `KSTACK_PAGES`.
 const STACK_PAGES: usize = 4;
@@ -36,6 +38,8 @@ pub(super) struct Instant<K: Kpi> {
     pub(super) overlay: Overlay<K>,
     /// Threads whose registers were saved.
     pub(super) saved: u32,
+    /// CPUs that did not come in time, as `MemMinidumpArg::missing_cpus`.
+    pub(super) missing: u64,
 }
 
 impl<K: Kpi> Instant<K> {
@@ -53,8 +57,13 @@ impl<K: Kpi> Instant<K> {
         let spots = n * (STACK_PAGES + 1 + 2 + 1) + 8 + LATE;
         let bytes = n * (8 * PCB_WORDS + 4) + CPUSET_BYTES + 16 + 4 * LATE;
         let mut overlay = Overlay::new(kpi, spots, n * STACK_PAGES, bytes)?;
-        kpi.instant(&mut contexts, overlay.pages());
-        let mut instant = Self { contexts, overlay, saved: 0 };
+        kpi.instant(&mut contexts, overlay.pages())?;
+        let missing = contexts
+            .iter()
+            .zip((0..MISSING_CPUS_MORE).chain(repeat(MISSING_CPUS_MORE)))
+            .filter(|(context, _)| context.tid == MISSING)
+            .fold(0, |set, (_, bit)| set | 1 << bit);
+        let mut instant = Self { contexts, overlay, saved: 0, missing };
         instant.show(kpi, target, &kpi.debugger());
         Ok(instant)
     }
@@ -109,11 +118,17 @@ impl<K: Kpi> Instant<K> {
     }
 
     /// Threads that came to run between the instant and the copying of the
-    /// lists have no CPU in the dump: those are others' registers.
+    /// lists have no CPU in the dump: those are others' registers. On a CPU
+    /// that is missing the thread that runs there stays the one that did.
     pub(super) fn settle(&mut self, kpi: &K, frozen: &Frozen<K>) -> Result<()> {
         let mut scratch = kpi.malloc_pages(1)?;
         let Self { contexts, overlay, .. } = self;
         let ran = |pa| contexts.iter().any(|c| c.oncpu == pa);
+        let is_missing = |cpu: u32| {
+            let context =
+                usize::try_from(cpu).ok().and_then(|n| contexts.get(n));
+            context.is_some_and(|c| c.tid == MISSING)
+        };
         let mut result = Ok(());
         kpi.linked_pages(&mut |linked| {
             if let Linked::Oncpu(pa) = linked
@@ -125,7 +140,8 @@ impl<K: Kpi> Instant<K> {
                 result = result.and(read);
                 let value = page.get(offset as usize..);
                 let value = value.and_then(|b| b.first_chunk::<4>());
-                if value.is_some_and(|v| u32::from_le_bytes(*v) != NOCPU) {
+                let cpu = value.map_or(NOCPU, |v| u32::from_le_bytes(*v));
+                if cpu != NOCPU && !is_missing(cpu) {
                     overlay.show(pa, &NOCPU.to_le_bytes());
                 }
             }

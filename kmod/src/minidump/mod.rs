@@ -52,6 +52,8 @@ pub struct Written {
     pub dumplength: u64,
     /// Threads whose registers were saved.
     pub registers: u32,
+    /// CPUs that did not come in time, as the request answers it.
+    pub missing_cpus: u64,
     /// What changed; nothing where nobody looked.
     pub changes: Header,
 }
@@ -72,7 +74,7 @@ pub fn estimate<K: Kpi>(kpi: &K, progress: &Progress) -> Result<Planned> {
 }
 
 /// Scan, plan, emit; then, where asked for, look again, and write what changed
-/// to `changes`. `still` says whether the dump is what was asked for so far.
+/// to `list`. `still` says whether the dump is what was asked for so far.
 ///
 /// # Errors
 /// As [`estimate`], and whatever writing met, or `still`'s; the files are then
@@ -81,7 +83,7 @@ pub fn minidumpsys<K: Kpi>(
     kpi: &K,
     output: &Output<'_, K>,
     options: Options,
-    changes: Option<&K::File>,
+    list: Option<&K::File>,
     still: &dyn Fn() -> Result<()>,
     progress: &Progress,
 ) -> Result<Written> {
@@ -130,16 +132,22 @@ pub fn minidumpsys<K: Kpi>(
     let looked = written.and_then(|(dumplength, zero_pages)| {
         let changes = match &mut stability {
             Some(stability) => {
-                stability.look(kpi, &snapshot, changes, progress)?
+                stability.look(kpi, &snapshot, list, progress)?
             }
             None => Header::default(),
         };
         still()?;
+        kpi.vn_check(output.file)?;
+        if let Some(file) = list {
+            kpi.vn_check(file)?;
+        }
+        let instant = snapshot.instant.as_ref();
         Ok(Written {
             planned,
             zero_pages,
             dumplength,
-            registers: snapshot.instant.as_ref().map_or(0, |i| i.saved),
+            registers: instant.map_or(0, |i| i.saved),
+            missing_cpus: instant.map_or(0, |i| i.missing),
             changes,
         })
     });
@@ -149,7 +157,7 @@ pub fn minidumpsys<K: Kpi>(
         // the caller needs to know.
         Err(_) if begun => {
             let _ = kpi.vn_truncate(output.file);
-            if let Some(file) = changes {
+            if let Some(file) = list {
                 let _ = kpi.vn_truncate(file);
             }
         }

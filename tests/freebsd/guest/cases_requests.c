@@ -59,7 +59,7 @@ arguments(i64 file)
 	    -EINVAL);
 	a.mda_version = 1;
 	a.mda_fd = (int32_t)file;
-	a.mda_reserved = 1;
+	a.mda_missing_cpus = 1;
 	expect("padding", sys(SYS_ioctl, mem, (i64)MEM_MINIDUMP, &a), -EINVAL);
 	expect("estimate with a descriptor",
 	    minidump(&a, file, MINIDUMP_ESTIMATE, 0), -EINVAL);

@@ -160,11 +160,11 @@ impl<'a> Kpi for Caller<'a> {
         file.is_served()
     }
 
-    fn rangelock_wlock(&self, file: &Descriptor) -> RangeLock {
-        self.pass(Method::RangelockWlock);
+    fn rangelock_wlock(&self, file: &Descriptor) -> Result<RangeLock> {
+        self.step(Method::RangelockWlock)?;
         file.vnode().range().lock();
         self.kernel.lock_taken();
-        RangeLock(())
+        Ok(RangeLock(()))
     }
 
     fn rangelock_unlock(&self, file: &Descriptor, _lock: &RangeLock) {
@@ -185,6 +185,10 @@ impl<'a> Kpi for Caller<'a> {
     ) -> Result<()> {
         self.step(Method::VnWrite)?;
         file.vnode().write(offset, data)
+    }
+
+    fn vn_check(&self, _file: &Descriptor) -> Result<()> {
+        self.step(Method::VnCheck)
     }
 
     fn livedump_try_xlock(&self) -> bool {
@@ -285,9 +289,14 @@ impl<'a> Kpi for Caller<'a> {
         self.kernel.machine.debugger()
     }
 
-    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]) {
-        self.pass(Method::Instant);
+    fn instant(
+        &self,
+        contexts: &mut [Context],
+        stacks: &mut [Page],
+    ) -> Result<()> {
+        self.step(Method::Instant)?;
         self.kernel.machine.instant(contexts, stacks);
+        Ok(())
     }
 
     fn malloc_words(&self, words: usize) -> Result<Words<'a>> {
