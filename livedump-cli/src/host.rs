@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the system says about itself: sysctl(3), and where there is none the
-//! files of Linux that are like it. `None` is "it does not say".
+//! Properties of the system: sysctl(3), and where there is none the
+//! files of Linux that are like it. `None` if unknown.
 
 /// The bytes of a value.
 #[must_use]

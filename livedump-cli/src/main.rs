@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! livedump(8): parse, run, say what went wrong, exit.
+//! livedump(8): parse, run, report errors, exit.
 
 use livedump_cli::args::{Cli, usage_error};
 use std::io::Write;

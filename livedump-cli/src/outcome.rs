@@ -12,12 +12,12 @@ pub enum Outcome {
     Clean,
     /// Something was found: exit status 1.
     Finding,
-    /// It could not tell: exit status 3.
+    /// Undetermined: exit status 3.
     Undetermined,
 }
 
 impl Outcome {
-    /// The outcome of two checks: a finding outweighs what could not be told.
+    /// The outcome of two checks: a finding outweighs an undetermined one.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {

@@ -2,7 +2,7 @@
 //! Paths, as they are shown. A path is bytes, and whoever may create a file
 //! chooses them: text, messages and JSON have them in one encoding.
 //!
-//! What is UTF-8 and no control character stands as it is. Every other byte
+//! UTF-8 without control characters is unchanged. Every other byte
 //! is `\xNN`, and a backslash is `\\`, so that the bytes can be had back. In
 //! JSON that is the string, in which JSON escapes the backslash once more.
 

@@ -69,7 +69,7 @@ fn parse_size(word: &str) -> Option<u64> {
 /// in seconds.
 ///
 /// # Errors
-/// It is none, or more than anybody waits.
+/// It is not a duration, or exceeds 100 years.
 pub fn duration(word: &str) -> Result<Duration, QuantityError> {
     parse_duration(word).ok_or_else(|| QuantityError::Duration(word.into()))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the tool can do after it has opened its files: little. A dump comes
+//! Limits the process after it has opened its files. A dump comes
 //! from another machine and may mean harm, and whoever takes one is root.
 //!
 //! ```text
@@ -82,7 +82,7 @@ pub struct Confinement {
 
 static ARMED: AtomicBool = AtomicBool::new(false);
 
-/// Lets [`enter`] do what it says. Only a program whose one job is one
+/// Enables [`enter`]. Only a program whose one job is one
 /// command calls this: there is no way back.
 pub fn arm() {
     ARMED.store(true, Ordering::SeqCst);

@@ -25,7 +25,7 @@ pub enum Event {
     Done,
 }
 
-/// Where events come from, and go to.
+/// The two ends of the event channel.
 #[derive(Debug)]
 pub struct Signals {
     events: Receiver<Event>,
@@ -41,7 +41,7 @@ impl Signals {
     pub fn take() -> Self {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            // nohup(1) means what it says.
+            // nohup(1) is respected.
             if !is_ignored(signal) {
                 set.add(signal);
             }
@@ -77,7 +77,7 @@ impl Signals {
         &mut self.events
     }
 
-    /// Where to tell of events.
+    /// The receiver of events.
     #[must_use]
     pub fn sender(&self) -> Sender<Event> {
         self.sender.clone()
@@ -141,7 +141,7 @@ mod tests {
             let us = nix::sys::pthread::pthread_self();
             pthread_kill(us, Signal::SIGUSR1).unwrap();
             // One that is sent to this thread alone stays here; one sent to
-            // the process goes to the thread that waits.
+            // the process is delivered to the waiting thread.
             let waiter = signals.waiter.as_ref().unwrap().as_pthread_t();
             pthread_kill(waiter as _, Signal::SIGTERM).unwrap();
             let event = signals.events().recv_timeout(Duration::from_secs(10));

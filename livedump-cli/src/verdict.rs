@@ -13,7 +13,7 @@ pub enum Verdict {
     Sound,
     /// What is damaged, and where.
     Damaged(String),
-    /// It cannot be told: what could not be read or checked, and why. Trouble
+    /// Not known: what could not be read or checked, and why. Trouble
     /// of the environment is this, never damage.
     Undetermined(String),
 }
@@ -29,7 +29,7 @@ impl Verdict {
         }
     }
 
-    /// What is damaged, or why it cannot be told.
+    /// What is damaged, or why that is not known.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {

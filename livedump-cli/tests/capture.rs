@@ -101,7 +101,7 @@ fn contents(at: &Path) -> BTreeMap<String, u64> {
         .filter_map(|e| {
             let e = e.unwrap();
             let name = e.file_name().into_string().unwrap();
-            // A file may be gone by now.
+            // A file may have been removed.
             Some((name, e.metadata().ok()?.len()))
         })
         .collect()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The manual pages and the tool say the same.
+//! The manual pages describe every option and key of the tool.
 
 use clap::CommandFactory;
 use livedump_cli::args::Cli;

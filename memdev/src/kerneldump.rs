@@ -234,7 +234,7 @@ impl<'a> KernelDumpHeader<'a> {
         })
     }
 
-    /// Writes version 4, whatever `version` says. A version string that does
+    /// Writes version 4, regardless of `version`. A version string that does
     /// not fit ends in a newline, as the kernel's does.
     /// C: `dump_init_header`.
     pub fn encode(&self, b: &mut [u8; HEADER_SIZE]) {

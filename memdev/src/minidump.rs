@@ -37,9 +37,9 @@ pub enum MinidumpError {
     },
     /// Addresses that contradict each other.
     Addresses {
-        /// What should come first.
+        /// What is expected first.
         low: Vaddr,
-        /// What should come after it.
+        /// What is expected after it.
         high: Vaddr,
     },
 }

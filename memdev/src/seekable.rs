@@ -77,7 +77,7 @@ pub fn encode_footer(frames: u32) -> [u8; FOOTER_SIZE] {
     b
 }
 
-/// What a footer says.
+/// The fields of a footer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeekFooter {
     /// Entries in the table.

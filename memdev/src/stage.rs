@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! How far a dump got. The stock request answers with an errno alone; ours
-//! also tell the stage, so that a tool can say *what* ran out of space.
+//! also report the stage, so that a tool can report *what* ran out of space.
 
 /// A stage of one dump, in the order they are passed through; the last two
 /// came later, and only some dumps have them.

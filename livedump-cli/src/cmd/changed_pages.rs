@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Says when what a command goes by changed while the dump was written.
+//! Reports pages that a command read and that changed during the dump.
 
 use crate::error::chain;
 use crate::report::{ReadChanged, note};

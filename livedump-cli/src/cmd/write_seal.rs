@@ -58,7 +58,7 @@ pub(super) fn seal<'d>(
     }
 }
 
-/// What info.N says in the end.
+/// The name of the checksum file in info.N.
 pub(super) fn line(number: u32) -> String {
     format!("  Seal: seal.{number}\n")
 }

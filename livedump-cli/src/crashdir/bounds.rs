@@ -48,7 +48,7 @@ impl CrashDir {
         Ok(if maxdumps.is_some_and(|max| n >= max) { 0 } else { n })
     }
 
-    /// What `bounds` says; `None` where there is none.
+    /// The number in `bounds`; `None` if there is no such file.
     pub(super) fn read_bounds(&self) -> Result<Option<u32>, Error> {
         let wanted = "a number of at most five digits";
         let n = self.number("bounds", 5, wanted)?;

@@ -6,21 +6,21 @@
 //!  SyncDump    the bytes are on disk, still livecore.tmp.XXXXXX
 //!  Lock        from here on no other livedump names files here
 //!  Info        info.N is written, under a temporary name
-//!  Bounds      bounds says N+1: this number is never given again
+//!  Bounds      bounds is N+1: this number is not used again
 //!  SetAside    an old info.N would now describe the wrong dump; but an old
 //!              key.N stays with its dump
 //!  Dump        livecore.N appears, whole
 //!  Companions  kernel.N and key.N appear
 //!  NameInfo    info.N appears
 //!  SyncNames   all of that is on disk
-//!  RemoveOld   only now go the files of an older dump number N, and what was
-//!              set aside
+//!  RemoveOld   the files of an older dump number N are removed, and the
+//!              backups
 //!  Links       .last
 //!  SyncLinks
 //! ```
 //!
 //! Killed before `Dump`, a run leaves a gap in the numbers and a temporary
-//! file that the next run removes, and it puts back what was set aside;
+//! file that the next run removes, and it restores the backups;
 //! killed after it, a whole dump that may lack its `info.N`, and the one that
 //! it replaces, which the next run removes. An error before `Dump` undoes what
 //! was done; later ones are reported, and the dump is kept.
@@ -271,7 +271,7 @@ impl CrashDir {
             step(Step::NameInfo).and_then(|()| info_temp.persist(&info_name)),
         );
         let synced = step(Step::SyncNames).and_then(|()| self.sync());
-        // An older dump goes when the new one is safe, and not before.
+        // An older dump is removed only when the new one is on disk.
         if note(synced) {
             let mut keep = vec![dump_name.as_str(), info_name.as_str()];
             keep.extend(sides_saved.iter().map(|(_, name)| name.as_str()));
@@ -284,7 +284,7 @@ impl CrashDir {
         } else {
             durable = false;
         }
-        // What was not removed tells the next run that there is an older one.
+        // The remaining files show the next run that there is an older one.
         aside.leave();
         match step(Step::Links) {
             Ok(()) => {
@@ -342,9 +342,9 @@ struct SetAside<'d> {
     dir: &'d CrashDir,
     /// Of the dump that makes them wrong, once it has its name.
     inode: u64,
-    /// What `bounds` said.
+    /// The previous contents of `bounds`.
     next: u32,
-    /// Whether it says something else now.
+    /// Whether it was replaced.
     counted: bool,
     moved: Vec<(String, String)>,
 }
@@ -355,7 +355,7 @@ impl<'d> SetAside<'d> {
         Ok(Self { dir, inode, next, counted: false, moved: Vec::new() })
     }
 
-    /// What lies beside an older dump. If it has no info.N an empty file
+    /// The companions of an older dump. If it has no info.N an empty file
     /// stands for that: which of the two dumps is there tells a later run
     /// whether the number was given.
     fn take_all(&mut self, number: u32) -> Result<(), Error> {
@@ -394,12 +394,12 @@ impl<'d> SetAside<'d> {
     fn remove(&mut self) {
         for (_, temp) in self.moved.drain(..) {
             // What stays has a temporary name, and the next run sees that the
-            // dump it belonged to is gone.
+            // dump was removed.
             let _ = self.dir.unlink(&temp);
         }
     }
 
-    /// Lets what was set aside be, for the next run.
+    /// Keeps the backups for the next run.
     fn leave(mut self) {
         self.moved.clear();
     }

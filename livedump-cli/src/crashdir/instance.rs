@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `watch.lock`: one watch in a crash directory. The lock is what counts; the
-//! number in the file is for people. The file stays when its owner goes:
+//! number in the file is for people. The file remains when its owner exits:
 //! whoever removed it could remove that of the next one.
 //!
 //! Whoever may write in the directory may have made it: only a plain file of

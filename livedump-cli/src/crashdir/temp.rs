@@ -10,10 +10,10 @@
 //! told whether a file is locked, as on NFS without lockd, it may be in use
 //! and stays.
 //!
-//! What is set aside for a dump that takes its number is named
-//! `livecore.tmp.NAME.INODE.NEXT`, after itself, after that dump, and after
-//! what `bounds` said: with it a later run can tell which of the two dumps is
-//! there, and undo what was done for the one that is not.
+//! The backup of a file that a dump replaces is named
+//! `livecore.tmp.NAME.INODE.NEXT`: its own name, the inode of that dump, and
+//! the previous number in `bounds`. With it a later run finds out which of the
+//! two dumps exists, and undoes the changes for the one that does not.
 
 use super::bounds::after;
 use super::{Companion, CrashDir, Error, kind, names};
@@ -31,7 +31,7 @@ const PREFIX: &str = "livecore.tmp.";
 const LETTERS: usize = 6;
 /// How many names are tried before the directory is called full of them.
 const TRIES: u32 = 1000;
-/// After this a file of savecore's that nobody writes to is left over.
+/// After this time without a write, a file of savecore is stale.
 const FOREIGN_AGE: Duration = Duration::from_secs(3600);
 
 /// A file without a name of its own yet.
@@ -98,8 +98,8 @@ impl CrashDir {
         })
     }
 
-    /// Moves a file to a temporary name, out of sight but not yet gone, to
-    /// make room for what belongs to the dump with this inode.
+    /// Renames a file to a temporary name, to
+    /// free its name for the dump with this inode.
     pub(super) fn back_up(
         &self,
         name: &str,
@@ -141,8 +141,8 @@ impl CrashDir {
         Ok(files)
     }
 
-    /// Gives what a killed run has set aside its name again, and `bounds`
-    /// what it said, where the dump it belongs to is still there; removes it
+    /// Restores the backups of a killed run, and `bounds`
+    /// its number, if the dump they belong to still exists; removes them
     /// where another one is, and with it the older dump of that number, which
     /// such a run may have left. To be called under the directory's lock.
     pub(super) fn put_back(&self) -> Result<(), Error> {
@@ -173,7 +173,7 @@ impl CrashDir {
     }
 
     /// Ends the replacement of dump `number` by the file `new`: the older
-    /// dump, if it is there yet, goes once the new one is safe.
+    /// dump, if it still exists, is removed once the new one is on disk.
     fn settle(
         &self,
         number: u32,
@@ -221,7 +221,7 @@ impl CrashDir {
     }
 
     /// Removes what killed runs left, and returns the names; what they had
-    /// set aside is put back. To be called under the directory's lock: a
+    /// backups are restored. To be called under the directory's lock: a
     /// file is created and locked under it.
     ///
     /// # Errors
@@ -252,7 +252,7 @@ impl CrashDir {
         }
     }
 
-    /// Whether somebody may use it: also where that cannot be told. NFS takes
+    /// Whether it may be in use, or that is unknown. NFS takes
     /// an exclusive lock only on what is open for writing.
     fn may_be_in_use(&self, name: &str) -> bool {
         let Ok(Some(file)) = self.open_own(name, false) else { return true };
@@ -276,7 +276,7 @@ impl CrashDir {
     }
 }
 
-/// What the name of a file that was set aside says.
+/// The fields in the name of a backup.
 struct SetAside<'n> {
     name: &'n str,
     number: u32,
@@ -542,7 +542,7 @@ mod tests {
         dir.back_up("info.3", new, 3).unwrap();
         dir.remove_stale().unwrap();
         assert!(!listing(&tmp).contains(&"info.3".into()));
-        // The dump is gone altogether, or has an info.N by now.
+        // The dump was removed, or has an info.N.
         for name in ["info.4", "info.3"] {
             put(&tmp, name);
             dir.back_up(name, 1, 3).unwrap();

@@ -12,7 +12,7 @@ impl DumpDev {
     /// Hands out the bytes of the dump, in order; `take` may end it.
     ///
     /// # Errors
-    /// The device cannot be read, or what `take` says.
+    /// The device cannot be read, or the error of `take`.
     pub fn contents<E: From<Error>>(
         &self,
         found: &LocatedDump,

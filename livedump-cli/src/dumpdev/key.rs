@@ -4,7 +4,7 @@
 
 /// Bytes before the encrypted key: cipher, initialization vector and size.
 const FIXED: usize = 37;
-/// What a header may say the block has: a key has 2 KB at most, and a block
+/// Limit of the block size in a header: a key has 2 KB at most, and a block
 /// 64 KB.
 pub(super) const MAX: u32 = 128 << 10;
 

@@ -10,7 +10,7 @@ use memdev::kerneldump::{
 };
 use std::ops::Range;
 
-/// Sector sizes; a device has one of them, an image does not say which.
+/// Sector sizes; a device has one of them, the one of an image is not known.
 const BLOCKS: [usize; 8] = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
 /// A dump that was found on a device, and where.
@@ -146,7 +146,7 @@ impl DumpDev {
             "the first and the last header disagree",
         )?;
         let magic = match h.magic {
-            // The other copy still tells.
+            // The other copy is used.
             Magic::Cleared => {
                 odd.seen.push("it has been saved before".into());
                 KernelDumpHeader::decode(&leading)
@@ -282,7 +282,7 @@ fn parity_before_cleared(header: &[u8; HEADER_SIZE]) -> bool {
         })
 }
 
-/// Whether both copies say the same; clearing changes magic and parity of
+/// Whether both copies agree; clearing changes magic and parity of
 /// the last one.
 fn same(
     last: &[u8; HEADER_SIZE],

@@ -133,7 +133,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether this only says that there is nothing to save.
+    /// Whether there is nothing to save, which is not a failure.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         matches!(self, Self::NoDump { .. } | Self::Cleared { .. })
@@ -185,7 +185,7 @@ impl DumpDev {
 
     /// Claims the device until this is dropped, so that no other process
     /// saves the same dump. Where a device has no locks nothing is claimed:
-    /// [`DumpDev::clear`] still sees who was first.
+    /// [`DumpDev::clear`] detects which was first.
     ///
     /// # Errors
     /// Another process has claimed it.
@@ -206,7 +206,7 @@ impl DumpDev {
         &self.path
     }
 
-    /// The descriptor, for who limits what may be done with it.
+    /// The descriptor, for the sandbox to limit.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file

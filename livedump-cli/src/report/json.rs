@@ -48,7 +48,7 @@ impl Formatter for Escaping {
     }
 }
 
-/// Writes it in one go, once it is known to be whole.
+/// Writes it at once, when it is complete.
 pub(super) fn write<T: Serialize + ?Sized>(
     value: &T,
     out: &mut dyn Write,

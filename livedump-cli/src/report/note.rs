@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
-/// Where notes go.
+/// The destination of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notes {
     /// Standard error.
@@ -36,7 +36,7 @@ pub type Syslog = Box<dyn Fn(Priority, &str) + Send + Sync>;
 static NOTES: OnceLock<Notes> = OnceLock::new();
 static SYSLOG: OnceLock<Syslog> = OnceLock::new();
 
-/// Says where notes go from now on; once.
+/// Sets the destination of messages, once.
 pub fn notes_go_to(notes: Notes, syslog: Option<Syslog>) {
     if let Some(syslog) = syslog {
         let _ = SYSLOG.set(syslog);
@@ -44,7 +44,7 @@ pub fn notes_go_to(notes: Notes, syslog: Option<Syslog>) {
     let _ = NOTES.set(notes);
 }
 
-/// Says something about the data, if anybody listens. It is one line,
+/// Prints a message about the data; a failure is ignored. It is one line,
 /// whatever is in it.
 pub fn note(text: impl Display) {
     print(Priority::Warning, text);
@@ -72,6 +72,6 @@ fn print(priority: Priority, text: impl Display) {
 
 /// In one call, so that lines of several processes do not mix.
 fn write(line: &str) {
-    // Standard error may be gone; that is no reason to panic.
+    // Standard error may be closed; do not panic.
     let _ = io::stderr().write_all(line.as_bytes());
 }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-/// Rows under a head. Columns of figures stand to the right.
+/// Rows under a head. Columns of figures are aligned to the right.
 #[derive(Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,

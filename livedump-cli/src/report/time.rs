@@ -24,7 +24,7 @@ pub fn known_time_zone() -> Result<TimeZone, UnknownZone> {
     ZONE.get_or_init(ask).clone()
 }
 
-/// The same, or UTC. [`prepare_time_zone`] has said that then.
+/// The same, or UTC. [`prepare_time_zone`] has reported that.
 #[must_use]
 pub fn time_zone() -> TimeZone {
     known_time_zone().unwrap_or(TimeZone::UTC)
@@ -45,7 +45,7 @@ fn ask() -> Result<TimeZone, UnknownZone> {
         return Ok(TimeZone::try_system().unwrap_or(TimeZone::UTC));
     };
     let name = name.to_string_lossy();
-    // As tzset(3): what is empty is UTC, and a colon says that it is a file.
+    // As tzset(3): empty is UTC, and a colon means a file.
     if name.trim_start_matches(':').is_empty() {
         return Ok(TimeZone::UTC);
     }

@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Why there are no digests.
 #[derive(Debug, thiserror::Error)]
 pub enum Stopped {
-    /// Somebody said so.
+    /// The caller cancelled it.
     #[error("stopped")]
     Asked,
     /// The file cannot be read.
@@ -27,7 +27,7 @@ pub enum Stopped {
     Read(#[from] SourceError),
 }
 
-/// What is not as it was sealed.
+/// Parts whose checksums do not match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
     /// The length, where it is another: what it is now.
@@ -49,7 +49,7 @@ impl Seal {
     /// then whether to give up.
     ///
     /// # Errors
-    /// Why it is not sealed.
+    /// Why there are no checksums.
     pub fn of(
         file: &File,
         threads: usize,
@@ -75,7 +75,7 @@ impl Seal {
         if size != self.size {
             damage.length = Some(size);
         }
-        // What is no longer there was said already.
+        // Missing parts were already reported.
         let there = size.min(self.size);
         let now = sums(file, there, self.part, threads, &mut || false)?;
         for (nth, (then, now)) in (0u64..).zip(self.sums.iter().zip(&now)) {

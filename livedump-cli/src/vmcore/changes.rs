@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `changed.N`: pages that did not hold at the end of a dump what the dump has
 //! of them. It is next to the dump, if there is one. Like the dump it
-//! may be anybody's.
+//! may be malicious.
 
 use super::companion::companion_any;
 use super::regular;
@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Records that are read: of more, as many pages as that say nothing.
+/// Records that are read: more than that are ignored.
 const MOST_RECORDS: u64 = 1 << 22;
 const MOST_BYTES: u64 =
     HEADER_BYTES as u64 + MOST_RECORDS * RECORD_BYTES as u64;
@@ -39,7 +39,7 @@ pub enum ChangesError {
     },
 }
 
-/// A list that is open, and that nobody has looked into.
+/// A list that is open and not yet read.
 #[derive(Debug)]
 pub struct Unread {
     /// The file.
@@ -48,7 +48,7 @@ pub struct Unread {
 }
 
 impl Unread {
-    /// That of a dump, if there is one: `changed.N` beside `livecore.N`,
+    /// That of a dump, if there is one: `changed.N` next to `livecore.N`,
     /// whatever the dump is compressed with.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages that are remembered: of 4 GB.
 const MOST: usize = 1 << 20;
 
-/// Physical page numbers, once somebody wants them.
+/// Physical page numbers, once they are requested.
 #[derive(Debug, Default)]
 pub(super) struct ReadLog(Mutex<Option<HashSet<u64>>>);
 

@@ -9,7 +9,7 @@ use crate::addr::Paddr;
 /// Entries in a page table, at every level of both machines.
 pub const ENTRIES: u64 = 512;
 
-/// What one page-table entry says. Levels count up from 0, the table whose
+/// The meaning of a page-table entry. Levels count up from 0, the table whose
 /// entries are 4 KB pages; an entry of level n covers 4096 * 512^n bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {

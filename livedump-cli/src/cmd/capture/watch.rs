@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Why a request was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// Somebody said so.
+    /// The caller cancelled it.
     Signal(Signal),
     /// It has written more bytes than it may.
     Room(u64),
@@ -79,7 +79,7 @@ fn poll(
             }
         }
         if stop.is_some() {
-            // Again and again: the first may have come before the request
+            // Repeatedly: the first may have preceded the request
             // had begun to listen.
             device.interrupt();
         }

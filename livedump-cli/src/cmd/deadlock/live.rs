@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `--live`: a dump of this machine, as `capture` takes it, into a directory
-//! that goes away again unless one was named.
+//! that is removed unless one was named.
 
 use super::super::capture;
 use super::super::session::KernelArgs;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub(super) struct Taken {
     pub(super) file: PathBuf,
     pub(super) kernel: KernelArgs,
-    /// The directory, if it is to go away again.
+    /// The directory, if it is temporary.
     pub(super) temporary: Option<tempfile::TempDir>,
 }
 

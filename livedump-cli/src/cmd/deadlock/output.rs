@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where a picture goes: standard output for `-`, else a file.
+//! The destination of a graph: standard output for `-`, else a file.
 //!
 //! The file is written under a temporary name in its directory and renamed
 //! when it is whole: what had the name before is there until then, also when
@@ -35,13 +35,13 @@ pub enum OutputError {
         /// Why.
         source: io::Error,
     },
-    /// It would replace the dump, say.
+    /// It would replace an input.
     #[error("writing {}: this file is an input", escape_path(path))]
     IsInput {
         /// Which.
         path: PathBuf,
     },
-    /// Two of them would go to the same place.
+    /// Two outputs have the same destination.
     #[error("--dot and --svg write to the same file, {}", escape_path(path))]
     Twice {
         /// Which.
@@ -104,7 +104,7 @@ impl Output {
         matches!(self, Self::Stdout)
     }
 
-    /// That two do not go to one place. Standard output is up to the caller.
+    /// Checks that two outputs differ. The caller checks standard output.
     pub(super) fn check_distinct(&self, other: &Self) -> Result<(), Error> {
         match (self, other) {
             (Self::File(path, a), Self::File(_, b)) if a.is_same(b) => {
@@ -283,7 +283,7 @@ fn temporary(directory: &OwnedFd) -> io::Result<(OsString, File)> {
         | OFlag::O_EXCL
         | OFlag::O_NOFOLLOW
         | OFlag::O_CLOEXEC;
-    // Less what umask(2) says.
+    // Modified by umask(2).
     let mode = Mode::from_bits_truncate(0o666);
     for n in 0..TRIES {
         let name =

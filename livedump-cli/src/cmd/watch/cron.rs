@@ -15,7 +15,7 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use std::str::FromStr;
 
-/// Every February 29 comes within this.
+/// Every February 29 is within this.
 const DAYS: u32 = 366 * 8 + 1;
 
 /// When to take a dump.

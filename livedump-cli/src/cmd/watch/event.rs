@@ -11,7 +11,7 @@ use std::io::{self, Write};
 /// One round.
 #[derive(Debug, Serialize)]
 pub(super) struct WatchEvent<'a> {
-    /// What `capture --json` says, or null.
+    /// The object of `capture --json`, or null.
     pub(super) captured: Option<&'a Captured>,
     /// Why there is none.
     pub(super) error: Option<String>,

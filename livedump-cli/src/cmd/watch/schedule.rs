@@ -63,7 +63,7 @@ impl At {
 
     fn seek(&mut self, now: SystemTime) {
         self.next = self.after(now);
-        // A clock that was set back a little comes to the same time again.
+        // A clock that was set back a little reaches the same time again.
         if self.next.is_some() && self.next == self.done {
             self.next = self.next.and_then(|next| self.after(next));
         }
@@ -74,7 +74,7 @@ impl At {
         self.cron.after(then, &self.zone).map(SystemTime::from)
     }
 
-    /// The clock may have been set back: what comes next comes earlier then.
+    /// The clock may have been set back: the next time is earlier then.
     fn poll(&mut self, now: SystemTime) {
         if now < self.looked {
             self.seek(now);

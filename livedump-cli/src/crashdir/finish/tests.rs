@@ -170,7 +170,7 @@ fn a_failure_at_any_step_keeps_every_promise() {
                 }
             }
             let left = after.keys().any(|n| n.contains("tmp"));
-            // What tells the next run that an older dump is there yet.
+            // Shows the next run that an older dump still exists.
             let marked = [Step::SyncNames, Step::RemoveOld].contains(&fail);
             assert_eq!(left, marked, "{what}: {after:?}");
             CrashDir::open(tmp.path()).unwrap().remove_stale().unwrap();
