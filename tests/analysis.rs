@@ -4,12 +4,14 @@
 
 mod changed;
 mod dwarf;
+mod files;
 mod graphs;
 mod hostile;
 mod live;
 mod real;
 mod stacks;
 mod types;
+mod verdicts;
 
 use crate::tool::{CrashDir, Run, run};
 use livedump_tests::decoder::Dump;
@@ -70,7 +72,7 @@ impl Case {
     }
 }
 
-/// The ids of the threads that wait in a circle or chain.
+/// The ids of the threads that wait in a cycle or chain.
 pub fn tids(tangle: &serde_json::Value) -> Vec<i64> {
     let waits = tangle["waits"].as_array().unwrap();
     waits.iter().map(|w| w["tid"].as_i64().unwrap()).collect()

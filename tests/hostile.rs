@@ -6,6 +6,7 @@ mod bombs;
 mod kernels;
 mod sections;
 mod structures;
+mod types;
 
 use livedump_cli::vmcore::Vmcore;
 use livedump_cli::vmcore::elf::Kernel;

@@ -52,7 +52,7 @@ pub enum Error {
     Place(#[from] cmd::read::PlaceError),
     /// A dump without its kernel.
     #[error(transparent)]
-    NoKernel(#[from] cmd::session::NoKernel),
+    NoKernel(#[from] crate::kernel_files::NoKernel),
     /// A dump and a kernel that do not belong together, or tell too little.
     #[error(transparent)]
     Target(#[from] TargetError),

@@ -11,6 +11,7 @@
 //!           |  host      what the system says about itself
 //!           |  crashdir  where it goes: savecore's directory
 //!           |  dumpdev   where a panic left one
+//!           |  kernel_files  which kernel is the dump's, which its debug file
 //!           |  vmcore    a dump as a file: open, check, read
 //!           |  examine   all checks of one dump, and their verdict
 //!           '- report    what is said about it, as text and as JSON
@@ -25,6 +26,7 @@ pub mod dumpdev;
 pub mod error;
 pub mod examine;
 pub mod host;
+pub mod kernel_files;
 pub mod outcome;
 pub mod path;
 pub mod quantity;

@@ -38,7 +38,7 @@ fn a_sleepers_calls_are_those_of_its_last_switch() {
 #[test]
 fn a_running_thread_has_stale_registers_and_that_is_said() {
     let case = Case::new("size 16M\ncpus 3");
-    let bt = case.run("bt", &["100004"]).expect(0);
+    let bt = case.run("bt", &["100004"]).expect(3);
     assert!(bt.text().contains("was running on CPU 1"), "{}", bt.text());
     // Its CPU was stopped, as a panic does it: the registers are saved.
     let stopped = case.machine.symbol("stopped_cpus").unwrap().0;
@@ -60,7 +60,7 @@ fn a_stack_that_breaks_off_is_shown_up_to_there() {
         (fp + 65, "not on it"),
     ] {
         case.poke64(fp, next);
-        let bt = case.run("bt", &["--json", "100200"]).expect(1);
+        let bt = case.run("bt", &["--json", "100200"]).expect(3);
         let json = bt.json();
         assert_eq!(functions(&json).len(), 2);
         let broken = json["broken"].as_str().unwrap();
@@ -73,4 +73,9 @@ fn no_such_thread_is_an_error() {
     let case = Case::new(TWO);
     let said = case.run("bt", &["4711"]).expect(2).stderr;
     assert!(said.contains("4711"), "{said}");
+    let said = case.run("bt", &["200"]).expect(2).stderr;
+    let want = "200 is a process: its threads are 100200, 100201";
+    assert!(said.contains(want), "{said}");
+    let said = case.run("bt", &[&case.path("kernel.0")]).expect(2).stderr;
+    assert!(said.contains("given with -k"), "{said}");
 }

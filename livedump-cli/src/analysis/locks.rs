@@ -8,6 +8,7 @@
 use super::target::{Target, at};
 use super::threads::{TEXT_BYTES, Text};
 use super::types::{Field, Missing, Needs};
+use crate::vmcore::ReadError;
 use memdev::addr::Vaddr;
 
 /// C: `LO_INITIALIZED`.
@@ -61,12 +62,12 @@ impl Class {
 /// What a lock's word says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// Nobody has it.
+    /// None.
     Free,
     /// A thread has it to itself, if there is one there.
     Thread(Vaddr),
     /// So many share it, where the count can be told; who they are is not
-    /// written down.
+    /// recorded.
     Shared(Option<u64>),
     /// It was given to the kernel itself. C: `LK_KERNPROC`.
     Kernel,
@@ -87,9 +88,9 @@ pub struct Lock {
     pub name: Text,
     /// Its word, where it has one.
     pub word: Option<u64>,
-    /// Who has it, by its word.
+    /// Its holder, by its word.
     pub holder: Holder,
-    /// Its word says that somebody waits.
+    /// Its word says that a thread waits.
     pub contested: bool,
 }
 
@@ -145,19 +146,34 @@ impl<'t, 'a> Locks<'t, 'a> {
         Ok(Self { t, classes, name, flags, words, shift })
     }
 
-    /// The lock at an address; `None` where there is none.
+    /// Symbols of classes that threads wait for and that the kernel's table
+    /// does not have: locks of these are not known to be locks.
     #[must_use]
-    pub fn at(&self, address: Vaddr) -> Option<Lock> {
+    pub fn missing_classes(&self) -> Vec<&'static str> {
+        let missing = |class| !self.classes.contains(&Some(class));
+        [Class::Mutex, Class::Rw, Class::Sx, Class::Lockmgr]
+            .into_iter()
+            .filter(|&class| missing(class))
+            .map(Class::word)
+            .collect()
+    }
+
+    /// The lock at an address; `None` where there is none.
+    ///
+    /// # Errors
+    /// What is there is not in the dump.
+    pub fn at(&self, address: Vaddr) -> Result<Option<Lock>, ReadError> {
         if !address.0.is_multiple_of(8) {
-            return None;
+            return Ok(None);
         }
-        let flags = self.t.get(address, self.flags).ok()?;
+        let flags = self.t.get(address, self.flags)?;
         if flags & LO_INITIALIZED == 0 {
-            return None;
+            return Ok(None);
         }
         let index = (flags >> CLASS_SHIFT) & CLASSES.saturating_sub(1);
-        let class = (*self.classes.get(index as usize)?)?;
-        let name = self.t.get(address, self.name).ok()?;
+        let class = self.classes.get(index as usize).copied().flatten();
+        let Some(class) = class else { return Ok(None) };
+        let name = self.t.get(address, self.name)?;
         let text = self.t.text(Vaddr(name), TEXT_BYTES);
         let name = Text { address: name, text };
         let [mtx, sx, rw, lk] = self.words;
@@ -168,16 +184,19 @@ impl<'t, 'a> Locks<'t, 'a> {
             Class::Lockmgr => Some(lk),
             Class::Rm => None,
         };
-        let word = word.and_then(|f| self.t.core.read_u64(at(address, f)).ok());
+        let word = match word {
+            Some(f) => Some(self.t.core.read_u64(at(address, f))?),
+            None => None,
+        };
         let (holder, contested) = match word {
             Some(word) => decode(class, word, self.shift),
             None => (Holder::NotRecorded, true),
         };
-        Some(Lock { address, class, name, word, holder, contested })
+        Ok(Some(Lock { address, class, name, word, holder, contested }))
     }
 }
 
-/// Who has a lock, and whether somebody waits for it.
+/// The holder of a lock, and whether a thread waits for it.
 fn decode(class: Class, word: u64, shift: Option<u32>) -> (Holder, bool) {
     match class {
         Class::SpinMutex | Class::Mutex => {

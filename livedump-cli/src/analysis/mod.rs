@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the dumped kernel was doing: its threads, what each waits for, who
-//! holds that, and by which calls it came there.
+//! What the dumped kernel was doing: its threads, their stacks, what each
+//! waits for, and what holds that.
 //!
 //! ```text
-//!  types     where fields stand: exported, DWARF, CTF
-//!  symbols   addresses to names
-//!  target    a dump with its kernel: the two above, and reading by field
-//!  threads   every thread of allproc, with its state and what it waits for
-//!  locks     a lock's class, word and holder
-//!  queues    turnstile_chains and sleepq_chains
-//!  missed    queues that these do not lead to any more
-//!  stack     a thread's registers, and the calls behind its frame pointer
-//!  waits     the wait-for graph, each edge checked from both ends
-//!  wait_chains   its cycles and its long chains
+//!  identity     whether a kernel is the dump's, a debug file the kernel's
+//!  types        offsets of fields: exported, CTF, DWARF
+//!  symbols      addresses to names
+//!  target       a dump with its kernel: the three above, reading by field
+//!  threads      every thread of allproc, its state and what it waits for
+//!  locks        a lock's class, word and holder
+//!  queues       turnstile_chains and sleepq_chains
+//!  unlinked_queues  queues that these do not lead to any more
+//!  stack        a thread's registers and backtrace
+//!  waits        the wait-for graph, each edge checked from both ends
+//!  wait_chains  its cycles and its long chains
+//!  verdict      whether there is a deadlock, or that it cannot be told
 //! ```
 //!
 //! A live dump's structures were copied at different moments, and another
@@ -31,6 +33,7 @@
     )
 )]
 
+pub mod identity;
 pub mod locks;
 pub mod queues;
 pub mod stack;
@@ -39,6 +42,7 @@ pub mod target;
 pub mod threads;
 pub mod types;
 mod unlinked_queues;
+pub mod verdict;
 pub mod wait_chains;
 pub mod waits;
 

@@ -175,8 +175,8 @@ impl<'t, 'a> Walk<'t, 'a> {
                 }
             };
             if !seen.insert(address.0) {
-                let circle = format!("the {what} at {address} comes twice");
-                return self.problem(circle);
+                let twice = format!("the {what} at {address} comes twice");
+                return self.problem(twice);
             }
             if !self.may_go_on() {
                 return self.problem(format!("{} does not end", k.table));

@@ -74,7 +74,7 @@ pub struct Stack {
 /// A file of the kernel linker's.
 #[derive(Debug)]
 struct Module {
-    name: String,
+    name: Vec<u8>,
     start: u64,
     size: u64,
 }
@@ -310,7 +310,8 @@ fn modules(t: &Target<'_>) -> Vec<Module> {
             && name != "kernel"
         {
             let size = of("size").and_then(get).unwrap_or(MAX_MODULE);
-            found.push(Module { name, start, size: size.min(MAX_MODULE) });
+            let (name, size) = (name.into_bytes(), size.min(MAX_MODULE));
+            found.push(Module { name, start, size });
         }
         match get(next) {
             Some(next) if next != 0 => file = Vaddr(next),

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A dump together with its kernel: variables by name, structures by field.
 
+use super::identity::{Identity, debug_identity, kernel_identity};
 use super::symbols::Symbols;
 use super::types::{Field, FieldId, Missing, Types, TypesError};
 use crate::error::chain;
-use crate::vmcore::elf::Kernel;
+use crate::vmcore::elf::{Kernel, Symbol};
 use crate::vmcore::procs::ProcsError;
 use crate::vmcore::{ReadError, Vmcore};
 use memdev::addr::Vaddr;
 
 /// The constants that kernels export for debuggers, and what each tells.
-const EXPORTED: &[(&str, FieldId)] = &[
+pub(super) const EXPORTED: &[(&str, FieldId)] = &[
     ("proc_off_p_list", ("proc", "p_list")),
     ("proc_off_p_threads", ("proc", "p_threads")),
     ("proc_off_p_pid", ("proc", "p_pid")),
@@ -26,7 +27,9 @@ const EXPORTED: &[(&str, FieldId)] = &[
 ];
 const MAX_OFFSET: u64 = 64 << 10;
 /// As long as `version` ever is.
-const VERSION_BYTES: usize = 256;
+const VERSION_BYTES: u64 = 256;
+/// What it starts with.
+const VERSION: &str = "FreeBSD ";
 
 /// Why a dump cannot be analysed with a kernel.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +44,11 @@ pub enum TargetError {
         /// The dump's.
         expected: &'static str,
     },
-    /// Another kernel of the same machine.
-    #[error("kernel {kernel} is {found:?}, the dump is of {dump:?}")]
+    /// Another version of the same machine's.
+    #[error(
+        "kernel {kernel} is not the dump's: its version is {found:?}, the \
+         dump's {dump:?}"
+    )]
     Version {
         /// The file.
         kernel: String,
@@ -51,19 +57,23 @@ pub enum TargetError {
         /// The dump's.
         dump: String,
     },
+    /// Another build of the same version.
+    #[error("kernel {kernel} is of another build than the dump: {differs}")]
+    Build {
+        /// The file.
+        kernel: String,
+        /// What differs.
+        differs: String,
+    },
     /// The debug file is not the kernel's.
-    #[error("{debug} has {name} at {found}, kernel {kernel} at {expected}")]
+    #[error("{debug} is not the debug file of kernel {kernel}: {differs}")]
     Debug {
         /// The debug file.
         debug: String,
         /// The kernel.
         kernel: String,
-        /// A symbol.
-        name: &'static str,
-        /// Where the debug file has it.
-        found: Vaddr,
-        /// Where the kernel has it.
-        expected: Vaddr,
+        /// What differs.
+        differs: String,
     },
     /// What debug files tell cannot be used.
     #[error(transparent)]
@@ -84,6 +94,14 @@ pub enum TargetError {
     },
 }
 
+impl TargetError {
+    /// Whether it is the debug file that does not belong to the others.
+    #[must_use]
+    pub fn is_of_debug(&self) -> bool {
+        matches!(self, Self::Debug { .. } | Self::Types(_))
+    }
+}
+
 /// A dump and its kernel.
 #[derive(Debug)]
 pub struct Target<'a> {
@@ -95,6 +113,9 @@ pub struct Target<'a> {
     pub types: Types,
     /// Names for addresses.
     pub symbols: Symbols,
+    /// What is not known about files belonging together, so that nothing that
+    /// rests on it is certain.
+    pub unproven: Vec<String>,
 }
 
 impl<'a> Target<'a> {
@@ -107,11 +128,20 @@ impl<'a> Target<'a> {
         kernel: &'a Kernel,
         debug: Option<&Kernel>,
     ) -> Result<Self, TargetError> {
-        check_match(core, kernel)?;
-        if let Some(debug) = debug {
-            check_machine(core, debug)?;
-            check_debug(kernel, debug)?;
+        let mut unproven = Vec::new();
+        if let Some(why) = check_match(core, kernel)? {
+            let kernel = kernel.path();
+            let text = "is the dump's kernel";
+            unproven
+                .push(format!("nothing proves that {kernel} {text}: {why}"));
         }
+        let debug_proved = match debug {
+            Some(debug) => {
+                check_machine(core, debug)?;
+                check_debug(kernel, debug)?
+            }
+            None => Ok(()),
+        };
         let mut exported = Vec::new();
         for &(name, id) in EXPORTED {
             if let Ok(n) = core.kernel_int(kernel, name)
@@ -121,9 +151,16 @@ impl<'a> Target<'a> {
             }
         }
         let types = Types::load(kernel, debug, &exported)?;
+        if let (Some(debug), Err(why)) = (debug, debug_proved)
+            && types.are_unproven()
+        {
+            let (debug, kernel) = (debug.path(), kernel.path());
+            let text = format!("{debug} is the debug file of {kernel}");
+            unproven.push(format!("nothing proves that {text}: {why}"));
+        }
         // A stripped kernel's debug file has more names.
         let symbols = Symbols::new(debug.unwrap_or(kernel));
-        Ok(Self { core, kernel, types, symbols })
+        Ok(Self { core, kernel, types, symbols, unproven })
     }
 
     /// The address of a variable.
@@ -199,13 +236,25 @@ pub fn at(of: Vaddr, field: Field) -> Vaddr {
     Vaddr(of.0.wrapping_add(field.offset))
 }
 
-/// Whether a kernel is that of a dump, as far as machine and version tell.
+/// Whether a kernel is the dump's. `Some` where nothing says that it is not,
+/// and nothing proves that it is: why.
 ///
 /// # Errors
 /// It is not.
-pub fn check_match(core: &Vmcore, kernel: &Kernel) -> Result<(), TargetError> {
+pub fn check_match(
+    core: &Vmcore,
+    kernel: &Kernel,
+) -> Result<Option<String>, TargetError> {
     check_machine(core, kernel)?;
-    check_version(core, kernel)
+    check_version(core, kernel)?;
+    match kernel_identity(core, kernel) {
+        Identity::Same(_) => Ok(None),
+        Identity::Unknown(why) => Ok(Some(why)),
+        Identity::Other(differs) => {
+            let kernel = kernel.path().into();
+            Err(TargetError::Build { kernel, differs })
+        }
+    }
 }
 
 fn check_machine(core: &Vmcore, file: &Kernel) -> Result<(), TargetError> {
@@ -222,47 +271,83 @@ fn check_machine(core: &Vmcore, file: &Kernel) -> Result<(), TargetError> {
 
 fn check_version(core: &Vmcore, kernel: &Kernel) -> Result<(), TargetError> {
     let Some(symbol) = kernel.find("version") else { return Ok(()) };
-    let (mut ours, mut theirs) = ([0; VERSION_BYTES], [0; VERSION_BYTES]);
-    let in_file = kernel.read(symbol.address, &mut ours);
-    // What is not there cannot contradict.
-    if let Err(e) = core.read_va(symbol.address, &mut theirs)
-        && e.done == 0
-    {
+    let bytes = match symbol.size {
+        n @ 1..=VERSION_BYTES => n as usize,
+        _ => VERSION_BYTES as usize,
+    };
+    let (mut ours, mut theirs) = (vec![0; bytes], vec![0; bytes]);
+    if !kernel.read(symbol.address, &mut ours) {
         return Ok(());
     }
-    let (ours, theirs) = (line(&ours), line(&theirs));
-    if in_file && !ours.is_empty() && ours != theirs {
-        return Err(TargetError::Version {
+    if let Err(e) = core.read_va(symbol.address, &mut theirs) {
+        ours.truncate(e.done);
+        theirs.truncate(e.done);
+    }
+    // What is not there cannot contradict.
+    if ours == theirs || theirs.iter().all(|&b| b == 0) {
+        return Ok(());
+    }
+    let found = line(&ours);
+    let dump = match line(&theirs) {
+        // The middle of it, where the other kernel has its start.
+        text if !text.starts_with(VERSION) => version_around(core, symbol),
+        text => text,
+    };
+    let kernel = kernel.path().into();
+    if found.is_empty() || found == dump {
+        return Ok(());
+    }
+    if !dump.starts_with(VERSION) {
+        let at = symbol.address;
+        let differs = format!("the dump has no version at {at}");
+        return Err(TargetError::Build { kernel, differs });
+    }
+    Err(TargetError::Version { kernel, found, dump })
+}
+
+/// The text that an address is within, if that is a version.
+fn version_around(core: &Vmcore, symbol: Symbol) -> String {
+    let at = symbol.address.0;
+    let start = at.saturating_sub(VERSION_BYTES);
+    const BOTH: usize = VERSION_BYTES as usize * 2;
+    let mut raw = vec![0; BOTH];
+    if let Err(e) = core.read_va(Vaddr(start), &mut raw) {
+        raw.truncate(e.done);
+    }
+    let before = raw.get(..VERSION_BYTES as usize).unwrap_or_default();
+    let after_nul = before.iter().rposition(|&b| b == 0);
+    let text = after_nul.and_then(|n| raw.get(n.saturating_add(1)..));
+    line(text.unwrap_or_default())
+}
+
+/// Whether a debug file is the kernel's. The inner error: nothing says that it
+/// is not, and nothing proves that it is.
+///
+/// # Errors
+/// It is not.
+pub fn check_debug(
+    kernel: &Kernel,
+    debug: &Kernel,
+) -> Result<Result<(), String>, TargetError> {
+    match debug_identity(kernel, debug) {
+        Identity::Same(_) => Ok(Ok(())),
+        Identity::Unknown(why) => Ok(Err(why)),
+        Identity::Other(differs) => Err(TargetError::Debug {
+            debug: debug.path().into(),
             kernel: kernel.path().into(),
-            found: ours,
-            dump: theirs,
-        });
+            differs,
+        }),
     }
-    Ok(())
 }
 
-fn check_debug(kernel: &Kernel, debug: &Kernel) -> Result<(), TargetError> {
-    for name in ["version", "allproc", "thread0_st"] {
-        if let (Some(a), Some(b)) = (kernel.find(name), debug.find(name))
-            && a.address != b.address
-        {
-            return Err(TargetError::Debug {
-                debug: debug.path().into(),
-                kernel: kernel.path().into(),
-                name,
-                found: b.address,
-                expected: a.address,
-            });
-        }
-    }
-    Ok(())
-}
-
+/// The whole text, its lines in one.
 fn line(raw: &[u8]) -> String {
-    let end = raw.iter().position(|&b| b == 0 || b == b'\n');
+    let end = raw.iter().position(|&b| b == 0);
     let raw = raw.get(..end.unwrap_or(raw.len())).unwrap_or_default();
     let text = String::from_utf8_lossy(raw);
-    text.chars().filter(|c| !c.is_control()).collect()
+    let words = text.split(|c: char| c.is_control() || c.is_whitespace());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ")
 }
 
 /// An error in one line, for what is reported and gone on from.

@@ -21,6 +21,8 @@ const TDI_IWAIT: u32 = 0x10;
 /// As much of a wait message or a lock's name as is shown.
 pub const TEXT_BYTES: usize = 64;
 const MAX_PROBLEMS: usize = 64;
+/// Of these as many are shown as reasons.
+const MAX_SHOWN: usize = 16;
 
 /// What a thread is doing. C: `td_state`, `td_inhibitors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,7 @@ pub enum State {
     Running,
     /// A value that there is not.
     Strange(u32),
-    /// Nobody tells where `td_state` stands.
+    /// The offset of `td_state` is not known.
     Unknown,
 }
 
@@ -145,14 +147,14 @@ pub struct Threads {
     pub list: Vec<Thread>,
     /// What was not right on the way.
     pub problems: Vec<String>,
-    /// Links that do not lead back: the list changed while it was dumped, and
-    /// nothing was lost.
+    /// Links that do not lead back: the list changed while it was dumped.
     pub tears: usize,
     by_address: HashMap<u64, usize>,
 }
 
 /// Fields that may be unknown.
 struct Fields {
+    proc: Option<Field>,
     state: Option<Field>,
     inhibitors: Option<Field>,
     wchan: Option<Field>,
@@ -172,6 +174,7 @@ impl Fields {
     fn new(t: &Target<'_>) -> Self {
         let of = |name| t.types.field("thread", name);
         Self {
+            proc: of("td_proc"),
             state: of("td_state"),
             inhibitors: of("td_inhibitors"),
             wchan: of("td_wchan"),
@@ -208,7 +211,7 @@ impl Threads {
             let proc = threads.procs.len();
             threads.procs.push(Proc { pid: p.pid, comm: p.comm });
             for td in p.threads {
-                let (thread, problem) = reader.thread(proc, td);
+                let (thread, problem) = reader.thread((proc, p.address), td);
                 if let Some(problem) = problem {
                     let tid = thread.tid;
                     threads.problem(format!("thread {tid}: {problem}"));
@@ -218,7 +221,40 @@ impl Threads {
                 threads.list.push(thread);
             }
         }
+        if threads.procs.is_empty() {
+            threads.problem(
+                "no process is on allproc: the dump is damaged, or the kernel \
+                 is of another build"
+                    .into(),
+            );
+        } else if !threads.has_kernel_process() {
+            // The first that ever was, and so the last of the list.
+            threads.problem(
+                "the kernel's own, pid 0, is missing: the list ends early"
+                    .into(),
+            );
+        }
         Ok(threads)
+    }
+
+    fn has_kernel_process(&self) -> bool {
+        let first = self.procs.iter().position(|p| p.pid == 0);
+        first.is_some_and(|n| self.list.iter().any(|td| td.proc == n))
+    }
+
+    /// Why there may be threads that are not in it; nothing where it is whole.
+    #[must_use]
+    pub fn incomplete(&self) -> Vec<String> {
+        let tears = (self.tears > 0).then(|| {
+            format!(
+                "{} links of it do not lead back: it changed while it was \
+                 dumped",
+                self.tears
+            )
+        });
+        let problems = self.problems.iter().take(MAX_SHOWN).cloned();
+        let all = tears.into_iter().chain(problems);
+        all.map(|text| format!("the process list: {text}")).collect()
     }
 
     fn problem(&mut self, text: String) {
@@ -266,7 +302,7 @@ impl Reader<'_, '_> {
 
     fn thread(
         &mut self,
-        proc: usize,
+        (proc, proc_address): (usize, Vaddr),
         td: crate::vmcore::procs::Thread,
     ) -> (Thread, Option<String>) {
         let t = self.t;
@@ -279,6 +315,7 @@ impl Reader<'_, '_> {
             }
         };
         let f = &self.f;
+        let of = get(f.proc);
         let state = State::new(get(f.state), get(f.inhibitors));
         let ticks = match state.is_inhibited_by(TDI_LOCK) {
             true => f.blktick,
@@ -311,6 +348,13 @@ impl Reader<'_, '_> {
             wmesg: Text::default(),
             lockname: Text::default(),
         };
+        if of.is_some_and(|of| of != proc_address.0) {
+            // What follows it on this list is that process's, too.
+            problem.get_or_insert("it is of another process".into());
+        }
+        if let State::Strange(n) = state {
+            problem.get_or_insert(format!("it is in state {n}"));
+        }
         let [wmesg, lockname] = [wmesg, lockname].map(|at| self.text(at));
         (Thread { wmesg, lockname, ..thread }, problem)
     }

@@ -40,7 +40,8 @@ impl Queues {
                 }
                 self.turnstile(&mut walk, &turnstiles, at);
             } else if td.state.is_inhibited_by(TDI_SLEEPING) {
-                let class = || locks.at(td.wchan).map(|l| l.class);
+                let lock = || locks.at(td.wchan).ok().flatten();
+                let class = || lock().map(|l| l.class);
                 if self.sleepqueues.contains_key(&td.wchan.0)
                     || tried.contains(&td.wchan.0)
                     || !matches!(class(), Some(Class::Sx | Class::Lockmgr))

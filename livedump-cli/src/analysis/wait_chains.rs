@@ -92,12 +92,6 @@ impl WaitChains {
         chains.truncate(MAX_CHAINS);
         Self { cycles, chains }
     }
-
-    /// Whether some cycle is beyond doubt.
-    #[must_use]
-    pub fn is_deadlocked(&self) -> bool {
-        self.cycles.iter().any(|c| c.certain)
-    }
 }
 
 #[derive(Default)]
@@ -125,7 +119,7 @@ impl Reaches {
             if let Some(&known) = self.0.get(&at) {
                 break known;
             }
-            // Every circle of edges is a known cycle: this ends.
+            // Every cycle of edges is known: this ends.
             match next(at).filter(|_| !on_cycle.contains_key(&at)) {
                 Some(n) => {
                     passed.push(at);

@@ -12,13 +12,15 @@ use super::queues::{Queue, Queues, SLEEPQ_LK, SLEEPQ_SX};
 use super::target::Target;
 use super::threads::{TDI_LOCK, TDI_SLEEPING, Thread, Threads};
 use super::types::{Missing, Needs};
+use crate::error::chain;
 use memdev::addr::Vaddr;
 use std::collections::HashMap;
 
 /// A thread that says it shares more locks is not believed.
 const MOST_SHARED: u64 = 1024;
 /// Threads that are named as possible holders of one lock.
-const MAX_SHARERS: usize = 32;
+pub(super) const MAX_SHARERS: usize = 32;
+const MAX_PROBLEMS: usize = 64;
 
 /// Who has what a thread waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +53,23 @@ pub struct Edge {
     pub seconds: Option<f64>,
     /// What does not agree.
     pub doubts: Vec<String>,
+    /// It began while the dump was taken, or just before: what was read for
+    /// it is of different moments, and it is no deadlock yet.
+    pub is_fresh: bool,
 }
 
 impl Edge {
+    fn new(
+        waiter: usize,
+        lock: Lock,
+        shared: Option<bool>,
+        to: To,
+        doubts: Vec<String>,
+    ) -> Self {
+        let (seconds, is_fresh) = (None, false);
+        Self { waiter, lock, shared, to, seconds, doubts, is_fresh }
+    }
+
     /// Nothing speaks against it.
     #[must_use]
     pub fn is_certain(&self) -> bool {
@@ -115,8 +131,27 @@ impl Waits {
             clock: ticks.zip(hz),
             live: !t.has_panicked(),
         };
-        let edges = (0..threads.list.len()).map(|n| build.edge(n)).collect();
-        Ok(Self { edges, problems: queues.problems })
+        let mut problems = Vec::new();
+        let missing = build.locks.missing_classes();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            problems.push(format!("lock_classes lacks {missing}"));
+        }
+        let mut edges = Vec::new();
+        for (n, td) in threads.list.iter().enumerate() {
+            edges.push(match build.edge(n) {
+                Ok(edge) => edge,
+                Err(why) => {
+                    let tid = td.tid;
+                    if problems.len() < MAX_PROBLEMS {
+                        problems.push(format!("thread {tid} {why}"));
+                    }
+                    None
+                }
+            });
+        }
+        problems.append(&mut queues.problems);
+        Ok(Self { edges, problems })
     }
 
     /// The wait of a thread.
@@ -144,43 +179,70 @@ struct Build<'g, 't, 'a> {
     live: bool,
 }
 
+/// Why it cannot be told what a thread waits for.
+type Untold = String;
+
 impl Build<'_, '_, '_> {
-    fn edge(&self, n: usize) -> Option<Edge> {
-        let td = self.threads.list.get(n)?;
-        let mut edge = if td.state.is_inhibited_by(TDI_LOCK) {
-            self.blocked(n, td)?
+    fn edge(&self, n: usize) -> Result<Option<Edge>, Untold> {
+        let Some(td) = self.threads.list.get(n) else { return Ok(None) };
+        let edge = if td.state.is_inhibited_by(TDI_LOCK) {
+            self.blocked(n, td).map(Some)
         } else if td.state.is_inhibited_by(TDI_SLEEPING) {
-            self.sleeping(n, td)?
+            self.sleeping(n, td)
         } else {
-            return None;
+            return Ok(None);
+        };
+        let mut edge = match edge {
+            Ok(Some(edge)) => edge,
+            Ok(None) => return Ok(None),
+            // It has just begun, or ends: its parts are of different moments.
+            Err(_) if self.is_fresh(td) => return Ok(None),
+            Err(why) => return Err(why),
         };
         if !edge.lock.contested {
-            edge.doubts.push("its word says that nobody waits".into());
+            edge.doubts.push("its word says that no thread waits".into());
         }
         if let To::Stray(owner) = edge.to {
             let what = format!("its owner {owner} is on no list of threads");
             edge.doubts.push(what);
         }
         if edge.to == To::Nobody {
-            edge.doubts.push("nobody has it".into());
+            edge.doubts.push("no thread holds it".into());
         }
         if td.address.0 & 0x1f != 0 {
             edge.doubts.push("the thread is not where threads can be".into());
         }
         self.age(td, &mut edge);
-        Some(edge)
+        Ok(Some(edge))
     }
 
     /// In a turnstile: mutexes, rwlocks, rmlocks.
-    fn blocked(&self, n: usize, td: &Thread) -> Option<Edge> {
+    fn blocked(&self, n: usize, td: &Thread) -> Result<Edge, Untold> {
         let mut doubts = Vec::new();
-        let object = *self.turnstiles.get(&td.blocked.0)?;
-        let queue = self.queues.turnstiles.get(&object)?;
-        let lock = self.locks.at(Vaddr(object))?;
+        let at = td.blocked;
+        let object = self.turnstiles.get(&at.0).copied();
+        let queue = object.and_then(|o| self.queues.turnstiles.get(&o));
+        let Some((object, queue)) = object.zip(queue) else {
+            return Err(format!(
+                "is blocked, and its turnstile {at} not found"
+            ));
+        };
+        let object = Vaddr(object);
+        let lock = match self.locks.at(object) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => {
+                return Err(format!("is blocked, and no lock is at {object}"));
+            }
+            Err(e) => {
+                return Err(format!("is blocked on a lock: {}", chain(&e)));
+            }
+        };
         let blocking = [Class::Mutex, Class::Rw, Class::Rm];
         if !blocking.contains(&lock.class) {
             let class = lock.class.word();
-            doubts.push(format!("nobody blocks on locks of class {class}"));
+            doubts.push(format!(
+                "threads do not block on locks of class {class}"
+            ));
         }
         let shared = self.queued(td, queue, td.tsqueue, &mut doubts);
         if td.lockname.address != lock.name.address {
@@ -204,25 +266,37 @@ impl Build<'_, '_, '_> {
                 }
             }
         }
-        let seconds = None;
-        Some(Edge { waiter: n, lock, shared, to, seconds, doubts })
+        Ok(Edge::new(n, lock, shared, to, doubts))
     }
 
-    /// In a sleep queue: sx and lockmgr locks. Whoever sleeps for anything
-    /// else has no edge.
-    fn sleeping(&self, n: usize, td: &Thread) -> Option<Edge> {
-        if td.wchan.0 == 0 {
-            return None;
+    /// In a sleep queue: sx and lockmgr locks. A thread that sleeps for
+    /// anything else has no edge.
+    fn sleeping(&self, n: usize, td: &Thread) -> Result<Option<Edge>, Untold> {
+        let wchan = td.wchan;
+        if wchan.0 == 0 {
+            return Err("sleeps without a wait channel".into());
         }
-        let queue = self.queues.sleepqueues.get(&td.wchan.0);
-        let lock = self.locks.at(td.wchan)?;
-        let named = lock.name.address == td.wmesg.address;
+        let queue = self.queues.sleepqueues.get(&wchan.0);
         let kind = queue.and_then(|q| q.kind);
+        let on_lock = matches!(kind, Some(SLEEPQ_SX | SLEEPQ_LK));
+        let lock = match self.locks.at(wchan) {
+            Ok(Some(lock)) => lock,
+            Ok(None) if on_lock => {
+                return Err(format!(
+                    "sleeps for a lock, and none is at {wchan}"
+                ));
+            }
+            Err(e) if on_lock || kind.is_none() => {
+                return Err(format!("sleeps at {wchan}: {}", chain(&e)));
+            }
+            Ok(None) | Err(_) => return Ok(None),
+        };
+        let named = lock.name.address == td.wmesg.address;
         let expected = match lock.class {
             // Sleeping on its address, a thread need not want the lock.
             Class::Sx if named || kind == Some(SLEEPQ_SX) => SLEEPQ_SX,
             Class::Lockmgr if kind.is_none_or(|k| k == SLEEPQ_LK) => SLEEPQ_LK,
-            _ => return None,
+            _ => return Ok(None),
         };
         let mut doubts = Vec::new();
         if lock.class == Class::Sx && !named {
@@ -242,8 +316,8 @@ impl Build<'_, '_, '_> {
                 td.sqqueue.map(|n| n == 1)
             }
         };
-        let (to, seconds) = (self.holder(&lock), None);
-        Some(Edge { waiter: n, lock, shared, to, seconds, doubts })
+        let to = self.holder(&lock);
+        Ok(Some(Edge::new(n, lock, shared, to, doubts)))
     }
 
     /// Whether the thread is where it says on the queue; and whether that is
@@ -312,19 +386,29 @@ impl Build<'_, '_, '_> {
         }
     }
 
+    /// Seconds that a thread has waited; `None` where that is not known.
+    fn seconds(&self, td: &Thread) -> Option<f64> {
+        let ((ticks, hz), since) = (self.clock?, td.since?);
+        let waited = ticks.wrapping_sub(since).cast_signed();
+        Some(f64::from(waited) / f64::from(hz))
+    }
+
+    fn is_fresh(&self, td: &Thread) -> bool {
+        self.live && self.seconds(td).is_some_and(|seconds| seconds < 1.0)
+    }
+
     /// A wait that began while the dump was taken may have ended meanwhile,
     /// too: what it waited for was copied at another moment.
     fn age(&self, td: &Thread, edge: &mut Edge) {
-        let (Some((ticks, hz)), Some(since)) = (self.clock, td.since) else {
-            return;
-        };
-        let waited = ticks.wrapping_sub(since).cast_signed();
-        edge.seconds = Some(f64::from(waited) / f64::from(hz));
-        if self.live && i64::from(waited) < i64::from(hz) {
+        edge.seconds = self.seconds(td);
+        edge.is_fresh = self.is_fresh(td);
+        if edge.is_fresh {
             edge.doubts.push(
                 "it began less than a second before the dump, or during it"
                     .into(),
             );
+        } else if self.live && edge.seconds.is_none() {
+            edge.doubts.push("when it began is not known".into());
         }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `livedump bt`: the calls that a thread of the dumped machine was in.
+//! `livedump bt`: the stack of a thread of the dumped machine.
 //!
 //! ```text
 //! $ livedump bt -k kernel vmcore 100670
@@ -16,6 +16,7 @@ use crate::outcome::Outcome;
 use crate::path::escape_path;
 use crate::report::thread::Who;
 use crate::report::{Bt, Report, note};
+use crate::verdict::Verdict;
 use clap::ValueHint;
 use std::path::PathBuf;
 
@@ -32,34 +33,77 @@ pub struct Args {
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// Thread id, as printed by ps --threads
-    #[arg(value_name = "TID")]
+    #[arg(value_name = "TID", value_parser = tid)]
     pub tid: i32,
+}
+
+/// Threads of a process that are named.
+const MAX_NAMED: usize = 16;
+
+fn tid(text: &str) -> Result<i32, String> {
+    text.parse().map_err(|_| {
+        "not the id of a thread (livedump ps -t FILE shows them); the \
+         kernel's file is given with -k"
+            .into()
+    })
 }
 
 /// There is no such thread.
 #[derive(Debug, thiserror::Error)]
-#[error("no thread of the dump has id {tid}{more}")]
-pub struct NoThread {
-    tid: i32,
-    more: &'static str,
+pub enum NoThread {
+    /// The number is that of a process.
+    #[error("{pid} is a process: its threads are {threads}")]
+    Process {
+        /// The number.
+        pid: i32,
+        /// Ids.
+        threads: String,
+    },
+    /// There is nothing of this number.
+    #[error(
+        "no thread of the dump has id {tid}{}",
+        if *.torn { ", but its process list could not be read to the end" }
+        else { "" }
+    )]
+    Unknown {
+        /// The number.
+        tid: i32,
+        /// It may be on a part of the list that was not read.
+        torn: bool,
+    },
+}
+
+impl NoThread {
+    fn new(tid: i32, threads: &Threads) -> Self {
+        let of = threads.procs.iter().position(|p| p.pid == tid);
+        let all = threads.list.iter().filter(|td| Some(td.proc) == of);
+        let ids: Vec<_> = all.map(|td| td.tid.to_string()).collect();
+        if ids.is_empty() {
+            let torn = !threads.incomplete().is_empty();
+            return Self::Unknown { tid, torn };
+        }
+        let more = ids.len().saturating_sub(MAX_NAMED);
+        let mut text = ids.get(..MAX_NAMED).unwrap_or(&ids).join(", ");
+        if more > 0 {
+            text.push_str(&format!(" and {more} more"));
+        }
+        Self::Process { pid: tid, threads: text }
+    }
 }
 
 /// Shows it.
 ///
 /// # Errors
 /// The files do not belong together, or there is no such thread. A stack that
-/// breaks off is shown up to there and is [`Outcome::Finding`].
+/// breaks off is shown up to there and is [`Outcome::Undetermined`], and so is
+/// one that is of another moment.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let session = Session::open(&args.file, &args.kernel)?;
     let target = session.target()?;
     let threads = Threads::walk(&target)?;
     let found = threads.by_tid(args.tid);
     let Some(thread) = found.and_then(|n| threads.list.get(n)) else {
-        let more = match threads.problems.is_empty() {
-            true => "",
-            false => ", but its lists are torn",
-        };
-        return Err(NoThread { tid: args.tid, more }.into());
+        return Err(NoThread::new(args.tid, &threads).into());
     };
     // Of what was read so far only this thread counts.
     let changed_pages =
@@ -75,15 +119,17 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let files = (escape_path(&args.file), target.kernel.path().to_string());
     let changed = changed_pages.warn();
-    let report = Bt::new(files, (who, state), &stack, changed);
-    let outcome = match &report.broken {
-        Some(why) if args.json => {
-            note(format_args!("the stack breaks off: {why}"));
-            Outcome::Finding
-        }
-        Some(_) => Outcome::Finding,
-        None => Outcome::Clean,
-    };
+    let reasons = threads.incomplete();
+    reasons.iter().for_each(note);
+    let verdict = reasons.into_iter().next();
+    let verdict = verdict.map_or(Verdict::Sound, Verdict::Undetermined);
+    let report = Bt::new(files, (who, state), &stack, verdict, changed);
+    let outcome = Outcome::from(&report.verdict);
+    if args.json
+        && let Some(why) = &report.broken
+    {
+        note(format_args!("the stack breaks off: {why}"));
+    }
     report.print(args.json)?;
     Ok(outcome)
 }

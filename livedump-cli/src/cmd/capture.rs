@@ -275,7 +275,7 @@ fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
     let device = device::open(&args.machine)?;
-    let prepared = Prepared::gather(args, device.as_ref());
+    let prepared = Prepared::gather(args, device.as_ref())?;
     if alone {
         confine(args, device.as_ref(), &directory, &prepared);
     }
@@ -295,7 +295,7 @@ pub(super) fn once(
     directory: &CrashDir,
     signals: &mut Signals,
 ) -> Result<Captured, Error> {
-    let prepared = Prepared::gather(args, device);
+    let prepared = Prepared::gather(args, device)?;
     Capture { args, device, directory, prepared }.take(signals)
 }
 
@@ -308,9 +308,8 @@ fn confine(
     prepared: &Prepared,
 ) {
     let mut files = vec![(directory.descriptor(), Purpose::Directory)];
-    if let Some((_, Ok(kernel))) = &prepared.kernel {
-        files.push((kernel.as_fd(), Purpose::Read));
-    }
+    let kernels = prepared.files();
+    files.extend(kernels.iter().map(|file| (file.as_fd(), Purpose::Read)));
     files.extend(device.descriptor().map(|node| (node, Purpose::Requests)));
     if let Entered::Not(why) = sandbox::enter(Role::Writer, &files)
         && args.verbose

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `livedump deadlock`: who waits for what, held by whom.
+//! `livedump deadlock`: which thread waits for what, held by which.
 //!
 //! ```text
 //! $ livedump deadlock -k kernel vmcore
-//! deadlock: 2 threads in a circle
+//! deadlock: 2 threads in a cycle
 //!   thread 100200 of a (pid 200) waits 15.0 s for sx "beta" at 0x...
 //!   held by thread 100201 of b (pid 201)
 //! ```
@@ -17,6 +17,7 @@ use super::session::{KernelArgs, Session};
 use crate::analysis::Target;
 use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
+use crate::analysis::verdict::Conclusion;
 use crate::analysis::wait_chains::WaitChains;
 use crate::analysis::waits::Waits;
 use crate::cmd::suggested::{self, MACHINES};
@@ -25,6 +26,7 @@ use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::path::escape_path;
 use crate::report::{Chain, Cycle, Deadlock, Report, dot, note, svg};
+use crate::verdict::Verdict;
 use build::Builder;
 pub(super) use build::holder;
 use clap::ValueHint;
@@ -80,8 +82,9 @@ pub struct Args {
 /// Looks for deadlocks.
 ///
 /// # Errors
-/// The files do not belong together or do not tell enough. A circle that is
-/// beyond doubt is [`Outcome::Finding`].
+/// The files do not belong together or do not tell enough. A cycle without a
+/// doubt is [`Outcome::Finding`]; that none is there is [`Outcome::Clean`] only
+/// where everything could be read, else it is [`Outcome::Undetermined`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let dot_to = args.dot.as_deref().map(Output::open).transpose()?;
     let svg_to = args.svg.as_deref().map(Output::open).transpose()?;
@@ -132,10 +135,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         ChangedPages::of(&session.core, session.changes.as_ref());
     let mut report = analyse(&target, escape_path(&file))?;
     report.changed = changed_pages.warn();
-    for problem in &report.problems {
-        note(problem);
-    }
     let instead = on_stdout > 0;
+    // The text has them.
+    if instead || args.json {
+        report.reasons.iter().for_each(note);
+    }
     if let Some(to) = dot_to {
         to.write(&dot(&report))?;
     }
@@ -145,10 +149,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if !instead {
         report.print(args.json)?;
     }
-    Ok(match report.deadlocked {
-        true => Outcome::Finding,
-        false => Outcome::Clean,
-    })
+    Ok(Outcome::from(&report.verdict))
 }
 
 fn analyse(target: &Target<'_>, file: String) -> Result<Deadlock, Error> {
@@ -158,8 +159,10 @@ fn analyse(target: &Target<'_>, file: String) -> Result<Deadlock, Error> {
     let wait_chains = WaitChains::new(&waits);
     let stacks = Stacks::new(target);
     let builder = Builder { threads: &threads, waits: &waits, stacks: &stacks };
+    let Conclusion { verdict, reasons } =
+        Conclusion::new(&target.unproven, &threads, &waits, &wait_chains);
     let problems = threads.problems.iter().map(|p| format!("threads: {p}"));
-    let queues = waits.problems.iter().map(|p| format!("queues: {p}"));
+    let queues = waits.problems.iter().map(|p| format!("waits: {p}"));
     let cycles = wait_chains.cycles.iter().map(|c| Cycle {
         certain: c.certain,
         waits: builder.waits(&c.threads),
@@ -173,7 +176,13 @@ fn analyse(target: &Target<'_>, file: String) -> Result<Deadlock, Error> {
     Ok(Deadlock {
         file,
         kernel: target.kernel.path().to_string(),
-        deadlocked: wait_chains.is_deadlocked(),
+        deadlocked: match verdict {
+            Verdict::Sound => Some(false),
+            Verdict::Damaged(_) => Some(true),
+            Verdict::Undetermined(_) => None,
+        },
+        verdict,
+        reasons,
         threads: threads.list.len(),
         waiting: waits.all().count(),
         cycles: cycles.collect(),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `livedump dmesg`: the dumped machine's message buffer.
 
-use super::Inputs;
+use super::{Inputs, WhichKernel};
+use crate::analysis::target::check_match;
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
 use crate::path::escape_path;
@@ -38,16 +39,24 @@ pub struct Args {
 /// # Errors
 /// The file is no dump, or has no message buffer.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let Inputs { core, kernel, .. } =
-        Inputs::open(&args.file, args.kernel.as_deref())?;
+    let named = WhichKernel::Any(args.kernel.as_deref());
+    let Inputs { core, kernel, .. } = Inputs::open(&args.file, named)?;
     let mut outcome = Outcome::Clean;
+    let own_copy = |why: String| {
+        report::note(format_args!("{why}; showing the dump's own copy"));
+    };
+    let kernel = kernel.filter(|kernel| match check_match(&core, kernel) {
+        Ok(_) => true,
+        Err(e) => {
+            own_copy(chain(&e));
+            outcome = Outcome::Undetermined;
+            false
+        }
+    });
     let (source, ring) = match kernel.map(|k| in_memory(&core, &k)) {
         Some(Ok(ring)) => ("msgbufp", ring),
         Some(Err(e)) => {
-            report::note(format_args!(
-                "{}; showing the dump's own copy",
-                chain(&e)
-            ));
+            own_copy(chain(&e));
             outcome = Outcome::Finding;
             ("section", core.msgbuf_section()?)
         }
@@ -55,14 +64,17 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     if ring.truncated {
         report::note("a part of the message buffer is not in the dump");
-        outcome = Outcome::Finding;
+        outcome = outcome.and(Outcome::Finding);
     }
     let ordered = ring.position.is_some() || !ring.is_full();
     if !ordered {
         report::note(
-            "the buffer is full and only its kernel (-k) tells where it \
-             starts: the oldest lines may follow the newest",
+            "the buffer is full, and where it starts is known only with its \
+             kernel (-k): the oldest lines may follow the newest",
         );
+    }
+    if !ordered {
+        outcome = outcome.and(Outcome::Undetermined);
     }
     let report = Dmesg {
         file: escape_path(&args.file),

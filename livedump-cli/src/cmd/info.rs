@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `livedump info`: everything a dump says about itself.
 
-use super::Inputs;
+use super::{Inputs, WhichKernel};
 use crate::crashdir::InfoText;
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
@@ -30,10 +30,11 @@ pub struct Args {
 /// # Errors
 /// The file is no dump.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let Inputs { core, changes, info: file, .. } =
-        Inputs::open(&args.file, None)?;
+    let Inputs { core, kernel, changes, info: file } =
+        Inputs::open(&args.file, WhichKernel::Any(None))?;
     let mut info = info(&core);
     info.info = file.map(info_file);
+    info.kernel = kernel.map(|kernel| kernel.path().to_string());
     match changes.map(Unread::read).transpose() {
         Ok(list) => info.changed = list.as_ref().map(report::Changed::new),
         Err(e) => info.notes.push(chain(&e)),
@@ -101,6 +102,7 @@ fn info(core: &Vmcore) -> Info {
         },
         dump_header: trailer.and_then(dump_header),
         info: None,
+        kernel: None,
         changed: None,
         notes: core.notes().to_vec(),
     }
@@ -136,10 +138,17 @@ fn dump_header(t: &Trailer) -> Option<DumpHeader> {
         dumptime: h.dumptime,
         dumptime_text: local_time(h.dumptime),
         hostname: report::escape(h.hostname),
-        version_string: report::escape(h.versionstring),
-        panic_string: report::escape(h.panicstring),
+        version_string: in_one_line(h.versionstring),
+        panic_string: in_one_line(h.panicstring),
         parity_ok: t.parity_ok(),
     })
+}
+
+/// Text of several lines in one.
+fn in_one_line(text: &[u8]) -> String {
+    let lines = text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii);
+    let lines = lines.filter(|line| !line.is_empty()).map(report::escape);
+    lines.collect::<Vec<_>>().join(" ")
 }
 
 /// As info.N has it; the bare number where it is no time.
@@ -181,7 +190,8 @@ mod tests {
             keys(&json),
             "allocated changed compression dmapbase dmapend dmapphys \
              dump_header expected_length file file_length form frames info \
-             kernbase length machine memory notes sections truncated version"
+             kernbase kernel length machine memory notes sections truncated \
+             version"
         );
         assert_eq!(
             keys(&json["dump_header"]),

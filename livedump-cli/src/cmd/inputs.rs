@@ -4,6 +4,7 @@
 
 use crate::crashdir::InfoText;
 use crate::error::Error;
+use crate::kernel_files::{DebugFile, KernelFiles};
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::changes::Unread;
 use crate::vmcore::companion::companion;
@@ -12,12 +13,21 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-/// Files that are open and that nobody has looked into.
+/// Which kernel a command reads with.
+#[derive(Clone, Copy, Debug)]
+pub enum WhichKernel<'a> {
+    /// None.
+    Unneeded,
+    /// The one that was named, or else the dump's, if it is found.
+    Any(Option<&'a Path>),
+}
+
+/// Files that are open and that nothing has been read from.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) dump: File,
     path: PathBuf,
-    kernel: Option<(File, PathBuf)>,
+    kernels: KernelFiles,
     pub(super) seal: Option<File>,
     changes: Option<Unread>,
     info: Option<File>,
@@ -28,27 +38,29 @@ impl Opened {
     /// nothing can be opened afterwards.
     pub(super) fn open(
         dump: &Path,
-        kernel: Option<&Path>,
+        kernel: WhichKernel<'_>,
         seal: Option<File>,
     ) -> Result<Self, Error> {
         let path = dump.to_path_buf();
         let dump = Vmcore::open_file(dump)?;
-        let kernel = match kernel {
-            Some(path) => Some((Kernel::open_file(path)?, path.to_path_buf())),
-            None => None,
+        let kernels = match kernel {
+            WhichKernel::Unneeded => KernelFiles::default(),
+            WhichKernel::Any(named) => {
+                KernelFiles::open(&path, named, DebugFile::Unwanted)?
+            }
         };
         // One that cannot be opened is none: the dump is what counts.
         let changes = Unread::beside(&path).ok().flatten();
         let info = companion(&path, "info")
             .and_then(|path| regular::open(&path).ok().flatten());
-        let elf = kernel.iter().map(|(file, _)| file);
         let list = changes.iter().map(|list| &list.file);
-        let all = elf.chain(&seal).chain(list).chain(&info).chain([&dump]);
+        let all = kernels.files().chain(&seal).chain(list);
+        let all = all.chain(&info).chain([&dump]);
         let files: Vec<_> =
             all.map(|file| (file.as_fd(), Purpose::Read)).collect();
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
-        Ok(Self { dump, path, kernel, seal, changes, info })
+        Ok(Self { dump, path, kernels, seal, changes, info })
     }
 
     /// What the info.N beside the dump says, if there is one.
@@ -59,10 +71,7 @@ impl Opened {
     /// Looks into them.
     pub(super) fn read(self) -> Result<Inputs, Error> {
         let core = Vmcore::from_file(self.dump, &self.path)?;
-        let kernel = match self.kernel {
-            Some((file, path)) => Some(Kernel::from_file(file, &path)?),
-            None => None,
-        };
+        let kernel = self.kernels.choose_if_any(&core)?;
         let info = self.info.and_then(|file| InfoText::read(&file).ok());
         Ok(Inputs { core, kernel, changes: self.changes, info })
     }
@@ -73,7 +82,7 @@ impl Opened {
 pub struct Inputs {
     /// The dump.
     pub core: Vmcore,
-    /// The kernel, if one was named.
+    /// Its kernel: the one that was named, or one that was found.
     pub kernel: Option<Kernel>,
     /// The list of what changed, if one lies beside the dump.
     pub changes: Option<Unread>,
@@ -87,7 +96,7 @@ impl Inputs {
     ///
     /// # Errors
     /// One cannot be opened, or is not what it should be.
-    pub fn open(dump: &Path, kernel: Option<&Path>) -> Result<Self, Error> {
+    pub fn open(dump: &Path, kernel: WhichKernel<'_>) -> Result<Self, Error> {
         Opened::open(dump, kernel, None)?.read()
     }
 }

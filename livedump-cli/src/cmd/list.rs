@@ -4,10 +4,11 @@
 //! takes a while: of what is not read here the verdict is that it cannot be
 //! told, unless what is read is damaged.
 
-use super::capture::lists::KernelFile;
+use super::capture::lists::{self, KernelFile};
 use crate::crashdir::{CrashDir, SavedDump, compression_in};
 use crate::error::{Error, chain};
 use crate::examine::{self, Beside};
+use crate::kernel_files;
 use crate::outcome::Outcome;
 use crate::path::FilePath;
 use crate::report::{Report, Table, escape, human, note, time_zone};
@@ -96,19 +97,24 @@ struct Listed {
 /// The directory cannot be read.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let directory = CrashDir::open(&args.directory)?;
-    let kernel = args.kernel.as_ref().map(|path| {
+    let open = |path: &PathBuf| {
         let file = Kernel::open_file(path).map_err(|e| chain(&e));
         (path.clone(), file)
-    });
+    };
+    let kernels: Vec<KernelFile> = match &args.kernel {
+        Some(path) => vec![open(path)],
+        None => kernel_files::installed().iter().map(open).collect(),
+    };
     let mut files = vec![(directory.descriptor(), Purpose::Listing)];
-    if let Some((_, Ok(file))) = &kernel {
+    for file in kernels.iter().filter_map(|(_, file)| file.as_ref().ok()) {
         files.push((file.as_fd(), Purpose::Read));
     }
     // Where the kernel cannot, `livedump doctor` says so.
     let _ = sandbox::enter(Role::Writer, &files);
     let mut examiner = Examiner {
         directory: &directory,
-        kernel: kernel.as_ref(),
+        kernels: &kernels,
+        kernel_named: args.kernel.is_some(),
         budget: if args.full { u64::MAX } else { BUDGET },
         threads: available_parallelism().map_or(1, |n| n.get().min(16)),
     };
@@ -132,7 +138,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 
 struct Examiner<'a> {
     directory: &'a CrashDir,
-    kernel: Option<&'a KernelFile>,
+    kernels: &'a [KernelFile],
+    /// They are one that was named.
+    kernel_named: bool,
     /// What may still be read.
     budget: u64,
     threads: usize,
@@ -196,7 +204,7 @@ impl Examiner<'_> {
             length: Some(dump.length),
             compression: Some(compression_in(&dump.name)),
         };
-        let kernel = self.kernel_of(dump);
+        let kernel = self.kernel_of(dump, core);
         let found = examine::examine(
             core.as_ref(),
             kernel.as_ref(),
@@ -212,15 +220,25 @@ impl Examiner<'_> {
         there.then(|| self.directory.open_plain(&name).ok().flatten())?
     }
 
-    /// That beside it, or the one that was named, which need not be its own.
-    fn kernel_of(&self, dump: &SavedDump) -> Option<Kernel> {
+    /// That beside it or one of this host, if it is its own; else the first,
+    /// which is reported as another's if it was named or is beside it.
+    fn kernel_of(
+        &self,
+        dump: &SavedDump,
+        core: &Result<Vmcore, OpenError>,
+    ) -> Option<Kernel> {
         let name = format!("kernel.{}", dump.number);
-        if let Some(file) = self.beside(dump, "kernel") {
-            return Kernel::from_file(file, &self.directory.path(&name)).ok();
+        let beside = self.beside(dump, "kernel");
+        let beside = beside.map(|file| (self.directory.path(&name), Ok(file)));
+        let all: Vec<_> = beside.iter().chain(self.kernels).collect();
+        let core = core.as_ref().ok()?;
+        match lists::choose(core, &all) {
+            Ok(kernel) => Some(kernel),
+            Err(_) if beside.is_some() || self.kernel_named => {
+                lists::read(all.first()?).ok()
+            }
+            Err(_) => None,
         }
-        let (path, file) = self.kernel?;
-        let file = file.as_ref().ok()?.try_clone().ok()?;
-        Kernel::from_file(file, path).ok()
     }
 }
 

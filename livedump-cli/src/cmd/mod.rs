@@ -26,7 +26,7 @@ use crate::args::{Cli, Command};
 use crate::error::Error;
 use crate::outcome::Outcome;
 
-pub use inputs::Inputs;
+pub use inputs::{Inputs, WhichKernel};
 
 /// Runs what the command line asks for.
 ///

@@ -17,6 +17,7 @@ use crate::outcome::Outcome;
 use crate::path::escape_path;
 use crate::report::thread::{LockName, shown};
 use crate::report::{Hex, Process, Ps, Report, ThreadRow, escape, note};
+use crate::verdict::Verdict;
 use clap::ValueHint;
 use std::path::PathBuf;
 
@@ -41,7 +42,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The files do not belong together, or have no process list. One that is
-/// torn is shown as far as it goes and is [`Outcome::Finding`].
+/// torn is shown as far as it goes and is [`Outcome::Undetermined`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let session = Session::open(&args.file, &args.kernel)?;
     let target = session.target()?;
@@ -55,23 +56,17 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             (None, missing.0)
         }
     };
-    if threads.tears > 0 {
-        note(format_args!(
-            "{} links of the process list do not lead back: it changed while \
-             it was dumped",
-            threads.tears
-        ));
-    }
-    for problem in &threads.problems {
-        note(format_args!("the process list: {problem}"));
-    }
-    let outcome = match threads.problems.is_empty() {
-        true => Outcome::Clean,
-        false => Outcome::Finding,
+    let reasons = threads.incomplete();
+    reasons.iter().for_each(note);
+    let verdict = match reasons.into_iter().next() {
+        Some(first) => Verdict::Undetermined(first),
+        None => Verdict::Sound,
     };
+    let outcome = Outcome::from(&verdict);
     let report = Ps {
         file: escape_path(&args.file),
         kernel: target.kernel.path().to_string(),
+        verdict,
         processes: processes(&threads, waits.as_ref()),
         missing,
         problems: threads.problems.clone(),

@@ -9,9 +9,8 @@
 
 mod place;
 
-use super::Inputs;
 use super::changed_pages::{self, ChangedPages};
-use super::session::kernel_beside;
+use super::{Inputs, WhichKernel};
 use crate::analysis::target::check_match;
 use crate::error::{Error, chain};
 use crate::outcome::Outcome;
@@ -72,13 +71,12 @@ pub struct Args {
 /// dump ends the output and is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     // An address needs none.
-    let copy_of_it = match place::is_address(&args.place) {
-        true => None,
-        false => kernel_beside(&args.file),
+    let kernel = match (&args.kernel, place::is_address(&args.place)) {
+        (None, true) => WhichKernel::Unneeded,
+        (named, _) => WhichKernel::Any(named.as_deref()),
     };
-    let kernel = args.kernel.as_ref().or(copy_of_it.as_ref());
     let Inputs { core, kernel, changes, .. } =
-        Inputs::open(&args.file, kernel.map(PathBuf::as_path))?;
+        Inputs::open(&args.file, kernel)?;
     if let Some(kernel) = &kernel {
         check_match(&core, kernel)?;
     }

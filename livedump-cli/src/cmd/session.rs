@@ -1,27 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The kernel that a dump is read with, and its debug file: named, or found
-//! beside the dump, in /boot, and where gdb(1) looks. Everything is opened
-//! first, then all else is given up, and only then is anything in the files
-//! looked at.
+//! A dump with its kernel and its debug file, for the commands that cannot do
+//! without. Everything is opened first, then all else is given up, and only
+//! then is anything in the files read.
 
 use crate::analysis::Target;
-use crate::analysis::target::check_match;
 use crate::error::{Error, chain};
+use crate::kernel_files::{DebugFile, Found, KernelFiles};
 use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::Vmcore;
 use crate::vmcore::changes::{Changes, Unread};
-use crate::vmcore::companion::companion_of_target;
 use crate::vmcore::elf::Kernel;
 use clap::ValueHint;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-
-/// The kernel of a FreeBSD host.
-const BOOT_KERNEL: &str = "/boot/kernel/kernel";
-/// Where debug files of a whole system are.
-const DEBUG_ROOT: &str = "/usr/lib/debug";
 
 /// Arguments that name the kernel of a dump.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,14 +31,6 @@ pub struct KernelArgs {
     pub debug: Option<PathBuf>,
 }
 
-/// There is none.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "which kernel was running? Name its file with -k, or put a copy beside \
-     the dump, as kernel.N"
-)]
-pub struct NoKernel;
-
 /// Open files of a kernel.
 #[derive(Debug)]
 pub struct Session {
@@ -54,9 +38,11 @@ pub struct Session {
     pub core: Vmcore,
     /// Its kernel.
     pub kernel: Kernel,
-    /// What tells more about that.
+    /// Its debug file.
     pub debug: Option<Kernel>,
-    /// What changed while it was dumped, if a list of that lies beside it.
+    /// That was named, and has to be right.
+    debug_named: bool,
+    /// What changed while it was dumped, if a list of that is beside it.
     pub changes: Option<Changes>,
 }
 
@@ -78,116 +64,48 @@ impl Session {
         last: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let dump = Vmcore::open_file(file)?;
-        let candidates = candidates(file, args)?;
+        let debug = match &args.debug {
+            Some(path) => DebugFile::Named(path),
+            None => DebugFile::Search,
+        };
+        let kernels = KernelFiles::open(file, args.kernel.as_deref(), debug)?;
         let changes = Unread::beside(file).ok().flatten();
-        let kernels = candidates.iter().flat_map(|c| {
-            [Some(&c.kernel), c.debug.as_ref().map(|(file, _)| file)]
-        });
         let list = changes.as_ref().map(|list| &list.file);
-        let all = kernels.flatten().chain([&dump]).chain(list);
+        let all = kernels.files().chain([&dump]).chain(list);
         let inputs: Vec<_> = all.map(AsFd::as_fd).collect();
         last(&inputs)?;
         let inputs = inputs.into_iter().map(|fd| (fd, Purpose::Read));
         let files: Vec<_> = inputs.chain(more.iter().copied()).collect();
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
+        // That it is no dump comes before that its kernel is not found.
         let core = Vmcore::from_file(dump, file)?;
-        let mut left = candidates.into_iter();
-        let (kernel, debug) = loop {
-            match left.next().ok_or(NoKernel)?.open(&core, args) {
-                Ok(found) => break found,
-                Err(e) if left.len() == 0 => return Err(e),
-                Err(e) => note(format_args!("{}; trying another", chain(&e))),
-            }
-        };
+        let Found { kernel, debug, debug_named } = kernels.choose(&core)?;
         Ok(Self {
             core,
             kernel,
             debug,
+            debug_named,
             changes: super::changed_pages::read_list(changes),
         })
     }
 
-    /// Brings them together.
+    /// Brings them together. A debug file that was found, and not named, and
+    /// is of another build is left out.
     ///
     /// # Errors
     /// They do not belong together.
     pub fn target(&self) -> Result<Target<'_>, Error> {
-        Ok(Target::new(&self.core, &self.kernel, self.debug.as_ref())?)
-    }
-}
-
-/// A kernel that is open, and its debug file.
-struct Candidate {
-    path: PathBuf,
-    kernel: File,
-    debug: Option<(File, PathBuf)>,
-}
-
-impl Candidate {
-    fn new(path: PathBuf, args: &KernelArgs) -> Result<Self, Error> {
-        let kernel = Kernel::open_file(&path)?;
-        let debug = match &args.debug {
-            Some(debug) => Some((Kernel::open_file(debug)?, debug.clone())),
-            None => debug_beside(&path),
-        };
-        Ok(Self { path, kernel, debug })
-    }
-
-    /// Looks into them.
-    fn open(
-        self,
-        core: &Vmcore,
-        args: &KernelArgs,
-    ) -> Result<(Kernel, Option<Kernel>), Error> {
-        let kernel = Kernel::from_file(self.kernel, &self.path)?;
-        check_match(core, &kernel)?;
-        // A kernel that tells everything itself needs no other file.
-        let wanted =
-            args.debug.is_some() || kernel.section(".debug_info").is_none();
-        let debug = match self.debug.filter(|_| wanted) {
-            Some((file, path)) => Some(Kernel::from_file(file, &path)?),
-            None => None,
-        };
-        Ok((kernel, debug))
-    }
-}
-
-/// The kernel that was named, or those to be tried.
-fn candidates(dump: &Path, args: &KernelArgs) -> Result<Vec<Candidate>, Error> {
-    if let Some(path) = &args.kernel {
-        return Ok(vec![Candidate::new(path.clone(), args)?]);
-    }
-    let boot = Some(PathBuf::from(BOOT_KERNEL)).filter(|path| path.is_file());
-    let mut found = Vec::new();
-    let mut failed = None;
-    for path in [kernel_beside(dump), boot].into_iter().flatten() {
-        match Candidate::new(path, args) {
-            Ok(candidate) => found.push(candidate),
-            Err(e) => failed = Some(e),
+        let debug = self.debug.as_ref();
+        match Target::new(&self.core, &self.kernel, debug) {
+            Err(e) if e.is_of_debug() && debug.is_some() => {
+                if self.debug_named {
+                    return Err(e.into());
+                }
+                note(format_args!("{}; going on without it", chain(&e)));
+                Ok(Target::new(&self.core, &self.kernel, None)?)
+            }
+            target => Ok(target?),
         }
     }
-    match (found.is_empty(), failed) {
-        (true, Some(e)) => Err(e),
-        (true, None) => Err(NoKernel.into()),
-        (false, _) => Ok(found),
-    }
-}
-
-/// A copy that somebody put beside the dump.
-pub(super) fn kernel_beside(dump: &Path) -> Option<PathBuf> {
-    companion_of_target(dump, "kernel").filter(|path| path.is_file())
-}
-
-/// The kernel's name with .debug behind it, where gdb(1) looks, too.
-fn debug_beside(kernel: &Path) -> Option<(File, PathBuf)> {
-    let kernel = kernel.canonicalize().ok()?;
-    let mut name = kernel.file_name()?.to_os_string();
-    name.push(".debug");
-    let dir = kernel.parent()?;
-    let global = Path::new(DEBUG_ROOT).join(dir.strip_prefix("/").ok()?);
-    [dir.to_path_buf(), dir.join(".debug"), global]
-        .into_iter()
-        .map(|dir| dir.join(&name))
-        .find_map(|path| Some((Kernel::open_file(&path).ok()?, path)))
 }

@@ -5,6 +5,7 @@
 //! nothing, such as the garbage which stock kernels leave in the bitset's
 //! padding; `--strict` lets them count.
 
+use super::WhichKernel;
 use super::inputs::Opened;
 use crate::crashdir::compression_in;
 use crate::error::{Error, chain};
@@ -53,7 +54,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let threads = available_parallelism().map_or(1, |n| n.get().min(16));
     let sealed = seal::open(&args.file, args.seal.as_deref())?;
-    let opened = Opened::open(&args.file, args.kernel.as_deref(), sealed)?;
+    let kernel = WhichKernel::Any(args.kernel.as_deref());
+    let opened = Opened::open(&args.file, kernel, sealed)?;
     let beside = Beside {
         seal: opened
             .seal

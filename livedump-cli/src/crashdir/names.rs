@@ -37,6 +37,8 @@ impl Basename {
 pub enum Companion {
     /// `kernel.N`: the ELF kernel of the dumped machine, a model or not.
     Kernel,
+    /// `kernel.debug.N`: the debug file of that kernel.
+    Debug,
     /// `key.N`: the key of an encrypted dump, itself encrypted.
     Key,
     /// `seal.N`: digests of the dump.
@@ -47,13 +49,14 @@ pub enum Companion {
 
 impl Companion {
     /// All of them.
-    pub(super) const ALL: [Self; 4] =
-        [Self::Kernel, Self::Key, Self::Seal, Self::Changed];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Kernel, Self::Debug, Self::Key, Self::Seal, Self::Changed];
 
     /// Its name.
     pub(super) fn name(self, n: u32) -> String {
         let stem = match self {
             Self::Kernel => "kernel",
+            Self::Debug => "kernel.debug",
             Self::Key => "key",
             Self::Seal => "seal",
             Self::Changed => "changed",
@@ -105,10 +108,11 @@ pub(super) fn number_of(name: &str) -> Option<u32> {
 
 /// Every name that a dump with this number (or `last`) may have left.
 pub(super) fn set(n: &str) -> Vec<String> {
-    let mut names: Vec<_> = ["info", "kernel", "key", "seal", "changed"]
-        .iter()
-        .map(|stem| format!("{stem}.{n}"))
-        .collect();
+    let mut names: Vec<_> =
+        ["info", "kernel", "kernel.debug", "key", "seal", "changed"]
+            .iter()
+            .map(|stem| format!("{stem}.{n}"))
+            .collect();
     names.extend(dumps(n));
     names
 }

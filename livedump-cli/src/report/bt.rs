@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What `livedump bt` says: a thread's registers and calls.
+//! What `livedump bt` reports: a thread's registers and stack.
 
 use super::thread::{Call, Who, calls, source};
 use super::{Hex, ReadChanged, Report};
-use crate::analysis::stack::Stack;
+use crate::analysis::stack::{Source, Stack};
+use crate::verdict::Verdict;
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -32,6 +33,8 @@ pub struct Bt {
     pub sp: Option<Hex>,
     /// Innermost first.
     pub frames: Vec<Call>,
+    /// Sound, or undetermined where it breaks off or is of another moment.
+    pub verdict: Verdict,
     /// Why there are no more, where that is not the end.
     pub broken: Option<String>,
     /// What of it changed, if that was looked at.
@@ -45,8 +48,17 @@ impl Bt {
         (file, kernel): (String, String),
         (who, state): (Who, &'static str),
         stack: &Stack,
+        lists: Verdict,
         changed: Option<ReadChanged>,
     ) -> Self {
+        let broken = stack.broken.clone().map(Verdict::Undetermined);
+        let stale = matches!(stack.source, Source::Stale(_)).then(|| {
+            let why = "its registers at the time of the dump are not recorded";
+            Verdict::Undetermined(why.into())
+        });
+        let verdict = lists
+            .and(broken.unwrap_or(Verdict::Sound))
+            .and(stale.unwrap_or(Verdict::Sound));
         let (registers, cpu) = source(stack.source);
         let r = stack.registers.as_ref();
         Self {
@@ -60,6 +72,7 @@ impl Bt {
             fp: r.map(|r| Hex(r.fp.0)),
             sp: r.map(|r| Hex(r.sp.0)),
             frames: calls(stack),
+            verdict,
             broken: stack.broken.clone(),
             changed,
         }
@@ -70,8 +83,8 @@ impl Report for Bt {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let from = match (self.registers, self.cpu) {
             ("stale", Some(cpu)) => format!(
-                "was running on CPU {cpu}: these are the calls of its last \
-                 switch, not of the moment of the dump"
+                "was running on CPU {cpu}: this is its stack at its last \
+                 switch, not at the time of the dump"
             ),
             ("dumppcb", _) => "took the dump".into(),
             ("stoppcbs", Some(cpu)) => format!("stopped on CPU {cpu}"),

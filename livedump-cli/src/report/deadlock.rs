@@ -1,28 +1,35 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What `livedump deadlock` says: who waits for what, held by whom.
+//! What `livedump deadlock` reports: which thread waits for what, held by
+//! which, and whether that is a deadlock.
 
 use super::bt::frames;
 use super::thread::{Call, LockName, Who};
 use super::{ReadChanged, Report};
-use serde::Serialize;
+use crate::verdict::Verdict;
+use serde::{Serialize, Serializer};
 use std::io::{self, Write};
 
-/// The wait-for graph of a dump, and what is wrong with it.
+/// The wait-for graph of a dump, and whether it has a deadlock.
 #[derive(Debug, Serialize)]
 pub struct Deadlock {
     /// As the file was named.
     pub file: String,
     /// Its kernel.
     pub kernel: String,
-    /// Whether some cycle is certain.
-    pub deadlocked: bool,
-    /// Threads that were looked at.
+    /// "deadlock", "none" or "undetermined".
+    #[serde(serialize_with = "as_word")]
+    pub verdict: Verdict,
+    /// Whether there is a deadlock; null where it cannot be told.
+    pub deadlocked: Option<bool>,
+    /// Why it cannot be told, or not all of it.
+    pub reasons: Vec<String>,
+    /// Threads that are on the list.
     pub threads: usize,
     /// How many of them wait for a lock.
     pub waiting: usize,
-    /// Circles of threads that wait for each other.
+    /// Threads that wait for each other.
     pub cycles: Vec<Cycle>,
-    /// Threads that wait one for the other, without a circle.
+    /// Threads that wait one for the other, without a cycle.
     pub chains: Vec<Chain>,
     /// Every wait for a lock.
     pub waits: Vec<Wait>,
@@ -32,6 +39,26 @@ pub struct Deadlock {
     pub problems: Vec<String>,
     /// What of it changed, if that was looked at.
     pub changed: Option<ReadChanged>,
+}
+
+impl Deadlock {
+    /// The verdict in one word.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        word(&self.verdict)
+    }
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Sound => "none",
+        Verdict::Damaged(_) => "deadlock",
+        Verdict::Undetermined(_) => "undetermined",
+    }
+}
+
+fn as_word<S: Serializer>(v: &Verdict, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(word(v))
 }
 
 /// Threads that wait for each other.
@@ -64,7 +91,7 @@ pub struct Last {
     pub who: Who,
     /// What it is doing.
     pub state: String,
-    /// Its calls.
+    /// Its stack.
     pub stack: Vec<Call>,
 }
 
@@ -84,7 +111,7 @@ pub struct Wait {
     pub seconds: Option<f64>,
     /// What does not agree.
     pub doubts: Vec<String>,
-    /// Its calls, where it is part of a circle or a chain.
+    /// Its stack, where it is part of a cycle or a chain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<Call>,
 }
@@ -139,7 +166,7 @@ fn behind(out: &mut dyn Write, n: usize) -> io::Result<()> {
                 1 => ("1 other thread".to_string(), "waits"),
                 n => (format!("{n} other threads"), "wait"),
             };
-            writeln!(out, "  {who} {verb} behind them")
+            writeln!(out, "  {who} {verb} for one of these")
         }
     }
 }
@@ -149,9 +176,9 @@ impl Report for Deadlock {
         for c in &self.cycles {
             let what = match (c.certain, c.waits.len()) {
                 (true, 1) => "deadlock: a thread waits for itself".into(),
-                (true, n) => format!("deadlock: {n} threads in a circle"),
+                (true, n) => format!("deadlock: {n} threads in a cycle"),
                 (false, n) => format!(
-                    "perhaps a deadlock: {} in a circle, not beyond doubt",
+                    "in doubt: {} in a cycle",
                     count(n, "thread", "threads")
                 ),
             };
@@ -161,7 +188,7 @@ impl Report for Deadlock {
         }
         for c in &self.chains {
             let n = c.waits.len().saturating_add(usize::from(c.last.is_some()));
-            writeln!(out, "chain: {n} threads, no circle")?;
+            writeln!(out, "chain: {n} threads, no cycle")?;
             c.waits.iter().try_for_each(|w| w.text(out))?;
             if let Some(last) = &c.last {
                 writeln!(out, "  {}: {}", last.who, last.state)?;
@@ -169,21 +196,14 @@ impl Report for Deadlock {
             }
             behind(out, c.behind.saturating_sub(n.saturating_sub(1)))?;
         }
-        let certain = self.cycles.iter().filter(|c| c.certain).count();
-        let doubtful = self.cycles.len().saturating_sub(certain);
-        write!(
-            out,
-            "{}: {} waiting for a lock: {}",
-            count(self.threads, "thread", "threads"),
-            self.waiting,
-            match certain {
-                0 => "no deadlock".to_string(),
-                n => count(n, "deadlock", "deadlocks"),
+        let threads = count(self.threads, "thread", "threads");
+        writeln!(out, "{threads}, {} waiting for a lock", self.waiting)?;
+        match &self.verdict {
+            Verdict::Damaged(what) => {
+                writeln!(out, "verdict: deadlock: {what}")?;
             }
-        )?;
-        match doubtful {
-            0 => writeln!(out),
-            n => writeln!(out, ", {n} in doubt"),
+            verdict => writeln!(out, "verdict: {}", word(verdict))?,
         }
+        self.reasons.iter().try_for_each(|why| writeln!(out, "  {why}"))
     }
 }

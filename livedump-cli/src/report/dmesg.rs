@@ -37,8 +37,14 @@ pub fn lines(text: &[u8], all: bool) -> Vec<String> {
             Some((_, rest)) => Some(rest),
             None => Some(line),
         })
-        .map(escape)
+        .map(one_line)
         .collect()
+}
+
+/// A line. Tabs are what drivers write columns with.
+fn one_line(line: &[u8]) -> String {
+    let parts: Vec<_> = line.split(|&b| b == b'\t').map(escape).collect();
+    parts.join("\t")
 }
 
 /// The number of `<n>` in front of a line, and what follows.

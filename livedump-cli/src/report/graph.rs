@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The wait-for graph as a picture: for Graphviz, or drawn here, a column for
-//! each circle and chain.
+//! The wait-for graph drawn: for Graphviz, or as SVG, a column for each cycle
+//! and chain. Both carry the verdict.
 
 use super::deadlock::{Deadlock, Wait};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// A graph in Graphviz's language: threads are boxes, locks ellipses; what is
-/// on a certain circle is red, what is in doubt is dashed.
+/// on a certain cycle is red, what is in doubt is dashed.
 #[must_use]
 pub fn dot(report: &Deadlock) -> String {
-    let circles = report.cycles.iter().filter(|c| c.certain);
-    let (threads, locks): (BTreeSet<i32>, BTreeSet<u64>) = circles
+    let certain = report.cycles.iter().filter(|c| c.certain);
+    let (threads, locks): (BTreeSet<i32>, BTreeSet<u64>) = certain
         .flat_map(|c| &c.waits)
         .map(|w| (w.who.tid, w.lock.address.0))
         .unzip();
     let red = |yes| if yes { " color=red" } else { "" };
     let mut out = String::from("digraph waits {\n  node [fontsize=10];\n");
+    let label = quoted(&verdict(report).join("\n"));
+    let _ = writeln!(out, "  graph [labelloc=t label={label}];");
     let mut nodes = BTreeSet::new();
     let mut edges = String::new();
     for w in &report.waits {
@@ -69,6 +71,15 @@ pub fn dot(report: &Deadlock) -> String {
     out
 }
 
+/// The verdict, and the first of its reasons.
+fn verdict(report: &Deadlock) -> Vec<String> {
+    let more = report.reasons.len().saturating_sub(MAX_REASONS);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let reasons = report.reasons.iter().take(MAX_REASONS).cloned();
+    let first = format!("verdict: {}", report.word());
+    [first].into_iter().chain(reasons).chain(more).collect()
+}
+
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
@@ -76,6 +87,7 @@ fn quoted(text: &str) -> String {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
+            c if c.is_control() => out.push('?'),
             c => out.push(c),
         }
     }
@@ -83,12 +95,17 @@ fn quoted(text: &str) -> String {
     out
 }
 
+/// Reasons that are drawn.
+const MAX_REASONS: usize = 4;
+const LINE: usize = 16;
+const MAX_LINE: usize = 110;
+const MAX_LABEL: usize = 48;
 const WIDTH: usize = 300;
 const BOX: usize = 44;
 const STEP: usize = 100;
 const GAP: usize = 60;
 
-/// The same drawn: each circle and each chain is a column.
+/// The same as SVG: each cycle and each chain is a column.
 #[must_use]
 pub fn svg(report: &Deadlock) -> String {
     let mut columns = Vec::new();
@@ -97,7 +114,12 @@ pub fn svg(report: &Deadlock) -> String {
             true => "deadlock",
             false => "in doubt",
         };
-        columns.push(Column { title, waits: &c.waits, end: None, round: true });
+        columns.push(Column {
+            title,
+            waits: &c.waits,
+            end: None,
+            is_cycle: true,
+        });
     }
     for c in &report.chains {
         let end = match (&c.last, c.waits.last()) {
@@ -109,11 +131,13 @@ pub fn svg(report: &Deadlock) -> String {
             (None, None) => None,
         };
         let waits = &c.waits;
-        columns.push(Column { title: "chain", waits, end, round: false });
+        columns.push(Column { title: "chain", waits, end, is_cycle: false });
     }
     let rows = columns.iter().map(|c| c.rows()).max().unwrap_or(0);
-    let width = columns.len().max(1).saturating_mul(WIDTH + GAP) + GAP;
-    let height = rows.saturating_mul(STEP).saturating_add(GAP * 2);
+    let said = verdict(report);
+    let width = columns.len().max(2).saturating_mul(WIDTH + GAP) + GAP;
+    let foot = rows.saturating_mul(STEP).saturating_add(GAP * 2);
+    let height = said.len().saturating_mul(LINE).saturating_add(foot);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" \
          height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -122,8 +146,9 @@ pub fn svg(report: &Deadlock) -> String {
          markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\">\
          <path d=\"M0,0 L8,4 L0,8 z\"/></marker></defs>\n"
     );
-    if columns.is_empty() {
-        text(&mut out, GAP, GAP, "no deadlock, and no long chain");
+    for (n, line) in said.iter().enumerate() {
+        let y = n.saturating_mul(LINE).saturating_add(foot);
+        text(&mut out, GAP, y, line, MAX_LINE);
     }
     for (i, column) in columns.iter().enumerate() {
         column.draw(&mut out, i.saturating_mul(WIDTH + GAP) + GAP);
@@ -137,7 +162,7 @@ struct Column<'r> {
     waits: &'r [Wait],
     /// What the last one waits for in the end: two lines.
     end: Option<(String, String)>,
-    round: bool,
+    is_cycle: bool,
 }
 
 impl Column<'_> {
@@ -147,7 +172,7 @@ impl Column<'_> {
 
     fn draw(&self, out: &mut String, x: usize) {
         let color = if self.title == "deadlock" { "#c00" } else { "#333" };
-        text(out, x, GAP - 20, self.title);
+        text(out, x, GAP - 20, self.title, MAX_LABEL);
         let row = |n: usize| n.saturating_mul(STEP).saturating_add(GAP);
         let mid = x + WIDTH / 2;
         for (n, w) in self.waits.iter().enumerate() {
@@ -163,8 +188,8 @@ impl Column<'_> {
                 false => " stroke-dasharray=\"4\"",
             };
             let (from, to) = (y + BOX, row(n.saturating_add(1)));
-            text(out, mid + 8, from + 30, &lock);
-            let path = if last && self.round {
+            text(out, mid + 8, from + 30, &lock, MAX_LABEL);
+            let path = if last && self.is_cycle {
                 // Back to the first, around all of them.
                 let (side, top) = (x + WIDTH, row(0) + BOX / 2);
                 let (low, far) = (from + 40, side + 30);
@@ -198,13 +223,14 @@ fn boxed(
         "<rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{BOX}\" \
          rx=\"4\" fill=\"#f4f4f4\" stroke=\"{color}\"/>"
     );
-    text(out, x + 8, y + 18, first);
-    text(out, x + 8, y + 36, second);
+    text(out, x + 8, y + 18, first, MAX_LABEL);
+    text(out, x + 8, y + 36, second, MAX_LABEL);
 }
 
-fn text(out: &mut String, x: usize, y: usize, text: &str) {
+/// Text, cut off after so many characters.
+fn text(out: &mut String, x: usize, y: usize, text: &str, most: usize) {
     let _ = write!(out, "<text x=\"{x}\" y=\"{y}\">");
-    for c in text.chars().take(48) {
+    for c in text.chars().take(most) {
         match c {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),

@@ -55,8 +55,10 @@ pub struct Info {
     pub dump_header: Option<DumpHeader>,
     /// What the info.N beside the dump has, if there is one.
     pub info: Option<InfoFile>,
+    /// The file of its kernel, if that was found.
+    pub kernel: Option<String>,
     /// Pages that changed while the dump was written, where a list of them
-    /// lies beside it.
+    /// is beside it.
     pub changed: Option<Changed>,
     /// What is odd about the file.
     pub notes: Vec<String>,
@@ -233,6 +235,9 @@ impl Report for Info {
             "Machine",
             format_args!("{}, minidump version {}", self.machine, self.version),
         )?;
+        if let Some(kernel) = &self.kernel {
+            line(o, "Kernel", kernel)?;
+        }
         if let Some(n) = self.length {
             line(o, "Dump length", size(n))?;
         }

@@ -3,6 +3,7 @@
 
 use super::thread::LockName;
 use super::{Hex, ReadChanged, Report};
+use crate::verdict::Verdict;
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -13,6 +14,8 @@ pub struct Ps {
     pub file: String,
     /// Its kernel.
     pub kernel: String,
+    /// Sound, or undetermined where the lists could not be read to the end.
+    pub verdict: Verdict,
     /// In the order of the kernel's list.
     pub processes: Vec<Process>,
     /// Fields that could not be shown because nobody tells where they are.

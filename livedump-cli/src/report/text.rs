@@ -91,14 +91,15 @@ impl fmt::Display for Row<'_> {
     }
 }
 
-/// Text of another machine without what a terminal would obey: tabs,
-/// newlines and printable ASCII as they are, every other byte as `\xNN`.
+/// Text of another machine, in one line and without what a terminal would
+/// obey: printable ASCII as it is, every other byte as `\xNN`, so that a name
+/// cannot pretend to be a row or a column of its own.
 #[must_use]
 pub fn escape(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for &b in text {
         match b {
-            b'\t' | b'\n' | 0x20..0x7f => out.push(b as char),
+            0x20..0x7f => out.push(b as char),
             _ => out.push_str(&format!("\\x{b:02x}")),
         }
     }
@@ -176,7 +177,7 @@ mod tests {
     fn no_byte_reaches_the_terminal_that_it_would_obey() {
         assert_eq!(
             escape(b"a\tb\n\x1b[2J\x9b\xff"),
-            "a\tb\n\\x1b[2J\\x9b\\xff"
+            "a\\x09b\\x0a\\x1b[2J\\x9b\\xff"
         );
     }
 

@@ -105,7 +105,7 @@ impl Call {
         let place = frame.place.as_ref();
         Self {
             pc: Hex(frame.pc.0),
-            function: place.map(|p| escape(p.name.as_bytes())),
+            function: place.map(|p| escape(&p.name)),
             offset: place.map(|p| p.offset),
         }
     }

@@ -25,19 +25,27 @@ pub fn companion_any(dump: &Path, what: &str) -> Option<PathBuf> {
     Some(dump.with_file_name(format!("{what}.{n}")))
 }
 
-/// The same, and where the dump's own name is a link to a numbered one, beside
-/// that: not all that has a number has a link.
+/// Names that a kernel, or something else that may be beside a dump of any
+/// name, can have, the likeliest first: of `vmcore.HOST.N`, as netdumpd(8)
+/// names dumps, that with the host and that without. Where the dump's own name
+/// is a link to a numbered one, that counts: not all that has a number has a
+/// link.
 #[must_use]
-pub fn companion_of_target(dump: &Path, what: &str) -> Option<PathBuf> {
+pub fn companions_of_target(dump: &Path, what: &str) -> Vec<PathBuf> {
     let target = std::fs::read_link(dump).ok();
-    let numbered = target.filter(|to| number(to).is_some());
-    match numbered {
-        Some(to) => companion(&dump.with_file_name("").join(to), what),
-        None => companion(dump, what),
-    }
+    let target = target.filter(|to| number(to).is_some());
+    let target = match target {
+        Some(to) => dump.with_file_name("").join(to),
+        None => dump.to_path_buf(),
+    };
+    let Some((stem, n)) = number(&target) else { return Vec::new() };
+    let host = stem.split_once('.').filter(|_| !BASENAMES.contains(&stem));
+    let host = host.map(|(_, host)| format!("{what}.{host}.{n}"));
+    let names = host.into_iter().chain([format!("{what}.{n}")]);
+    names.map(|name| target.with_file_name(name)).collect()
 }
 
-/// A name, and what stands behind its dot: digits, or `last`.
+/// A name, and what follows its last dot: digits, or `last`.
 fn number(dump: &Path) -> Option<(&str, &str)> {
     let name = dump.file_name()?.to_str()?;
     let name = [".gz", ".zst"]
@@ -84,11 +92,22 @@ mod tests {
         let path = |name: &str| tmp.path().join(name);
         let link = path("livecore.last.zst");
         std::os::unix::fs::symlink("livecore.5.zst", &link).unwrap();
-        let found = |dump: &Path| companion_of_target(dump, "kernel");
-        assert_eq!(found(&link), Some(path("kernel.5")));
+        let found = |dump: &Path| companions_of_target(dump, "kernel");
+        assert_eq!(found(&link), [path("kernel.5")]);
         let plain = path("livecore.7");
-        assert_eq!(found(&plain), Some(path("kernel.7")));
+        assert_eq!(found(&plain), [path("kernel.7")]);
         let gone = path("livecore.last");
-        assert_eq!(found(&gone), Some(path("kernel.last")));
+        assert_eq!(found(&gone), [path("kernel.last")]);
+        assert_eq!(found(&path("core")), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn a_kernel_beside_a_dump_over_the_net_has_its_host_or_only_its_number() {
+        let found = companions_of_target(
+            Path::new("d/vmcore.web.example.3.zst"),
+            "kernel",
+        );
+        let names = ["d/kernel.web.example.3", "d/kernel.3"];
+        assert_eq!(found, names.map(PathBuf::from));
     }
 }

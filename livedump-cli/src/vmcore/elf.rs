@@ -12,9 +12,10 @@ use memdev::addr::Vaddr;
 use memdev::arch::Machine;
 use object::LittleEndian as LE;
 use object::elf::{
-    ELFCLASS64, ELFDATA2LSB, EM_AARCH64, EM_X86_64, FileHeader64,
-    SHF_COMPRESSED, SHN_ABS, SHN_UNDEF, SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB,
-    STT_FILE, STT_FUNC, STT_NOTYPE, STT_SECTION, SectionHeader64, Sym64,
+    ELFCLASS64, ELFDATA2LSB, EM_AARCH64, EM_X86_64, FileHeader64, SHF_ALLOC,
+    SHF_COMPRESSED, SHF_EXECINSTR, SHF_WRITE, SHN_ABS, SHN_UNDEF, SHT_DYNSYM,
+    SHT_NOBITS, SHT_NOTE, SHT_SYMTAB, STT_FILE, STT_FUNC, STT_NOTYPE,
+    STT_SECTION, SectionHeader64, Sym64,
 };
 use object::pod;
 use std::fs::File;
@@ -24,10 +25,20 @@ use std::sync::Arc;
 
 const MAX_SECTIONS: u64 = 65535;
 const MAX_SECTION_NAMES: u64 = 1 << 20;
-const MAX_SYMBOLS: u64 = 4 << 20;
-const MAX_STRINGS: u64 = 64 << 20;
-/// Names may overlap: what looks for an end must not look for ever.
+/// GENERIC has some 80,000.
+const MAX_SYMBOLS: u64 = 1 << 20;
+const MAX_STRINGS: u64 = 32 << 20;
+/// Names may overlap: a search for their end is bounded.
 const MAX_NAME: usize = 1024;
+/// Of a note section.
+const MAX_NOTES: u64 = 4096;
+/// Of .gnu_debuglink: a file name and four bytes.
+const MAX_LINK: u64 = 4096;
+/// A file whose checksum takes longer to compute is not checked.
+const MAX_CHECKSUM: u64 = 1 << 30;
+const NOT_ELF: &str = "not a kernel: it is not an ELF file";
+/// C: `NT_GNU_BUILD_ID`.
+const NT_GNU_BUILD_ID: u32 = 3;
 const SYM_BYTES: usize = size_of::<Sym64<LE>>();
 const SYM: u64 = SYM_BYTES as u64;
 
@@ -99,6 +110,42 @@ pub struct Extent {
     pub compressed: bool,
 }
 
+/// A build-id, and where the running kernel has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildId {
+    /// Of the note's first byte; 0 where it is not loaded.
+    pub address: Vaddr,
+    /// The whole note section, with the note's header.
+    pub note: Vec<u8>,
+    /// The id.
+    pub id: Vec<u8>,
+}
+
+impl std::fmt::Display for BuildId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.id.iter().take(32).try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// What .gnu_debuglink says: the name of the debug file, and its CRC-32.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DebugLink {
+    /// A file name without a directory.
+    pub name: Vec<u8>,
+    /// Of the whole file.
+    pub crc: u32,
+}
+
+/// Whether a table of names has this one at an offset. Reads no more of the
+/// table than that.
+pub(crate) fn is_name(names: &[u8], at: u32, name: &[u8]) -> bool {
+    let rest = names.get(at as usize..).unwrap_or_default();
+    match rest.strip_prefix(name) {
+        Some(rest) => matches!(rest.first(), Some(0) | None),
+        None => false,
+    }
+}
+
 /// A name in a table of them.
 fn text_at(names: &[u8], at: u32) -> &[u8] {
     let from = names.get(at as usize..).unwrap_or_default();
@@ -115,7 +162,24 @@ pub struct Kernel {
     sections: Vec<Section>,
     section_names: Vec<u8>,
     symbols: Vec<Named>,
-    names: Vec<u8>,
+    names: Arc<[u8]>,
+}
+
+/// The functions of a kernel: address, size, and where their names are in
+/// [`Functions::name`]'s table, which is the kernel's own.
+#[derive(Debug)]
+pub struct Functions {
+    /// In the order of the file.
+    pub all: Vec<(u64, u64, u32)>,
+    names: Arc<[u8]>,
+}
+
+impl Functions {
+    /// A name by its place.
+    #[must_use]
+    pub fn name(&self, at: u32) -> &[u8] {
+        text_at(&self.names, at)
+    }
 }
 
 impl Kernel {
@@ -157,7 +221,7 @@ impl Kernel {
             sections: Vec::new(),
             section_names: Vec::new(),
             symbols: Vec::new(),
-            names: Vec::new(),
+            names: Arc::default(),
         };
         kernel.load()?;
         Ok(kernel)
@@ -191,7 +255,7 @@ impl Kernel {
     pub fn section(&self, name: &str) -> Option<Extent> {
         let named = |s: &&Section| {
             s.kind != SHT_NOBITS
-                && text_at(&self.section_names, s.name) == name.as_bytes()
+                && is_name(&self.section_names, s.name, name.as_bytes())
         };
         self.sections.iter().find(named).map(|s| Extent {
             offset: s.offset,
@@ -215,6 +279,12 @@ impl Kernel {
         })
     }
 
+    /// Bytes of the file.
+    #[must_use]
+    pub fn file_len(&self) -> u64 {
+        self.file.known_len().unwrap_or(0)
+    }
+
     /// The names that symbols, and CTF's external strings, point into.
     #[must_use]
     pub fn symbol_names(&self) -> &[u8] {
@@ -224,8 +294,83 @@ impl Kernel {
     /// A symbol by its name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Symbol> {
-        let mut found = self.symbols();
-        found.find(|(n, _)| *n == name.as_bytes()).map(|(_, s)| s)
+        let named = |n: &&Named| is_name(&self.names, n.name, name.as_bytes());
+        self.symbols.iter().find(named).map(|n| n.symbol)
+    }
+
+    /// Its functions, and places in assembler code.
+    #[must_use]
+    pub fn functions(&self) -> Functions {
+        let code = self.symbols.iter().filter(|n| n.symbol.code);
+        let all = code.map(|n| (n.symbol.address.0, n.symbol.size, n.name));
+        Functions { all: all.collect(), names: Arc::clone(&self.names) }
+    }
+
+    /// The build-id, where the linker put one in.
+    #[must_use]
+    pub fn build_id(&self) -> Option<BuildId> {
+        let mut notes = self
+            .sections
+            .iter()
+            .filter(|s| s.kind == SHT_NOTE && s.size <= MAX_NOTES)
+            .take(16);
+        notes.find_map(|s| {
+            let mut note = vec![0; s.size as usize];
+            let got = self.file.read_at(s.offset, &mut note).ok()?;
+            note.truncate(got);
+            let id = build_id_in(&note)?.to_vec();
+            let loaded = s.flags & u64::from(SHF_ALLOC) != 0;
+            let address = Vaddr(if loaded { s.address } else { 0 });
+            Some(BuildId { address, note, id })
+        })
+    }
+
+    /// The debug file that it names, if it names one.
+    #[must_use]
+    pub fn debug_link(&self) -> Option<DebugLink> {
+        let at = self.section(".gnu_debuglink")?;
+        let mut raw = vec![0; at.size.min(MAX_LINK) as usize];
+        let got = self.file.read_at(at.offset, &mut raw).ok()?;
+        let raw = raw.get(..got)?;
+        let name = raw.split(|&b| b == 0).next()?.to_vec();
+        // The checksum is at the next multiple of four after the NUL.
+        let crc = name.len().checked_add(1)?.checked_next_multiple_of(4)?;
+        let crc = u32::from_le_bytes(*raw.get(crc..)?.first_chunk::<4>()?);
+        (!name.is_empty()).then_some(DebugLink { name, crc })
+    }
+
+    /// The CRC-32 of the whole file, as .gnu_debuglink has it; `None` where
+    /// it cannot be read or is too large.
+    #[must_use]
+    pub fn crc32(&self) -> Option<u32> {
+        let len = self.file.known_len().filter(|&len| len <= MAX_CHECKSUM)?;
+        let mut crc = flate2::Crc::new();
+        let mut buf = vec![0; 256 << 10];
+        let mut at = 0;
+        while at < len {
+            let got = self.file.read_at(at, &mut buf).ok()?;
+            let part = buf.get(..got).filter(|part| !part.is_empty())?;
+            crc.update(part);
+            at = at.saturating_add(got as u64);
+        }
+        Some(crc.sum())
+    }
+
+    /// Addresses and sizes of sections that the running kernel never writes
+    /// to and that nothing patches when it boots: .rodata, not code.
+    pub fn read_only(&self) -> impl Iterator<Item = (Vaddr, u64)> {
+        let excluded = u64::from(SHF_WRITE | SHF_EXECINSTR | SHF_COMPRESSED);
+        self.sections
+            .iter()
+            .filter(move |s| {
+                s.kind != SHT_NOBITS
+                    && s.flags & u64::from(SHF_ALLOC) != 0
+                    && s.flags & excluded == 0
+                    && s.address != 0
+                    && text_at(&self.section_names, s.name)
+                        .starts_with(b".rodata")
+            })
+            .map(|s| (Vaddr(s.address), s.size))
     }
 
     /// Whether some section of the running kernel has the address.
@@ -280,14 +425,24 @@ impl Kernel {
 
     fn load(&mut self) -> Result<(), ElfError> {
         let size = size_of::<FileHeader64<LE>>() as u64;
+        if self.file_len() < size {
+            return Err(self.bad(NOT_ELF));
+        }
         let head = self.bytes(0, size, "the ELF header")?;
         let (h, _) = pod::from_bytes::<FileHeader64<LE>>(&head)
             .map_err(|()| self.bad("no ELF header"))?;
         let id = &h.e_ident;
-        if id.magic != object::elf::ELFMAG
-            || id.class != ELFCLASS64
-            || id.data != ELFDATA2LSB
-        {
+        if id.magic != object::elf::ELFMAG {
+            let dump = [&b"minidump"[..], &[0x1f, 0x8b], b"\x28\xb5\x2f\xfd"];
+            let is_dump = dump.iter().any(|magic| head.starts_with(magic));
+            return Err(self.bad(match is_dump {
+                true => {
+                    "not a kernel, but a dump: FILE is the dump, -k its kernel"
+                }
+                false => NOT_ELF,
+            }));
+        }
+        if id.class != ELFCLASS64 || id.data != ELFDATA2LSB {
             return Err(self.bad("not a little-endian 64-bit ELF file"));
         }
         self.machine = match h.e_machine.get(LE) {
@@ -347,7 +502,8 @@ impl Kernel {
                 strtab.size
             )));
         }
-        self.names = self.bytes(strtab.offset, strtab.size, "symbol names")?;
+        let names = self.bytes(strtab.offset, strtab.size, "symbol names")?;
+        self.names = names.into();
         let mut left = count;
         let mut at = symtab.offset;
         while left > 0 {
@@ -375,5 +531,62 @@ impl Kernel {
             left = left.saturating_sub(4096);
         }
         Ok(())
+    }
+}
+
+/// The id in a note section. C: `Elf_Note`.
+fn build_id_in(notes: &[u8]) -> Option<&[u8]> {
+    let word = |b: &[u8]| b.first_chunk::<4>().map(|b| u32::from_le_bytes(*b));
+    let mut rest = notes;
+    loop {
+        let name_len = word(rest)? as usize;
+        let id_len = word(rest.get(4..)?)? as usize;
+        let kind = word(rest.get(8..)?)?;
+        let name = rest.get(12..)?.get(..name_len)?;
+        let after = name_len.checked_next_multiple_of(4)?.checked_add(12)?;
+        let id = rest.get(after..)?.get(..id_len)?;
+        if kind == NT_GNU_BUILD_ID && name == b"GNU\0" && !id.is_empty() {
+            return Some(id);
+        }
+        let next = id_len.checked_next_multiple_of(4)?.checked_add(after)?;
+        rest = rest.get(next..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_id_is_found_among_other_notes() {
+        let note = |name: &[u8], kind: u32, id: &[u8]| {
+            let mut n = Vec::new();
+            n.extend((name.len() as u32).to_le_bytes());
+            n.extend((id.len() as u32).to_le_bytes());
+            n.extend(kind.to_le_bytes());
+            n.extend(name);
+            n.resize(n.len().next_multiple_of(4), 0);
+            n.extend(id);
+            n.resize(n.len().next_multiple_of(4), 0);
+            n
+        };
+        let other = note(b"FreeBSD\0", 1, &[1, 2, 3]);
+        let ours = note(b"GNU\0", 3, &[0xab; 20]);
+        let all = [&other[..], &ours].concat();
+        assert_eq!(build_id_in(&all), Some(&[0xab; 20][..]));
+        assert_eq!(build_id_in(&other), None);
+        assert_eq!(build_id_in(&all[..all.len() - 1]), None);
+        assert_eq!(build_id_in(&[0xff; 64]), None);
+        assert_eq!(build_id_in(&[]), None);
+    }
+
+    #[test]
+    fn a_name_is_compared_without_looking_for_the_end_of_the_other() {
+        let names = b"\0hz\0hzz\0end";
+        assert!(is_name(names, 1, b"hz"));
+        assert!(!is_name(names, 4, b"hz"));
+        assert!(is_name(names, 8, b"end"));
+        assert!(!is_name(names, 99, b"hz"));
+        assert!(is_name(names, 0, b""));
     }
 }

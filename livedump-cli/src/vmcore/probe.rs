@@ -23,7 +23,7 @@ use memdev::minidump::{self, MinidumpError, MinidumpHeader};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const TRAILER: u64 = kerneldump::HEADER_SIZE as u64;
@@ -45,8 +45,16 @@ pub enum OpenError {
         /// As it was named.
         path: String,
     },
+    /// It is there under the name that it has compressed, or unpacked.
+    #[error("{path} does not exist, {other} does")]
+    OtherName {
+        /// As it was named.
+        path: String,
+        /// What there is.
+        other: String,
+    },
     /// Something else than a minidump, and what it looks like.
-    #[error("{path} is not a minidump: {what}")]
+    #[error("{path} is not a dump: {what}")]
     Foreign {
         /// As it was named.
         path: String,
@@ -159,11 +167,30 @@ impl OpenError {
 /// The file alone, not looked into.
 pub(super) fn open(path: &Path) -> Result<File, OpenError> {
     let name = escape_path(path);
-    let io = |source| OpenError::Io { path: name.clone(), source };
+    let io = |source: io::Error| match other_name(path) {
+        Some(other) if source.kind() == io::ErrorKind::NotFound => {
+            let (path, other) = (name.clone(), escape_path(&other));
+            OpenError::OtherName { path, other }
+        }
+        _ => OpenError::Io { path: name.clone(), source },
+    };
     match regular::open(path).map_err(io)? {
         Some(file) => Ok(file),
         None => Err(OpenError::NotRegular { path: name }),
     }
+}
+
+/// The same dump as another codec leaves it.
+fn other_name(path: &Path) -> Option<PathBuf> {
+    const SUFFIXES: [&str; 3] = ["", ".zst", ".gz"];
+    let name = path.file_name()?.to_str()?;
+    let suffix = SUFFIXES.iter().filter(|s| !s.is_empty());
+    let stem = suffix.clone().find_map(|s| name.strip_suffix(s));
+    let stem = stem.unwrap_or(name);
+    SUFFIXES
+        .iter()
+        .map(|suffix| path.with_file_name(format!("{stem}{suffix}")))
+        .find(|other| other != path && other.is_file())
 }
 
 pub(super) fn open_file(file: File, path: &Path) -> Result<Vmcore, OpenError> {
@@ -274,7 +301,7 @@ impl Opening {
             }
         };
         if h.magic == Magic::Text {
-            return Err(self.foreign("a textdump(4)"));
+            return Err(self.foreign("it is a textdump(4)"));
         }
         if h.dumpkeysize != 0 {
             let path = self.name.clone();
@@ -308,7 +335,7 @@ impl Opening {
         if super::source::is_zstd(head) {
             return Ok(Compression::Zstd);
         }
-        if head.len() < minidump::HEADER_SIZE {
+        if head.is_empty() {
             let len = head.len() as u64;
             return Err(OpenError::Short { path: self.name.clone(), len });
         }
@@ -419,17 +446,17 @@ fn sizes(h: &MinidumpHeader) -> [(&'static str, u32, u32); 4] {
 /// A guess at what else a file may be, for the message.
 fn looks_like(head: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], &str); 11] = [
-        (b"\x7fELF", "an ELF file (a kernel, or a full dump)"),
-        (b"FreeBSD Kernel Dump", "a bare kernel dump header"),
-        (b"FreeBSD Text Dump", "a textdump(4)"),
-        (b"Cleared Kernel Dump", "a dump that was saved and cleared"),
+        (b"\x7fELF", "it is an ELF file; a kernel is given with -k"),
+        (b"FreeBSD Kernel Dump", "it is a bare kernel dump header"),
+        (b"FreeBSD Text Dump", "it is a textdump(4)"),
+        (b"Cleared Kernel Dump", "it was saved and cleared"),
         (b"BZh", "it is compressed with bzip2"),
         (b"\xfd7zXZ", "it is compressed with xz"),
         (b"\x04\x22\x4d\x18", "it is compressed with lz4"),
-        (b"KDUMP   ", "a kdump-compressed dump"),
-        (b"makedumpfile", "a flattened kdump-compressed dump"),
-        (b"EMiL", "a LiME image"),
-        (b"AVML", "an AVML image"),
+        (b"KDUMP   ", "it is a kdump-compressed dump"),
+        (b"makedumpfile", "it is a flattened kdump-compressed dump"),
+        (b"EMiL", "it is a LiME image"),
+        (b"AVML", "it is an AVML image"),
     ];
     known
         .iter()

@@ -6,19 +6,20 @@
 //! here. A type is a name, an info word (kind and number of elements) and a
 //! size or another type; what follows it depends on its kind.
 
-use super::section::{Section, inflate};
-use super::wanted::{Struct, find, find_field};
+use super::limits::{Room, Spent, Steps};
+use super::section::{Section, inflater, read_all};
+use super::wanted::{STRUCTS, Struct};
 use super::{Field, FoundStruct, MAX_STRUCT, Structs, TypesError};
-use crate::vmcore::elf::Kernel;
+use crate::vmcore::elf::{Kernel, is_name};
 
 const NAME: &str = ".SUNW_ctf";
 const MAGIC: u16 = 0xcff1;
 const HEADER: usize = 36;
 const COMPRESSED: u8 = 1;
 /// All of it unpacked; GENERIC's has 2 MB.
-const MAX_BYTES: u64 = 256 << 20;
+const MAX_BYTES: u64 = 32 << 20;
 /// Anonymous members in anonymous members, and types of types.
-const MAX_DEPTH: u32 = 16;
+const MAX_DEPTH: usize = 16;
 /// Names of this kind are in the symbol table's strings. C: `CTF_STRTAB_1`.
 const EXTERNAL: u32 = 1 << 31;
 
@@ -48,7 +49,8 @@ pub(super) fn read(file: &Kernel) -> Result<Structs, TypesError> {
     let Some(raw) = Section::open(file, NAME).map_err(section)? else {
         return Ok(Vec::new());
     };
-    let raw = raw.whole().map_err(section)?;
+    let mut room = Room::new();
+    let raw = raw.whole(&mut room).map_err(section)?;
     let head = raw.get(..HEADER).ok_or_else(|| bad("no header"))?;
     let body = raw.get(HEADER..).unwrap_or_default();
     let (magic, version) = (half(head, 0), head.get(2).copied());
@@ -66,7 +68,7 @@ pub(super) fn read(file: &Kernel) -> Result<Structs, TypesError> {
     }
     let unpacked;
     let body = if head.get(3).is_some_and(|f| f & COMPRESSED != 0) {
-        unpacked = inflate(body, end).map_err(section)?;
+        unpacked = read_all(inflater(body), end, &mut room).map_err(section)?;
         &unpacked
     } else {
         body
@@ -77,9 +79,17 @@ pub(super) fn read(file: &Kernel) -> Result<Structs, TypesError> {
         return Err(bad("it ends before its tables do"));
     };
     let (ours, theirs) = (strings, file.symbol_names());
-    let mut ctf = Ctf { v3: version == 3, table, ours, theirs, at: Vec::new() };
+    let mut ctf = Ctf {
+        v3: version == 3,
+        table,
+        ours,
+        theirs,
+        at: Vec::new(),
+        steps: Steps::new(),
+    };
     ctf.index().ok_or_else(|| bad("its types do not end where they should"))?;
-    Ok(ctf.structures())
+    let found = ctf.structures();
+    found.map_err(|Spent| TypesError::Long { path: path.to_string() })
 }
 
 fn half(b: &[u8], at: usize) -> Option<u16> {
@@ -99,6 +109,7 @@ struct Ctf<'a> {
     theirs: &'a [u8],
     /// Where each type is; the first one is number 1.
     at: Vec<u32>,
+    steps: Steps,
 }
 
 /// A type, decoded.
@@ -191,66 +202,83 @@ impl<'a> Ctf<'a> {
         self.decode(*at as usize)
     }
 
-    fn name(&self, at: u32) -> &'a [u8] {
+    /// Whether the name at `at` is this one.
+    fn is_name(&self, at: u32, name: &str) -> bool {
         let from = match at & EXTERNAL {
             0 => self.ours,
             _ => self.theirs,
         };
-        let from = from.get((at & !EXTERNAL) as usize..).unwrap_or_default();
-        let from = from.get(..256).unwrap_or(from);
-        from.split(|&b| b == 0).next().unwrap_or_default()
+        is_name(from, at & !EXTERNAL, name.as_bytes())
     }
 
-    fn structures(&self) -> Structs {
+    fn structures(&self) -> Result<Structs, Spent> {
         let mut found: Structs = Vec::new();
-        for &at in &self.at {
+        for (id, &at) in (1u32..).zip(&self.at) {
+            self.steps.take(1)?;
             let Some(t) = self.decode(at as usize) else { continue };
             let whole = t.elements > 0 && (1..=MAX_STRUCT).contains(&t.size);
             if t.kind != STRUCT || !whole {
                 continue;
             }
-            let Some(wanted) = find(self.name(t.name)) else { continue };
+            self.steps.take(STRUCTS.len())?;
+            let mut all = STRUCTS.iter();
+            let wanted = all.find(|s| self.is_name(t.name, s.name));
+            let Some(wanted) = wanted else { continue };
             if found.iter().any(|f| f.name == wanted.name) {
                 continue;
             }
             let (name, size) = (wanted.name, t.size);
             let mut s = FoundStruct { name, size, fields: Vec::new() };
-            self.members(wanted, &t, 0, 0, &mut s);
+            self.members(wanted, (id, &t), 0, &mut Vec::new(), &mut s)?;
             found.push(s);
         }
-        found
+        Ok(found)
     }
 
+    /// The members of a structure that starts at `base`, and of what in it
+    /// has no name. `within`: the structures it is a part of.
     fn members(
         &self,
         wanted: &'static Struct,
-        t: &Type,
+        (id, t): (u32, &Type),
         base: u64,
-        depth: u32,
+        within: &mut Vec<u32>,
         found: &mut FoundStruct,
-    ) {
+    ) -> Result<(), Spent> {
+        // Nothing is a part of itself.
+        if within.len() >= MAX_DEPTH || within.contains(&id) {
+            return Ok(());
+        }
+        within.push(id);
         for i in 0..t.elements {
-            let Some(m) = self.member(t, i) else { return };
+            self.steps.take(wanted.fields.len())?;
+            let Some(m) = self.member(t, i) else { break };
             if !m.bits.is_multiple_of(8) {
                 continue;
             }
             let offset = base.saturating_add(m.bits / 8);
-            let name = self.name(m.name);
-            if name.is_empty() {
+            if self.is_name(m.name, "") {
                 let inner = self.find(m.of);
-                if let Some(t) = inner.filter(|t| {
-                    depth < MAX_DEPTH && matches!(t.kind, STRUCT | UNION)
-                }) {
-                    let next = depth.saturating_add(1);
-                    self.members(wanted, &t, offset, next, found);
+                if let Some(t) =
+                    inner.filter(|t| matches!(t.kind, STRUCT | UNION))
+                {
+                    let inner = (m.of, &t);
+                    self.members(wanted, inner, offset, within, found)?;
                 }
-            } else if let Some(name) = find_field(wanted, name) {
-                let size = self.size(m.of, 0);
-                if offset.saturating_add(size) <= found.size {
-                    found.fields.push((name, Field { offset, size }));
-                }
+                continue;
+            }
+            let mut fields = wanted.fields.iter().copied();
+            let Some(name) = fields.find(|f| self.is_name(m.name, f)) else {
+                continue;
+            };
+            let size = self.size(m.of, 0);
+            let known = found.fields.iter().any(|f| f.0 == name);
+            if !known && offset.saturating_add(size) <= found.size {
+                found.fields.push((name, Field { offset, size }));
             }
         }
+        within.pop();
+        Ok(())
     }
 
     fn member(&self, t: &Type, i: u32) -> Option<Member> {
@@ -275,7 +303,7 @@ impl<'a> Ctf<'a> {
     }
 
     /// Bytes of a type; 0 where it is not told.
-    fn size(&self, of: u32, depth: u32) -> u64 {
+    fn size(&self, of: u32, depth: usize) -> u64 {
         let Some(t) = self.find(of) else { return 0 };
         let next = depth.saturating_add(1);
         match t.kind {

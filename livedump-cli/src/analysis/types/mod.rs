@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where fields stand in the kernel's structures. No offset is known here:
-//! each is taken from what the kernel exports for debuggers (`proc_off_*`,
-//! `thread_off_*`), else from its DWARF, else from its CTF. What none of them
-//! tells is missing, and is named when somebody needs it.
+//! Offsets of fields in the kernel's structures. No offset is built in: each
+//! is taken from what the kernel exports for debuggers (`proc_off_*`,
+//! `thread_off_*`), else from its own CTF, else from the DWARF of its debug
+//! file. A source that contradicts one before it is of another build. What
+//! none of them has is missing, and is named when it is needed.
 //!
 //! ```text
 //! wanted    the structures and fields that are asked for
 //! dwarf     .debug_info of kernel.debug, one unit at a time
 //! ctf       .SUNW_ctf of the kernel, versions 2 and 3
 //! section   the bytes of such a section, unpacked if need be
+//! limits    what all this may cost
 //! ```
 
 mod ctf;
 mod dwarf;
+mod limits;
 mod section;
 mod wanted;
 
@@ -59,20 +62,30 @@ pub enum TypesError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// Two sources tell different offsets.
+    /// Reading it would take too long.
+    #[error("{path}: its type information is too large or loops")]
+    Long {
+        /// The file.
+        path: String,
+    },
+    /// Two sources contradict each other.
     #[error(
-        "{path} is of another kernel: it has {field} at {found}, the kernel \
-         exports {exported}"
+        "{path} is of another kernel: its {source_name} has {field} at \
+         {found}, {other} {expected}"
     )]
     Other {
         /// The file.
         path: String,
-        /// `thread.td_tid`.
+        /// DWARF or CTF.
+        source_name: &'static str,
+        /// `thread.td_tid`, or `the end of thread`.
         field: String,
         /// What the file says.
         found: u64,
-        /// What the kernel says.
-        exported: u64,
+        /// Who says something else: "the kernel exports", "its CTF says".
+        other: &'static str,
+        /// What that says.
+        expected: u64,
     },
 }
 
@@ -127,10 +140,28 @@ pub struct Types {
     fields: HashMap<FieldId, Field>,
     sizes: HashMap<&'static str, u64>,
     sources: Vec<&'static str>,
+    debug: Debug,
+}
+
+/// What the debug file did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Debug {
+    /// It was held against the kernel's own CTF, and agreed.
+    agreed: bool,
+    /// Offsets are from it.
+    used: bool,
+}
+
+/// What came of adding a source.
+struct Added {
+    /// Structures were known already, and agree.
+    agreed: bool,
+    /// Something is new.
+    new: bool,
 }
 
 impl Types {
-    /// What `kernel` and its debug file tell, over what it exports.
+    /// What `kernel` and its debug file have, under what it exports.
     ///
     /// # Errors
     /// Something that is there cannot be read, or is another kernel's.
@@ -140,14 +171,19 @@ impl Types {
         exported: &[(FieldId, u64)],
     ) -> Result<Self, TypesError> {
         let mut types = Self::default();
-        for file in debug.into_iter().chain([kernel]) {
-            if types.is_complete() {
-                break;
-            }
-            let found = dwarf::read(file)?;
-            types.add("DWARF", file, found, exported)?;
-            let found = ctf::read(file)?;
-            types.add("CTF", file, found, exported)?;
+        types.add("CTF", kernel, ctf::read(kernel)?, exported)?;
+        if let Some(debug) = debug {
+            let found = dwarf::read(debug)?;
+            let (source, found) = match found.is_empty() {
+                true => ("CTF", ctf::read(debug)?),
+                false => ("DWARF", found),
+            };
+            let added = types.add(source, debug, found, exported)?;
+            types.debug = Debug { agreed: added.agreed, used: added.new };
+        }
+        if !types.is_complete() {
+            let found = dwarf::read(kernel)?;
+            types.add("DWARF", kernel, found, exported)?;
         }
         for &(id, offset) in exported {
             let size = types.fields.get(&id).map_or(0, |f| f.size);
@@ -159,40 +195,66 @@ impl Types {
         Ok(types)
     }
 
-    /// Takes over what is new in `found`.
+    /// Adds what is new in `found`, which has to agree with what is known.
     fn add(
         &mut self,
         source: &'static str,
         file: &Kernel,
         found: Structs,
         exported: &[(FieldId, u64)],
-    ) -> Result<(), TypesError> {
-        if found.is_empty() {
-            return Ok(());
-        }
+    ) -> Result<Added, TypesError> {
+        let mut added = Added { agreed: false, new: false };
+        let differ = |field, found, other, expected| TypesError::Other {
+            path: file.path().to_string(),
+            source_name: source,
+            field,
+            found,
+            other,
+            expected,
+        };
         for s in found {
-            if self.sizes.contains_key(s.name) {
-                continue;
+            let known = self.sizes.get(s.name).copied();
+            let ctf = "the kernel's own CTF";
+            if let Some(size) = known.filter(|&size| size != s.size) {
+                let field = format!("the end of {}", s.name);
+                return Err(differ(field, s.size, ctf, size));
             }
             for (field, f) in s.fields {
                 let id = (s.name, field);
+                let name = || format!("{}.{field}", s.name);
                 let other = exported.iter().find(|e| e.0 == id);
-                if let Some(&(_, exported)) = other
-                    && exported != f.offset
-                {
-                    return Err(TypesError::Other {
-                        path: file.path().to_string(),
-                        field: format!("{}.{field}", s.name),
-                        found: f.offset,
-                        exported,
-                    });
+                if let Some(&(_, offset)) = other.filter(|e| e.1 != f.offset) {
+                    let exports = "the kernel exports";
+                    return Err(differ(name(), f.offset, exports, offset));
                 }
-                self.fields.insert(id, f);
+                match self.fields.get(&id).filter(|_| known.is_some()) {
+                    Some(other) if other.offset != f.offset => {
+                        let (found, at) = (f.offset, other.offset);
+                        return Err(differ(name(), found, ctf, at));
+                    }
+                    Some(_) => {}
+                    None => {
+                        self.fields.insert(id, f);
+                    }
+                }
+            }
+            match known {
+                Some(_) => added.agreed = true,
+                None => added.new = true,
             }
             self.sizes.insert(s.name, s.size);
         }
-        self.sources.push(source);
-        Ok(())
+        if added.new {
+            self.sources.push(source);
+        }
+        Ok(added)
+    }
+
+    /// Whether offsets are from a debug file that nothing here could be
+    /// held against.
+    #[must_use]
+    pub fn are_unproven(&self) -> bool {
+        self.debug.used && !self.debug.agreed
     }
 
     fn is_complete(&self) -> bool {

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The bytes of a section of a debug file: read piece by piece where they
-//! stand as they are, unpacked into memory where they are compressed.
-//! C: `Elf64_Chdr`, <sys/elf_common.h>.
+//! The bytes of a section of a debug file: read in order, unpacked on the way
+//! if need be, or as a whole where there is room. C: `Elf64_Chdr`,
+//! <sys/elf_common.h>.
 
+use super::limits::Room;
 use crate::vmcore::elf::{Extent, Kernel};
-use std::io::Read;
+use std::io::{self, BufReader, Read};
 
-/// What a compressed section may become.
-const MAX_UNPACKED: u64 = 1 << 30;
-/// Sections that are read as a whole.
-const MAX_WHOLE: u64 = 128 << 20;
+/// What a compressed section may become. It is not kept in memory.
+const MAX_UNPACKED: u64 = 512 << 20;
 const CHDR_BYTES: u64 = 24;
 const ELFCOMPRESS_ZLIB: u32 = 1;
 const ELFCOMPRESS_ZSTD: u32 = 2;
+/// Memory for unpacking zstd: 32 MB.
+const WINDOW_LOG: u32 = 25;
 
 /// What is wrong with a section.
 #[derive(Debug, thiserror::Error)]
@@ -31,13 +32,16 @@ pub enum SectionError {
     Ends(u64),
 }
 
-/// An open section.
-#[derive(Debug)]
-pub(super) enum Section<'a> {
-    /// In the file.
-    Stored(&'a Kernel, Extent),
-    /// In memory.
-    Unpacked(Vec<u8>),
+/// A section, and how it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Section<'a> {
+    file: &'a Kernel,
+    /// Of the stored bytes, without a compression header.
+    stored: Extent,
+    /// C: `ch_type`.
+    method: Option<u32>,
+    /// Unpacked.
+    size: u64,
 }
 
 impl<'a> Section<'a> {
@@ -46,111 +50,119 @@ impl<'a> Section<'a> {
         file: &'a Kernel,
         name: &str,
     ) -> Result<Option<Self>, SectionError> {
-        let Some(extent) = file.section(name) else { return Ok(None) };
-        let stored = Section::Stored(file, extent);
-        if !extent.compressed {
-            return Ok(Some(stored));
+        let Some(stored) = file.section(name) else { return Ok(None) };
+        if !stored.compressed {
+            let size = stored.size;
+            return Ok(Some(Self { file, stored, method: None, size }));
         }
-        let head = stored.bytes(0, CHDR_BYTES)?;
-        let word = |at: usize| {
-            let bytes = head.get(at..at.saturating_add(4));
-            let bytes = bytes.and_then(|b| b.first_chunk::<4>());
-            bytes.map_or(0, |b| u32::from_le_bytes(*b))
-        };
-        let size = u64::from(word(8)) | u64::from(word(12)) << 32;
+        let mut head = [0; CHDR_BYTES as usize];
+        let got = file.read_file(stored.offset, &mut head).map_err(failed)?;
+        if stored.size < CHDR_BYTES || got < head.len() {
+            return Err(SectionError::Ends(stored.size));
+        }
+        let (words, _) = head.as_chunks::<4>();
+        let word = |i| words.get(i).map_or(0, |&b| u32::from_le_bytes(b));
+        let size = u64::from(word(2)) | u64::from(word(3)) << 32;
         if size > MAX_UNPACKED {
             return Err(SectionError::Large(size));
         }
-        let packed =
-            stored.bytes(CHDR_BYTES, extent.size.saturating_sub(CHDR_BYTES))?;
-        unpack(word(0), &packed, size).map(|v| Some(Self::Unpacked(v)))
+        let stored = Extent {
+            offset: stored.offset.saturating_add(CHDR_BYTES),
+            size: stored.size.saturating_sub(CHDR_BYTES),
+            ..stored
+        };
+        Ok(Some(Self { file, stored, method: Some(word(0)), size }))
     }
 
+    /// Bytes, unpacked.
     pub(super) fn len(&self) -> u64 {
-        match self {
-            Self::Stored(_, extent) => extent.size,
-            Self::Unpacked(bytes) => bytes.len() as u64,
-        }
+        self.size
     }
 
-    /// `n` bytes at `at`.
-    pub(super) fn bytes(
+    /// Reads it from its start.
+    pub(super) fn reader(&self) -> Result<Box<dyn Read + 'a>, SectionError> {
+        let stored = Stored { file: self.file, left: self.stored };
+        let stored = BufReader::with_capacity(64 << 10, stored);
+        Ok(match self.method {
+            None => Box::new(stored),
+            Some(ELFCOMPRESS_ZLIB) => inflater(stored),
+            Some(ELFCOMPRESS_ZSTD) => {
+                let unpack = zstd::stream::read::Decoder::with_buffer(stored);
+                let mut unpack = unpack.map_err(failed)?;
+                unpack.window_log_max(WINDOW_LOG).map_err(failed)?;
+                Box::new(unpack)
+            }
+            Some(other) => return Err(SectionError::Method(other)),
+        })
+    }
+
+    /// All of it, in memory.
+    pub(super) fn whole(
         &self,
-        at: u64,
-        n: u64,
+        room: &mut Room,
     ) -> Result<Vec<u8>, SectionError> {
-        let end = at.checked_add(n).filter(|&end| end <= self.len());
-        let Some(end) = end else { return Err(SectionError::Ends(self.len())) };
-        if n > MAX_UNPACKED {
-            return Err(SectionError::Large(n));
-        }
-        match self {
-            Self::Unpacked(all) => {
-                let part = all.get(at as usize..end as usize);
-                Ok(part.unwrap_or_default().to_vec())
-            }
-            Self::Stored(file, extent) => {
-                let mut out = Vec::new();
-                // What a file claims is not allocated before it is there.
-                while (out.len() as u64) < n {
-                    let done = out.len();
-                    let more = n.saturating_sub(done as u64).min(1 << 20);
-                    out.resize(done.saturating_add(more as usize), 0);
-                    let at = extent.offset.saturating_add(at);
-                    let at = at.saturating_add(done as u64);
-                    let buf = out.get_mut(done..).unwrap_or_default();
-                    let got = file
-                        .read_file(at, buf)
-                        .map_err(|e| SectionError::Read(Box::new(e)))?;
-                    if (got as u64) < more {
-                        return Err(SectionError::Ends(at));
-                    }
-                }
-                Ok(out)
-            }
-        }
-    }
-
-    /// All of it.
-    pub(super) fn whole(&self) -> Result<Vec<u8>, SectionError> {
-        match self.len() {
-            n if n > MAX_WHOLE => Err(SectionError::Large(n)),
-            n => self.bytes(0, n),
-        }
+        read_all(self.reader()?, self.size, room)
     }
 }
 
-fn unpack(
-    method: u32,
-    packed: &[u8],
+fn failed(
+    e: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> SectionError {
+    SectionError::Read(e.into())
+}
+
+/// Unpacks a zlib stream.
+pub(super) fn inflater<'r>(
+    packed: impl io::BufRead + 'r,
+) -> Box<dyn Read + 'r> {
+    Box::new(flate2::bufread::ZlibDecoder::new(packed))
+}
+
+/// Exactly so many bytes, for which there has to be room.
+pub(super) fn read_all(
+    from: impl Read,
     size: u64,
+    room: &mut Room,
 ) -> Result<Vec<u8>, SectionError> {
-    match method {
-        ELFCOMPRESS_ZLIB => inflate(packed, size),
-        ELFCOMPRESS_ZSTD => {
-            let from = zstd::stream::read::Decoder::new(packed);
-            let from = from.map_err(|e| SectionError::Read(Box::new(e)))?;
-            take(from, size)
-        }
-        other => Err(SectionError::Method(other)),
+    if !room.take(size) {
+        return Err(SectionError::Large(size));
     }
-}
-
-/// Unpacks a zlib stream that becomes `size` bytes.
-pub(super) fn inflate(
-    packed: &[u8],
-    size: u64,
-) -> Result<Vec<u8>, SectionError> {
-    take(flate2::read::ZlibDecoder::new(packed), size)
-}
-
-fn take(from: impl Read, size: u64) -> Result<Vec<u8>, SectionError> {
     let mut out = Vec::new();
-    from.take(size)
-        .read_to_end(&mut out)
-        .map_err(|e| SectionError::Read(Box::new(e)))?;
+    read_exact(from, size, &mut out)?;
+    Ok(out)
+}
+
+/// Exactly so many bytes, in place of what was there.
+pub(super) fn read_exact(
+    from: impl Read,
+    size: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), SectionError> {
+    out.clear();
+    // Pages are not there before they are written to.
+    let reserved = out.try_reserve_exact(size as usize);
+    reserved.map_err(|_| SectionError::Large(size))?;
+    from.take(size).read_to_end(out).map_err(failed)?;
     match out.len() as u64 {
-        n if n == size => Ok(out),
+        n if n == size => Ok(()),
         n => Err(SectionError::Ends(n)),
+    }
+}
+
+/// The stored bytes, from front to end.
+struct Stored<'a> {
+    file: &'a Kernel,
+    left: Extent,
+}
+
+impl Read for Stored<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.left.size.min(buf.len() as u64) as usize;
+        let part = buf.get_mut(..n).unwrap_or_default();
+        let got = self.file.read_file(self.left.offset, part);
+        let got = got.map_err(io::Error::other)?;
+        self.left.offset = self.left.offset.saturating_add(got as u64);
+        self.left.size = self.left.size.saturating_sub(got as u64);
+        Ok(got)
     }
 }

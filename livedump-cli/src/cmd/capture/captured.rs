@@ -17,6 +17,7 @@ pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) file: FilePath,
     pub(in crate::cmd) info: Option<FilePath>,
     pub(in crate::cmd) kernel: Option<FilePath>,
+    pub(in crate::cmd) debug: Option<FilePath>,
     pub(in crate::cmd) seal: Option<FilePath>,
     pub(in crate::cmd) machine: String,
     pub(in crate::cmd) architecture: String,

@@ -6,8 +6,8 @@
 use super::captured::{Captured, Changed};
 use super::check::{self, Checked};
 use super::limit::{FileSizeLimit, is_reached};
-use super::lists::{self, Lists};
-use super::prepare::Prepared;
+use super::lists::{self, KernelFile, Lists};
+use super::prepare::{Keep, Prepared};
 use super::progress::Progress;
 use super::watch::{Stop, watched};
 use super::{Args, Error};
@@ -17,10 +17,12 @@ use crate::crashdir::{
 };
 use crate::device::Device;
 use crate::error::chain;
+use crate::kernel_files::KernelFiles;
 use crate::path::FilePath;
 use crate::report::{escape, human, note};
 use crate::signals::Signals;
 use crate::verdict::Verdict;
+use crate::vmcore::elf::Kernel;
 use crate::vmcore::{Vmcore, changes};
 use memdev::addr::PAGE_SIZE;
 use memdev::changes::Header;
@@ -55,7 +57,8 @@ pub(super) struct Dumped {
 }
 
 impl Dumped {
-    /// What our request answered.
+    /// What our request answered. That something was asked for is no claim
+    /// that it was done.
     fn from_answer(arg: &MemMinidumpArg) -> Self {
         let asked = |flag| arg.flags & flag != 0;
         let changed = Header {
@@ -132,7 +135,7 @@ impl Capture<'_> {
         signals: &mut Signals,
     ) -> Result<Captured, Error> {
         let started = Instant::now();
-        let elf = self.kernel_elf()?;
+        let keep = self.prepared.keep.as_ref();
         let (dump, mut kernel, changes) = {
             let _lock = self.directory.lock()?;
             for name in self.directory.remove_stale()? {
@@ -143,40 +146,60 @@ impl Capture<'_> {
                 self.args.maxdumps,
                 Basename::Livecore,
                 self.compression(),
-                &self.sides(elf.is_some()),
+                &self.sides(keep),
             )?;
-            let kernel = match elf {
+            let mut kernel = match keep {
                 Some(_) => Some(self.directory.temp()?),
                 None => None,
             };
+            if let (Some(temp), Some(Keep::Model(elf))) = (&mut kernel, keep) {
+                temp.write_all(elf)?;
+            }
             let changes = match self.args.stability {
                 true => Some(self.directory.temp()?),
                 false => None,
             };
             (self.directory.temp()?, kernel, changes)
         };
+        let own = kernel.as_ref().filter(|_| self.prepared.kernel.is_none());
+        let own = own.map(|temp| {
+            let file = temp.file().try_clone().map_err(|e| e.to_string());
+            (temp.path(), file)
+        });
         let (dumped, checked, lists) =
-            self.checked(&dump, changes.as_ref(), signals)?;
+            self.checked(&dump, changes.as_ref(), own.as_ref(), signals)?;
         let verdict = verdict(&dumped, &checked, &lists);
         let reason = verdict.reason().map(String::from);
         let mut problems: Vec<_> = reason.iter().cloned().collect();
-        if let (Some(temp), Some(elf)) = (&mut kernel, &elf) {
-            temp.write_all(elf)?;
-        }
-        let sides =
-            [(Companion::Kernel, kernel), (Companion::Changed, changes)];
+        let mut beside = Vec::new();
+        let debug = match keep {
+            Some(Keep::Files(files)) => {
+                let files = files.lock().ok().and_then(|mut f| f.take());
+                let kept = self.keep_kernel(&dump, files, &mut kernel);
+                kept.unwrap_or_else(|why| {
+                    kernel = None;
+                    beside.push(format!("the kernel was not kept: {why}"));
+                    None
+                })
+            }
+            _ => None,
+        };
+        let sides = [
+            (Companion::Kernel, kernel),
+            (Companion::Debug, debug),
+            (Companion::Changed, changes),
+        ];
         let sides = sides.into_iter().filter_map(|(s, t)| Some((s, t?)));
         let mut sides: Vec<_> = sides.collect();
-        let mut unsealed = None;
         if !self.args.no_seal {
             match write_seal::seal(self.directory, &dump, signals)? {
                 Ok(temp) => sides.push((Companion::Seal, temp)),
-                Err(why) => unsealed = Some(why),
+                Err(why) => beside.push(why),
             }
         }
         let saved =
             self.finish(dump, sides, &checked, &dumped, &verdict, signals)?;
-        problems.extend(unsealed);
+        problems.extend(beside);
         if let Some(e) = &saved.bounds {
             note(format_args!("{}: this is number {}", chain(e), saved.number));
         }
@@ -194,6 +217,7 @@ impl Capture<'_> {
         &self,
         dump: &Temp<'_>,
         changes: Option<&Temp<'_>>,
+        kernel: Option<&KernelFile>,
         signals: &mut Signals,
     ) -> Result<(Dumped, Checked, Lists), Error> {
         let dumped = self.dump(dump, changes, signals)?;
@@ -203,15 +227,21 @@ impl Capture<'_> {
         dump.truncate(checked.dumplength)?;
         let found = check::structure(dump.file(), &dump.path(), &checked);
         checked.structure = found.verdict;
-        let lists = self.lists(found.core.as_ref(), dumped.ours);
+        let lists = self.lists(found.core.as_ref(), kernel, dumped.ours);
         Ok((dumped, checked, lists))
     }
 
     /// Walks the dump's lists.
-    fn lists(&self, core: Option<&Vmcore>, ours: bool) -> Lists {
-        let kernel = self.prepared.kernel.as_ref();
+    fn lists(
+        &self,
+        core: Option<&Vmcore>,
+        kernel: Option<&KernelFile>,
+        ours: bool,
+    ) -> Lists {
+        let kernels = self.prepared.kernel.iter().chain(kernel);
+        let kernels: Vec<_> = kernels.collect();
         let lists = match core {
-            Some(core) => lists::walk(core, kernel),
+            Some(core) => lists::walk(core, &kernels),
             None => lists::skipped("it does not open"),
         };
         let unwanted = !self.args.verbose && (ours || self.args.quiet);
@@ -221,24 +251,72 @@ impl Capture<'_> {
         lists
     }
 
-    /// The files that will stand beside the dump.
-    fn sides(&self, kernel: bool) -> Vec<Companion> {
+    /// Copies the kernel that was running, by the dump, and returns its debug
+    /// file, if there is one.
+    fn keep_kernel<'d>(
+        &'d self,
+        dump: &Temp<'_>,
+        files: Option<KernelFiles>,
+        kernel: &mut Option<Temp<'_>>,
+    ) -> Result<Option<Temp<'d>>, String> {
+        let text = |e: &dyn std::error::Error| chain(e);
+        let file = dump.file().try_clone().map_err(|e| text(&e))?;
+        let core = Vmcore::from_file(file, &dump.path());
+        let core = core.map_err(|e| text(&e))?;
+        let found = files.unwrap_or_default().choose(&core);
+        let found = found.map_err(|e| text(&e))?;
+        if let Some(kernel) = kernel {
+            self.copy(&found.kernel, kernel)?;
+        }
+        let Some(debug) = &found.debug else { return Ok(None) };
+        let copied = self.directory.temp().map_err(|e| text(&e));
+        let copied = copied.and_then(|mut temp| {
+            self.copy(debug, &mut temp)?;
+            Ok(temp)
+        });
+        match copied {
+            Ok(temp) => Ok(Some(temp)),
+            Err(why) => {
+                note(format_args!("the debug file was not kept: {why}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Copies a file that need not be kept at any price.
+    fn copy(&self, from: &Kernel, to: &mut Temp<'_>) -> Result<(), String> {
+        let text = |e: &dyn std::error::Error| chain(e);
+        let free = self.directory.free_bytes().map_err(|e| text(&e))?;
+        let minfree = self.directory.minfree_bytes().map_err(|e| text(&e))?;
+        let room = free.saturating_sub(minfree);
+        if from.file_len() > room && !self.args.force {
+            let (need, room) = (human(from.file_len()), human(room));
+            return Err(format!("{} needs {need} of {room}", from.path()));
+        }
+        let mut buf = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < from.file_len() {
+            let got = from.read_file(at, &mut buf).map_err(|e| text(&e))?;
+            if got == 0 {
+                return Err(format!("{} ends at {at:#x}", from.path()));
+            }
+            let part = buf.get(..got).unwrap_or_default();
+            to.write_all(part).map_err(|e| text(&e))?;
+            at = at.saturating_add(got as u64);
+        }
+        Ok(())
+    }
+
+    /// The files that will be beside the dump.
+    fn sides(&self, keep: Option<&Keep>) -> Vec<Companion> {
         let sides = [
-            (Companion::Kernel, kernel),
+            (Companion::Kernel, keep.is_some()),
+            (Companion::Debug, matches!(keep, Some(Keep::Files(_)))),
             (Companion::Changed, self.args.stability),
             (Companion::Seal, !self.args.no_seal),
         ];
         let wanted = sides.into_iter().filter(|(_, wanted)| *wanted);
         wanted.map(|(side, _)| side).collect()
-    }
-
-    fn kernel_elf(&self) -> Result<Option<Vec<u8>>, Error> {
-        if !self.args.keep_kernel {
-            return Ok(None);
-        }
-        self.device.kernel_elf().map(Some).ok_or(Error::Usage(
-            "--keep-kernel: only a model machine has its kernel at hand",
-        ))
     }
 
     fn flags(&self) -> u32 {
@@ -481,6 +559,7 @@ impl Capture<'_> {
             file: path(&saved.dump),
             info: saved.info.as_deref().map(path),
             kernel: saved.side(Companion::Kernel).map(path),
+            debug: saved.side(Companion::Debug).map(path),
             seal: saved.side(Companion::Seal).map(path),
             machine: self.device.name().into(),
             architecture: field(|h| clean(h.architecture)),

@@ -4,6 +4,7 @@
 //! of no use. Done where it costs little, which is where any page can be read
 //! at once; `livedump verify` does it for the others.
 
+use crate::analysis::target::check_match;
 use crate::error::chain;
 use crate::verdict::Verdict;
 use crate::vmcore::elf::Kernel;
@@ -27,19 +28,16 @@ pub(in crate::cmd) struct Lists {
 /// The file of a kernel, opened before, or why it could not be.
 pub(in crate::cmd) type KernelFile = (PathBuf, Result<File, String>);
 
-/// Walks those of a dump, with the kernel that is running.
-pub(in crate::cmd) fn walk(
-    core: &Vmcore,
-    kernel: Option<&KernelFile>,
-) -> Lists {
-    let Some(kernel) = kernel else {
+/// Walks those of a dump, with the first of some kernels that is its.
+pub(in crate::cmd) fn walk(core: &Vmcore, kernels: &[&KernelFile]) -> Lists {
+    if kernels.is_empty() {
         return skipped("its kernel's file is not known (livedump verify -k)");
-    };
+    }
     let plain = core.compression() == Compression::None;
     if !plain && core.source().parts().is_none() {
         return skipped("it is compressed without an index (livedump verify)");
     }
-    let kernel = match read(kernel) {
+    let kernel = match choose(core, kernels) {
         Ok(kernel) => kernel,
         Err(why) => return skipped(&why),
     };
@@ -73,7 +71,32 @@ pub(in crate::cmd) fn skipped(why: &str) -> Lists {
     }
 }
 
-fn read((path, file): &KernelFile) -> Result<Kernel, String> {
+/// The dump's kernel: another's file says nothing about it.
+pub(in crate::cmd) fn choose(
+    core: &Vmcore,
+    kernels: &[&KernelFile],
+) -> Result<Kernel, String> {
+    let mut unproved = None;
+    let mut failed = Vec::new();
+    for file in kernels {
+        let opened = read(file).and_then(|kernel| {
+            let found = check_match(core, &kernel);
+            found.map(|why| (kernel, why.is_some())).map_err(|e| chain(&e))
+        });
+        match opened {
+            Ok((kernel, false)) => return Ok(kernel),
+            Ok((kernel, true)) => {
+                unproved.get_or_insert(kernel);
+            }
+            Err(why) => failed.push(why),
+        }
+    }
+    unproved.ok_or_else(|| failed.join("; "))
+}
+
+pub(in crate::cmd) fn read(
+    (path, file): &KernelFile,
+) -> Result<Kernel, String> {
     let file = file.as_ref().map_err(Clone::clone)?;
     let file = file.try_clone().map_err(|e| e.to_string())?;
     Kernel::from_file(file, path).map_err(|e| chain(&e))

@@ -2,30 +2,76 @@
 //! What a capture needs that is neither its machine nor its directory:
 //! fetched while files may still be opened and the system still be asked.
 
-use super::Args;
 use super::lists::KernelFile;
+use super::{Args, Error};
 use crate::device::Device;
 use crate::error::chain;
+use crate::kernel_files::KernelFiles;
 use crate::vmcore::elf::Kernel;
+use std::fs::File;
+use std::sync::Mutex;
 
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// The file of the machine's kernel, or why it cannot be opened.
     pub(super) kernel: Option<KernelFile>,
+    /// What is kept beside the dump, with --keep-kernel.
+    pub(super) keep: Option<Keep>,
     /// Bytes that a dump of unknown size may have.
     pub(super) wired: Option<u64>,
 }
 
+/// A kernel to keep.
+#[derive(Debug)]
+pub(super) enum Keep {
+    /// The model machine's own.
+    Model(Vec<u8>),
+    /// The one of these files that the dump proves to be the running one.
+    Files(Mutex<Option<KernelFiles>>),
+}
+
 impl Prepared {
-    pub(super) fn gather(args: &Args, device: &dyn Device) -> Self {
+    pub(super) fn gather(
+        args: &Args,
+        device: &dyn Device,
+    ) -> Result<Self, Error> {
         let path = match &args.kernel {
             Some(kernel) => Some(kernel.clone()),
             None => device.kernel_path(),
+        };
+        let keep = match (args.keep_kernel, device.kernel_elf()) {
+            (false, _) => None,
+            (true, Some(elf)) => Some(Keep::Model(elf)),
+            (true, None) => {
+                let files = KernelFiles::of_machine(path.as_deref());
+                if files.files().next().is_none() {
+                    return Err(Error::Usage(
+                        "--keep-kernel: the kernel's file is not known; name \
+                         it with --kernel",
+                    ));
+                }
+                Some(Keep::Files(Mutex::new(Some(files))))
+            }
         };
         let kernel = path.map(|path| {
             let file = Kernel::open_file(&path).map_err(|e| chain(&e));
             (path, file)
         });
-        Self { kernel, wired: device.wired_bytes() }
+        Ok(Self { kernel, keep, wired: device.wired_bytes() })
+    }
+
+    /// Copies of the descriptors of all open files.
+    pub(super) fn files(&self) -> Vec<File> {
+        let kernel = self.kernel.iter().filter_map(|(_, file)| {
+            file.as_ref().ok().and_then(|file| file.try_clone().ok())
+        });
+        let mut all: Vec<_> = kernel.collect();
+        if let Some(Keep::Files(files)) = &self.keep
+            && let Ok(files) = files.lock()
+        {
+            let files = files.iter().flat_map(KernelFiles::files);
+            all.extend(files.filter_map(|file| file.try_clone().ok()));
+        }
+        all
     }
 }

@@ -27,14 +27,14 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&std::env::temp_dir())?;
     let device = device::open(&args.machine)?;
-    let prepared = Prepared::gather(args, device.as_ref());
+    let prepared = Prepared::gather(args, device.as_ref())?;
     confine(args, device.as_ref(), &directory, &prepared);
     let mut dump = directory.temp()?;
     dump.unlink()?;
     let (device, directory) = (device.as_ref(), &directory);
     let capture = Capture { args, device, directory, prepared };
     let (dumped, checked, lists) =
-        capture.checked(&dump, None, &mut signals)?;
+        capture.checked(&dump, None, None, &mut signals)?;
     let verdict = verdict(&dumped, &checked, &lists);
     if !verdict.is_sound() {
         note(&verdict);

@@ -80,7 +80,7 @@ fn take_with(
 ) -> Result<Captured, Error> {
     check_usage(args)?;
     let directory = CrashDir::open(&args.directory).unwrap();
-    let prepared = Prepared::gather(args, device);
+    let prepared = Prepared::gather(args, device)?;
     Capture { args, device, directory: &directory, prepared }.take(signals)
 }
 
@@ -142,6 +142,7 @@ fn the_report_has_its_documented_keys() {
         "file",
         "info",
         "kernel",
+        "debug",
         "seal",
         "machine",
         "architecture",

@@ -7,10 +7,10 @@ use crate::analysis::waits::{Edge, To, Waits};
 use crate::report::thread::{Call, LockName, Who, calls, shown};
 use crate::report::{Holder, Last, Wait};
 
-/// Waits that are shown of one circle or chain.
+/// Waits that are shown of one cycle or chain.
 const MAX_SHOWN: usize = 128;
 
-/// Turns what was found into words.
+/// Turns what was found into a report.
 pub(super) struct Builder<'s, 't, 'a> {
     pub(super) threads: &'s Threads,
     pub(super) waits: &'s Waits,
@@ -64,7 +64,7 @@ impl Builder<'_, '_, '_> {
     }
 }
 
-/// Who has what a thread waits for.
+/// The holder of what a thread waits for.
 pub(in crate::cmd) fn holder(threads: &Threads, edge: &Edge) -> Holder {
     let tid = |&n: &usize| threads.list.get(n).map(|t| t.tid);
     let new = |kind, text: String| Holder {
@@ -92,7 +92,7 @@ pub(in crate::cmd) fn holder(threads: &Threads, edge: &Edge) -> Holder {
                 Some(n) => format!("{n} readers"),
                 None => "readers".to_string(),
             };
-            text.push_str(", who are not written down");
+            text.push_str(", which are not recorded");
             let known: Vec<_> =
                 candidates.iter().map(|t| t.to_string()).collect();
             if !known.is_empty() {
@@ -102,9 +102,7 @@ pub(in crate::cmd) fn holder(threads: &Threads, edge: &Edge) -> Holder {
             Holder { count: *count, candidates, ..new("shared", text) }
         }
         To::Kernel => new("kernel", "the kernel itself".into()),
-        To::Nobody => new("nobody", "nobody".into()),
-        To::Stray(at) => {
-            new("stray", format!("something at {at} that is no thread"))
-        }
+        To::Nobody => new("nobody", "no thread".into()),
+        To::Stray(at) => new("stray", format!("{at}, which is no thread")),
     }
 }

@@ -13,8 +13,8 @@ const DEFAULT_LENGTH: u64 = 16;
 pub enum PlaceError {
     /// A name without a kernel to look it up in.
     #[error(
-        "{0:?} is no address; for a symbol give its kernel with -k, or put a copy \
-         beside the dump, as kernel.N"
+        "{0:?} is no address, and no kernel was found to look it up as a \
+         symbol: name it with -k, or put a copy beside the dump as kernel.N"
     )]
     NoKernel(String),
     /// A name that the kernel does not have.

@@ -46,7 +46,7 @@ pub enum ProcsError {
         source: ReadError,
     },
     /// It cannot be the offset of a field.
-    #[error("{name} is {found}, which is no offset")]
+    #[error("{name} is {found}, which cannot be an offset")]
     Offset {
         /// The symbol.
         name: &'static str,
@@ -69,8 +69,8 @@ pub enum Problem {
         source: ReadError,
     },
     /// A list came back to an element it had before.
-    #[error("the list of {what} runs in a circle at {at}")]
-    Circle {
+    #[error("the list of {what} has a cycle at {at}")]
+    Cycle {
         /// Processes or threads.
         what: &'static str,
         /// The element.
@@ -117,8 +117,8 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// Whether it means only that the list changed while it was dumped, and
-    /// nothing was lost.
+    /// Whether it means only that the list changed while it was dumped: what
+    /// follows was read.
     #[must_use]
     pub fn is_tear(&self) -> bool {
         matches!(self, Self::BackLink { .. })

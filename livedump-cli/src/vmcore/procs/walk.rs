@@ -41,7 +41,7 @@ impl<'a> Walk<'a> {
         while at.0 != 0 {
             if !self.seen.insert(at.0) {
                 let what = "processes";
-                return self.found.problem(Problem::Circle { what, at });
+                return self.found.problem(Problem::Cycle { what, at });
             }
             if self.found.procs.len() >= MAX_PROCS {
                 let (what, limit) = ("processes", MAX_PROCS);
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
         while at.0 != 0 {
             if !self.seen.insert(at.0) {
                 let what = "threads";
-                return self.found.problem(Problem::Circle { what, at });
+                return self.found.problem(Problem::Cycle { what, at });
             }
             self.threads = self.threads.saturating_add(1);
             if self.threads > MAX_THREADS {

@@ -196,7 +196,8 @@ fn what_is_no_minidump_is_named() {
     let long = |head: &[u8]| [head, &[0; 4096]].concat();
     assert!(said(&long(b"\x7fELF")).contains("ELF"));
     assert!(said(&long(b"KDUMP   ")).contains("kdump"));
-    assert!(said(&long(b"hello")).contains("no magic"));
+    assert!(said(&long(b"hello")).contains("no known magic"));
+    assert!(said(b"some text\n").contains("is not a dump: "));
     let twice = zstd_frame(&gzip(&sample().bytes(), 1 << 20));
     assert!(said(&twice).contains("compressed twice"));
     assert!(said(&gzip(b"hello", 5)).contains("ends after 5 bytes"));

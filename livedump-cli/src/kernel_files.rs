@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Which file is the kernel of a dump, and which its debug file: one lookup
+//! for all commands. All candidates are opened first, while files can still be
+//! opened; what is in them is read once everything else has been given up.
+//!
+//! ```text
+//!  named with -k        no other is tried
+//!  kernel.N             beside the dump; of netdumpd's vmcore.HOST.N also
+//!                       kernel.HOST.N
+//!  kern.bootfile        of this host
+//!  /boot/kernel/kernel, /boot/kernel.old/kernel, /boot/*/kernel
+//! ```
+//!
+//! The first that is proved to be the dump's is taken, else the first that
+//! nothing contradicts. A debug file is looked for where gdb(1) looks: beside
+//! the kernel, in .debug there, below /usr/lib/debug.
+
+use crate::analysis::identity::{Identity, debug_identity};
+use crate::analysis::target::check_match;
+use crate::error::{Error, chain};
+use crate::host;
+use crate::report::note;
+use crate::vmcore::Vmcore;
+use crate::vmcore::companion::companions_of_target;
+use crate::vmcore::elf::{ElfError, Kernel};
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Kernels of a FreeBSD host.
+const BOOT: &str = "/boot";
+/// Where debug files of a whole system are.
+const DEBUG_ROOT: &str = "/usr/lib/debug";
+/// Kernels below /boot that are tried.
+const MAX_KERNELS: usize = 32;
+/// Debug files that are tried for one kernel.
+const MAX_DEBUG_FILES: usize = 16;
+
+/// There is none.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no kernel file found for the dump: name it with -k, or put a copy beside \
+     the dump as kernel.N"
+)]
+pub struct NoKernel;
+
+/// Which debug file.
+#[derive(Clone, Copy, Debug)]
+pub enum DebugFile<'a> {
+    /// None is needed.
+    Unwanted,
+    /// The kernel's, if it is found.
+    Search,
+    /// This one.
+    Named(&'a Path),
+}
+
+/// A kernel that is open, and files that may be its debug file.
+#[derive(Debug)]
+struct Candidate {
+    path: PathBuf,
+    kernel: File,
+    debug: Vec<DebugCandidate>,
+}
+
+#[derive(Debug)]
+struct DebugCandidate {
+    path: PathBuf,
+    file: File,
+    /// By its name it is the kernel's; others have to be proved.
+    by_name: bool,
+}
+
+/// Open files that may be a dump's kernel.
+#[derive(Debug, Default)]
+pub struct KernelFiles {
+    candidates: Vec<Candidate>,
+    /// Why others could not be opened.
+    failed: Vec<ElfError>,
+    /// The only one, named by the user.
+    kernel_named: bool,
+    debug_named: bool,
+}
+
+/// A dump's kernel.
+#[derive(Debug)]
+pub struct Found {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Its debug file.
+    pub debug: Option<Kernel>,
+    /// That was named by the user.
+    pub debug_named: bool,
+}
+
+impl KernelFiles {
+    /// Opens what may be the kernel of a dump.
+    ///
+    /// # Errors
+    /// A file that was named cannot be opened.
+    pub fn open(
+        dump: &Path,
+        kernel: Option<&Path>,
+        debug: DebugFile<'_>,
+    ) -> Result<Self, ElfError> {
+        let mut files =
+            Self { kernel_named: kernel.is_some(), ..Self::default() };
+        if let Some(kernel) = kernel {
+            files.add(&named(kernel), debug)?;
+        } else {
+            for path in beside(dump).into_iter().chain(installed()) {
+                if let Err(e) = files.add(&path, debug) {
+                    files.failed.push(e);
+                }
+            }
+        }
+        if let DebugFile::Named(path) = debug {
+            files.debug_named = true;
+            // Without a kernel it is of no use, but a wrong name is an error.
+            let _ = Kernel::open_file(path)?;
+        }
+        Ok(files)
+    }
+
+    /// Opens what may be the kernel of the machine that this runs on, with its
+    /// debug files: the one that is named, or else those below /boot. What
+    /// /boot/kernel has may be newer than what runs.
+    #[must_use]
+    pub fn of_machine(kernel: Option<&Path>) -> Self {
+        let mut files = Self::default();
+        let kernels = kernel.map(named).into_iter().chain(match kernel {
+            Some(path) if !path.starts_with(BOOT) => Vec::new(),
+            _ => installed(),
+        });
+        for path in kernels {
+            if let Err(e) = files.add(&path, DebugFile::Search) {
+                files.failed.push(e);
+            }
+        }
+        files
+    }
+
+    fn add(
+        &mut self,
+        path: &Path,
+        debug: DebugFile<'_>,
+    ) -> Result<(), ElfError> {
+        let kernel = Kernel::open_file(path)?;
+        let debug = match debug {
+            DebugFile::Unwanted => Vec::new(),
+            DebugFile::Search => debug_files(path),
+            DebugFile::Named(debug) => {
+                let file = Kernel::open_file(debug)?;
+                let path = debug.to_path_buf();
+                vec![DebugCandidate { path, file, by_name: true }]
+            }
+        };
+        let path = path.to_path_buf();
+        self.candidates.push(Candidate { path, kernel, debug });
+        Ok(())
+    }
+
+    /// All open files.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.candidates.iter().flat_map(|c| {
+            let debug = c.debug.iter().map(|debug| &debug.file);
+            std::iter::once(&c.kernel).chain(debug)
+        })
+    }
+
+    /// The dump's kernel.
+    ///
+    /// # Errors
+    /// None of them is.
+    pub fn choose(self, core: &Vmcore) -> Result<Found, Error> {
+        let debug_named = self.debug_named;
+        let mut unproved = None;
+        let mut errors = Vec::new();
+        for candidate in self.candidates {
+            let Candidate { path, kernel, debug } = candidate;
+            let opened = Kernel::from_file(kernel, &path);
+            let opened = opened.map_err(Error::from).and_then(|kernel| {
+                let unproved = check_match(core, &kernel)?;
+                Ok((kernel, unproved.is_some()))
+            });
+            match opened {
+                Ok((kernel, false)) => {
+                    unproved = Some((kernel, debug));
+                    break;
+                }
+                Ok((kernel, true)) => {
+                    unproved.get_or_insert((kernel, debug));
+                }
+                Err(e) => errors.push((!path.starts_with(BOOT), e)),
+            }
+        }
+        let Some((kernel, debug)) = unproved else {
+            let failed = self.failed.into_iter().map(|e| (false, e.into()));
+            let mut all: Vec<_> = errors.into_iter().chain(failed).collect();
+            let last = all.pop().map(|(_, e)| e);
+            all.iter().for_each(|(_, e)| note(chain(e)));
+            return Err(last.unwrap_or(NoKernel.into()));
+        };
+        // That an older kernel of this host is not the dump's is no news.
+        for (_, e) in errors.iter().filter(|(beside, _)| *beside) {
+            note(format_args!("{}; using {}", chain(e), kernel.path()));
+        }
+        let debug = match debug_named {
+            true => debug.into_iter().next().map(DebugCandidate::read),
+            false => choose_debug(&kernel, debug).map(Ok),
+        };
+        let debug = debug.transpose()?;
+        Ok(Found { kernel, debug, debug_named })
+    }
+
+    /// The dump's kernel for a command that can do without. One that was named
+    /// and cannot be read is an error; that one is not looked into further.
+    ///
+    /// # Errors
+    /// The kernel that was named is none.
+    pub fn choose_if_any(self, core: &Vmcore) -> Result<Option<Kernel>, Error> {
+        if self.kernel_named {
+            let first = self.candidates.into_iter().next();
+            let Some(c) = first else { return Ok(None) };
+            return Ok(Some(Kernel::from_file(c.kernel, &c.path)?));
+        }
+        if self.candidates.is_empty() {
+            self.failed.iter().for_each(|e| note(chain(e)));
+            return Ok(None);
+        }
+        Ok(match self.choose(core) {
+            Ok(found) => Some(found.kernel),
+            Err(e) => {
+                note(chain(&e));
+                None
+            }
+        })
+    }
+}
+
+impl DebugCandidate {
+    fn read(self) -> Result<Kernel, Error> {
+        Ok(Kernel::from_file(self.file, &self.path)?)
+    }
+}
+
+/// The debug file of a kernel.
+fn choose_debug(
+    kernel: &Kernel,
+    candidates: Vec<DebugCandidate>,
+) -> Option<Kernel> {
+    // A kernel with DWARF of its own needs no other file.
+    if kernel.section(".debug_info").is_some() {
+        return None;
+    }
+    let link = kernel.debug_link().map(|link| link.name);
+    let id = kernel.build_id().map(|id| id.id);
+    let mut unproved = None;
+    for candidate in candidates {
+        let name = candidate.path.file_name();
+        let name = name.map(|n| n.as_encoded_bytes().to_vec());
+        let by_name = candidate.by_name || link.is_some() && name == link;
+        let path = candidate.path.clone();
+        let debug = match Kernel::from_file(candidate.file, &path) {
+            Ok(debug) => debug,
+            Err(e) => {
+                if by_name {
+                    note(format_args!("{}; going on without it", chain(&e)));
+                }
+                continue;
+            }
+        };
+        let same_id = || debug.build_id().map(|id| id.id) == id;
+        if !by_name && (id.is_none() || !same_id()) {
+            continue;
+        }
+        match debug_identity(kernel, &debug) {
+            Identity::Same(_) => return Some(debug),
+            Identity::Unknown(_) => {
+                unproved.get_or_insert(debug);
+            }
+            Identity::Other(differs) => note(format_args!(
+                "{} is not the debug file of kernel {}: {differs}; going on \
+                 without it",
+                path.display(),
+                kernel.path()
+            )),
+        }
+    }
+    unproved
+}
+
+/// A directory that was named is that of a kernel, as /boot/kernel is.
+fn named(kernel: &Path) -> PathBuf {
+    match kernel.is_dir() {
+        true => kernel.join("kernel"),
+        false => kernel.to_path_buf(),
+    }
+}
+
+/// Copies that are beside a dump.
+fn beside(dump: &Path) -> Vec<PathBuf> {
+    let found = companions_of_target(dump, "kernel").into_iter();
+    found.filter(|path| path.is_file()).collect()
+}
+
+/// Kernels of this host, without any that does not exist.
+#[must_use]
+pub fn installed() -> Vec<PathBuf> {
+    let boot = |name: &str| Path::new(BOOT).join(name).join("kernel");
+    let mut all = vec![boot("kernel"), boot("kernel.old")];
+    if cfg!(target_os = "freebsd")
+        && let Some(running) = host::sysctl_text("kern.bootfile")
+    {
+        all.insert(0, running.into());
+    }
+    let entries = std::fs::read_dir(BOOT).into_iter().flatten().flatten();
+    let mut others: Vec<_> =
+        entries.map(|entry| entry.path().join("kernel")).collect();
+    others.sort();
+    all.extend(others);
+    let mut seen = HashSet::new();
+    all.retain(|path| {
+        path.is_file()
+            && seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone()))
+    });
+    all.truncate(MAX_KERNELS);
+    all
+}
+
+/// Files that may be the debug file of a kernel, those first that are by their
+/// name.
+fn debug_files(kernel: &Path) -> Vec<DebugCandidate> {
+    let mut names = Vec::new();
+    let mut dirs = Vec::new();
+    let canonical = kernel.canonicalize().ok();
+    for path in [Some(kernel), canonical.as_deref()].into_iter().flatten() {
+        if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+            names.push(format!("{name}.debug"));
+            if let Some(n) = name.strip_prefix("kernel.") {
+                names.push(format!("kernel.debug.{n}"));
+            }
+        }
+        let dir = match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        dirs.push(dir.to_path_buf());
+        dirs.push(dir.join(".debug"));
+    }
+    names.push("kernel.debug".into());
+    let parent = canonical.as_deref().and_then(Path::parent);
+    if let Some(dir) = parent.and_then(|dir| dir.strip_prefix("/").ok()) {
+        dirs.push(Path::new(DEBUG_ROOT).join(dir));
+    }
+    let by_name = names
+        .iter()
+        .flat_map(|name| dirs.iter().map(move |dir| (dir.join(name), true)));
+    // Any that .gnu_debuglink may name: it is not read before all else is
+    // given up.
+    let others = dirs.iter().flat_map(|dir| others_in(dir)).map(|p| (p, false));
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    for (path, by_name) in by_name.chain(others) {
+        let Ok(real) = path.canonicalize() else { continue };
+        if found.len() < MAX_DEBUG_FILES
+            && seen.insert(real)
+            && let Ok(file) = Kernel::open_file(&path)
+        {
+            found.push(DebugCandidate { path, file, by_name });
+        }
+    }
+    found
+}
+
+/// Debug files in a directory, but for those of modules.
+fn others_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default();
+            let name = name.as_encoded_bytes();
+            name.ends_with(b".debug") && !name.ends_with(b".ko.debug")
+        })
+        .take(4096)
+        .collect();
+    found.sort();
+    found
+}
