@@ -20,6 +20,7 @@
 #include <sys/signalvar.h>
 
 #include <machine/atomic.h>
+#include <machine/pcb.h>
 
 #include "livedump_module.h"
 #include "livedump_ioctl.h"
@@ -52,6 +53,46 @@ volatile u_int livedump_leaving;
 
 static struct cdev *livedump_dev;
 static bool livedump_loaded;
+
+/*
+ * The kernel this was built for. Structures that are private to a kernel are
+ * used here; their layout depends on its version and on its options, and
+ * another one would be corrupted. DECLARE_MODULE_TIED() would compare the
+ * version alone, and not say what is wrong. The kernel tells offsets for
+ * debuggers: the last of each structure that is used here is among them.
+ */
+static const volatile struct {
+	char	magic[8];		/* for who looks into livedump.ko */
+	int	version, pcb_bytes, p_comm, p_threads, td_oncpu, td_pcb;
+} livedump_built = {
+	"LDBUILT", __FreeBSD_version, sizeof(struct pcb),
+	offsetof(struct proc, p_comm), offsetof(struct proc, p_threads),
+	offsetof(struct thread, td_oncpu), offsetof(struct thread, td_pcb),
+};
+extern const int pcb_size;
+extern const int proc_off_p_comm, proc_off_p_threads;
+extern const int thread_off_td_oncpu, thread_off_td_pcb;
+
+static int
+livedump_check_kernel(void)
+{
+	if (livedump_built.version != osreldate) {
+		printf("livedump: built for FreeBSD version %d, but this is "
+		    "%d: build it again with this kernel's source\n",
+		    livedump_built.version, osreldate);
+		return (ENOEXEC);
+	}
+	if (livedump_built.pcb_bytes != pcb_size ||
+	    livedump_built.p_comm != proc_off_p_comm ||
+	    livedump_built.p_threads != proc_off_p_threads ||
+	    livedump_built.td_oncpu != thread_off_td_oncpu ||
+	    livedump_built.td_pcb != thread_off_td_pcb) {
+		printf("livedump: built for a kernel with other options: build "
+		    "it again with this kernel's (KERNBUILDDIR)\n");
+		return (ENOEXEC);
+	}
+	return (0);
+}
 
 int
 livedump_serve(u_long cmd, caddr_t data)
@@ -98,6 +139,9 @@ livedump_load(void)
 	struct make_dev_args args;
 	int error;
 
+	error = livedump_check_kernel();
+	if (error != 0)
+		return (error);
 	livedump_lock_init();
 	livedump_savectx_init();
 	error = livedump_sysctl_init();

@@ -22,6 +22,11 @@
  * p_xthread, which ptracestop() sets, too. So resuming knows what was
  * suspended here: no list to keep, and none to lose.
  *
+ * ptrace(2) asserts that a process it attaches to is not stopped this way. Those
+ * that are not suspended get EBUSY for one that is (and whatever else asks
+ * whether they may debug it): a policy of mac(4) says so, as long as processes
+ * are suspended.
+ *
  * Traced processes are left alone. So are the caller and its parent, kernel
  * processes, and what is being stopped or is exiting anyway.
  *
@@ -42,6 +47,11 @@
 #include <sys/time.h>
 #include <sys/vnode.h>
 #include <sys/watchdog.h>
+
+#ifdef MAC
+#include <sys/module.h>
+#include <security/mac/mac_policy.h>
+#endif
 
 #include "livedump_module.h"
 #include "livedump_shim.h"
@@ -264,6 +274,38 @@ livedump_watch(void *arg __unused, int pending __unused)
 	    hz);
 }
 
+#ifdef MAC
+static int
+livedump_check_debug(struct ucred *cred __unused, struct proc *p)
+{
+	return ((p->p_flag & (P_STOPPED_TRACE | P_TRACED)) ==
+	    P_STOPPED_TRACE ? EBUSY : 0);
+}
+
+static struct mac_policy_ops livedump_mac_ops = {
+	.mpo_proc_check_debug = livedump_check_debug,
+};
+
+static struct mac_policy_conf livedump_mac = {
+	.mpc_name = "livedump",
+	.mpc_fullname = "livedump: suspended processes",
+	.mpc_ops = &livedump_mac_ops,
+	.mpc_loadtime_flags = MPC_LOADTIME_FLAG_UNLOADOK,
+};
+
+static int
+livedump_deny_debuggers(int what)
+{
+	return (mac_policy_modevent(NULL, what, &livedump_mac));
+}
+#else
+static int
+livedump_deny_debuggers(int what __unused)
+{
+	return (0);
+}
+#endif
+
 static int
 livedump_watch_start(void)
 {
@@ -289,12 +331,18 @@ livedump_quiesce(void)
 {
 	int error;
 
-	error = livedump_watch_start();
+	error = livedump_deny_debuggers(MOD_LOAD);
 	if (error != 0)
 		return (error);
+	error = livedump_watch_start();
+	if (error != 0) {
+		(void)livedump_deny_debuggers(MOD_UNLOAD);
+		return (error);
+	}
 #if __FreeBSD_version >= 1302000
 	/* Nobody else stops processes meanwhile: a sleep, reap kills. */
 	if (!stop_all_proc_block()) {
+		(void)livedump_deny_debuggers(MOD_UNLOAD);
 		taskqueue_free(livedump_watch_queue);
 		return (EINTR);
 	}
@@ -334,5 +382,6 @@ livedump_resume(void)
 #if __FreeBSD_version >= 1302000
 	stop_all_proc_unblock();
 #endif
+	(void)livedump_deny_debuggers(MOD_UNLOAD);
 	taskqueue_free(livedump_watch_queue);
 }

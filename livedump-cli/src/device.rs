@@ -173,15 +173,10 @@ impl MemDevice {
         if !cfg!(target_os = "freebsd") {
             return Err(OpenError::NotFreeBsd { os: std::env::consts::OS });
         }
-        let (node, name) = match File::open(DEV_LIVEDUMP) {
-            Ok(node) => (node, DEV_LIVEDUMP),
-            Err(_) => match File::open(DEV_MEM) {
-                Ok(node) => (node, DEV_MEM),
-                Err(source) => {
-                    return Err(OpenError::Node { path: DEV_MEM, source });
-                }
-            },
-        };
+        let mem = File::open(DEV_MEM);
+        let (node, name) =
+            choose(mem, serves_module, || File::open(DEV_LIVEDUMP))
+                .map_err(|source| OpenError::Node { path: DEV_MEM, source })?;
         // So that it interrupts a call. It is what nobody sends to a program
         // without sockets.
         catch(Signal::SIGURG);
@@ -201,24 +196,50 @@ impl MemDevice {
     }
 
     fn ioctl<T>(&self, request: u32, arg: &mut T) -> Result<(), Errno> {
-        // The kernel copies as many bytes as the request's number says.
-        if (request >> 16 & 0x1fff) as usize != size_of::<T>() {
-            return Err(Errno::EINVAL);
-        }
-        let fd = self.node.as_raw_fd();
-        // SAFETY: `node` owns the descriptor until this method's borrow of
-        // it ends. `arg` is exclusively borrowed for the call, is a repr(C)
-        // struct of plain integers without padding (memdev asserts each
-        // layout), and has the size that was checked above: the kernel reads
-        // and writes nothing else, and any bytes it writes are valid.
-        let answer =
-            unsafe { libc::ioctl(fd, request as _, ptr::from_mut(arg)) };
-        if answer == -1 {
-            let errno = io::Error::last_os_error().raw_os_error();
-            return Err(Errno(errno.unwrap_or(Errno::EIO.0)));
-        }
-        Ok(())
+        ioctl(&self.node, request, arg)
     }
+}
+
+/// Which node requests go to: `/dev/mem`, where the module serves them there;
+/// its own where `/dev/mem` cannot be opened or the module is not to serve it
+/// (`kern.livedump.mem`); `/dev/mem` again where there is no module, whose
+/// kernel may have live dumps of its own.
+fn choose<N>(
+    mem: io::Result<N>,
+    serves: impl Fn(&N) -> bool,
+    livedump: impl FnOnce() -> io::Result<N>,
+) -> io::Result<(N, &'static str)> {
+    match mem {
+        Ok(node) if serves(&node) => Ok((node, DEV_MEM)),
+        mem => match livedump() {
+            Ok(node) => Ok((node, DEV_LIVEDUMP)),
+            Err(_) => mem.map(|node| (node, DEV_MEM)),
+        },
+    }
+}
+
+fn serves_module(node: &File) -> bool {
+    let mut status = MemMinidumpStatus::default();
+    ioctl(node, MEM_MINIDUMP_STATUS, &mut status).is_ok()
+}
+
+fn ioctl<T>(node: &File, request: u32, arg: &mut T) -> Result<(), Errno> {
+    // The kernel copies as many bytes as the request's number says.
+    if (request >> 16 & 0x1fff) as usize != size_of::<T>() {
+        return Err(Errno::EINVAL);
+    }
+    let fd = node.as_raw_fd();
+    // SAFETY: `node` owns the descriptor until this function's borrow of
+    // it ends. `arg` is exclusively borrowed for the call, is a repr(C)
+    // struct of plain integers without padding (memdev asserts each
+    // layout), and has the size that was checked above: the kernel reads
+    // and writes nothing else, and any bytes it writes are valid.
+    let answer = unsafe { libc::ioctl(fd, request as _, ptr::from_mut(arg)) };
+    if answer == -1 {
+        let errno = io::Error::last_os_error().raw_os_error();
+        return Err(Errno(errno.unwrap_or(Errno::EIO.0)));
+    }
+    Ok(())
 }
 
 impl Device for MemDevice {
@@ -349,6 +370,26 @@ pub fn sysctlbyname(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dev_mem_is_asked_first_and_the_modules_own_node_where_that_is_refused() {
+        let refused = || io::Error::from_raw_os_error(libc::EACCES);
+        let none = || Err(io::Error::from_raw_os_error(libc::ENOENT));
+        let serves = |node: &i32| *node == 1;
+        // The module serves requests on /dev/mem: its own node is not opened.
+        let (_, name) = choose(Ok(1), serves, || panic!("opened")).unwrap();
+        assert_eq!(name, DEV_MEM);
+        // It does not, or /dev/mem cannot be opened.
+        let (node, name) = choose(Ok(2), serves, || Ok(3)).unwrap();
+        assert_eq!((node, name), (3, DEV_LIVEDUMP));
+        let (_, name) = choose(Err(refused()), serves, || Ok(3)).unwrap();
+        assert_eq!(name, DEV_LIVEDUMP);
+        // There is no module.
+        let (node, name) = choose(Ok(2), serves, none).unwrap();
+        assert_eq!((node, name), (2, DEV_MEM));
+        let e = choose(Err(refused()), serves, none).unwrap_err();
+        assert_eq!(e.raw_os_error(), Some(libc::EACCES));
+    }
 
     #[test]
     fn a_kernel_that_is_not_freebsds_is_not_asked() {

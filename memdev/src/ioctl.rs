@@ -249,6 +249,13 @@ impl MemMinidumpArg {
         Stage::from_u32(self.stage)
     }
 
+    /// Numbers of the CPUs that are missing; [`MISSING_CPUS_MORE`] stands for
+    /// any from that number on.
+    pub fn missing_cpus(&self) -> impl Iterator<Item = u32> + use<> {
+        let set = self.missing_cpus;
+        (0..=MISSING_CPUS_MORE).filter(move |n| set >> n & 1 == 1)
+    }
+
     /// From the bytes that ioctl(2) copied in.
     #[must_use]
     pub fn decode(b: &[u8; 128]) -> Self {
@@ -400,6 +407,14 @@ mod tests {
         assert_eq!(out, raw);
         MemMinidumpStatus::decode(&raw).encode(&mut out);
         assert_eq!(out, raw);
+    }
+
+    #[test]
+    fn missing_cpus_have_their_numbers() {
+        let mut arg = MemMinidumpArg::new();
+        assert_eq!(arg.missing_cpus().next(), None);
+        arg.missing_cpus = 1 << 1 | 1 << 62 | 1 << 63;
+        assert!(arg.missing_cpus().eq([1, 62, 63]));
     }
 
     #[test]

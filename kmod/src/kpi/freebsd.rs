@@ -9,7 +9,7 @@
 
 use super::{
     Compressor, Context, Debugger, DirectMap, Kpi, Linked, Monitor, PCB_WORDS,
-    Target,
+    Target, one_by_one,
 };
 use crate::error::{Errno, Result};
 use core::cell::UnsafeCell;
@@ -496,6 +496,13 @@ impl DirectMap for FreeBsd {
         unsafe { livedump_read_page(pa.0, page) };
         Ok(())
     }
+
+    /// What a dump reads page by page: no lock is held.
+    fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Result<()> {
+        one_by_one(pa, pages, |pa, page| DirectMap::read_page(self, pa, page))?;
+        livedump_maybe_yield();
+        Ok(())
+    }
 }
 
 impl Kpi for FreeBsd {
@@ -598,6 +605,7 @@ impl Kpi for FreeBsd {
                 )
             };
             check(error)?;
+            livedump_maybe_yield();
             at += part.len() as u64;
         }
         Ok(())

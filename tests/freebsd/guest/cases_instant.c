@@ -262,6 +262,20 @@ cases_quiesce(void)
 	expect("quiesced: a dump while one is killed", wait_for(pid), 0);
 	expect("quiesced: the one that was killed", wait_for(pids[3]), -9);
 
+	/* Whoever is not suspended cannot attach to one that is. */
+	pid = spawn(dumps, &job);
+	end = now_ms() + 30000;
+	while (!is_writing(pid) && now_ms() < end)
+		sys(SYS_sched_yield);
+	expect("quiesced: PT_ATTACH", sys(SYS_ptrace, 10L /* PT_ATTACH */,
+	    pids[0], 0L, 0L), -EBUSY);
+	expect("quiesced: a dump meanwhile", wait_for(pid), 0);
+	expect("PT_ATTACH afterwards", sys(SYS_ptrace, 10L, pids[0], 0L, 0L),
+	    0);
+	sys(SYS_wait4, pids[0], 0L, 0L, 0L);
+	expect("PT_DETACH", sys(SYS_ptrace, 11L, pids[0], 1L, 0L), 0);
+	goes_on("quiesced: they go on after PT_ATTACH");
+
 	/* The caller is killed. */
 	pid = spawn(dumps, &job);
 	end = now_ms() + 30000;

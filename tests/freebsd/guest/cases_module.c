@@ -124,6 +124,19 @@ static int (*const users[])(void *) = {
 };
 #define	USERS	6
 
+/* Built for another version, and for other options. */
+static void
+wrong_kernel(void)
+{
+	static const char *const modules[] = {
+		"/livedump-version.ko", "/livedump-options.ko",
+	};
+
+	for (int i = 0; i < 2; i++)
+		expect("a module for another kernel", load(modules[i]),
+		    -8 /* ENOEXEC */);
+}
+
 void
 cases_module(void)
 {
@@ -133,6 +146,7 @@ cases_module(void)
 	i64 before = status(&st), unknown;
 	int rounds = 0;
 
+	wrong_kernel();
 	unknown = sys(SYS_ioctl, mem, (i64)_IOWR('m', 250, u64), &r);
 	for (u64 i = 0; i < USERS; i++)
 		pids[i] = spawn(users[i], (void *)i);

@@ -41,6 +41,7 @@ void	cases_module(void);
 void	cases_dumps(void);
 void	cases_instant(void);
 void	cases_deadlocks(void);
+void	cases_limits(void);
 void	cases_writing(void);
 void	case_panic(void);
 

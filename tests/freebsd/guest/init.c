@@ -142,6 +142,10 @@ init_main(char **ap)
 		needs_module();
 		cases_deadlocks();
 	}
+	if (asked_for(wanted, "limits")) {
+		needs_module();
+		cases_limits();
+	}
 	if (asked_for(wanted, "writing")) {
 		needs_module();
 		cases_writing();

@@ -38,7 +38,8 @@ enum {
 	SYS_sigaction = 416, SYS_mmap = 477, SYS_lseek = 478,
 	SYS_ftruncate = 480, SYS_cap_enter = 516, SYS_cap_rights_limit = 533,
 	SYS_pipe2 = 542, SYS_fstat = 551, SYS_fstatfs = 556, SYS___sysctl = 202,
-	SYS_setitimer = 83, SYS_kevent = 560,
+	SYS_setitimer = 83, SYS_ptrace = 26, SYS_munmap = 73,
+	SYS_pwrite = 476, SYS_kevent = 560,
 };
 
 enum {

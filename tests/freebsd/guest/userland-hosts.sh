@@ -133,7 +133,7 @@ capability_mode() {
 	in_pipe sh -c 'while :; do echo; done'
 	ask
 	said "not confined" "^open $kernel 0$"
-	within "capture, the node" /dev/livedump 93 93 93 93 \
+	within "capture, the node" /dev/mem 93 93 93 93 \
 	    livedump capture -Z -
 	# Not /tmp: out of the root of a mount 15.1 lets ".." lead even so.
 	mkdir /scratch/inner

@@ -9,7 +9,7 @@
  */
 #include "dump.h"
 
-enum { SYS_ptrace = 26, SYS_openat = 499 };
+enum { SYS_openat = 499 };
 enum {
 	PT_KILL = 8, PT_ATTACH = 10, PT_IO = 12, PT_TO_SCX = 21,
 	PT_GETREGS = 33, PT_SC_REMOTE = 44, PIOD_WRITE_D = 2,

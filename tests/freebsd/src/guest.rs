@@ -193,6 +193,31 @@ pub(crate) fn makefs(image: &Path, dir: &Path, size: &[&str]) -> Result<()> {
     )
 }
 
+/// The module as it would be if it had been built for a kernel of another
+/// version, and for one with other options: what says so in it is changed.
+fn for_other_kernels(
+    module: &Path,
+    dir: &Path,
+) -> Result<Vec<(PathBuf, String)>> {
+    const MAGIC: &[u8; 8] = b"LDBUILT\0";
+    let bytes = std::fs::read(module).map_err(io("reading", module))?;
+    let Some(at) = bytes.windows(8).position(|w| w == MAGIC) else {
+        return Ok(Vec::new());
+    };
+    let mut out = Vec::new();
+    for (name, offset) in [("version", 8), ("options", 12)] {
+        let name = format!("livedump-{name}.ko");
+        let mut changed = bytes.clone();
+        if let Some(byte) = changed.get_mut(at + offset) {
+            *byte ^= 8;
+        }
+        let path = dir.join(&name);
+        std::fs::write(&path, changed).map_err(io("writing", &path))?;
+        out.push((path, name));
+    }
+    Ok(out)
+}
+
 /// The file that QEMU boots, and the disks beside it.
 pub(crate) fn boot_file(
     kernel: &Kernel,
@@ -211,6 +236,10 @@ pub(crate) fn boot_file(
         (files.livedump.as_path(), "livedump.ko".into()),
         (files.init.as_path(), "sbin/init".to_owned()),
     ];
+    let others = for_other_kernels(&files.livedump, dir)?;
+    for (path, name) in &others {
+        wanted.push((path, name.clone()));
+    }
     for module in &files.tests {
         let name = module.file_name().unwrap_or_default();
         wanted.push((module, name.to_string_lossy().into_owned()));

@@ -43,11 +43,11 @@ struct Args {
     #[arg(long)]
     root: Option<PathBuf>,
     /// What to run: module, dumps, requests, instant, userland,
-    /// deadlocks, writing, panic.
+    /// deadlocks, limits, writing, panic.
     #[arg(
         long,
         default_value = "module,dumps,requests,instant,userland,deadlocks,\
-                         writing"
+                         limits,writing"
     )]
     cases: String,
     /// Dumps taken under load.

@@ -5,6 +5,7 @@ use crate::outcome::Outcome;
 use crate::path::FilePath;
 use crate::report::{Report, human};
 use crate::verdict::Verdict;
+use memdev::ioctl::MISSING_CPUS_MORE;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -35,6 +36,9 @@ pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) quiesced_ns: Option<u64>,
     /// Threads whose registers are in the dump.
     pub(in crate::cmd) registers: Option<u32>,
+    /// CPUs that did not answer in time: their threads' registers are not in
+    /// it.
+    pub(in crate::cmd) missing_cpus: Option<Vec<u32>>,
     pub(in crate::cmd) changed: Option<Changed>,
     /// Whether its lists walk; unknown where nobody looked.
     pub(in crate::cmd) lists: Option<bool>,
@@ -57,6 +61,15 @@ pub(in crate::cmd) struct Changed {
     pub(in crate::cmd) page_tables: u64,
     pub(in crate::cmd) kernel_map: u64,
     pub(in crate::cmd) direct_map: u64,
+}
+
+/// "1, 3"; the last number there can be is that of all CPUs from it on.
+pub(super) fn numbers(cpus: &[u32]) -> String {
+    let one = |&n: &u32| match n {
+        MISSING_CPUS_MORE => format!("{n} or more"),
+        n => n.to_string(),
+    };
+    cpus.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 impl Captured {
@@ -88,6 +101,12 @@ impl Captured {
         }
         if let Some(n) = self.registers {
             line.push_str(&format!(", registers of {n} threads"));
+        }
+        if let Some(cpus) = self.missing_cpus.as_deref()
+            && !cpus.is_empty()
+        {
+            let cpus = numbers(cpus);
+            line.push_str(&format!(" (CPU {cpus} did not answer)"));
         }
         if let Some(changed) = &self.changed {
             line.push_str(&format!(", {} pages changed", changed.pages));

@@ -3,7 +3,7 @@
 //! nothing is dumped that could not be named or has no room, and nothing is
 //! named that was not checked.
 
-use super::captured::{Captured, Changed};
+use super::captured::{self, Captured, Changed};
 use super::check::{self, Checked};
 use super::limit::{FileSizeLimit, is_reached};
 use super::lists::{self, KernelFile, Lists};
@@ -53,6 +53,7 @@ pub(super) struct Dumped {
     zero_pages: Option<u64>,
     quiesced_ns: Option<u64>,
     registers: Option<u32>,
+    missing_cpus: Option<Vec<u32>>,
     changed: Option<Header>,
 }
 
@@ -75,6 +76,8 @@ impl Dumped {
                 .then_some(arg.quiesced_ns)
                 .filter(|ns| *ns > 0),
             registers: asked(FLAG_REGISTERS).then_some(arg.registers),
+            missing_cpus: asked(FLAG_REGISTERS)
+                .then(|| arg.missing_cpus().collect()),
             changed: asked(FLAG_STABILITY).then_some(changed),
         }
     }
@@ -88,6 +91,12 @@ impl Dumped {
         }
         if let Some(n) = self.registers {
             text.push_str(&format!("  Registers: {n} threads\n"));
+        }
+        if let Some(cpus) = self.missing_cpus.as_deref()
+            && !cpus.is_empty()
+        {
+            let cpus = captured::numbers(cpus);
+            text.push_str(&format!("  Missing CPUs: {cpus}\n"));
         }
         if let Some(header) = &self.changed {
             let pages = changes::summary(header);
@@ -574,6 +583,7 @@ impl Capture<'_> {
             elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
             quiesced_ns: dumped.quiesced_ns,
             registers: dumped.registers,
+            missing_cpus: dumped.missing_cpus.clone(),
             changed: dumped.changed.map(|header| {
                 let [page_tables, kernel_map, direct_map] = header.changed;
                 let file = saved.side(Companion::Changed).map(path);

@@ -157,6 +157,7 @@ fn the_report_has_its_documented_keys() {
         "elapsed_ns",
         "quiesced_ns",
         "registers",
+        "missing_cpus",
         "changed",
         "lists",
         "problems",

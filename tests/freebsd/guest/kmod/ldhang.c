@@ -12,6 +12,8 @@
  *				until somebody writes 0
  * debug.ldhang.loop_ms=N	the caller stays in the kernel for N ms, and
  *				does not sleep
+ * debug.ldhang.nointr_ms=N	the last CPU has interrupts off for N ms, from
+ *				before this returns
  * debug.ldhang.busy=1		on each CPU a thread that takes and gives back
  *				locks all the time, debug.ldhang.count times
  *				so far; 0 ends them
@@ -30,6 +32,7 @@
 #include <sys/smp.h>
 #include <sys/sx.h>
 #include <sys/sysctl.h>
+#include <sys/time.h>
 #include <sys/unistd.h>
 
 #include <vm/vm.h>
@@ -163,6 +166,47 @@ sysctl_loop(SYSCTL_HANDLER_ARGS)
 	return (0);
 }
 
+static volatile int nointr_ms;
+
+static void
+nointr(void *arg __unused)
+{
+	sbintime_t until;
+
+	thread_lock(curthread);
+	sched_bind(curthread, mp_maxid);
+	thread_unlock(curthread);
+	spinlock_enter();
+	until = sbinuptime() + nointr_ms * SBT_1MS;
+	nointr_ms = 0;
+	while (sbinuptime() < until)
+		cpu_spinwait();
+	spinlock_exit();
+	kproc_exit(0);
+}
+
+static int
+sysctl_nointr(SYSCTL_HANDLER_ARGS)
+{
+	int error, ms = 0;
+
+	error = sysctl_handle_int(oidp, &ms, 0, req);
+	if (error != 0 || req->newptr == NULL)
+		return (error);
+	/* Not on that CPU itself. */
+	thread_lock(curthread);
+	sched_bind(curthread, 0);
+	thread_unlock(curthread);
+	nointr_ms = ms;
+	error = kproc_create(nointr, NULL, NULL, 0, 0, "ldnointr");
+	while (error == 0 && nointr_ms != 0)
+		pause("ldhang", 1);
+	thread_lock(curthread);
+	sched_unbind(curthread);
+	thread_unlock(curthread);
+	return (error);
+}
+
 /* Whoever has something else to do is preferred to these. */
 static void
 busy_thread(void *arg)
@@ -231,6 +275,7 @@ PROC(spin, sysctl_spin);
 PROC(rewrite, sysctl_rewrite);
 PROC(hang, sysctl_hang);
 PROC(loop_ms, sysctl_loop);
+PROC(nointr_ms, sysctl_nointr);
 PROC(busy, sysctl_busy);
 SYSCTL_UINT(_debug_ldhang, OID_AUTO, count, CTLFLAG_RD,
     __DEVOLATILE(u_int *, &busy_count), 0, "");

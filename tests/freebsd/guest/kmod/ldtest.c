@@ -4,6 +4,8 @@
  *
  * debug.ldtest.pattern=N	N pages of malloc(9) memory, each filled with
  *				"LDTEST" and its number; 0 frees them
+ * debug.ldtest.leak=N		N more pages are taken, as far as that is
+ *				possible without waiting; 0 frees all of them
  * debug.ldtest.migrate=1	the thread that dumps is moved to another CPU
  *				and back before every block (13.2 and later)
  * debug.ldtest.delay_us=N	and sleeps this long before every block
@@ -79,6 +81,36 @@ sysctl_pattern(SYSCTL_HANDLER_ARGS)
 }
 SYSCTL_PROC(_debug_ldtest, OID_AUTO, pattern,
     CTLTYPE_INT | CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, 0, sysctl_pattern, "I",
+    "");
+
+/* Linked through themselves. */
+static void **leaked;
+
+static int
+sysctl_leak(SYSCTL_HANDLER_ARGS)
+{
+	void **p;
+	int error, n = 0;
+
+	error = sysctl_handle_int(oidp, &n, 0, req);
+	if (error != 0 || req->newptr == NULL)
+		return (error);
+	while (n == 0 && (p = leaked) != NULL) {
+		leaked = *p;
+		free(p, M_LDTEST);
+	}
+	for (; n >= 32; n -= 32) {
+		/* Large: not from UMA, which would keep it. */
+		p = malloc(32 * PAGE_SIZE, M_LDTEST, M_NOWAIT);
+		if (p == NULL)
+			break;
+		*p = leaked;
+		leaked = p;
+	}
+	return (0);
+}
+SYSCTL_PROC(_debug_ldtest, OID_AUTO, leak,
+    CTLTYPE_INT | CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, 0, sysctl_leak, "I",
     "");
 
 static int
