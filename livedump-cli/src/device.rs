@@ -367,6 +367,26 @@ pub fn sysctlbyname(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Connects to syslogd(8), as a daemon of our name.
+pub fn openlog() {
+    let ident = c"livedump";
+    let options = libc::LOG_PID | libc::LOG_NDELAY;
+    // SAFETY: `ident`, which syslog(3) keeps a pointer to, is a constant of
+    // the program.
+    unsafe { libc::openlog(ident.as_ptr(), options, libc::LOG_DAEMON) }
+}
+
+/// One line for syslogd(8).
+pub fn syslog(level: i32, line: &str) {
+    // What is behind a NUL is left out; there is none in a line.
+    let line = line.split('\0').next().unwrap_or_default();
+    let Ok(line) = std::ffi::CString::new(line) else { return };
+    let format = c"%s";
+    // SAFETY: the format takes one string, which ends in a NUL; both outlive
+    // the call.
+    unsafe { libc::syslog(level, format.as_ptr(), line.as_ptr()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

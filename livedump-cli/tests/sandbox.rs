@@ -140,3 +140,59 @@ fn the_program_confines_itself_before_it_writes() {
     assert_eq!(rest.len(), (1 << 20) - 4096);
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn who_lists_a_directory_reads_it_and_nothing_else() {
+    let (tmp, _) = scratch();
+    arm();
+    let dir = File::open(tmp.path()).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let files = [(dir.as_fd(), Purpose::Listing)];
+            if enter(Role::Reader, &files) != Entered::Confined {
+                return livedump_skip::skipped("this kernel does not confine");
+            }
+            let at = |name: &str| tmp.path().join(name);
+            assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 1);
+            assert_eq!(fs::read(at("file")).unwrap(), b"what is in it");
+            assert!(File::create(at("new")).is_err());
+            assert!(File::options().write(true).open(at("file")).is_err());
+            assert!(fs::remove_file(at("file")).is_err());
+            assert!(fs::rename(at("file"), at("new")).is_err());
+            assert!(File::open("/etc/passwd").is_err());
+            assert!(Command::new("/bin/true").spawn().is_err());
+            assert!(UdpSocket::bind("127.0.0.1:0").is_err());
+        });
+    });
+    assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 1);
+}
+
+/// A watch without --exec and --on-change; with them it may need anything.
+#[test]
+fn watch_is_confined_for_as_long_as_it_runs() {
+    if !sandbox::describe().works {
+        return livedump_skip::skipped("this kernel does not confine");
+    }
+    for (options, mode) in [(&[][..], "2"), (&["--exec", "true"], "0")] {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_livedump"))
+            .args(["watch", "--machine", "model:16M", "--every", "1h"])
+            .args(["-q", "--keep", "1"])
+            .args(options)
+            .arg(tmp.path())
+            .spawn()
+            .unwrap();
+        let began = std::time::Instant::now();
+        while !tmp.path().join("livecore.last").exists() {
+            assert!(began.elapsed().as_secs() < 60);
+            thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let status = format!("/proc/{}/status", child.id());
+        let status = fs::read_to_string(status).unwrap();
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        assert!(child.wait().unwrap().success());
+        let line = format!("\nSeccomp:\t{mode}\n");
+        assert!(status.contains(&line), "{options:?}: {status}");
+    }
+}

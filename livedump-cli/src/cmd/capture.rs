@@ -28,7 +28,7 @@ use clap::ValueHint;
 use dump::Capture;
 use memdev::errno::Errno;
 use nix::sys::signal::Signal;
-use prepare::Prepared;
+pub(super) use prepare::Prepared;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -288,20 +288,25 @@ fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
     Ok(report)
 }
 
-/// One dump, of a device and into a directory that are open.
+/// One dump, of a device and into a directory that are open. What is prepared
+/// was opened before, or is now.
 pub(super) fn once(
     args: &Args,
     device: &dyn Device,
     directory: &CrashDir,
+    prepared: Option<&Prepared>,
     signals: &mut Signals,
 ) -> Result<Captured, Error> {
-    let prepared = Prepared::gather(args, device)?;
+    let prepared = match prepared {
+        Some(prepared) => prepared.again(),
+        None => Prepared::gather(args, device)?,
+    };
     Capture { args, device, directory, prepared }.take(signals)
 }
 
 /// From here on only the node, the directory and what is in it, and the
 /// kernel's file.
-fn confine(
+pub(super) fn confine(
     args: &Args,
     device: &dyn Device,
     directory: &CrashDir,

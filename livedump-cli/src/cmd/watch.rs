@@ -9,16 +9,16 @@ mod exec;
 mod schedule;
 mod watcher;
 
-use crate::cmd::capture;
+use crate::cmd::capture::{self, Prepared};
 use crate::cmd::prune::Limits;
 use crate::cmd::suggested::{self, MACHINES, TIMES};
 use crate::crashdir::CrashDir;
-use crate::device::{self, MachineSpec};
+use crate::device::{self, Device, MachineSpec};
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::quantity;
 use crate::report::{
-    Notes, inform, known_time_zone, notes_go_to, prepare_time_zone,
+    Notes, Priority, inform, known_time_zone, notes_go_to, prepare_time_zone,
 };
 use crate::signals::{Event, Signals};
 use clap::ValueHint;
@@ -127,6 +127,9 @@ pub struct Args {
     /// Print one JSON object per dump
     #[arg(long)]
     pub json: bool,
+    /// Log to syslogd(8) instead of standard error
+    #[arg(long)]
+    pub syslog: bool,
 }
 
 /// Takes dumps until a signal stops it.
@@ -157,9 +160,21 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         SystemTime::now(),
     )
     .map_err(Error::NoValue)?;
+    if args.syslog {
+        device::openlog();
+    }
+    let prepared = confine(args, &what, device.as_ref(), &directory);
     // From here on it is a daemon, or the like of one.
-    notes_go_to(Notes::Timed, None);
-    let mut watch = Watcher::new(args, what, &directory, device);
+    match args.syslog {
+        true => {
+            let log = Box::new(|priority, line: &str| {
+                device::syslog(level(priority), line);
+            });
+            notes_go_to(Notes::Syslog, Some(log));
+        }
+        false => notes_go_to(Notes::Timed, None),
+    }
+    let mut watch = Watcher::new(args, what, &directory, device, prepared);
     // Killed between a dump and what was to go for it?
     watch.prune();
     while args.count.is_none_or(|count| watch.taken() < count) {
@@ -188,6 +203,31 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         }
     }
     Ok(watch.outcome())
+}
+
+/// Gives up what is not needed. A command that is run may need anything, and
+/// values may only be read by whoever may read all: with --exec or
+/// --on-change nothing is given up. `None` is that.
+fn confine(
+    args: &Args,
+    what: &capture::Args,
+    device: &dyn Device,
+    directory: &CrashDir,
+) -> Option<Prepared> {
+    if args.exec.is_some() || !args.on_change.is_empty() {
+        return None;
+    }
+    let prepared = Prepared::gather(what, device);
+    capture::confine(what, device, directory, &prepared);
+    Some(prepared)
+}
+
+fn level(priority: Priority) -> i32 {
+    match priority {
+        Priority::Info => nix::libc::LOG_INFO,
+        Priority::Warning => nix::libc::LOG_WARNING,
+        Priority::Error => nix::libc::LOG_ERR,
+    }
 }
 
 fn check_usage(args: &Args) -> Result<(), Error> {

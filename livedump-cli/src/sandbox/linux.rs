@@ -88,7 +88,9 @@ const LISTING: [libc::c_long; 5] = [
 
 /// What they are made, written, renamed and removed with; and what else takes
 /// part in a dump.
-const DIRECTORY: [libc::c_long; 12] = [
+const DIRECTORY: [libc::c_long; 13] = [
+    // syslog(3), over a socket that is connected.
+    libc::SYS_sendto,
     libc::SYS_copy_file_range,
     libc::SYS_fallocate,
     libc::SYS_fdatasync,

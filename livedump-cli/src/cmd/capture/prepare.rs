@@ -12,7 +12,7 @@ use std::fs::File;
 use std::sync::Mutex;
 
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(in crate::cmd) struct Prepared {
     /// The file of the machine's kernel, or why it cannot be opened.
     pub(super) kernel: Option<KernelFile>,
     /// What is kept beside the dump, with --keep-kernel.
@@ -31,7 +31,20 @@ pub(super) enum Keep {
 }
 
 impl Prepared {
-    pub(super) fn gather(
+    /// The same for another dump, by the files that are open. No kernel is
+    /// kept beside that.
+    pub(super) fn again(&self) -> Self {
+        let kernel = self.kernel.as_ref().map(|(path, file)| {
+            let file = file
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|file| file.try_clone().map_err(|e| chain(&e)));
+            (path.clone(), file)
+        });
+        Self { kernel, keep: None, wired: self.wired }
+    }
+
+    pub(in crate::cmd) fn gather(
         args: &Args,
         device: &dyn Device,
     ) -> Result<Self, Error> {

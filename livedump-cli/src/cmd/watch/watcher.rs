@@ -7,7 +7,7 @@ use super::Args;
 use super::event::WatchEvent;
 use super::exec::{self, Ran};
 use crate::cmd::capture::captured::Captured;
-use crate::cmd::capture::{self, once};
+use crate::cmd::capture::{self, Prepared, once};
 use crate::crashdir::{CrashDir, Pruned};
 use crate::device::{self, Device, MachineSpec};
 use crate::error::{Error, chain};
@@ -32,6 +32,9 @@ pub(super) struct Watcher<'a> {
     what: capture::Args,
     directory: &'a CrashDir,
     device: Box<dyn Device>,
+    /// What was opened before everything else was given up; `None` where it
+    /// was not.
+    prepared: Option<Prepared>,
     taken: u64,
     failed: u64,
     /// Objects of `--json` that could not be written.
@@ -45,9 +48,20 @@ impl<'a> Watcher<'a> {
         what: capture::Args,
         directory: &'a CrashDir,
         device: Box<dyn Device>,
+        prepared: Option<Prepared>,
     ) -> Self {
         let (taken, failed, unreported, kept) = (0, 0, 0, 0);
-        Self { args, what, directory, device, taken, failed, unreported, kept }
+        Self {
+            args,
+            what,
+            directory,
+            device,
+            prepared,
+            taken,
+            failed,
+            unreported,
+            kept,
+        }
     }
 
     /// Dumps that were taken or could not be.
@@ -133,11 +147,13 @@ impl<'a> Watcher<'a> {
         &mut self,
         signals: &mut Signals,
     ) -> Result<Captured, capture::Error> {
-        if self.args.machine == MachineSpec::Kernel {
+        let confined = self.prepared.is_some();
+        if self.args.machine == MachineSpec::Kernel && !confined {
             // The module may have come or gone since.
             self.device = device::open(&self.args.machine)?;
         }
-        once(&self.what, self.device.as_ref(), self.directory, signals)
+        let (device, prepared) = (self.device.as_ref(), self.prepared.as_ref());
+        once(&self.what, device, self.directory, prepared, signals)
     }
 
     /// Lets go what is too much.
