@@ -26,7 +26,7 @@ pub struct Cli {
 /// Without the list of arguments, so that the help of a command with many
 /// options fits a screen.
 const MANY_OPTIONS: &str =
-    "{about}\n{usage-heading} {usage}\n\nOptions:\n{options}{after-help}";
+    "{about}\n{usage-heading} {usage}\nOptions:\n{options}{after-help}";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
