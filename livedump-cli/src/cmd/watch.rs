@@ -163,7 +163,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if args.syslog {
         device::openlog();
     }
-    let prepared = confine(args, &what, device.as_ref(), &directory);
+    let prepared = confine(args, &what, device.as_ref(), &directory)?;
     // From here on it is a daemon, or the like of one.
     match args.syslog {
         true => {
@@ -213,13 +213,13 @@ fn confine(
     what: &capture::Args,
     device: &dyn Device,
     directory: &CrashDir,
-) -> Option<Prepared> {
+) -> Result<Option<Prepared>, Error> {
     if args.exec.is_some() || !args.on_change.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let prepared = Prepared::gather(what, device);
+    let prepared = Prepared::gather(what, device)?;
     capture::confine(what, device, directory, &prepared);
-    Some(prepared)
+    Ok(Some(prepared))
 }
 
 fn level(priority: Priority) -> i32 {
