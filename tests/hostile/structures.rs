@@ -108,10 +108,13 @@ fn a_file_that_ends_anywhere_is_read_as_far_as_it_goes() {
     }
     for compression in [1, 2] {
         let sound = Sound::new(super::TINY_ARM64, compression);
+        // Zeros fill the block before the header: without those, too, every
+        // byte of the dump is there.
+        let data = judge_raw(&sound.raw).unwrap().packed.len();
         for part in 1..60 {
             let len = sound.raw.len() * part / 60;
             let passed = bench.read(&sound.raw[..len], &sound.kernel);
-            assert!(!passed, "{compression}: {part}/60");
+            assert!(!passed || len >= data, "{compression}: {part}/60");
         }
     }
 }
