@@ -169,7 +169,7 @@ impl Vmcore {
                 Err(e) if got > 0 && !e.is_environment() => break,
                 Err(e) => return Err(e.into()),
             }
-            if got % PIECE != 0 {
+            if !got.is_multiple_of(PIECE) {
                 break;
             }
         }
