@@ -81,7 +81,10 @@ pub enum OpenError {
         path: String,
     },
     /// Too short for a header.
-    #[error("{path} ends after {len} bytes, before its minidump header does")]
+    #[error(
+        "{path} is not a dump: it ends after {len} bytes, before a minidump \
+         header does"
+    )]
     Short {
         /// As it was named.
         path: String,
@@ -239,7 +242,7 @@ impl Opening {
             Ok(None) => {}
         }
         let known = looks_like(head);
-        let what = known.unwrap_or("it starts with no magic that is known");
+        let what = known.unwrap_or("it starts with no known magic number");
         let known = known.is_some();
         OpenError::Foreign { path: self.name.clone(), what, known }
     }
@@ -335,7 +338,7 @@ impl Opening {
         if super::source::is_zstd(head) {
             return Ok(Compression::Zstd);
         }
-        if head.is_empty() {
+        if head.len() < minidump::HEADER_SIZE {
             let len = head.len() as u64;
             return Err(OpenError::Short { path: self.name.clone(), len });
         }
