@@ -136,10 +136,16 @@ impl Said {
         Ok((certain, all.len().saturating_sub(certain)))
     }
 
-    /// Of a machine without a deadlock; how many circles are in doubt.
+    /// Of a machine without a deadlock: none, or, as it ran on, undetermined;
+    /// how many cycles are in doubt.
     pub(crate) fn is_healthy(&self) -> Answer<usize> {
         let (certain, doubtful) = self.circles()?;
-        if self.status != Some(0) || certain != 0 {
+        let none = match self.status {
+            Some(0) => self.report["verdict"] == "none",
+            Some(3) => self.report["verdict"] == "undetermined",
+            _ => false,
+        };
+        if !none || certain != 0 {
             let (status, cycles) = (self.status, &self.report["cycles"]);
             return Err(format!("deadlock: exit {status:?}, {cycles}"));
         }
