@@ -230,7 +230,7 @@ fn random_damage_never_makes_a_certain_cycle() {
             file.write_all_at(&whole[at..end], at as u64).unwrap();
         }
         // Nothing but its own word says who holds a lock: a flaw there may
-        // spell a holder. Any other completes no circle by itself.
+        // spell a holder. Any other completes no cycle by itself.
         let spells = words.iter().any(|w| w.1 == 3);
         prop_assert!(found.len() <= 1, "{found:?}");
         if words.len() < 3 && !spells {

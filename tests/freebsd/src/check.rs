@@ -30,7 +30,7 @@ pub(crate) struct Found {
     /// Not the stock facility's.
     pub(crate) is_ours: bool,
     pub(crate) problems: Vec<String>,
-    /// Of a machine without a deadlock: circles that are in doubt.
+    /// Of a machine without a deadlock: cycles that are in doubt.
     pub(crate) doubtful: Option<usize>,
 }
 
@@ -43,7 +43,7 @@ struct Kind {
     whole: u32,
     all: u32,
     problems: BTreeMap<String, u32>,
-    /// Dumps that have no circle of waiting threads, and circles in doubt.
+    /// Dumps that have no cycle of waiting threads, and cycles in doubt.
     sound: u32,
     doubtful: usize,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What `livedump deadlock` says of real kernels' dumps: of ldlock.ko's
-//! threads exactly what that module knows of them, and no circle where there
+//! threads exactly what that module knows of them, and no cycle where there
 //! is none.
 
 use crate::console::Console;
@@ -118,8 +118,8 @@ impl Known {
     }
 
     fn threads(&self) -> BTreeSet<u64> {
-        let circles = self.pair.iter().chain(&self.behind).chain(&self.mix);
-        let all = circles.chain(&self.chain).map(|w| w.tid);
+        let cycles = self.pair.iter().chain(&self.behind).chain(&self.mix);
+        let all = cycles.chain(&self.chain).map(|w| w.tid);
         all.chain([self.last]).collect()
     }
 }
@@ -129,8 +129,8 @@ impl Said {
         self.report[key].as_array().ok_or_else(|| format!("no {key}"))
     }
 
-    /// How many circles are certain, and how many are not.
-    fn circles(&self) -> Answer<(usize, usize)> {
+    /// How many cycles are certain, and how many are not.
+    fn cycles(&self) -> Answer<(usize, usize)> {
         let all = self.list("cycles")?;
         let certain = all.iter().filter(|c| c["certain"] == true).count();
         Ok((certain, all.len().saturating_sub(certain)))
@@ -139,7 +139,7 @@ impl Said {
     /// Of a machine without a deadlock: none, or, as it ran on, undetermined;
     /// how many cycles are in doubt.
     pub(crate) fn is_healthy(&self) -> Answer<usize> {
-        let (certain, doubtful) = self.circles()?;
+        let (certain, doubtful) = self.cycles()?;
         let none = match self.status {
             Some(0) => self.report["verdict"] == "none",
             Some(3) => self.report["verdict"] == "undetermined",
@@ -164,24 +164,24 @@ impl Said {
             return Err(format!("deadlock: exit {:?}", self.status));
         }
         let mut found = BTreeSet::new();
-        for circle in self.list("cycles")? {
-            if circle["certain"] != true {
-                return Err(format!("a circle in doubt: {circle}"));
+        for cycle in self.list("cycles")? {
+            if cycle["certain"] != true {
+                return Err(format!("a cycle in doubt: {cycle}"));
             }
-            let waits = waits(&circle["waits"])?;
+            let waits = waits(&cycle["waits"])?;
             in_turn(&waits, waits.first().map_or(0, |w| w.tid))?;
             found.insert(waits.iter().cloned().collect::<BTreeSet<_>>());
             let behind = match found.contains(&known.pair) {
                 true if waits.len() == known.pair.len() => known.behind.len(),
                 _ => 0,
             };
-            if circle["behind"] != behind as u64 {
-                return Err(format!("not {behind} behind {circle}"));
+            if cycle["behind"] != behind as u64 {
+                return Err(format!("not {behind} behind {cycle}"));
             }
         }
         let want = BTreeSet::from([known.pair.clone(), known.mix.clone()]);
         if found != want || self.list("cycles")?.len() != want.len() {
-            return Err(format!("circles of {found:?}, not {known:?}"));
+            return Err(format!("cycles of {found:?}, not {known:?}"));
         }
         self.chain(&known)?;
         self.all(&known)?;
@@ -228,9 +228,9 @@ impl Said {
         let mut found = waits_of(&self.report["waits"])?;
         found.retain(|w| ours.contains(&w.tid));
         found.sort();
-        let circles = known.pair.iter().chain(&known.behind);
-        let circles = circles.chain(&known.mix).chain(&known.chain);
-        let mut want: Vec<_> = circles.cloned().collect();
+        let cycles = known.pair.iter().chain(&known.behind);
+        let cycles = cycles.chain(&known.mix).chain(&known.chain);
+        let mut want: Vec<_> = cycles.cloned().collect();
         want.sort();
         match found == want {
             true => Ok(()),

@@ -5,7 +5,7 @@
  * debug.ldlock.tangle=1	makes them, and returns when each thread stands:
  *	pair	two threads, each has one sx(9) and wants the other's
  *	behind	one that would share one of these
- *	mix	three threads in a circle of a mutex, an sx and a lock(9)
+ *	mix	three threads in a cycle of a mutex, an sx and a lock(9)
  *	chain	seven threads, one behind the other, and an eighth that has
  *		what the seventh wants, and sleeps
  * debug.ldlock.waits		who waits for what: lines of "group thread class
