@@ -228,7 +228,7 @@ pub(crate) fn boot_file(
 ) -> Result<PathBuf> {
     let root = dir.join("root");
     let _ = std::fs::remove_dir_all(&root);
-    for sub in ["dev", "tmp", "scratch", "ro", "gone"] {
+    for sub in ["dev", "tmp", "scratch", "ro", "gone", "null"] {
         let path = root.join(sub);
         std::fs::create_dir_all(&path).map_err(io("making", &path))?;
     }
