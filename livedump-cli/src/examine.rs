@@ -63,7 +63,7 @@ pub fn examine(
             Verdict::Sound => verification.add(
                 "info",
                 Status::Ok,
-                "info.N has the dump's length, and does not call it bad",
+                "info.N has the length of the dump and the status good",
             ),
             Verdict::Damaged(why) => {
                 verification.add("info", Status::Fail, why)
@@ -84,7 +84,7 @@ fn instant(verification: &mut Verification, info: &InfoText) {
         if let Some(text) = about {
             *text = format!(
                 "{INSTANT}: user processes were suspended ({time}), the \
-                 kernel ran on"
+                 kernel was running"
             );
         }
     }

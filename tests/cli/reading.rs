@@ -233,7 +233,7 @@ fn a_flipped_bit_in_a_sealed_dump_is_found_in_its_part() {
         }
         std::fs::write(dir.file(name), &whole[..len - 1]).unwrap();
         let run = on(&dir, name, "verify", &[]).expect(1);
-        let message = format!("has {} bytes, {len} were sealed", len - 1);
+        let message = format!("has {} bytes, its seal {len}", len - 1);
         assert!(run.text().contains(&message), "{}", run.text());
         // What is no dump any more still has a seal to be held against.
         let mut bytes = whole.clone();

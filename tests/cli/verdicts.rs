@@ -195,7 +195,7 @@ fn what_a_panic_left_did_not_run_on() {
     dir.capture("model:16M", &["--no-seal"]).expect(0);
     let verify = |name: &str| {
         let run = run([Path::new("verify"), &dir.file(name)]).expect(0);
-        run.text().contains("one instant")
+        run.text().contains("same moment")
     };
     assert!(verify("livecore.0"));
     std::fs::rename(dir.file("livecore.0"), dir.file("vmcore.0")).unwrap();

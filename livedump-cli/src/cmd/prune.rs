@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         note(chain(problem));
     }
     for (number, why) in &pruned.undetermined {
-        let text = format!("dump {number} stays: undetermined: {why}");
+        let text = format!("dump {number} kept: undetermined: {why}");
         note(escape(text.as_bytes()));
     }
     Removal::new(&directory, &pruned, args.dry_run).print(args.json)?;

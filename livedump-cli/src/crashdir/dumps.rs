@@ -199,8 +199,7 @@ impl CrashDir {
             Some(damaged @ Verdict::Damaged(_)) => return damaged,
             Some(verdict) => verdict,
             None => Verdict::Undetermined(
-                "there is no info.N, and only unpacking all of it would tell \
-                 its length"
+                "no info.N, and its length is known only after unpacking"
                     .into(),
             ),
         };

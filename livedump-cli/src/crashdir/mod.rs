@@ -115,7 +115,7 @@ pub enum Error {
     /// With `-m 1`, say.
     #[error(
         "the dump is not sound and was not kept: it would replace the only \
-         sound one in {} (a larger -m has room for both)",
+         sound one in {} (a larger -m keeps both)",
         path.display()
     )]
     OnlySound {

@@ -38,11 +38,11 @@ pub(super) fn walk(source: &dyn Source) -> Result<Option<Walked>, SourceError> {
             return damaged("checksum mismatch of its header");
         }
         let Some(size) = octal(block.get(124..136)) else {
-            return damaged("its size is no number");
+            return damaged("its size is not a number");
         };
         let data = at.saturating_add(BLOCK as u64);
         let Some(padded) = size.checked_next_multiple_of(BLOCK as u64) else {
-            return damaged("its size is no size");
+            return damaged("its size is not valid");
         };
         let mut last = [0];
         let there = match size.checked_sub(1) {

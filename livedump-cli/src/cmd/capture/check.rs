@@ -26,7 +26,7 @@ pub enum CheckError {
     #[error("the file has {0} bytes only")]
     Short(u64),
     /// What is at the end is no header.
-    #[error("its last 512 bytes are no header of a dump")]
+    #[error("its last 512 bytes are not a dump header")]
     Header(#[source] HeaderError),
     /// Of something else.
     #[error("the header's magic is {0:?}")]
@@ -35,7 +35,7 @@ pub enum CheckError {
     #[error("the header's version is {0}, expected 4")]
     Version(u32),
     /// Not what was asked for.
-    #[error("the header says {found}, asked for was {wanted} (-f keeps it)")]
+    #[error("the header has {found}, requested was {wanted} (-f keeps it)")]
     Compression {
         /// In the header.
         found: &'static str,
@@ -46,10 +46,10 @@ pub enum CheckError {
     #[error("the header's parity is wrong (-f keeps it)")]
     Parity,
     /// A key that nobody asked for.
-    #[error("the header tells of a key of {0} bytes")]
+    #[error("the header has a key of {0} bytes")]
     Key(u32),
     /// The header and the file disagree.
-    #[error("the header says {dumplength} bytes, the file has {file}")]
+    #[error("the header has {dumplength} bytes, the file {file}")]
     Length {
         /// In the header.
         dumplength: u64,
@@ -248,7 +248,7 @@ mod tests {
         assert!(refusal(&empty, true).contains("0 bytes"));
         let mut noise = tempfile::tempfile().unwrap();
         noise.write_all(&[1; 4608]).unwrap();
-        assert!(refusal(&noise, true).contains("no header"));
+        assert!(refusal(&noise, true).contains("not a dump header"));
         let text = dump(1, |h| h.magic = Magic::Text);
         assert!(refusal(&text, true).contains("Text"));
         let cleared = dump(1, |h| h.magic = Magic::Cleared);

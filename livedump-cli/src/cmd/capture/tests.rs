@@ -436,7 +436,7 @@ fn what_is_no_dump_is_not_kept() {
     for (spoil, words) in [
         // Some kernels answer well and have written nothing.
         ((|f| f.set_len(0).unwrap()) as fn(&File), "0 bytes"),
-        (|f| f.set_len(4096).unwrap(), "no header"),
+        (|f| f.set_len(4096).unwrap(), "not a dump header"),
         (
             |mut f| {
                 let len = f.seek(SeekFrom::End(0)).unwrap();

@@ -53,14 +53,11 @@ impl Report for Estimate {
             )?,
             (_, _, Some(wired)) => writeln!(
                 out,
-                "{name}: the kernel's own facility tells no size; {} of \
-                 memory are wired, most of which a dump has",
+                "{name}: the stock live dump reports no size; {} of memory \
+                 are wired, most of which a dump has",
                 human(wired)
             )?,
-            _ => writeln!(
-                out,
-                "{name}: the kernel's own facility tells no size"
-            )?,
+            _ => writeln!(out, "{name}: the stock live dump reports no size")?,
         }
         for codec in &self.codecs {
             codec.text(self.pages, self.dumpextent, out)?;
@@ -76,11 +73,15 @@ impl Report for Estimate {
             codec => codec,
         };
         match self.fits {
-            Some(true) => writeln!(out, "{room}: a {dump} dump has room"),
-            Some(false) => writeln!(out, "{room}: no room for a {dump} dump"),
+            Some(true) => writeln!(out, "{room}: enough for a {dump} dump"),
+            Some(false) => writeln!(
+                out,
+                "{room}: not enough for a {dump} \
+                                          dump"
+            ),
             None => writeln!(
                 out,
-                "{room}: it cannot be told whether a {dump} dump has room"
+                "{room}: not known whether it is enough for a {dump} dump"
             ),
         }
     }

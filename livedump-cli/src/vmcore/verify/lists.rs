@@ -201,8 +201,8 @@ impl Vmcore {
             Some(n) => v.ok(
                 name,
                 format!(
-                    "the message buffer at {at} is the dump's own copy, but \
-                     for the {n} bytes logged last"
+                    "the message buffer at {at} matches the msgbuf section; \
+                     {n} bytes were logged later"
                 ),
             ),
         }
@@ -236,9 +236,9 @@ impl Vmcore {
             v.fail(name, "no process is on the list");
         } else if bad.is_empty() && !procs.iter().any(is_kernels) {
             // The first that ever was, and so the last of the list.
-            v.fail(name, format!("{said}, and the kernel's own is missing"));
+            v.fail(name, format!("{said}, and process 0 is missing"));
         } else if bad.is_empty() && torn.is_empty() {
-            v.ok(name, format!("{said}, every link leads back"));
+            v.ok(name, format!("{said}, all back links match"));
         } else if bad.is_empty() {
             v.ok(name, said.clone());
         }
@@ -256,7 +256,7 @@ impl Vmcore {
             v.warn(
                 "links",
                 format!(
-                    "{more} links do not lead back, the list changed while \
+                    "{more} back links do not match, the list changed while \
                      it was dumped: {first}"
                 ),
             );

@@ -19,7 +19,7 @@ use std::error::Error;
 
 /// What is not known of a dump of a machine that may have run on begins like
 /// this.
-pub const INSTANT: &str = "whether the pages are of one instant";
+pub const INSTANT: &str = "whether all pages are from the same moment";
 /// What no checksum covers begins like this.
 const FLIPPED: &str = "flipped bits";
 
@@ -172,7 +172,7 @@ impl Vmcore {
         match self.origin(kernel) {
             Origin::Stopped => {}
             Origin::Live => v.skip(format!(
-                "{INSTANT}: the machine ran on while they were copied"
+                "{INSTANT}: the machine was running while they were copied"
             )),
             Origin::Unknown => v.skip(format!(
                 "{INSTANT}: those of a live dump are not, and whether this \
@@ -180,8 +180,8 @@ impl Vmcore {
             )),
         }
         v.skip(
-            "memory that is in no list and no kernel mapping: a page that is \
-             missing there leaves no trace",
+            "memory outside all lists and kernel mappings: a missing page \
+             cannot be detected there",
         );
         v
     }

@@ -67,7 +67,7 @@ impl Vmcore {
             v.fail(
                 "bitset",
                 format!(
-                    "{text}; the bitmap section has room for {} bits only",
+                    "{text}; the bitmap section has only {} bits",
                     pages.capacity()
                 ),
             );
@@ -98,8 +98,8 @@ impl Vmcore {
             v.warn(
                 "padding",
                 format!(
-                    "the bitmap section has {found} bytes where {want} would \
-                     do"
+                    "the bitmap section has {found} bytes, {want} are \
+                     sufficient"
                 ),
             );
         }
@@ -111,7 +111,7 @@ impl Vmcore {
         // Where the bitset cannot be read here, nothing tells how much there
         // should be.
         if self.pages().is_err_and(PagesError::is_environment) {
-            v.skip("data: how many pages there should be is not known");
+            v.skip("data: the expected number of pages is not known");
             return None;
         }
         let expected = self.expected_len();
@@ -142,7 +142,7 @@ impl Vmcore {
             return plain.then_some(bytes);
         }
         if check.limited && expected.is_none() {
-            v.skip("data pages: how many there should be is not known");
+            v.skip("data pages: the expected number is not known");
             return None;
         }
         if check.limited {

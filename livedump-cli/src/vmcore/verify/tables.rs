@@ -43,9 +43,9 @@ impl Coverage {
             v.undetermined(
                 "coverage",
                 format!(
-                    "{missing} of {memory} mapped pages of memory are not \
-                     dumped: only walking the lists with the dump's kernel \
-                     (-k) tells whether they should be"
+                    "{missing} of {memory} mapped pages of RAM are not \
+                     dumped: whether they should be is known only after a \
+                     check with the dump's kernel (-k)"
                 ),
             );
         }
