@@ -316,7 +316,7 @@ impl Livedump {
             }
             false => None,
         };
-        let still = || match job.quiesce {
+        let check = || match job.quiesce {
             true => kpi.quiesced(),
             false => Ok(()),
         };
@@ -328,7 +328,7 @@ impl Livedump {
             output,
             job.options,
             changes,
-            &still,
+            &check,
             &self.progress,
         )?;
         if let Some(quiesced) = quiesced {

@@ -36,7 +36,7 @@ fn sweep(recipe: &str, arg: impl Fn(&Scenario) -> MemMinidumpArg) {
             s.file.set_len(0).unwrap();
             s.file.write_all_at(BEFORE, 0).unwrap();
             let errno = method.errno().unwrap();
-            faults.play(Script::new().fail_call(method, nth, errno));
+            faults.install_script(Script::new().fail_call(method, nth, errno));
             let started = faults.calls(Method::LivedumperStart);
             let finished = faults.calls(Method::LivedumperFinish);
             let result = s.minidump(&arg);
@@ -140,7 +140,7 @@ fn threads_stop_when_one_of_them_fails() {
             let last = calls - 4 * u64::from(method == Method::Compress);
             for nth in [1, 2, last / 3 + 1, last / 2 + 1, last - 1, last] {
                 let script = Script::new().fail_call(method, nth, Errno::EIO);
-                s.kernel.faults().play(script);
+                s.kernel.faults().install_script(script);
                 assert_eq!(s.minidump(&arg), Err(Errno::EIO), "{method}");
                 s.assert_at_rest();
                 assert_eq!(s.file.metadata().unwrap().len(), 0);

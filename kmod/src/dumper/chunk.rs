@@ -148,20 +148,20 @@ impl Chunk {
         source: &Source<'_>,
         pages: &mut [Page],
     ) -> Result<()> {
-        self.see(pages, 0..self.front);
+        self.note_zeros(pages, 0..self.front);
         let zeros = self.zeros;
         let data = pages.get_mut(self.front..self.used).ok_or(Errno::E2BIG)?;
         let all = data.len();
         if all > 0 {
             source(self.nth, self.bit, data)?;
         }
-        self.see(pages, self.front..self.used);
+        self.note_zeros(pages, self.front..self.used);
         self.data = DataPages { all, zeros: self.zeros - zeros };
         Ok(())
     }
 
     /// Which of these hold only zeros.
-    fn see(&mut self, pages: &[Page], which: Range<usize>) {
+    fn note_zeros(&mut self, pages: &[Page], which: Range<usize>) {
         let skipped = which.start;
         for (at, page) in pages.iter().enumerate().take(which.end).skip(skipped)
         {

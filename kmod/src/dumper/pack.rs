@@ -111,7 +111,7 @@ impl<K: Kpi> Queue<K> {
         let mut ring = self.ring.lock();
         let Some(mut stream) = ring.stream() else { return };
         while !ring.closed {
-            match ring.take() {
+            match ring.next_job() {
                 Some(job) => {
                     drop(ring);
                     let job = job.work(source, &mut stream);
@@ -122,7 +122,7 @@ impl<K: Kpi> Queue<K> {
                 None => ring = self.ring.wait(ring),
             }
         }
-        ring.give_back(stream);
+        ring.return_stream(stream);
     }
 
     /// Sends the threads home; what is in the ring stays.
@@ -148,7 +148,7 @@ impl<K: Kpi> Job<K> {
 
 /// The cell of the nth chunk. (No ring is empty; a division that could panic
 /// has no place in a kernel all the same.)
-fn cell_of(nth: usize, cells: usize) -> usize {
+fn ring_index(nth: usize, cells: usize) -> usize {
     nth.checked_rem(cells).unwrap_or(0)
 }
 
@@ -158,15 +158,15 @@ impl<K: Kpi> Ring<K> {
     }
 
     /// So that it is freed by the thread that allocated it.
-    fn give_back(&mut self, stream: Stream<K>) {
+    fn return_stream(&mut self, stream: Stream<K>) {
         if let Some(slot) = self.streams.iter_mut().find(|s| s.is_none()) {
             *slot = Some(stream);
         }
     }
 
     /// The oldest chunk that nobody works on.
-    fn take(&mut self) -> Option<Job<K>> {
-        let at = cell_of(self.taken, self.cells.len());
+    fn next_job(&mut self) -> Option<Job<K>> {
+        let at = ring_index(self.taken, self.cells.len());
         let cell = self.cells.get_mut(at)?;
         match core::mem::replace(cell, Cell::Out) {
             Cell::Ready(slot) => {
@@ -187,11 +187,11 @@ impl<K: Kpi> Ring<K> {
     }
 
     /// The slot of cell `at`, when it is with no thread.
-    fn settled(&mut self, at: usize) -> Option<Settled<K>> {
+    fn take_idle(&mut self, at: usize) -> Option<IdleSlot<K>> {
         let cell = self.cells.get_mut(at)?;
         match core::mem::replace(cell, Cell::Out) {
-            Cell::Empty(slot) => Some(Settled { slot, unwritten: false }),
-            Cell::Done(slot) => Some(Settled { slot, unwritten: true }),
+            Cell::Empty(slot) => Some(IdleSlot { slot, unwritten: false }),
+            Cell::Done(slot) => Some(IdleSlot { slot, unwritten: true }),
             other => {
                 *cell = other;
                 None
@@ -200,7 +200,7 @@ impl<K: Kpi> Ring<K> {
     }
 }
 
-struct Settled<K: Kpi> {
+struct IdleSlot<K: Kpi> {
     slot: Slot<K>,
     unwritten: bool,
 }
@@ -247,9 +247,9 @@ impl<'a, K: Kpi> Packer<'a, K> {
         let monitor = &self.queue.ring;
         let at = {
             let ring = monitor.lock();
-            cell_of(ring.submitted, ring.cells.len())
+            ring_index(ring.submitted, ring.cells.len())
         };
-        let mut slot = self.settle(at, block, progress)?;
+        let mut slot = self.reclaim_slot(at, block, progress)?;
         slot.chunk.reset();
         core::mem::swap(&mut slot.chunk, chunk);
         let mut job = Job { at, slot };
@@ -282,8 +282,8 @@ impl<'a, K: Kpi> Packer<'a, K> {
             (ring.submitted, ring.cells.len())
         };
         for nth in 0..cells {
-            let at = cell_of(submitted + nth, cells);
-            let slot = self.settle(at, block, progress)?;
+            let at = ring_index(submitted + nth, cells);
+            let slot = self.reclaim_slot(at, block, progress)?;
             self.queue.ring.lock().put(at, Cell::Empty(slot));
         }
         progress.stage(Stage::Finish);
@@ -292,7 +292,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
 
     /// Takes the slot of cell `at` when its chunk, if it has one, is filled,
     /// compressed and written. Works on others while it waits.
-    fn settle(
+    fn reclaim_slot(
         &mut self,
         at: usize,
         block: &mut BlockWriter<'_, K>,
@@ -300,11 +300,11 @@ impl<'a, K: Kpi> Packer<'a, K> {
     ) -> Result<Slot<K>> {
         let monitor = &self.queue.ring;
         let mut ring = monitor.lock();
-        let settled = loop {
-            if let Some(settled) = ring.settled(at) {
-                break settled;
+        let idle = loop {
+            if let Some(idle) = ring.take_idle(at) {
+                break idle;
             }
-            match ring.take() {
+            match ring.next_job() {
                 Some(job) => {
                     drop(ring);
                     let job = job.work(self.source, &mut self.stream);
@@ -315,7 +315,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
             }
         };
         drop(ring);
-        let Settled { slot, unwritten } = settled;
+        let IdleSlot { slot, unwritten } = idle;
         if unwritten {
             let packed = slot.packed?;
             if self.compresses {

@@ -8,8 +8,8 @@
 #![allow(unsafe_code)]
 
 use super::{
-    Compressor, Context, Debugger, DirectMap, Kpi, Linked, Monitor, PCB_WORDS,
-    Target, one_by_one,
+    Compressor, Context, Debugger, DirectMap, Kpi, LinkedPage, Monitor,
+    PCB_WORDS, Target, read_each_page,
 };
 use crate::error::{Errno, Result};
 use core::cell::UnsafeCell;
@@ -476,13 +476,17 @@ extern "C" fn run_worker(arg: *mut c_void) {
     worker();
 }
 
-/// `see` of [`Kpi::linked_pages`], as a C function.
+/// `visit` of [`Kpi::linked_pages`], as a C function.
 extern "C" fn name_page(arg: *mut c_void, pa: u64, oncpu: bool) {
-    let see = arg.cast::<&mut dyn FnMut(Linked)>();
+    let visit = arg.cast::<&mut dyn FnMut(LinkedPage)>();
     // SAFETY: linked_pages points it to a reference on its stack, which the
     // shim hands to nobody else and forgets when it returns.
-    let see = unsafe { &mut *see };
-    see(if oncpu { Linked::Oncpu(Paddr(pa)) } else { Linked::Page(Paddr(pa)) });
+    let visit = unsafe { &mut *visit };
+    visit(if oncpu {
+        LinkedPage::Oncpu(Paddr(pa))
+    } else {
+        LinkedPage::Page(Paddr(pa))
+    });
 }
 
 impl DirectMap for FreeBsd {
@@ -499,7 +503,9 @@ impl DirectMap for FreeBsd {
 
     /// What a dump reads page by page: no lock is held.
     fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Result<()> {
-        one_by_one(pa, pages, |pa, page| DirectMap::read_page(self, pa, page))?;
+        read_each_page(pa, pages, |pa, page| {
+            DirectMap::read_page(self, pa, page)
+        })?;
         livedump_maybe_yield();
         Ok(())
     }
@@ -824,8 +830,8 @@ impl Kpi for FreeBsd {
         unsafe { livedump_copy_msgbuf(text.as_mut_ptr(), text.len()) };
     }
 
-    fn linked_pages(&self, mut see: &mut dyn FnMut(Linked)) {
-        let arg: *mut &mut dyn FnMut(Linked) = &mut see;
+    fn linked_pages(&self, mut visit: &mut dyn FnMut(LinkedPage)) {
+        let arg: *mut &mut dyn FnMut(LinkedPage) = &mut visit;
         // SAFETY: the shim calls name_page with this, on this thread, before
         // it returns.
         unsafe { livedump_linked_pages(name_page, arg.cast()) };

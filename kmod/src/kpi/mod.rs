@@ -122,7 +122,7 @@ impl Context {
 
 /// What a page through which processes are linked has to do with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Linked {
+pub enum LinkedPage {
     /// It holds part of a process or a thread.
     Page(Paddr),
     /// There is the `td_oncpu` of a thread; never across pages.
@@ -150,7 +150,7 @@ pub const fn compress_bound(len: usize) -> usize {
 }
 
 /// Adjacent pages, each by a call of `read`.
-fn one_by_one(
+fn read_each_page(
     mut pa: Paddr,
     pages: &mut [Page],
     read: impl Fn(Paddr, &mut Page) -> Result<()>,
@@ -177,7 +177,7 @@ pub trait DirectMap: Sync {
     /// # Errors
     /// Those of the first page that cannot be had.
     fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Result<()> {
-        one_by_one(pa, pages, |pa, page| self.read_page(pa, page))
+        read_each_page(pa, pages, |pa, page| self.read_page(pa, page))
     }
 }
 
@@ -472,12 +472,12 @@ pub trait Kpi {
     fn copy_msgbuf(&self, text: &mut [u8]);
 
     /// Names, at least once each, the pages through which processes and their
-    /// threads are linked into lists, while those lists are locked; `see` may
+    /// threads are linked into lists, while those lists are locked; `visit` may
     /// read them and must not sleep; and where the threads' `td_oncpu` are.
     /// Nothing where nobody else changes them. Sleeps. C: `allproc` under
     /// `allproc_lock`, `p_threads` under the process' lock.
-    fn linked_pages(&self, see: &mut dyn FnMut(Linked)) {
-        let _ = see;
+    fn linked_pages(&self, visit: &mut dyn FnMut(LinkedPage)) {
+        let _ = visit;
     }
 
     /// Loads one entry of the page table at `table` (a table in the direct

@@ -20,7 +20,7 @@ pub(super) fn emit<K: Kpi>(
     kpi: &K,
     from: &Snapshot<'_, K>,
     dumper: &mut Dumper<'_, K>,
-    still: &dyn Fn() -> Result<()>,
+    check: &dyn Fn() -> Result<()>,
     progress: &Progress,
 ) -> Result<()> {
     progress.stage(Stage::Header);
@@ -69,7 +69,7 @@ pub(super) fn emit<K: Kpi>(
     let set = Bitset::new(&*from.words, from.bits).ok_or(Errno::EINTEGRITY)?;
     for (nth, bit) in set.iter().enumerate() {
         if nth.is_multiple_of(PAGES_BETWEEN_CHECKS) {
-            still()?;
+            check()?;
         }
         dumper.append_data(bit)?;
     }

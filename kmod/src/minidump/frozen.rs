@@ -6,19 +6,19 @@
 //! it may lead nowhere: on 12.x, where an exiting process moves to another
 //! list, two of three dumps under a storm of forks had no whole list.
 //!
-//! Best effort: a list that outgrows the memory taken for it, or [`MOST`], is
+//! Best effort: a list that outgrows the memory taken for it, or [`MAX_FROZEN`], is
 //! frozen as far as it fits.
 
 use crate::error::Result;
-use crate::kpi::{Kpi, Linked};
+use crate::kpi::{Kpi, LinkedPage};
 use memdev::addr::{PAGE_SHIFT, PAGE_SIZE, Paddr, Page};
 use memdev::bitset::Bitset;
 use memdev::dump_avail::DumpAvail;
 
 /// Pages that are frozen at most: 16 MB.
-const MOST: usize = 4096;
+const MAX_FROZEN: usize = 4096;
 /// Cells of the table; a power of two, at most half of them used.
-const CELLS: usize = 2 * MOST;
+const CELLS: usize = 2 * MAX_FROZEN;
 /// Bits of a cell for which copy it is, counted from 1; above them the page.
 const NTH_BITS: u32 = 12 + 1;
 
@@ -47,25 +47,25 @@ impl<K: Kpi> Frozen<K> {
         // for while the lists are locked.
         let mut pages = 0;
         kpi.linked_pages(&mut |linked| {
-            if let Linked::Page(pa) = linked
+            if let LinkedPage::Page(pa) = linked
                 && belongs(pa)
-                && frozen.enter(pa, MOST).is_some()
+                && frozen.insert(pa, MAX_FROZEN).is_some()
             {
                 pages = frozen.used;
             }
         });
         frozen.cells.fill(0);
         frozen.used = 0;
-        let room = MOST.min(pages + pages / 4);
+        let room = MAX_FROZEN.min(pages + pages / 4);
         frozen.copies = kpi.malloc_pages(room)?;
         kpi.linked_pages(&mut |linked| {
-            let Linked::Page(pa) = linked else { return };
+            let LinkedPage::Page(pa) = linked else { return };
             let Some(bit) = avail.bit_of(pa).filter(|_| belongs(pa)) else {
                 return;
             };
             // Also a page that no copy can be kept of.
             set.set(bit);
-            if let Some(nth) = frozen.enter(pa, room)
+            if let Some(nth) = frozen.insert(pa, room)
                 && let Some(copy) = frozen.copies.get_mut(nth)
             {
                 // It was checked above that this memory can be read.
@@ -120,7 +120,7 @@ impl<K: Kpi> Frozen<K> {
 
     /// The copy for `pa`, a new one if there is none yet; `None` when all of
     /// `room` is used.
-    fn enter(&mut self, pa: Paddr, room: usize) -> Option<usize> {
+    fn insert(&mut self, pa: Paddr, room: usize) -> Option<usize> {
         let at = match self.find(pa) {
             Ok(nth) => return Some(nth),
             Err(at) => at?,

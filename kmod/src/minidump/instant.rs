@@ -15,7 +15,9 @@
 use super::frozen::Frozen;
 use super::overlay::Overlay;
 use crate::error::{Errno, Result};
-use crate::kpi::{Context, Debugger, Kpi, Linked, MISSING, PCB_WORDS, Target};
+use crate::kpi::{
+    Context, Debugger, Kpi, LinkedPage, MISSING, PCB_WORDS, Target,
+};
 use core::iter::repeat;
 use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::ioctl::MISSING_CPUS_MORE;
@@ -23,18 +25,18 @@ use memdev::ioctl::MISSING_CPUS_MORE;
 /// Of each stack. C: `KSTACK_PAGES`.
 const STACK_PAGES: usize = 4;
 /// CPUs that one could have.
-const MOST_CPUS: usize = 4096;
+const MAX_CPUS: usize = 4096;
 /// Largest set of CPUs.
-const CPUSET_BYTES: usize = MOST_CPUS / 8;
+const CPUSET_BYTES: usize = MAX_CPUS / 8;
 /// Threads that ran while the lists were copied, and not at the instant.
-const LATE: usize = 256;
+const MAX_LATE_THREADS: usize = 256;
 /// C: `NOCPU`.
 const NOCPU: u32 = u32::MAX;
 
 /// The instant.
 pub(super) struct Instant<K: Kpi> {
     contexts: K::Array<Context>,
-    /// What to show for it.
+    /// What the dump shows for it.
     pub(super) overlay: Overlay<K>,
     /// Threads whose registers were saved.
     pub(super) saved: u32,
@@ -47,16 +49,17 @@ impl<K: Kpi> Instant<K> {
     #[inline(never)] // Its stack is not everyone's.
     pub(super) fn take(kpi: &K, target: &Target) -> Result<Self> {
         let n = kpi.cpus();
-        if n > MOST_CPUS {
+        if n > MAX_CPUS {
             return Err(Errno::E2BIG);
         }
         // And the caller.
         let n = n + 1;
         let mut contexts = kpi.malloc_array(n, |_| Ok(Context::NONE))?;
         // A stack may begin within a page, a pcb cross into the next.
-        let spots = n * (STACK_PAGES + 1 + 2 + 1) + 8 + LATE;
-        let bytes = n * (8 * PCB_WORDS + 4) + CPUSET_BYTES + 16 + 4 * LATE;
-        let mut overlay = Overlay::new(kpi, spots, n * STACK_PAGES, bytes)?;
+        let patches = n * (STACK_PAGES + 1 + 2 + 1) + 8 + MAX_LATE_THREADS;
+        let bytes =
+            n * (8 * PCB_WORDS + 4) + CPUSET_BYTES + 16 + 4 * MAX_LATE_THREADS;
+        let mut overlay = Overlay::new(kpi, patches, n * STACK_PAGES, bytes)?;
         kpi.instant(&mut contexts, overlay.pages())?;
         let missing = contexts
             .iter()
@@ -64,12 +67,12 @@ impl<K: Kpi> Instant<K> {
             .filter(|(context, _)| context.tid == MISSING)
             .fold(0, |set, (_, bit)| set | 1 << bit);
         let mut instant = Self { contexts, overlay, saved: 0, missing };
-        instant.show(kpi, target, &kpi.debugger());
+        instant.fill_overlay(kpi, target, &kpi.debugger());
         Ok(instant)
     }
 
     #[inline(never)]
-    fn show(&mut self, kpi: &K, target: &Target, debugger: &Debugger) {
+    fn fill_overlay(&mut self, kpi: &K, target: &Target, debugger: &Debugger) {
         let mut stopped = [0; CPUSET_BYTES];
         let caller = self.contexts.len().saturating_sub(1);
         for (slot, context) in self.contexts.iter().enumerate() {
@@ -79,7 +82,7 @@ impl<K: Kpi> Instant<K> {
             self.saved += 1;
             let pcb_at = if slot == caller {
                 let tid = context.tid.to_le_bytes();
-                self.overlay.show_at(kpi, target, debugger.dumptid, &tid);
+                self.overlay.patch_va(kpi, target, debugger.dumptid, &tid);
                 debugger.dumppcb
             } else {
                 let bit = 1 << (context.cpu % 8);
@@ -102,25 +105,29 @@ impl<K: Kpi> Instant<K> {
             }
             let len = (context.pcb_bytes as usize).min(pcb.len());
             let pcb = pcb.get(..len).unwrap_or(&[]);
-            self.overlay.show_at(kpi, target, pcb_at, pcb);
-            self.overlay.show_filled(
+            self.overlay.patch_va(kpi, target, pcb_at, pcb);
+            self.overlay.patch_filled_va(
                 kpi,
                 target,
                 context.stack,
                 slot * STACK_PAGES * PAGE_SIZE,
                 (context.stack_bytes as usize).min(STACK_PAGES * PAGE_SIZE),
             );
-            self.overlay.show(context.oncpu, &context.cpu.to_le_bytes());
+            self.overlay.patch(context.oncpu, &context.cpu.to_le_bytes());
         }
         let len = (debugger.cpuset_bytes as usize).min(stopped.len());
         let stopped = stopped.get(..len).unwrap_or(&[]);
-        self.overlay.show_at(kpi, target, debugger.stopped_cpus, stopped);
+        self.overlay.patch_va(kpi, target, debugger.stopped_cpus, stopped);
     }
 
     /// Threads that came to run between the instant and the copying of the
     /// lists have no CPU in the dump: those are others' registers. On a CPU
     /// that is missing the thread that runs there stays the one that did.
-    pub(super) fn settle(&mut self, kpi: &K, frozen: &Frozen<K>) -> Result<()> {
+    pub(super) fn clear_late_oncpu(
+        &mut self,
+        kpi: &K,
+        frozen: &Frozen<K>,
+    ) -> Result<()> {
         let mut scratch = kpi.malloc_pages(1)?;
         let Self { contexts, overlay, .. } = self;
         let ran = |pa| contexts.iter().any(|c| c.oncpu == pa);
@@ -131,7 +138,7 @@ impl<K: Kpi> Instant<K> {
         };
         let mut result = Ok(());
         kpi.linked_pages(&mut |linked| {
-            if let Linked::Oncpu(pa) = linked
+            if let LinkedPage::Oncpu(pa) = linked
                 && let Some(page) = scratch.first_mut()
                 && !ran(pa)
             {
@@ -142,7 +149,7 @@ impl<K: Kpi> Instant<K> {
                 let value = value.and_then(|b| b.first_chunk::<4>());
                 let cpu = value.map_or(NOCPU, |v| u32::from_le_bytes(*v));
                 if cpu != NOCPU && !is_missing(cpu) {
-                    overlay.show(pa, &NOCPU.to_le_bytes());
+                    overlay.patch(pa, &NOCPU.to_le_bytes());
                 }
             }
         });

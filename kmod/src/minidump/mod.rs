@@ -74,17 +74,17 @@ pub fn estimate<K: Kpi>(kpi: &K, progress: &Progress) -> Result<Planned> {
 }
 
 /// Scan, plan, emit; then, where asked for, look again, and write what changed
-/// to `list`. `still` says whether the dump is what was asked for so far.
+/// to `list`. `check` says whether the dump is what was asked for so far.
 ///
 /// # Errors
-/// As [`estimate`], and whatever writing met, or `still`'s; the files are then
+/// As [`estimate`], and whatever writing met, or `check`'s; the files are then
 /// empty again, as far as the file system let us.
 pub fn minidumpsys<K: Kpi>(
     kpi: &K,
     output: &Output<'_, K>,
     options: Options,
     list: Option<&K::File>,
-    still: &dyn Fn() -> Result<()>,
+    check: &dyn Fn() -> Result<()>,
     progress: &Progress,
 ) -> Result<Written> {
     // A kilobyte, and kernel stacks are small.
@@ -124,19 +124,19 @@ pub fn minidumpsys<K: Kpi>(
             progress.stage(Stage::Truncate);
             kpi.vn_truncate(output.file)?;
             begun = true;
-            emit::emit(kpi, &snapshot, dumper, still, progress)?;
+            emit::emit(kpi, &snapshot, dumper, check, progress)?;
             let dumplength = dumper.dump_finish(&target)?;
             Ok((dumplength, dumper.zero_pages()))
         },
     );
-    let looked = written.and_then(|(dumplength, zero_pages)| {
+    let result = written.and_then(|(dumplength, zero_pages)| {
         let changes = match &mut stability {
             Some(stability) => {
-                stability.look(kpi, &snapshot, list, progress)?
+                stability.compare(kpi, &snapshot, list, progress)?
             }
             None => Header::default(),
         };
-        still()?;
+        check()?;
         kpi.vn_check(output.file)?;
         if let Some(file) = list {
             kpi.vn_check(file)?;
@@ -151,7 +151,7 @@ pub fn minidumpsys<K: Kpi>(
             changes,
         })
     });
-    match looked {
+    match result {
         Ok(_) => progress.stage(Stage::Done),
         // Half a dump must not be taken for one. What went wrong first is what
         // the caller needs to know.
@@ -163,5 +163,5 @@ pub fn minidumpsys<K: Kpi>(
         }
         Err(_) => {}
     }
-    looked
+    result
 }

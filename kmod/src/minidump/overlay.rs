@@ -9,32 +9,32 @@ use memdev::addr::{PAGE_SIZE, Paddr, Page, Vaddr};
 
 /// Bytes at a physical address, never across pages.
 #[derive(Clone, Copy, Default)]
-struct Spot {
+struct Patch {
     pa: u64,
     /// Where they are among the overlay's.
     at: usize,
     len: usize,
 }
 
-/// The spots, by address.
+/// The patches, sorted by address.
 pub(super) struct Overlay<K: Kpi> {
-    spots: K::Array<Spot>,
+    patches: K::Array<Patch>,
     used: usize,
     bytes: K::Pages,
     filled: usize,
 }
 
 impl<K: Kpi> Overlay<K> {
-    /// Room for so many spots and bytes, of which the first `pages` pages are
+    /// Room for so many patches and bytes, of which the first `pages` pages are
     /// filled by the caller.
     pub(super) fn new(
         kpi: &K,
-        spots: usize,
+        patches: usize,
         pages: usize,
         bytes: usize,
     ) -> Result<Self> {
         Ok(Self {
-            spots: kpi.malloc_array(spots, |_| Ok(Spot::default()))?,
+            patches: kpi.malloc_array(patches, |_| Ok(Patch::default()))?,
             used: 0,
             bytes: kpi.malloc_pages(pages + bytes.div_ceil(PAGE_SIZE))?,
             filled: pages * PAGE_SIZE,
@@ -48,14 +48,14 @@ impl<K: Kpi> Overlay<K> {
     }
 
     /// Shows `bytes` at `pa`, within a page. What finds no room is not shown.
-    pub(super) fn show(&mut self, pa: Paddr, bytes: &[u8]) {
-        if let Some(at) = self.keep(bytes) {
-            self.insert(Spot { pa: pa.0, at, len: bytes.len() });
+    pub(super) fn patch(&mut self, pa: Paddr, bytes: &[u8]) {
+        if let Some(at) = self.store(bytes) {
+            self.insert(Patch { pa: pa.0, at, len: bytes.len() });
         }
     }
 
     /// Shows `bytes` at an address of the kernel's, which may be 0.
-    pub(super) fn show_at(
+    pub(super) fn patch_va(
         &mut self,
         kpi: &K,
         target: &Target,
@@ -63,15 +63,15 @@ impl<K: Kpi> Overlay<K> {
         bytes: &[u8],
     ) {
         if va.0 != 0
-            && let Some(at) = self.keep(bytes)
+            && let Some(at) = self.store(bytes)
         {
-            self.show_filled(kpi, target, va, at, bytes.len());
+            self.patch_filled_va(kpi, target, va, at, bytes.len());
         }
     }
 
     /// Shows bytes from offset `at` on, filled before, at an address of the
     /// kernel's.
-    pub(super) fn show_filled(
+    pub(super) fn patch_filled_va(
         &mut self,
         kpi: &K,
         target: &Target,
@@ -85,13 +85,13 @@ impl<K: Kpi> Overlay<K> {
             let in_page = PAGE_SIZE - (va % PAGE_SIZE as u64) as usize;
             let n = in_page.min(len - done);
             if let Some(pa) = kextract(kpi, target, Vaddr(va)) {
-                self.insert(Spot { pa: pa.0, at: at + done, len: n });
+                self.insert(Patch { pa: pa.0, at: at + done, len: n });
             }
             done += n;
         }
     }
 
-    fn keep(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn store(&mut self, bytes: &[u8]) -> Option<usize> {
         let at = self.filled;
         let room = self.bytes.as_flattened_mut().get_mut(at..)?;
         room.get_mut(..bytes.len())?.copy_from_slice(bytes);
@@ -99,14 +99,14 @@ impl<K: Kpi> Overlay<K> {
         Some(at)
     }
 
-    fn insert(&mut self, spot: Spot) {
-        let known = self.spots.get(..self.used).unwrap_or(&[]);
-        let to = known.partition_point(|s| s.pa <= spot.pa);
-        let mut carried = spot;
+    fn insert(&mut self, patch: Patch) {
+        let current = self.patches.get(..self.used).unwrap_or(&[]);
+        let to = current.partition_point(|s| s.pa <= patch.pa);
+        let mut moved = patch;
         // By hand: what the library has for it can panic.
-        let Some(part) = self.spots.get_mut(to..=self.used) else { return };
+        let Some(part) = self.patches.get_mut(to..=self.used) else { return };
         for slot in part {
-            core::mem::swap(slot, &mut carried);
+            core::mem::swap(slot, &mut moved);
         }
         self.used += 1;
     }
@@ -114,15 +114,15 @@ impl<K: Kpi> Overlay<K> {
     /// Makes adjacent pages what the dump shows.
     pub(super) fn apply(&self, start: Paddr, pages: &mut [Page]) {
         let pages = pages.as_flattened_mut();
-        let spots = self.spots.get(..self.used).unwrap_or(&[]);
-        let first = spots.partition_point(|s| s.pa < start.0);
-        for spot in spots.iter().skip(first) {
-            let from = spot.pa.saturating_sub(start.0);
+        let patches = self.patches.get(..self.used).unwrap_or(&[]);
+        let first = patches.partition_point(|s| s.pa < start.0);
+        for patch in patches.iter().skip(first) {
+            let from = patch.pa.saturating_sub(start.0);
             let to = usize::try_from(from).ok().and_then(|from| {
-                pages.get_mut(from..).and_then(|p| p.get_mut(..spot.len))
+                pages.get_mut(from..).and_then(|p| p.get_mut(..patch.len))
             });
-            let bytes = self.bytes.as_flattened().get(spot.at..);
-            match (to, bytes.and_then(|b| b.get(..spot.len))) {
+            let bytes = self.bytes.as_flattened().get(patch.at..);
+            match (to, bytes.and_then(|b| b.get(..patch.len))) {
                 (Some(to), Some(bytes)) => copy(to, bytes),
                 _ => return,
             }
@@ -130,7 +130,7 @@ impl<K: Kpi> Overlay<K> {
     }
 }
 
-/// Of one length, as both ends of a spot are; a copy that would panic
+/// Of one length, as both ends of a patch are; a copy that would panic
 /// otherwise has no place in a kernel.
 fn copy(to: &mut [u8], from: &[u8]) {
     for (to, from) in to.iter_mut().zip(from) {

@@ -65,7 +65,7 @@ impl<'a, K: Kpi> Snapshot<'a, K> {
         };
         let frozen = Frozen::take(kpi, avail, set)?;
         if let Some(instant) = &mut instant {
-            instant.settle(kpi, &frozen)?;
+            instant.clear_late_oncpu(kpi, &frozen)?;
         }
         let msgbuf = msgbuf(kpi, target)?;
         progress.stage(Stage::Plan);

@@ -69,7 +69,7 @@ impl<K: Kpi> Stability<K> {
     }
 
     /// Looks again, and writes the list where there is a file for it.
-    pub(super) fn look(
+    pub(super) fn compare(
         &mut self,
         kpi: &K,
         from: &Snapshot<'_, K>,
@@ -77,14 +77,18 @@ impl<K: Kpi> Stability<K> {
         progress: &Progress,
     ) -> Result<Header> {
         progress.stage(Stage::Stability);
-        let header = self.check(kpi, from)?;
+        let header = self.count_changed(kpi, from)?;
         if let Some(file) = file {
             self.write(kpi, from, header, file)?;
         }
         Ok(header)
     }
 
-    fn check(&mut self, kpi: &K, from: &Snapshot<'_, K>) -> Result<Header> {
+    fn count_changed(
+        &mut self,
+        kpi: &K,
+        from: &Snapshot<'_, K>,
+    ) -> Result<Header> {
         let mut header = Header::default();
         let set =
             Bitset::new(&*from.words, from.bits).ok_or(Errno::EINTEGRITY)?;
@@ -191,17 +195,17 @@ impl<K: Kpi> List<'_, K> {
 /// Four lanes, so that a page costs little more than to read it. Each step is
 /// a bijection: no change of one word is lost in its lane.
 fn hash(page: &Page) -> u32 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut lanes = [1u64, 2, 3, 4];
     for block in page.as_chunks::<32>().0 {
         for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
             let word = u64::from_le_bytes(*word);
-            *lane = (*lane ^ word).wrapping_mul(ODD).rotate_left(31);
+            *lane = (*lane ^ word).wrapping_mul(MULTIPLIER).rotate_left(31);
         }
     }
-    let sum = lanes
-        .iter()
-        .fold(0u64, |sum, lane| (sum ^ lane).wrapping_mul(ODD).rotate_left(29));
+    let sum = lanes.iter().fold(0u64, |sum, lane| {
+        (sum ^ lane).wrapping_mul(MULTIPLIER).rotate_left(29)
+    });
     (sum ^ sum >> 32) as u32
 }
 

@@ -11,7 +11,7 @@ use super::process::{Descriptor, Process};
 use super::threads::{self, HostedMonitor};
 use crate::error::{Errno, Result};
 use crate::kpi::{
-    Context, Debugger, DirectMap, Kpi, Linked, Target, one_by_one,
+    Context, Debugger, DirectMap, Kpi, LinkedPage, Target, read_each_page,
 };
 use memdev::addr::{Paddr, Page};
 use memdev::kerneldump::Compression;
@@ -85,7 +85,7 @@ impl DirectMap for HostedKernel {
                 .try_for_each(|_| self.step(Method::ReadPage))
                 .and(read);
         }
-        one_by_one(pa, pages, |pa, page| self.read_page(pa, page))
+        read_each_page(pa, pages, |pa, page| self.read_page(pa, page))
     }
 }
 
@@ -364,10 +364,10 @@ impl<'a> Kpi for Caller<'a> {
         self.kernel.machine.copy_msgbuf(text);
     }
 
-    fn linked_pages(&self, see: &mut dyn FnMut(Linked)) {
+    fn linked_pages(&self, visit: &mut dyn FnMut(LinkedPage)) {
         self.pass(Method::LinkedPages);
         for pa in self.kernel.machine.oncpus() {
-            see(Linked::Oncpu(pa));
+            visit(LinkedPage::Oncpu(pa));
         }
     }
 

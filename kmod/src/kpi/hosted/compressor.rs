@@ -7,7 +7,7 @@
 //! not wait for memory.
 
 use super::HostedKernel;
-use super::memory::Taken;
+use super::memory::Allocation;
 use super::method::Method;
 use crate::error::{Errno, Result};
 use crate::kpi::compress_bound;
@@ -43,7 +43,7 @@ enum Codec {
 pub struct Compressor<'a> {
     codec: Codec,
     kernel: &'a HostedKernel,
-    _taken: Taken<'a>,
+    _allocation: Allocation<'a>,
 }
 
 impl<'a> Compressor<'a> {
@@ -58,8 +58,8 @@ impl<'a> Compressor<'a> {
             Compression::Gzip => (gzip(level)?, DEFLATE_BYTES),
             Compression::Zstd => zstd(level, chunk)?,
         };
-        let taken = kernel.memory().take(bytes)?;
-        Ok(Self { codec, kernel, _taken: taken })
+        let allocation = kernel.memory().allocate(bytes)?;
+        Ok(Self { codec, kernel, _allocation: allocation })
     }
 }
 

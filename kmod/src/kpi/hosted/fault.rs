@@ -13,12 +13,12 @@ use std::vec::Vec;
 
 pub use super::method::Method;
 
-enum When {
+enum Trigger {
     Step(u64),
     Call(Method, u64),
 }
 
-enum What {
+enum Action {
     Fail(Option<Errno>),
     Run(Box<dyn FnOnce() + Send>),
 }
@@ -27,7 +27,7 @@ enum What {
 /// from 1 at the moment the script is installed.
 #[derive(Default)]
 pub struct Script {
-    rules: Vec<(When, What)>,
+    rules: Vec<(Trigger, Action)>,
 }
 
 impl Script {
@@ -37,33 +37,33 @@ impl Script {
         Self::default()
     }
 
-    fn rule(mut self, when: When, what: What) -> Self {
-        self.rules.push((when, what));
+    fn rule(mut self, trigger: Trigger, action: Action) -> Self {
+        self.rules.push((trigger, action));
         self
     }
 
     /// Step `n` fails, if its method can, with the method's usual errno.
     #[must_use]
     pub fn fail_step(self, n: u64) -> Self {
-        self.rule(When::Step(n), What::Fail(None))
+        self.rule(Trigger::Step(n), Action::Fail(None))
     }
 
     /// Step `n` fails, if its method can, with `errno`.
     #[must_use]
     pub fn fail_step_with(self, n: u64, errno: Errno) -> Self {
-        self.rule(When::Step(n), What::Fail(Some(errno)))
+        self.rule(Trigger::Step(n), Action::Fail(Some(errno)))
     }
 
     /// The `nth` call of `method` fails, if it can, with `errno`.
     #[must_use]
     pub fn fail_call(self, method: Method, nth: u64, errno: Errno) -> Self {
-        self.rule(When::Call(method, nth), What::Fail(Some(errno)))
+        self.rule(Trigger::Call(method, nth), Action::Fail(Some(errno)))
     }
 
     /// Runs `f` before step `n`, on the thread that makes the call.
     #[must_use]
     pub fn at_step(self, n: u64, f: impl FnOnce() + Send + 'static) -> Self {
-        self.rule(When::Step(n), What::Run(Box::new(f)))
+        self.rule(Trigger::Step(n), Action::Run(Box::new(f)))
     }
 
     /// Runs `f` before the `nth` call of `method`.
@@ -74,12 +74,12 @@ impl Script {
         nth: u64,
         f: impl FnOnce() + Send + 'static,
     ) -> Self {
-        self.rule(When::Call(method, nth), What::Run(Box::new(f)))
+        self.rule(Trigger::Call(method, nth), Action::Run(Box::new(f)))
     }
 }
 
-struct Playing {
-    rules: Vec<(When, What)>,
+struct ActiveScript {
+    rules: Vec<(Trigger, Action)>,
     steps: u64,
     calls: [u64; Method::ALL.len()],
 }
@@ -93,7 +93,7 @@ pub struct Faults {
     calls: [AtomicU64; Method::ALL.len()],
     recent: [AtomicU8; RECENT],
     armed: AtomicBool,
-    playing: Mutex<Option<Playing>>,
+    active: Mutex<Option<ActiveScript>>,
     failed: Mutex<Vec<(u64, Method)>>,
 }
 
@@ -104,17 +104,17 @@ impl Faults {
             calls: [const { AtomicU64::new(0) }; Method::ALL.len()],
             recent: [const { AtomicU8::new(NONE) }; RECENT],
             armed: AtomicBool::new(false),
-            playing: Mutex::new(None),
+            active: Mutex::new(None),
             failed: Mutex::new(Vec::new()),
         }
     }
 
     /// Installs a script in place of any other; its steps count from here.
-    pub fn play(&self, script: Script) {
+    pub fn install_script(&self, script: Script) {
         self.failed.lock().clear();
-        let mut playing = self.playing.lock();
+        let mut active = self.active.lock();
         self.armed.store(!script.rules.is_empty(), Ordering::Release);
-        *playing = Some(Playing {
+        *active = Some(ActiveScript {
             rules: script.rules,
             steps: 0,
             calls: [0; Method::ALL.len()],
@@ -124,7 +124,7 @@ impl Faults {
     /// Takes the script away.
     pub fn stop(&self) {
         self.armed.store(false, Ordering::Release);
-        *self.playing.lock() = None;
+        *self.active.lock() = None;
     }
 
     /// Steps since the kernel was made.
@@ -178,37 +178,37 @@ impl Faults {
 
     #[cold]
     fn scripted(&self, method: Method) -> Result<()> {
-        let mut due = Vec::new();
+        let mut actions = Vec::new();
         let mut step = 0;
-        if let Some(playing) = self.playing.lock().as_mut() {
-            playing.steps += 1;
-            step = playing.steps;
+        if let Some(active) = self.active.lock().as_mut() {
+            active.steps += 1;
+            step = active.steps;
             let mut nth = 0;
-            if let Some(calls) = playing.calls.get_mut(method as usize) {
+            if let Some(calls) = active.calls.get_mut(method as usize) {
                 *calls += 1;
                 nth = *calls;
             }
-            let now = |when: &When| match *when {
-                When::Step(n) => n == step,
-                When::Call(m, n) => m == method && n == nth,
+            let now = |trigger: &Trigger| match *trigger {
+                Trigger::Step(n) => n == step,
+                Trigger::Call(m, n) => m == method && n == nth,
             };
-            due.extend(
-                playing
+            actions.extend(
+                active
                     .rules
-                    .extract_if(.., |(when, _)| now(when))
-                    .map(|(_, what)| what),
+                    .extract_if(.., |(trigger, _)| now(trigger))
+                    .map(|(_, action)| action),
             );
         }
         // Closures run without the lock: they may look at this very object.
         let mut result = Ok(());
-        for what in due {
-            match (what, method.errno()) {
-                (What::Run(f), _) => f(),
-                (What::Fail(errno), Some(usual)) => {
+        for action in actions {
+            match (action, method.errno()) {
+                (Action::Run(f), _) => f(),
+                (Action::Fail(errno), Some(usual)) => {
                     self.failed.lock().push((step, method));
                     result = Err(errno.unwrap_or(usual));
                 }
-                (What::Fail(_), None) => {}
+                (Action::Fail(_), None) => {}
             }
         }
         result
@@ -229,7 +229,7 @@ mod tests {
     fn steps_count_from_the_script_and_fail_once() {
         let (f, m) = faults();
         f.step(Method::SigIntr, &m).unwrap();
-        f.play(Script::new().fail_step(2));
+        f.install_script(Script::new().fail_step(2));
         assert_eq!(f.step(Method::SigIntr, &m), Ok(()));
         assert_eq!(f.step(Method::VnWrite, &m), Err(Errno::ENOSPC));
         assert_eq!(f.step(Method::VnWrite, &m), Ok(()));
@@ -240,11 +240,15 @@ mod tests {
     #[test]
     fn the_nth_call_of_a_method_fails_with_the_errno_named() {
         let (f, m) = faults();
-        f.play(Script::new().fail_call(Method::VnWrite, 2, Errno::EDQUOT));
+        f.install_script(Script::new().fail_call(
+            Method::VnWrite,
+            2,
+            Errno::EDQUOT,
+        ));
         assert_eq!(f.step(Method::VnWrite, &m), Ok(()));
         assert_eq!(f.step(Method::SigIntr, &m), Ok(()));
         assert_eq!(f.step(Method::VnWrite, &m), Err(Errno::EDQUOT));
-        f.play(Script::new().fail_step(1));
+        f.install_script(Script::new().fail_step(1));
         f.stop();
         assert_eq!(f.step(Method::VnWrite, &m), Ok(()));
     }
@@ -252,7 +256,7 @@ mod tests {
     #[test]
     fn what_cannot_fail_does_not() {
         let (f, m) = faults();
-        f.play(Script::new().fail_step_with(1, Errno::EIO));
+        f.install_script(Script::new().fail_step_with(1, Errno::EIO));
         assert_eq!(f.step(Method::Target, &m), Ok(()));
         assert!(f.failed().is_empty());
     }
@@ -263,7 +267,7 @@ mod tests {
         let f = Arc::new(f);
         let seen = Arc::new(AtomicU64::new(0));
         let (inner, out) = (Arc::clone(&f), Arc::clone(&seen));
-        f.play(Script::new().at_call(Method::Pid, 1, move || {
+        f.install_script(Script::new().at_call(Method::Pid, 1, move || {
             out.store(inner.failed().len() as u64 + 7, Ordering::Relaxed);
             inner.stop();
         }));

@@ -47,7 +47,7 @@ impl Memory {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn take(&self, bytes: usize) -> Result<Taken<'_>> {
+    pub(super) fn allocate(&self, bytes: usize) -> Result<Allocation<'_>> {
         let limit = self.limit.load(Ordering::Relaxed);
         let before = self
             .current
@@ -56,15 +56,16 @@ impl Memory {
             })
             .map_err(|_| Errno::ENOMEM)?;
         self.peak.fetch_max(before + bytes, Ordering::Relaxed);
-        Ok(Taken { memory: self, bytes })
+        Ok(Allocation { memory: self, bytes })
     }
 
     pub(super) fn words(&self, n: usize) -> Result<Words<'_>> {
-        let taken = self.take(n.checked_mul(8).ok_or(Errno::ENOMEM)?)?;
+        let allocation =
+            self.allocate(n.checked_mul(8).ok_or(Errno::ENOMEM)?)?;
         let mut words = Vec::new();
         words.try_reserve_exact(n).map_err(|_| Errno::ENOMEM)?;
         words.resize(n, 0);
-        Ok(Words { words, _taken: taken })
+        Ok(Words { words, _allocation: allocation })
     }
 
     pub(super) fn array<T>(
@@ -73,26 +74,26 @@ impl Memory {
         make: impl FnMut(usize) -> Result<T>,
     ) -> Result<Array<'_, T>> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or(Errno::ENOMEM)?;
-        let taken = self.take(bytes)?;
-        Ok(Array { values: malloc_array(len, make)?, _taken: taken })
+        let allocation = self.allocate(bytes)?;
+        Ok(Array { values: malloc_array(len, make)?, _allocation: allocation })
     }
 
     pub(super) fn pages(&self, n: usize) -> Result<Pages<'_>> {
         let bytes = n.checked_mul(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
-        let taken = self.take(bytes)?;
+        let allocation = self.allocate(bytes)?;
         let map = MmapMut::map_anon(bytes).map_err(|_| Errno::ENOMEM)?;
-        Ok(Pages { map, _taken: taken })
+        Ok(Pages { map, _allocation: allocation })
     }
 }
 
 /// An entry in the books, struck on drop.
 #[derive(Debug)]
-pub(super) struct Taken<'a> {
+pub(super) struct Allocation<'a> {
     memory: &'a Memory,
     bytes: usize,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Allocation<'_> {
     fn drop(&mut self) {
         self.memory.current.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -102,7 +103,7 @@ impl Drop for Taken<'_> {
 #[derive(Debug)]
 pub struct Words<'a> {
     words: Vec<u64>,
-    _taken: Taken<'a>,
+    _allocation: Allocation<'a>,
 }
 
 impl Deref for Words<'_> {
@@ -122,7 +123,7 @@ impl DerefMut for Words<'_> {
 #[derive(Debug)]
 pub struct Array<'a, T> {
     values: Vec<T>,
-    _taken: Taken<'a>,
+    _allocation: Allocation<'a>,
 }
 
 impl<T> Deref for Array<'_, T> {
@@ -142,7 +143,7 @@ impl<T> DerefMut for Array<'_, T> {
 #[derive(Debug)]
 pub struct Pages<'a> {
     map: MmapMut,
-    _taken: Taken<'a>,
+    _allocation: Allocation<'a>,
 }
 
 impl Deref for Pages<'_> {

@@ -123,7 +123,7 @@ fn a_failure_of_any_call_is_clean() {
             for nth in 1..=calls {
                 age(&vnode);
                 let script = Script::new().fail_call(method, nth, errno);
-                kernel.faults().play(script);
+                kernel.faults().install_script(script);
                 let result = dump();
                 assert_quiet(&kernel);
                 assert!(!vnode.is_range_locked());
@@ -151,7 +151,7 @@ fn a_signal_at_any_step_ends_the_dump_or_comes_too_late() {
         age(&vnode);
         let victim = Arc::clone(&p);
         let script = Script::new().at_step(n, move || victim.signal());
-        kernel.faults().play(script);
+        kernel.faults().install_script(script);
         match minidump(&p, arg(fd, 0, 0)) {
             Ok(_) => assert!(p.take_signal(), "it is still waiting"),
             Err(e) => {
@@ -170,7 +170,7 @@ fn a_killed_process_is_out_soon_and_its_files_are_closed() {
     let p = Arc::new(root(&kernel));
     let (fd, vnode) = file(&p, "killed");
     let victim = Arc::clone(&p);
-    kernel.faults().play(Script::new().at_call(
+    kernel.faults().install_script(Script::new().at_call(
         Method::VnWrite,
         1,
         move || victim.exit(),
@@ -247,7 +247,7 @@ fn during_a_dump(p: &Process, fd: i32, during: impl FnOnce()) -> Result<()> {
         inside.send(()).unwrap();
         let _ = wait.recv();
     });
-    kernel.faults().play(script);
+    kernel.faults().install_script(script);
     std::thread::scope(|s| {
         let dump = s.spawn(|| minidump(p, arg(fd, 0, 0)).map(drop));
         entered.recv().unwrap();

@@ -177,7 +177,7 @@ fn a_kpi_call_that_fails_leaves_the_directory_as_it_was() {
     let faults = device.process().kernel().faults();
     let (mut n, mut failures) = (1, 0);
     loop {
-        faults.play(Script::new().fail_step(n));
+        faults.install_script(Script::new().fail_step(n));
         let start = faults.steps();
         let result = take(&device, &args("-f", tmp.path()));
         let steps = faults.steps() - start;

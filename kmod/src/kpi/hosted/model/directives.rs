@@ -5,7 +5,7 @@
 use super::offsets;
 use super::parse::Draft;
 use super::recipe::{
-    Held, Lock, LockKind, MAX_CPUS, MAX_LINES, MAX_PADDR, MAX_PROCESSES,
+    Holder, Lock, LockKind, MAX_CPUS, MAX_LINES, MAX_PADDR, MAX_PROCESSES,
     MAX_RAM, MAX_RANGES, MAX_THREADS, MAXCOMLEN, MIN_RAM, Mutate, Process,
     Region, Thread, ThreadState, TypeInfo,
 };
@@ -362,17 +362,17 @@ fn lock(d: &mut Draft, w: &mut Words) -> Done {
     let mutex = matches!(kind, LockKind::Spin | LockKind::Mutex);
     let tid = 1..=i32::MAX as u64;
     let held = match w.next().as_deref() {
-        None => Held::Nobody,
-        Some("owner") => Held::By(w.number("a tid", tid)? as i32),
+        None => Holder::Nobody,
+        Some("owner") => Holder::By(w.number("a tid", tid)? as i32),
         Some("shared") if !mutex => {
             let n = w.number("how many share it", 1..=1000)?;
             let mut by = Vec::new();
             while let Some(t) = w.optional("a tid", tid.clone())? {
                 by.push(t as i32);
             }
-            Held::Shared(n, by)
+            Holder::Shared(n, by)
         }
-        Some("kernel") if kind == LockKind::Lockmgr => Held::Kernel,
+        Some("kernel") if kind == LockKind::Lockmgr => Holder::Kernel,
         Some(_) => {
             return Err(w.wrong("no such holder; owner, shared or kernel"));
         }

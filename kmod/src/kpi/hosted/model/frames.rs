@@ -43,7 +43,11 @@ impl Frames {
     }
 
     /// Exactly `bytes` at `start`.
-    pub(super) fn take_at(&mut self, start: u64, bytes: u64) -> Option<u64> {
+    pub(super) fn allocate_at(
+        &mut self,
+        start: u64,
+        bytes: u64,
+    ) -> Option<u64> {
         let end = start.checked_add(bytes)?;
         let (&low, &high) = self.free.range(..=start).next_back()?;
         (end <= high).then(|| self.cut((low, high), start, end))?;
@@ -51,7 +55,11 @@ impl Frames {
     }
 
     /// The highest `bytes` in one piece.
-    pub(super) fn take_high(&mut self, bytes: u64, align: u64) -> Option<u64> {
+    pub(super) fn allocate_high(
+        &mut self,
+        bytes: u64,
+        align: u64,
+    ) -> Option<u64> {
         let (extent, start) =
             self.free.iter().rev().find_map(|(&low, &high)| {
                 let start = high.checked_sub(bytes)? / align * align;
@@ -62,7 +70,7 @@ impl Frames {
     }
 
     /// One page from anywhere.
-    pub(super) fn take_any(&mut self, rng: &mut Rng) -> Option<u64> {
+    pub(super) fn allocate_any(&mut self, rng: &mut Rng) -> Option<u64> {
         let at = trunc_page(rng.below(self.top.max(1)));
         let extent = self
             .free
@@ -105,7 +113,7 @@ mod tests {
         let mut f = Frames::new(&RAM);
         let mut rng = Rng::new(7);
         let mut seen = BTreeSet::new();
-        while let Some(pa) = f.take_any(&mut rng) {
+        while let Some(pa) = f.allocate_any(&mut rng) {
             assert!((0x1000..0x9f000).contains(&pa) || pa >= 0x10_0000);
             assert!(pa < 0x20_0000);
             assert!(seen.insert(pa));
@@ -122,12 +130,12 @@ mod tests {
     #[test]
     fn pieces_are_where_they_were_asked_for() {
         let mut f = Frames::new(&RAM);
-        assert_eq!(f.take_at(0x18_0000, 0x1000), Some(0x18_0000));
-        assert_eq!(f.take_at(0x18_0000, 0x1000), None);
-        assert_eq!(f.take_at(0xff000, 0x2000), None);
-        assert_eq!(f.take_high(0x2000, 0x1000), Some(0x1f_e000));
-        assert_eq!(f.take_high(0x8_0000, 0x1000), Some(0x10_0000));
-        assert_eq!(f.take_high(0x10_0000, 0x1000), None);
-        assert_eq!(f.take_high(0x2000, 0x8000), Some(0x1f_8000));
+        assert_eq!(f.allocate_at(0x18_0000, 0x1000), Some(0x18_0000));
+        assert_eq!(f.allocate_at(0x18_0000, 0x1000), None);
+        assert_eq!(f.allocate_at(0xff000, 0x2000), None);
+        assert_eq!(f.allocate_high(0x2000, 0x1000), Some(0x1f_e000));
+        assert_eq!(f.allocate_high(0x8_0000, 0x1000), Some(0x10_0000));
+        assert_eq!(f.allocate_high(0x10_0000, 0x1000), None);
+        assert_eq!(f.allocate_high(0x2000, 0x8000), Some(0x1f_8000));
     }
 }

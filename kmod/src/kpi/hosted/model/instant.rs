@@ -11,7 +11,7 @@ use memdev::arch::Machine;
 use std::vec::Vec;
 
 /// What a running thread leaves below its frames, later.
-const LATER: u64 = 0x1a7e_1a7e_1a7e_1a7e;
+const OVERWRITTEN: u64 = 0x1a7e_1a7e_1a7e_1a7e;
 
 impl Model {
     pub(super) fn debugger(&self) -> Debugger {
@@ -84,7 +84,7 @@ impl Model {
         }
         for at in (r.sp..r.fp).step_by(8) {
             if let Some(pa) = td.stack.pa(at) {
-                let _ = self.mem.phys.store(pa, LATER);
+                let _ = self.mem.phys.store(pa, OVERWRITTEN);
             }
         }
         let oncpu = td.thread + u64::from(td.oncpu_offset);

@@ -82,7 +82,7 @@ impl Kmap {
         prot: Prot,
     ) -> Option<Paddr> {
         let frames = &mut self.frames;
-        let mut page = || frames.take_high(PAGE, PAGE);
+        let mut page = || frames.allocate_high(PAGE, PAGE);
         let entry = self.tables.entry(mem, &mut page, va, level)?;
         mem.phys
             .store(entry, leaf(self.tables.machine, level, pa, prot))
@@ -114,7 +114,7 @@ impl Kmap {
         let va = self.reserve((pages + 1) * PAGE, PAGE) + PAGE;
         let mut wired = Wired { va, pages: Vec::new() };
         for i in 0..pages {
-            let pa = self.frames.take_any(rng)?;
+            let pa = self.frames.allocate_any(rng)?;
             mem.fill(pa, None).ok()?;
             self.map(mem, va + i * PAGE, 0, pa, Prot::Data)?;
             wired.pages.push(pa);

@@ -80,14 +80,15 @@ pub(super) fn boot(recipe: &Recipe) -> Built<Booted> {
     let set = DumpSet::new(&recipe.ram, relative);
     let mut frames = Frames::new(&recipe.ram);
     let image_bytes = mem.kva.image_bytes;
-    frames.take_at(recipe.kernphys, image_bytes).ok_or_else(|| {
+    frames.allocate_at(recipe.kernphys, image_bytes).ok_or_else(|| {
         let at = recipe.kernphys;
         RecipeError::machine(format!(
             "there is no room for the kernel's {} at {at:#x}",
             amount(image_bytes)
         ))
     })?;
-    let root = frames.take_high(PAGE, PAGE).ok_or_else(|| full("tables"))?;
+    let root =
+        frames.allocate_high(PAGE, PAGE).ok_or_else(|| full("tables"))?;
     let tables = Tables { machine: recipe.machine, root };
     let next = match recipe.machine {
         Machine::Amd64 => mem.kva.kernbase + (16 << 20),
@@ -170,7 +171,7 @@ impl Builder<'_> {
 
     /// Memory that the kernel takes while it boots: the highest there is.
     pub(super) fn high(&mut self, bytes: u64, what: &str) -> Built<u64> {
-        self.kmap.frames.take_high(bytes, PAGE).ok_or_else(|| full(what))
+        self.kmap.frames.allocate_high(bytes, PAGE).ok_or_else(|| full(what))
     }
 
     /// The bitset. Its own pages are in it.
@@ -208,11 +209,11 @@ impl Builder<'_> {
             self.map((AMD64_KERNBASE, 0, M2), 0, Prot::Data)?;
             // Mapped, so it is nobody else's.
             for pa in (0..M2).step_by(PAGE_SIZE) {
-                let _ = self.kmap.frames.take_at(pa, PAGE);
+                let _ = self.kmap.frames.allocate_at(pa, PAGE);
             }
         }
         let Kmap { tables, frames, .. } = &mut self.kmap;
-        let mut page = || frames.take_high(PAGE, PAGE);
+        let mut page = || frames.allocate_high(PAGE, PAGE);
         for i in 0..4 {
             tables
                 .entry(&self.mem, &mut page, kva.kernbase + i * span(3), 2)

@@ -6,7 +6,7 @@ use super::lists::{list_insert_head, tailq_init, tailq_insert_tail};
 use super::memory::Memory;
 use super::offsets::Offsets;
 use super::procs::{Kernel, Procs};
-use super::recipe::{Held, Lock, LockKind, Recipe, ThreadState};
+use super::recipe::{Holder, Lock, LockKind, Recipe, ThreadState};
 use super::symbols::{Image, Section};
 use super::variables::Variables;
 use super::words::RecipeError;
@@ -29,7 +29,7 @@ const SLOT: u64 = 256;
 const LO_INITIALIZED: u32 = 0x10000;
 /// `ticks` at boot, and how long everybody has been waiting then.
 pub(super) const TICKS: u32 = 0x4000;
-const WAITED: u32 = 15_000;
+const WAIT_TICKS: u32 = 15_000;
 
 /// C: `lock_classes`, in its order; the kinds that recipes have, the rest.
 const CLASSES: [(&str, &str, Option<LockKind>); 7] = [
@@ -108,7 +108,7 @@ impl Slots {
 }
 
 /// What is needed to make them.
-pub(super) struct Making<'a> {
+pub(super) struct LockBuilder<'a> {
     pub(super) tables: Tables,
     pub(super) procs: &'a Procs,
     pub(super) offsets: &'a Offsets,
@@ -119,7 +119,7 @@ pub(super) struct Making<'a> {
 /// A thread that waits: its struct, and whether it would share.
 type Waiter = (u64, bool);
 
-impl Making<'_> {
+impl LockBuilder<'_> {
     /// Makes all locks of a recipe with those who wait for them; returns
     /// where each is.
     pub(super) fn make(
@@ -171,7 +171,7 @@ impl Making<'_> {
         mem.store(at, name)?;
         mem.store32(at + 8, class << 24 | LO_INITIALIZED)?;
         let owner = match lock.held {
-            Held::By(tid) => self.thread(tid)?,
+            Holder::By(tid) => self.thread(tid)?,
             _ => 0,
         };
         let mutex = matches!(lock.kind, LockKind::Mutex | LockKind::Spin);
@@ -189,8 +189,8 @@ impl Making<'_> {
             lock.kind == LockKind::Rw || recipe.release.osreldate >= 1_300_000;
         let shift = if moved { 5 } else { 4 };
         let word = match &lock.held {
-            Held::By(_) => owner,
-            Held::Shared(n, by) => {
+            Holder::By(_) => owner,
+            Holder::Shared(n, by) => {
                 for &tid in by {
                     let field = match lock.kind {
                         LockKind::Rw => "td_rw_rlocks",
@@ -202,9 +202,9 @@ impl Making<'_> {
                 }
                 n << shift | 1
             }
-            Held::Kernel => !0x1f,
-            Held::Nobody if mutex => 0,
-            Held::Nobody => 1,
+            Holder::Kernel => !0x1f,
+            Holder::Nobody if mutex => 0,
+            Holder::Nobody => 1,
         };
         mem.store(at + 24, word | contested)?;
         Ok(owner)
@@ -251,7 +251,7 @@ impl Making<'_> {
         shared: bool,
     ) -> Result<()> {
         let field = |name| td + self.offsets.of(name);
-        let since = TICKS - WAITED;
+        let since = TICKS - WAIT_TICKS;
         if lock.kind.spins_or_blocks() {
             // TDI_LOCK.
             mem.store32(field("td_inhibitors"), 8)?;
@@ -290,8 +290,8 @@ pub(super) fn check(recipe: &Recipe) -> core::result::Result<(), RecipeError> {
     }
     for lock in &recipe.locks {
         let tids = match &lock.held {
-            Held::By(tid) => core::slice::from_ref(tid),
-            Held::Shared(_, by) => by.as_slice(),
+            Holder::By(tid) => core::slice::from_ref(tid),
+            Holder::Shared(_, by) => by.as_slice(),
             _ => &[],
         };
         for tid in tids {

@@ -49,7 +49,7 @@ mod words;
 
 pub use mutators::Mutators;
 pub use recipe::{
-    Held, Lock, LockKind, Process, Recipe, Thread, ThreadState, TypeInfo,
+    Holder, Lock, LockKind, Process, Recipe, Thread, ThreadState, TypeInfo,
 };
 pub use release::Release;
 pub use rng::{nodump_page, pattern_page, pattern_word};

@@ -28,9 +28,9 @@ use std::vec::Vec;
 const PAGE: u64 = PAGE_SIZE as u64;
 const M2: u64 = 2 << 20;
 /// The kernel map grows by 2 MB at most so often.
-const MOST_GROWN: u32 = 32;
+const MAX_GROWN: u32 = 32;
 /// Pages of UMA's that come and go.
-const MOST_UMA: usize = 512;
+const MAX_UMA: usize = 512;
 
 /// What changes.
 #[derive(Debug)]
@@ -129,14 +129,14 @@ impl Model {
     /// The next 2 MB of addresses, with some pages in them.
     /// C: `pmap_growkernel`.
     fn grow(&self, s: &mut State, rng: &mut Rng) -> Result<()> {
-        if s.grown >= MOST_GROWN {
+        if s.grown >= MAX_GROWN {
             return Ok(());
         }
         s.grown += 1;
         let kmap = &mut s.kmap;
         let end = kmap.next.next_multiple_of(M2) + M2;
         for _ in 0..8 {
-            let Some(pa) = kmap.frames.take_any(rng) else { break };
+            let Some(pa) = kmap.frames.allocate_any(rng) else { break };
             renew(&self.mem, pa, rng)?;
             if kmap.add_slot(&self.mem, pa).is_none() {
                 kmap.frames.give(pa);
@@ -245,7 +245,7 @@ fn unmap_or_map(mem: &Memory, kmap: &mut Kmap, rng: &mut Rng) -> Result<()> {
         mem.phys.store(entry, 0)?;
         return free(mem, kmap, pa);
     }
-    let Some(pa) = kmap.frames.take_any(rng) else { return Ok(()) };
+    let Some(pa) = kmap.frames.allocate_any(rng) else { return Ok(()) };
     renew(mem, pa, rng)?;
     if let Some(slot) = kmap.slots.get_mut(i) {
         slot.page = Some(pa);
@@ -265,7 +265,7 @@ fn split_or_join(mem: &Memory, kmap: &mut Kmap, rng: &mut Rng) -> Result<()> {
         return free(mem, kmap, pt);
     }
     let entry = block.entry;
-    let Some(pt) = kmap.frames.take_any(rng) else { return Ok(()) };
+    let Some(pt) = kmap.frames.allocate_any(rng) else { return Ok(()) };
     if let Some(block) = kmap.blocks.get_mut(i) {
         block.split = Some(pt);
     }
@@ -297,8 +297,8 @@ fn bit(
         }
         return Ok(());
     }
-    if kind < 5 && s.uma.len() < MOST_UMA {
-        let Some(pa) = s.kmap.frames.take_any(rng) else { return Ok(()) };
+    if kind < 5 && s.uma.len() < MAX_UMA {
+        let Some(pa) = s.kmap.frames.allocate_any(rng) else { return Ok(()) };
         renew(mem, pa, rng)?;
         set.add(mem, pa);
         s.uma.push(pa);

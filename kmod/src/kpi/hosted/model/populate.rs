@@ -4,7 +4,7 @@
 
 use super::kmap::Block;
 use super::layout::{Builder, Built, fault, full};
-use super::locks::{Making, Tables};
+use super::locks::{LockBuilder, Tables};
 use super::offsets::{Offsets, SLOT};
 use super::procs::{Kernel, PIDHASH_ENTRIES, Procs};
 use super::recipe::{Process, Region, ThreadState};
@@ -53,7 +53,7 @@ impl Builder<'_> {
             let pa = self
                 .kmap
                 .frames
-                .take_high(step, step)
+                .allocate_high(step, step)
                 .ok_or_else(|| full("a block of the kernel map"))?;
             let va = self.kmap.reserve(step, step);
             let entry = self
@@ -73,7 +73,7 @@ impl Builder<'_> {
     }
 
     fn any(&mut self, what: &str) -> Built<u64> {
-        self.kmap.frames.take_any(&mut self.rng).ok_or_else(|| full(what))
+        self.kmap.frames.allocate_any(&mut self.rng).ok_or_else(|| full(what))
     }
 
     /// Mapped, and not to be dumped. Every fourth has a bit as well, as a page
@@ -174,8 +174,8 @@ impl Builder<'_> {
             let name = [lock.name.as_bytes(), &[0]].concat();
             names.push(vars.unnamed(image, &name)?);
         }
-        let making = Making { tables, procs, offsets, names };
-        making.make(&mut self.kernel(), recipe).map_err(fault("its locks"))
+        let builder = LockBuilder { tables, procs, offsets, names };
+        builder.make(&mut self.kernel(), recipe).map_err(fault("its locks"))
     }
 
     pub(super) fn process(

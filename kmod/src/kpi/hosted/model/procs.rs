@@ -13,7 +13,7 @@ use super::offsets::{Offsets, SLOT};
 use super::recipe::{Lock, Process, Thread, ThreadState};
 use super::release::Release;
 use super::rng::Rng;
-use super::stacks::{Doing, Functions, KSTACK_PAGES, Registers};
+use super::stacks::{Activity, Functions, KSTACK_PAGES, Registers};
 use crate::error::{Errno, Result};
 use memdev::addr::PAGE_SIZE;
 use std::string::String;
@@ -36,7 +36,8 @@ pub(super) struct Kernel<'a> {
 impl Kernel<'_> {
     /// A zeroed page of UMA's: in the direct map and in the bitset.
     pub(super) fn uma_page(&mut self) -> Result<u64> {
-        let pa = self.kmap.frames.take_any(self.rng).ok_or(Errno::ENOMEM)?;
+        let pa =
+            self.kmap.frames.allocate_any(self.rng).ok_or(Errno::ENOMEM)?;
         self.mem.fill(pa, None)?;
         self.set.add(self.mem, pa);
         Ok(self.mem.kva.dmap(pa))
@@ -61,7 +62,7 @@ impl Zone {
 
 /// Addresses of the kernel's variables about processes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heads {
+pub(super) struct ListHeads {
     pub(super) allproc: u64,
     /// 12.x only.
     pub(super) zombproc: Option<u64>,
@@ -99,7 +100,7 @@ pub(super) struct Running<'a> {
 /// All processes.
 #[derive(Debug)]
 pub(super) struct Procs {
-    heads: Heads,
+    heads: ListHeads,
     offsets: Offsets,
     release: Release,
     functions: Functions,
@@ -115,11 +116,11 @@ pub(super) struct Procs {
 }
 
 /// Processes that mutation adds at most.
-const MOST_FORKED: usize = 48;
+const MAX_FORKED: usize = 48;
 
 impl Procs {
     pub(super) fn new(
-        heads: Heads,
+        heads: ListHeads,
         offsets: Offsets,
         release: Release,
         functions: Functions,
@@ -201,15 +202,15 @@ impl Procs {
             }
         };
         let user = process.pid == 1 || process.pid >= 100;
-        let doing = match &what.state {
-            ThreadState::Sleep(_) => Doing::Sleeping,
-            ThreadState::Running(_) if user => Doing::Dumping,
-            ThreadState::Running(_) => Doing::Idle,
-            ThreadState::RunQueue => Doing::Queued,
-            ThreadState::Wait { lock, .. } => self.doing(lock),
+        let activity = match &what.state {
+            ThreadState::Sleep(_) => Activity::Sleeping,
+            ThreadState::Running(_) if user => Activity::Dumping,
+            ThreadState::Running(_) => Activity::Idle,
+            ThreadState::RunQueue => Activity::Queued,
+            ThreadState::Wait { lock, .. } => self.activity(lock),
         };
         let (pcb, registers) =
-            self.functions.fill(mem, &stack, &self.release, doing, user)?;
+            self.functions.fill(mem, &stack, &self.release, activity, user)?;
         let at = |field| va + self.offsets.of(field);
         // TDS_INHIBITED with TDI_SLEEPING, TDS_RUNNING, TDS_RUNQ.
         let (state, inhibitors, cpu) = match what.state {
@@ -250,7 +251,7 @@ impl Procs {
     /// Forks a process with one sleeping thread.
     pub(super) fn fork(&mut self, k: &mut Kernel<'_>) -> Result<()> {
         let forked = self.all.iter().filter(|p| p.forked).count();
-        if forked >= MOST_FORKED {
+        if forked >= MAX_FORKED {
             return Ok(());
         }
         let pid = self.next_pid;
@@ -320,11 +321,11 @@ impl Procs {
     }
 
     /// What a thread does that waits for a lock.
-    fn doing(&self, lock: &str) -> Doing {
+    fn activity(&self, lock: &str) -> Activity {
         let lock = self.locks.iter().find(|l| l.name == lock);
         match lock.is_some_and(|l| l.kind.spins_or_blocks()) {
-            true => Doing::Blocked,
-            false => Doing::Locking,
+            true => Activity::Blocked,
+            false => Activity::Locking,
         }
     }
 

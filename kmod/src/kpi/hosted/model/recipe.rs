@@ -91,7 +91,7 @@ impl LockKind {
 
 /// Who has a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum Holder {
     /// Nobody.
     Nobody,
     /// A thread.
@@ -110,7 +110,7 @@ pub struct Lock {
     /// Its class.
     pub kind: LockKind,
     /// Who has it.
-    pub held: Held,
+    pub held: Holder,
 }
 
 /// What the kernel's file tells of its structures.

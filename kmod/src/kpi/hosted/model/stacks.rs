@@ -65,7 +65,7 @@ const ENTRY_ARM64: &[&str] = &["do_el0_sync", "handle_el0_sync"];
 
 /// What a thread was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doing {
+pub(super) enum Activity {
     Sleeping,
     /// In a turnstile.
     Blocked,
@@ -123,30 +123,35 @@ impl Functions {
         Ok(())
     }
 
-    fn within(&self, name: &str) -> u64 {
+    fn return_address(&self, name: &str) -> u64 {
         let at = self.0.iter().find(|f| f.0 == name).map_or(0, |f| f.1);
         at + 0x40 + name.len() as u64 * 4
     }
 
     /// The chain of return addresses of a thread, innermost first.
-    fn chain(&self, machine: Machine, doing: Doing, user: bool) -> Vec<u64> {
-        let inner = match doing {
-            Doing::Sleeping => SLEEPING,
-            Doing::Blocked => BLOCKED,
-            Doing::Locking => LOCKING,
-            Doing::Idle => IDLE,
-            Doing::Dumping => DUMPING,
-            Doing::Queued => QUEUED,
+    fn chain(
+        &self,
+        machine: Machine,
+        activity: Activity,
+        user: bool,
+    ) -> Vec<u64> {
+        let inner = match activity {
+            Activity::Sleeping => SLEEPING,
+            Activity::Blocked => BLOCKED,
+            Activity::Locking => LOCKING,
+            Activity::Idle => IDLE,
+            Activity::Dumping => DUMPING,
+            Activity::Queued => QUEUED,
         };
-        let outer = match (user, doing) {
+        let outer = match (user, activity) {
             (false, _) => [KERNEL, &[]],
-            (true, Doing::Sleeping) => [SYSCALL, entry_functions(machine)],
+            (true, Activity::Sleeping) => [SYSCALL, entry_functions(machine)],
             (true, _) => [entry_functions(machine), &[]],
         };
         inner
             .iter()
             .chain(outer.into_iter().flatten())
-            .map(|name| self.within(name))
+            .map(|name| self.return_address(name))
             .collect()
     }
 
@@ -156,13 +161,13 @@ impl Functions {
         mem: &Memory,
         stack: &Wired,
         release: &Release,
-        doing: Doing,
+        activity: Activity,
         user: bool,
     ) -> Result<(u64, Registers)> {
         let machine = mem.kva.machine;
         let size = pcb_size(machine);
         let pcb = (stack.end() - FPU_BYTES - size) & !63;
-        let chain = self.chain(machine, doing, user);
+        let chain = self.chain(machine, activity, user);
         let mut fp = 0;
         let mut at = pcb;
         for &ret in chain.iter().skip(1).rev() {

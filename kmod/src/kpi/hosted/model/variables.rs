@@ -6,7 +6,7 @@ use super::dumpset::DumpSet;
 use super::locks::TICKS;
 use super::memory::Memory;
 use super::offsets::Offsets;
-use super::procs::{Heads, PIDHASH_ENTRIES, Procs};
+use super::procs::{ListHeads, PIDHASH_ENTRIES, Procs};
 use super::recipe::Recipe;
 use super::release::Release;
 use super::stacks::{pcb_size, write_pcb};
@@ -278,12 +278,12 @@ impl Variables {
         image: &mut Image,
         release: &Release,
         pidhashtbl: u64,
-    ) -> core::result::Result<Heads, RecipeError> {
+    ) -> core::result::Result<ListHeads, RecipeError> {
         let rw = Section::Data;
         let mask = (PIDHASH_ENTRIES - 1).to_le_bytes();
         self.put(image, rw, "pidhash", &mask)?;
         self.put(image, rw, "pidhashtbl", &pidhashtbl.to_le_bytes())?;
-        Ok(Heads {
+        Ok(ListHeads {
             allproc: image.define(rw, "allproc", 8)?,
             zombproc: match release.has_zombproc() {
                 true => Some(image.define(rw, "zombproc", 8)?),

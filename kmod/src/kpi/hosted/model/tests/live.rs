@@ -52,7 +52,7 @@ fn owners(m: &ModelMachine) {
     }
     let pages: Vec<u64> = used.into_iter().collect();
     for pa in pages {
-        assert_eq!(state.kmap.frames.take_at(pa, 4096), None);
+        assert_eq!(state.kmap.frames.allocate_at(pa, 4096), None);
     }
 }
 
@@ -201,7 +201,9 @@ fn a_machine_without_free_memory_goes_on() {
     recipe.mutate = Mutate::all(3);
     recipe.uma_pages = 900;
     let m = ModelMachine::build(&recipe).unwrap();
-    while m.0.state.lock().kmap.frames.take_any(&mut Rng::new(1)).is_some() {}
+    while m.0.state.lock().kmap.frames.allocate_any(&mut Rng::new(1)).is_some()
+    {
+    }
     (1..2000).for_each(|n| m.step(n));
     check_live(&m);
 }
