@@ -29,7 +29,7 @@ fn the_decoder_reads_the_real_amd64_vmcore() {
     );
     assert_eq!(dump.dump_avail, [(0, 0x9f000), (0x10_4000, 0x7fd_f000)]);
     assert_eq!(dump.pas().len(), 24144);
-    assert!(dump.stray_bits.is_empty());
+    assert!(dump.excess_bits.is_empty());
     for (name, at) in [
         ("hz", 0x243_3c0c),
         ("dumptid", 0x240_59a8),

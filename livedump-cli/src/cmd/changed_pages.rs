@@ -4,7 +4,7 @@
 use crate::error::chain;
 use crate::report::{ReadChanged, note};
 use crate::vmcore::Vmcore;
-use crate::vmcore::changes::{Changes, Unread};
+use crate::vmcore::changes::{Changes, ChangesFile};
 
 /// What a command changed_pages from here on.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct ChangedPages<'a> {
 
 /// Looks into a list. One that cannot be read is none: the dump is what
 /// counts.
-pub(super) fn read_list(changes: Option<Unread>) -> Option<Changes> {
+pub(super) fn read_list(changes: Option<ChangesFile>) -> Option<Changes> {
     changes?.read().map_err(|e| note(chain(&e))).ok()
 }
 

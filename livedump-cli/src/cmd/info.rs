@@ -9,7 +9,7 @@ use crate::path::escape_path;
 use crate::report::{
     self, DumpHeader, Hex, Info, InfoFile, Memory, Report, Section,
 };
-use crate::vmcore::changes::Unread;
+use crate::vmcore::changes::ChangesFile;
 use crate::vmcore::{Trailer, Vmcore};
 use clap::ValueHint;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut info = info(&core);
     info.info = file.map(info_file);
     info.kernel = kernel.map(|kernel| kernel.path().to_string());
-    match changes.map(Unread::read).transpose() {
+    match changes.map(ChangesFile::read).transpose() {
         Ok(list) => info.changed = list.as_ref().map(report::Changed::new),
         Err(e) => info.notes.push(chain(&e)),
     }
@@ -91,7 +91,7 @@ fn info(core: &Vmcore) -> Info {
                 .collect(),
             pages: p.bits(),
             dumped_pages: p.count_set(),
-            stray_bits: p.stray_bits(),
+            excess_bits: p.excess_bits(),
         }),
         length,
         expected_length: expected,

@@ -6,7 +6,7 @@ use crate::crashdir::InfoText;
 use crate::error::Error;
 use crate::kernel_files::{DebugFile, KernelFiles};
 use crate::sandbox::{self, Purpose, Role};
-use crate::vmcore::changes::Unread;
+use crate::vmcore::changes::ChangesFile;
 use crate::vmcore::companion::companion;
 use crate::vmcore::{Vmcore, elf::Kernel, regular};
 use std::fs::File;
@@ -29,7 +29,7 @@ pub(super) struct Opened {
     path: PathBuf,
     kernels: KernelFiles,
     pub(super) seal: Option<File>,
-    changes: Option<Unread>,
+    changes: Option<ChangesFile>,
     info: Option<File>,
 }
 
@@ -50,7 +50,7 @@ impl Opened {
             }
         };
         // One that cannot be opened is none: the dump is what counts.
-        let changes = Unread::beside(&path).ok().flatten();
+        let changes = ChangesFile::open_for(&path).ok().flatten();
         let info = companion(&path, "info")
             .and_then(|path| regular::open(&path).ok().flatten());
         let list = changes.iter().map(|list| &list.file);
@@ -85,7 +85,7 @@ pub struct Inputs {
     /// Its kernel: the one that was named, or one that was found.
     pub kernel: Option<Kernel>,
     /// The list of what changed, if one lies beside the dump.
-    pub changes: Option<Unread>,
+    pub changes: Option<ChangesFile>,
     /// The info.N beside the dump, if there is one.
     pub info: Option<InfoText>,
 }

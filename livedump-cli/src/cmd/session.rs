@@ -9,7 +9,7 @@ use crate::kernel_files::{DebugFile, Found, KernelFiles};
 use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
 use crate::vmcore::Vmcore;
-use crate::vmcore::changes::{Changes, Unread};
+use crate::vmcore::changes::{Changes, ChangesFile};
 use crate::vmcore::elf::Kernel;
 use clap::ValueHint;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -69,7 +69,7 @@ impl Session {
             None => DebugFile::Search,
         };
         let kernels = KernelFiles::open(file, args.kernel.as_deref(), debug)?;
-        let changes = Unread::beside(file).ok().flatten();
+        let changes = ChangesFile::open_for(file).ok().flatten();
         let list = changes.as_ref().map(|list| &list.file);
         let all = kernels.files().chain([&dump]).chain(list);
         let inputs: Vec<_> = all.map(AsFd::as_fd).collect();

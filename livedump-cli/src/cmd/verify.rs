@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::path::escape_path;
 use crate::report::{Report, Verify, note};
 use crate::seal::{self, Comparison};
-use crate::vmcore::changes::Unread;
+use crate::vmcore::changes::ChangesFile;
 use crate::vmcore::companion::companion;
 use crate::vmcore::elf::Kernel;
 use crate::vmcore::{OpenError, Status, Verification};
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let mut found = examine(core.as_ref(), kernel.as_ref(), &beside, threads);
     // What changed is not damage; a list of it that is none is odd.
-    match changes.map(Unread::read).transpose() {
+    match changes.map(ChangesFile::read).transpose() {
         Ok(Some(list)) => found.add("changed", Status::Ok, list.summary()),
         Ok(None) => {}
         Err(e) => found.add("changed", Status::Warning, chain(&e)),
@@ -141,10 +141,10 @@ mod tests {
 
     #[test]
     fn warnings_count_only_when_strict() {
-        let stray = |s: &mut Sample| s.stray = vec![99];
+        let excess = |s: &mut Sample| s.excess = vec![99];
         assert_eq!(outcome(|_| {}, true), Outcome::Clean);
-        assert_eq!(outcome(stray, false), Outcome::Clean);
-        assert_eq!(outcome(stray, true), Outcome::Finding);
+        assert_eq!(outcome(excess, false), Outcome::Clean);
+        assert_eq!(outcome(excess, true), Outcome::Finding);
     }
 
     #[test]

@@ -174,7 +174,7 @@ pub struct Memory {
     /// Pages in the dump.
     pub dumped_pages: u64,
     /// Bits set that stand for no page.
-    pub stray_bits: u64,
+    pub excess_bits: u64,
 }
 
 /// C: `struct kerneldumpheader`.
@@ -270,8 +270,8 @@ impl Report for Info {
                     m.dumped_pages, m.pages
                 ),
             )?;
-            if m.stray_bits > 0 {
-                line(o, "Stray bits", m.stray_bits)?;
+            if m.excess_bits > 0 {
+                line(o, "Excess bits", m.excess_bits)?;
             }
             for (start, end) in m.ranges.iter().take(MOST_RANGES) {
                 line(o, "Memory", format_args!("{start} to {end}"))?;

@@ -14,9 +14,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Records that are read: more than that are ignored.
-const MOST_RECORDS: u64 = 1 << 22;
-const MOST_BYTES: u64 =
-    HEADER_BYTES as u64 + MOST_RECORDS * RECORD_BYTES as u64;
+const MAX_RECORDS: u64 = 1 << 22;
+const MAX_BYTES: u64 = HEADER_BYTES as u64 + MAX_RECORDS * RECORD_BYTES as u64;
 
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
@@ -41,19 +40,19 @@ pub enum ChangesError {
 
 /// A list that is open and not yet read.
 #[derive(Debug)]
-pub struct Unread {
+pub struct ChangesFile {
     /// The file.
     pub file: File,
     path: PathBuf,
 }
 
-impl Unread {
+impl ChangesFile {
     /// That of a dump, if there is one: `changed.N` next to `livecore.N`,
     /// whatever the dump is compressed with.
     ///
     /// # Errors
     /// There is one, and it cannot be opened.
-    pub fn beside(dump: &Path) -> Result<Option<Self>, ChangesError> {
+    pub fn open_for(dump: &Path) -> Result<Option<Self>, ChangesError> {
         let Some(path) = companion_any(dump, "changed") else {
             return Ok(None);
         };
@@ -95,7 +94,7 @@ impl Changes {
     pub fn read(file: impl Read, path: &Path) -> Result<Self, ChangesError> {
         let bad = |source| ChangesError::Bad { path: path.into(), source };
         let mut bytes = Vec::new();
-        file.take(MOST_BYTES)
+        file.take(MAX_BYTES)
             .read_to_end(&mut bytes)
             .map_err(|source| ChangesError::Io { path: path.into(), source })?;
         let (head, rest) = bytes
@@ -121,8 +120,8 @@ impl Changes {
     /// Whether the page at `pa` changed, and what it is.
     #[must_use]
     pub fn changed(&self, pa: Paddr) -> Option<Kind> {
-        let behind = self.records.partition_point(|r| r.start.0 <= pa.0);
-        let record = self.records.get(behind.checked_sub(1)?)?;
+        let after = self.records.partition_point(|r| r.start.0 <= pa.0);
+        let record = self.records.get(after.checked_sub(1)?)?;
         (pa.0 < record.end()).then_some(record.kind)
     }
 

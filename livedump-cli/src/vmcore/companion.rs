@@ -13,8 +13,8 @@ const BASENAMES: [&str; 4] =
 #[must_use]
 pub fn companion(dump: &Path, what: &str) -> Option<PathBuf> {
     let (stem, n) = number(dump)?;
-    let ours = BASENAMES.contains(&stem);
-    ours.then(|| dump.with_file_name(format!("{what}.{n}")))
+    let is_dump = BASENAMES.contains(&stem);
+    is_dump.then(|| dump.with_file_name(format!("{what}.{n}")))
 }
 
 /// The same for a dump that may have been given any name, if it kept its

@@ -571,8 +571,8 @@ mod tests {
             n
         };
         let other = note(b"FreeBSD\0", 1, &[1, 2, 3]);
-        let ours = note(b"GNU\0", 3, &[0xab; 20]);
-        let all = [&other[..], &ours].concat();
+        let matching = note(b"GNU\0", 3, &[0xab; 20]);
+        let all = [&other[..], &matching].concat();
         assert_eq!(build_id_in(&all), Some(&[0xab; 20][..]));
         assert_eq!(build_id_in(&other), None);
         assert_eq!(build_id_in(&all[..all.len() - 1]), None);

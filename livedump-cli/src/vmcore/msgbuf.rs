@@ -135,14 +135,14 @@ impl Ring {
         let distance = |i: usize| {
             at.checked_sub(i).unwrap_or(at.saturating_add(n).saturating_sub(i))
         };
-        let far = differs
+        let written = differs
             .filter(|(_, (a, b))| a != b)
             .map(|(i, _)| match distance(i) {
                 0 => n,
                 d => d,
             })
             .max();
-        Some(far.unwrap_or(0))
+        Some(written.unwrap_or(0))
     }
 }
 
@@ -195,8 +195,8 @@ impl Vmcore {
         }
         self.source.read_at(at, &mut raw)?;
         let (magic, h) = decode(Vaddr(0), &raw);
-        let ours = magic == MSG_MAGIC && h.size == self.header.msgbufsize;
-        Ok(ours.then(|| h.position()))
+        let is_current = magic == MSG_MAGIC && h.size == self.header.msgbufsize;
+        Ok(is_current.then(|| h.position()))
     }
 
     /// The kernel's own `struct msgbuf`.

@@ -241,7 +241,7 @@ impl Opening {
             Ok(Some(files)) => return OpenError::Textdump { path, files },
             Ok(None) => {}
         }
-        let known = looks_like(head);
+        let known = guess_format(head);
         let what = known.unwrap_or("it starts with no known magic number");
         let known = known.is_some();
         OpenError::Foreign { path: self.name.clone(), what, known }
@@ -386,7 +386,7 @@ impl Opening {
             MinidumpError::Magic => self.foreign_magic(start, from),
             source => OpenError::Header { path: path(), source },
         })?;
-        for (section, bytes, most) in sizes(&header) {
+        for (section, bytes, most) in section_limits(&header) {
             if bytes > most {
                 let path = path();
                 return Err(OpenError::Size { path, section, bytes, most });
@@ -433,7 +433,7 @@ impl Opening {
 /// the bits of 16 TiB, the tables of 16 TiB of kernel memory on amd64, an
 /// entry for 2 MiB, and of 512 GiB on arm64, an entry for 4 KiB. A file of
 /// some KB may claim 4 GiB, which would have to be unpacked.
-fn sizes(h: &MinidumpHeader) -> [(&'static str, u32, u32); 4] {
+fn section_limits(h: &MinidumpHeader) -> [(&'static str, u32, u32); 4] {
     let pmap = match h.machine {
         Machine::Amd64 => 64 << 20,
         Machine::Arm64 => 1 << 30,
@@ -447,7 +447,7 @@ fn sizes(h: &MinidumpHeader) -> [(&'static str, u32, u32); 4] {
 }
 
 /// A guess at what else a file may be, for the message.
-fn looks_like(head: &[u8]) -> Option<&'static str> {
+fn guess_format(head: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], &str); 11] = [
         (b"\x7fELF", "it is an ELF file; a kernel is given with -k"),
         (b"FreeBSD Kernel Dump", "it is a bare kernel dump header"),

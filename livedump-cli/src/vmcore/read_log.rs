@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages that are remembered: of 4 GB.
-const MOST: usize = 1 << 20;
+const MAX_PAGES: usize = 1 << 20;
 
 /// Physical page numbers, once they are requested.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl ReadLog {
     /// A page is read.
     pub(super) fn add(&self, pa: Paddr) {
         if let Some(pages) = self.lock().as_mut()
-            && pages.len() < MOST
+            && pages.len() < MAX_PAGES
         {
             pages.insert(pa.0 / PAGE);
         }

@@ -113,12 +113,12 @@ mod tests {
         assert_eq!(walked(b"x"), None);
         assert_eq!(walked(&[0; 1024]), None);
         for (end, words) in [(1000, "cut off"), (1536 + 100, "cut off")] {
-            let said = walked(&tar[..end]).unwrap().unwrap_err();
-            assert!(said.contains(words), "{end}: {said}");
+            let text = walked(&tar[..end]).unwrap().unwrap_err();
+            assert!(text.contains(words), "{end}: {text}");
         }
         tar[1536 + 3] ^= 1;
-        let said = walked(&tar).unwrap().unwrap_err();
-        assert!(said.contains("checksum mismatch"), "{said}");
+        let text = walked(&tar).unwrap().unwrap_err();
+        assert!(text.contains("checksum mismatch"), "{text}");
         let huge = file("x", b"")
             .iter()
             .enumerate()

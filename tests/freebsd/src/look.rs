@@ -86,7 +86,7 @@ impl Look<'_> {
             return Err(format!("ends before {expected}"));
         }
         let pages = core.pages().map_err(|e| e.to_string())?;
-        match pages.stray_bits() {
+        match pages.excess_bits() {
             0 => Ok(()),
             n => Err(format!("{n} bits behind the last page")),
         }

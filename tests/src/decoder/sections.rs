@@ -35,7 +35,7 @@ pub struct Dump {
     /// bitmap where the version has no such section.
     pub dump_avail: Vec<(u64, u64)>,
     /// Bits that are set and stand for no page of `dump_avail`.
-    pub stray_bits: Vec<u64>,
+    pub excess_bits: Vec<u64>,
     msgbuf: Range<usize>,
     bitmap: Range<usize>,
     pmap: Range<usize>,
@@ -102,7 +102,7 @@ impl Dump {
             true => ranges(&b[avail])?,
             false => vec![(0, bits_in_file * PAGE as u64)],
         };
-        let (pas, stray_bits) = pages_of(&b[bitmap.clone()], &dump_avail);
+        let (pas, excess_bits) = pages_of(&b[bitmap.clone()], &dump_avail);
         Ok(Self {
             arch,
             version,
@@ -111,7 +111,7 @@ impl Dump {
             dmap: le64(b, dmapbase_at)?..le64(b, dmapbase_at + 8)?,
             flags: if arm && version == 3 { le32(b, 76)? } else { 0 },
             dump_avail,
-            stray_bits,
+            excess_bits,
             msgbuf,
             bitmap,
             pmap,
@@ -145,7 +145,7 @@ impl Dump {
                 return Err(format!("{name} has {} bytes", s.len()));
             }
         }
-        match self.stray_bits.first() {
+        match self.excess_bits.first() {
             Some(bit) => Err(format!("bit {bit} stands for no page")),
             None => Ok(()),
         }
@@ -269,6 +269,6 @@ fn pages_of(bitmap: &[u8], avail: &[(u64, u64)]) -> (Vec<u64>, Vec<u64>) {
             pa += PAGE as u64;
         }
     }
-    let stray = (bit..8 * bitmap.len()).filter(|&b| is_set(b));
-    (pas, stray.map(|b| b as u64).collect())
+    let excess = (bit..8 * bitmap.len()).filter(|&b| is_set(b));
+    (pas, excess.map(|b| b as u64).collect())
 }

@@ -36,7 +36,7 @@ impl Pages {
             bitmap: layout.bitmap,
             first_page: layout.pages,
             totals: Vec::new(),
-            stray: 0,
+            excess: 0,
             last: Mutex::default(),
             read: AtomicU64::new(0),
             ranges,
@@ -60,7 +60,7 @@ impl Pages {
         if let Some(end) = source.known_len().filter(|&e| e < section_end) {
             return Err(truncated(end));
         }
-        let (mut total, mut stray) = (0u64, 0u64);
+        let (mut total, mut excess) = (0u64, 0u64);
         let mut totals = Vec::new();
         let mut bytes = vec![0; 16 * PAGE_SIZE];
         let mut at = self.bitmap;
@@ -83,25 +83,25 @@ impl Pages {
                 let first = (totals.len() as u64).saturating_mul(BLOCK_BITS);
                 totals.push(total);
                 let bits = self.bits.saturating_sub(first);
-                let all = ones(page);
-                let ours = if bits >= BLOCK_BITS || all == 0 {
+                let all = count_ones(page);
+                let counted = if bits >= BLOCK_BITS || all == 0 {
                     all
                 } else {
                     block(page, bits).map_or(0, |set| set.count())
                 };
-                total = total.saturating_add(ours);
-                stray = stray.saturating_add(all.saturating_sub(ours));
+                total = total.saturating_add(counted);
+                excess = excess.saturating_add(all.saturating_sub(counted));
             }
             at = next;
         }
         totals.push(total);
         self.totals = totals;
-        self.stray = stray;
+        self.excess = excess;
         Ok(())
     }
 }
 
-fn ones(page: &[u8]) -> u64 {
+fn count_ones(page: &[u8]) -> u64 {
     let words = page.as_chunks().0.iter();
     words.map(|&b| u64::from(u64::from_ne_bytes(b).count_ones())).sum()
 }

@@ -94,7 +94,7 @@ pub struct Pages {
     first_page: u64,
     /// Bits set before each block, and behind the last one all of them.
     totals: Vec<u64>,
-    stray: u64,
+    excess: u64,
     last: Mutex<Option<Arc<Block>>>,
     /// How many blocks were read.
     read: AtomicU64,
@@ -131,8 +131,8 @@ impl Pages {
 
     /// Bits set behind the last page of dump_avail.
     #[must_use]
-    pub fn stray_bits(&self) -> u64 {
-        self.stray
+    pub fn excess_bits(&self) -> u64 {
+        self.excess
     }
 
     /// The block of the bitset with this index; `None` behind the last one.

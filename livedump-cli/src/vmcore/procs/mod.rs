@@ -60,7 +60,7 @@ pub enum ProcsError {
 pub enum Problem {
     /// A pointer leads nowhere: what is behind it is lost.
     #[error("{what} at {at} cannot be read")]
-    Lost {
+    Unreadable {
         /// Process or thread.
         what: &'static str,
         /// Where it should be.
@@ -78,7 +78,7 @@ pub enum Problem {
     },
     /// A list without an end.
     #[error("more than {limit} {what}")]
-    Endless {
+    TooMany {
         /// Processes or threads.
         what: &'static str,
         /// The bound.
@@ -96,7 +96,7 @@ pub enum Problem {
     },
     /// Two processes with one id.
     #[error("process {id} is on the list twice, the second time at {at}")]
-    Twice {
+    DuplicatePid {
         /// The number.
         id: i32,
         /// The second one.

@@ -45,14 +45,14 @@ impl<'a> Walk<'a> {
             }
             if self.found.procs.len() >= MAX_PROCS {
                 let (what, limit) = ("processes", MAX_PROCS);
-                return self.found.problem(Problem::Endless { what, limit });
+                return self.found.problem(Problem::TooMany { what, limit });
             }
             let read = self.proc(at);
             let (proc, next, back) = match read {
                 Ok(p) => p,
                 Err(source) => {
-                    let lost = Problem::Lost { what, at, source };
-                    return self.found.problem(lost);
+                    let unreadable = Problem::Unreadable { what, at, source };
+                    return self.found.problem(unreadable);
                 }
             };
             if back != from {
@@ -63,7 +63,7 @@ impl<'a> Walk<'a> {
             if !(0..=PID_MAX).contains(&id) {
                 self.found.problem(Problem::Id { what, at, id });
             } else if !pids.insert(id) {
-                self.found.problem(Problem::Twice { id, at });
+                self.found.problem(Problem::DuplicatePid { id, at });
             }
             self.found.procs.push(proc);
             self.threads_of(at);
@@ -94,7 +94,11 @@ impl<'a> Walk<'a> {
             Ok(first) => Vaddr(first),
             Err(source) => {
                 let at = from;
-                return self.found.problem(Problem::Lost { what, at, source });
+                return self.found.problem(Problem::Unreadable {
+                    what,
+                    at,
+                    source,
+                });
             }
         };
         while at.0 != 0 {
@@ -105,13 +109,13 @@ impl<'a> Walk<'a> {
             self.threads = self.threads.saturating_add(1);
             if self.threads > MAX_THREADS {
                 let (what, limit) = ("threads", MAX_THREADS);
-                return self.found.problem(Problem::Endless { what, limit });
+                return self.found.problem(Problem::TooMany { what, limit });
             }
             let (thread, next, back) = match self.thread(at) {
                 Ok(t) => t,
                 Err(source) => {
-                    let lost = Problem::Lost { what, at, source };
-                    return self.found.problem(lost);
+                    let unreadable = Problem::Unreadable { what, at, source };
+                    return self.found.problem(unreadable);
                 }
             };
             if back != from {

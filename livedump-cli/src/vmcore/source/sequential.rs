@@ -183,9 +183,9 @@ impl State {
         })
     }
 
-    /// Unpacks until `upto` bytes are there, or the stream ends.
-    fn advance(&mut self, upto: u64, cache: &Cache) {
-        while self.done.is_none() && self.produced() < upto {
+    /// Unpacks until `limit` bytes are there, or the stream ends.
+    fn advance(&mut self, limit: u64, cache: &Cache) {
+        while self.done.is_none() && self.produced() < limit {
             let step = self.units.step(&mut self.buf);
             match step.and_then(|step| self.take(step, cache)) {
                 Ok(true) => {}
@@ -228,10 +228,10 @@ impl State {
 
     fn end_unit(&mut self, stored_end: u64, cache: &Cache) {
         let end = self.produced();
-        let enough =
+        let needed =
             (end / GROUPS).clamp(GROUP_BYTES, MAX_GROUP_BYTES) as usize;
         let Tail::Memory(data, _) = &mut self.tail else { return };
-        if data.len() < enough {
+        if data.len() < needed {
             return;
         }
         let (stored, start) = self.tail_at;

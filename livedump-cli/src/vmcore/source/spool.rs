@@ -16,13 +16,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Made while files may still be opened, for a source that is not yet there.
-static RESERVED: Mutex<Option<Unnamed>> = Mutex::new(None);
+static RESERVED: Mutex<Option<UnnamedFile>> = Mutex::new(None);
 
 /// Makes the temporary file that the next source may need, and shows it to
 /// the function that limits what may be done with it. That it cannot be made
 /// is an error where it is needed.
 pub fn reserve<T>(limit: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
-    let unnamed = Unnamed::create().ok();
+    let unnamed = UnnamedFile::create().ok();
     let limited = limit(unnamed.as_ref().map(|it| it.file.as_fd()));
     *RESERVED.lock().unwrap_or_else(PoisonError::into_inner) = unnamed;
     limited
@@ -30,18 +30,18 @@ pub fn reserve<T>(limit: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
 
 /// A file, and what an earlier source may have left in it.
 #[derive(Clone, Debug)]
-struct Unnamed {
+struct UnnamedFile {
     file: Arc<File>,
     directory: Arc<str>,
     /// Bytes from the start that may not be zeros.
     dirty: u64,
 }
 
-impl Unnamed {
+impl UnnamedFile {
     fn create() -> Result<Self, SourceError> {
         let dir = std::env::temp_dir();
         let directory = dir.display().to_string();
-        match unnamed(&dir) {
+        match create_unnamed(&dir) {
             Ok(file) => Ok(Self {
                 file: Arc::new(file),
                 directory: directory.into(),
@@ -54,7 +54,7 @@ impl Unnamed {
 
 #[derive(Debug)]
 pub(super) struct Spool {
-    unnamed: Unnamed,
+    unnamed: UnnamedFile,
     len: u64,
 }
 
@@ -62,7 +62,7 @@ impl Spool {
     pub(super) fn new() -> Result<Self, SourceError> {
         let reserved =
             RESERVED.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let unnamed = reserved.map_or_else(Unnamed::create, Ok)?;
+        let unnamed = reserved.map_or_else(UnnamedFile::create, Ok)?;
         Ok(Self { unnamed, len: 0 })
     }
 
@@ -127,7 +127,7 @@ impl Drop for Spool {
     }
 }
 
-fn unnamed(dir: &Path) -> io::Result<File> {
+fn create_unnamed(dir: &Path) -> io::Result<File> {
     let mut last = io::Error::other("no free name");
     for n in 0..64u32 {
         let name = format!(".livedump.{}.{n}", std::process::id());

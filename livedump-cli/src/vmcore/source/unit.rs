@@ -155,11 +155,11 @@ impl Units {
         if have.map_err(failed)? != Some(0) {
             return Ok(false);
         }
-        let mut ahead = range.clone_at(self.start);
+        let mut lookahead = range.clone_at(self.start);
         let mut zeros = 0u64;
         loop {
             let n = retry(|| {
-                let have = ahead.fill_buf()?;
+                let have = lookahead.fill_buf()?;
                 Ok(have.iter().all(|&b| b == 0).then_some(have.len()))
             });
             match n.map_err(failed)? {
@@ -167,7 +167,7 @@ impl Units {
                 Some(0) => break,
                 Some(n) => {
                     zeros = zeros.saturating_add(n as u64);
-                    ahead.consume(n);
+                    lookahead.consume(n);
                 }
             }
         }

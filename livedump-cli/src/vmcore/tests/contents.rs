@@ -119,10 +119,10 @@ fn two_megabyte_blocks_are_followed() {
 fn bits_behind_the_last_page_do_not_count() {
     let (machine, version) = VERSIONS[2];
     let mut s = Sample::new(machine, version);
-    s.stray = vec![31, 63, 64, 32767];
+    s.excess = vec![31, 63, 64, 32767];
     let core = open(&s.bytes());
     let pages = core.pages().unwrap();
-    assert_eq!((pages.count_set(), pages.stray_bits()), (s.count(), 4));
+    assert_eq!((pages.count_set(), pages.excess_bits()), (s.count(), 4));
     let v = core.verify(Some(&kernel(&s.kernel())), 1);
     assert!(v.verdict().is_sound(), "{v:#?}");
     assert_eq!(v.count(Status::Warning), 1);
@@ -180,8 +180,8 @@ fn lists_that_loop_tear_or_lie_end_and_say_so() {
         let mut s = Sample::new(machine, version);
         change(&mut s);
         let found = open(&s.bytes()).procs(&kernel(&s.kernel())).unwrap();
-        let said = found.problems.iter().map(ToString::to_string);
-        (found.procs.len(), said.collect::<Vec<_>>().join("; "))
+        let text = found.problems.iter().map(ToString::to_string);
+        (found.procs.len(), text.collect::<Vec<_>>().join("; "))
     };
     let base = Sample::new(machine, version).base();
     let set = |at: usize, value: u64| {
@@ -189,22 +189,22 @@ fn lists_that_loop_tear_or_lie_end_and_say_so() {
             s.procs()[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
     };
-    let (n, said) = broken(&set(0x800, base + 0x1000));
+    let (n, text) = broken(&set(0x800, base + 0x1000));
     assert_eq!(n, 3);
-    assert!(said.contains("has a cycle"), "{said}");
-    let (n, said) = broken(&set(0x800, base + 0x1800));
+    assert!(text.contains("has a cycle"), "{text}");
+    let (n, text) = broken(&set(0x800, base + 0x1800));
     assert_eq!(n, 3);
-    assert!(said.contains("has a cycle"), "{said}");
-    let (n, said) = broken(&set(0x400, base + 0x2000));
+    assert!(text.contains("has a cycle"), "{text}");
+    let (n, text) = broken(&set(0x400, base + 0x2000));
     assert_eq!(n, 2);
-    assert!(said.contains("cannot be read"), "{said}");
-    let (n, said) = broken(&set(0x408, 77));
+    assert!(text.contains("cannot be read"), "{text}");
+    let (n, text) = broken(&set(0x408, 77));
     assert_eq!(n, 3);
-    assert!(said.contains("points back to 0x4d"), "{said}");
-    let (_, said) = broken(&set(0x420, u64::MAX));
-    assert!(said.contains("has id -1"), "{said}");
-    let (_, said) = broken(&set(0x20, 1));
-    assert!(said.contains("twice"), "{said}");
-    let (_, said) = broken(&set(0x210, 5));
-    assert!(said.contains("has id 5"), "{said}");
+    assert!(text.contains("points back to 0x4d"), "{text}");
+    let (_, text) = broken(&set(0x420, u64::MAX));
+    assert!(text.contains("has id -1"), "{text}");
+    let (_, text) = broken(&set(0x20, 1));
+    assert!(text.contains("twice"), "{text}");
+    let (_, text) = broken(&set(0x210, 5));
+    assert!(text.contains("has id 5"), "{text}");
 }

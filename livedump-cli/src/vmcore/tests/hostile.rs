@@ -28,7 +28,7 @@ fn cpu_seconds() -> i64 {
 }
 
 /// Everything a reader can be asked.
-fn use_all(bytes: &[u8], elf: &[u8], s: &Sample) {
+fn read_everything(bytes: &[u8], elf: &[u8], s: &Sample) {
     let start = cpu_seconds();
     let k = Kernel::open(file(elf).path()).ok();
     if let Ok(core) = Vmcore::open(file(bytes).path()) {
@@ -84,7 +84,7 @@ fn a_file_cut_at_any_boundary_is_an_error_or_a_part() {
         for end in ends {
             for cut in [end.saturating_sub(1), end, end + 1, end + 511] {
                 let cut = usize::try_from(cut).unwrap().min(raw.len());
-                use_all(&raw[..cut], &elf, &s);
+                read_everything(&raw[..cut], &elf, &s);
             }
         }
         let core = open(&data[..l.bitmap as usize + 1]);
@@ -114,7 +114,7 @@ fn corrupted_bytes_never_panic_or_hang() {
                     elf[(noise(r ^ 1) % n) as usize] = (r >> 24) as u8;
                 }
             }
-            use_all(&bytes, &elf, &s);
+            read_everything(&bytes, &elf, &s);
         }
     }
 }
@@ -145,7 +145,7 @@ fn corrupted_packed_bytes_never_panic_or_hang() {
             if seed.is_multiple_of(7) {
                 bytes.truncate((noise(seed ^ 9) % bytes.len() as u64) as usize);
             }
-            use_all(&bytes, &elf, &s);
+            read_everything(&bytes, &elf, &s);
         }
     }
 }
@@ -157,7 +157,7 @@ fn sizes_of_four_gigabytes_are_not_believed() {
         let s = Sample::new(machine, version);
         let mut bytes = s.bytes();
         bytes[field..field + 4].copy_from_slice(&0xffff_f000u32.to_le_bytes());
-        use_all(&bytes, &s.kernel(), &s);
+        read_everything(&bytes, &s.kernel(), &s);
         // The same in a file that is as large as it says, all holes.
         let mut f = file(&bytes);
         f.as_file_mut().set_len(20 << 30).unwrap();

@@ -42,7 +42,7 @@ pub struct Sample {
     pub ranges: Vec<(u64, u64)>,
     pub pages: BTreeMap<u64, Page>,
     pub pmap: Vec<u8>,
-    pub stray: Vec<u64>,
+    pub excess: Vec<u64>,
     pub symbols: Vec<(&'static str, u64, u64)>,
 }
 
@@ -82,7 +82,7 @@ impl Sample {
             ],
             pages: BTreeMap::new(),
             pmap: vec![0; 2 * 4096],
-            stray: Vec::new(),
+            excess: Vec::new(),
             symbols: Vec::new(),
         };
         for page in 0..0x20 {
@@ -242,7 +242,7 @@ impl Sample {
         let mut bitmap = vec![0u8; self.header.bitmapsize as usize];
         // Pages ascend, and so do their bits in either numbering.
         for bit in
-            self.pages.keys().map(|pa| self.bit(*pa)).chain(self.stray.clone())
+            self.pages.keys().map(|pa| self.bit(*pa)).chain(self.excess.clone())
         {
             bitmap[bit as usize / 8] |= 1 << (bit % 8);
         }

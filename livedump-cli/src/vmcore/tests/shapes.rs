@@ -126,7 +126,7 @@ fn a_flipped_bit_in_a_frame_spoils_that_frame_and_no_other() {
     let clean = open(&stored);
     let frames = clean.source().parts().unwrap() as usize;
     let stored_end = stored.len() - 17 - 8 * frames;
-    let mut spoiled = 0;
+    let mut damaged = 0;
     for flip in (0..stored_end).step_by(11) {
         let mut bytes = stored.clone();
         bytes[flip] ^= 1 << (flip % 8);
@@ -145,9 +145,9 @@ fn a_flipped_bit_in_a_frame_spoils_that_frame_and_no_other() {
         if bad == 1 {
             assert!(core.verify(None, 2).verdict().is_damaged());
         }
-        spoiled += bad;
+        damaged += bad;
     }
-    assert!(spoiled > 20);
+    assert!(damaged > 20);
 }
 
 #[test]
@@ -177,30 +177,30 @@ fn a_header_that_does_not_match_is_found() {
         bytes[byte] ^= 0x40;
         let core = open(&bytes);
         let v = core.verify(None, 1);
-        let said = format!("{v:?} {:?}", core.notes());
+        let text = format!("{v:?} {:?}", core.notes());
         assert!(
-            v.verdict().is_damaged() && said.contains(what),
-            "{what}: {said}"
+            v.verdict().is_damaged() && text.contains(what),
+            "{what}: {text}"
         );
     }
 }
 
 #[test]
 fn what_is_no_minidump_is_named() {
-    let said = |bytes: &[u8]| match Vmcore::open(file(bytes).path()) {
+    let text = |bytes: &[u8]| match Vmcore::open(file(bytes).path()) {
         Err(e) => e.to_string(),
         Ok(_) => panic!("opened"),
     };
-    assert!(said(b"").contains("ends after 0 bytes"));
-    assert!(said(b"minidump").contains("ends after 8 bytes"));
+    assert!(text(b"").contains("ends after 0 bytes"));
+    assert!(text(b"minidump").contains("ends after 8 bytes"));
     let long = |head: &[u8]| [head, &[0; 4096]].concat();
-    assert!(said(&long(b"\x7fELF")).contains("ELF"));
-    assert!(said(&long(b"KDUMP   ")).contains("kdump"));
-    assert!(said(&long(b"hello")).contains("no known magic"));
-    assert!(said(b"some text\n").contains("is not a dump: "));
+    assert!(text(&long(b"\x7fELF")).contains("ELF"));
+    assert!(text(&long(b"KDUMP   ")).contains("kdump"));
+    assert!(text(&long(b"hello")).contains("no known magic"));
+    assert!(text(b"some text\n").contains("is not a dump: "));
     let twice = zstd_frame(&gzip(&sample().bytes(), 1 << 20));
-    assert!(said(&twice).contains("compressed twice"));
-    assert!(said(&gzip(b"hello", 5)).contains("ends after 5 bytes"));
+    assert!(text(&twice).contains("compressed twice"));
+    assert!(text(&gzip(b"hello", 5)).contains("ends after 5 bytes"));
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(
         Vmcore::open(dir.path()),
@@ -214,9 +214,9 @@ fn what_is_no_minidump_is_named() {
     let mut raw = s.raw(&s.bytes(), Compression::None);
     let at = raw.len() - 512;
     raw[at + 59] = 64;
-    assert!(said(&raw).contains("decryptcore"));
+    assert!(text(&raw).contains("decryptcore"));
     raw[at..at + 20].copy_from_slice(b"FreeBSD Text Dump\0\0\0");
-    assert!(said(&raw).contains("textdump"));
+    assert!(text(&raw).contains("textdump"));
 }
 
 #[test]

@@ -31,14 +31,15 @@ impl Vmcore {
     /// False where the kernel is certainly not the dump's.
     fn verify_kernel(&self, kernel: &Kernel, v: &mut Verification) -> bool {
         let name = "kernel";
-        let (ours, theirs) = (self.header().machine, kernel.machine());
-        if ours != theirs {
+        let (dump_machine, kernel_machine) =
+            (self.header().machine, kernel.machine());
+        if dump_machine != kernel_machine {
             v.undetermined(
                 name,
                 format!(
                     "the dump is of {}, the kernel of {}",
-                    ours.name(),
-                    theirs.name()
+                    dump_machine.name(),
+                    kernel_machine.name()
                 ),
             );
             return false;
@@ -229,27 +230,29 @@ impl Vmcore {
         let Procs { procs, problems } = &found;
         let n = procs.len();
         let threads = found.thread_count();
-        let said = format!("{n} processes with {threads} threads");
+        let summary = format!("{n} processes with {threads} threads");
         let (torn, bad): (Vec<_>, Vec<_>) =
             problems.iter().partition(|p| p.is_tear());
         if n == 0 && bad.is_empty() {
             v.fail(name, "no process is on the list");
-        } else if bad.is_empty() && !procs.iter().any(is_kernels) {
+        } else if bad.is_empty() && !procs.iter().any(is_proc0) {
             // The first that ever was, and so the last of the list.
-            v.fail(name, format!("{said}, and process 0 is missing"));
+            v.fail(name, format!("{summary}, and process 0 is missing"));
         } else if bad.is_empty() && torn.is_empty() {
-            v.ok(name, format!("{said}, all back links match"));
+            v.ok(name, format!("{summary}, all back links match"));
         } else if bad.is_empty() {
-            v.ok(name, said.clone());
+            v.ok(name, summary.clone());
         }
         for p in &bad {
             let status = match p {
-                Problem::Lost { source, .. } if source.is_environment() => {
+                Problem::Unreadable { source, .. }
+                    if source.is_environment() =>
+                {
                     Status::Undetermined
                 }
                 _ => Status::Fail,
             };
-            v.add(name, status, format!("after {said}: {}", chain(*p)));
+            v.add(name, status, format!("after {summary}: {}", chain(*p)));
         }
         if let Some(first) = torn.first() {
             let more = torn.len();
@@ -281,7 +284,7 @@ impl Vmcore {
 }
 
 /// Whether it is pid 0, which has threads for as long as the kernel runs.
-fn is_kernels(p: &Proc) -> bool {
+fn is_proc0(p: &Proc) -> bool {
     p.pid == 0 && !p.threads.is_empty()
 }
 

@@ -21,7 +21,7 @@ use std::error::Error;
 /// this.
 pub const INSTANT: &str = "whether all pages are from the same moment";
 /// What no checksum covers begins like this.
-const FLIPPED: &str = "flipped bits";
+const BIT_FLIPS: &str = "flipped bits";
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,7 +117,7 @@ impl Verification {
     pub fn add_seal(&mut self, findings: Vec<Finding>, compared: bool) {
         self.findings.extend(findings);
         if compared {
-            self.unchecked.retain(|text| !text.starts_with(FLIPPED));
+            self.unchecked.retain(|text| !text.starts_with(BIT_FLIPS));
         }
     }
 

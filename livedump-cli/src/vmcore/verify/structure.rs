@@ -4,7 +4,7 @@
 use super::super::pages::PagesError;
 use super::super::source::Check;
 use super::super::{Pages, Vmcore};
-use super::{FLIPPED, Status, Verification};
+use super::{BIT_FLIPS, Status, Verification};
 use memdev::addr::{PAGE_SIZE, round_page};
 use memdev::bitset::words_for;
 use memdev::kerneldump::Compression;
@@ -80,12 +80,12 @@ impl Vmcore {
     }
 
     fn verify_padding(&self, v: &mut Verification, pages: &Pages) {
-        let stray = pages.stray_bits();
-        if stray > 0 {
+        let excess = pages.excess_bits();
+        if excess > 0 {
             v.warn(
                 "padding",
                 format!(
-                    "{stray} bits are set after the last page: heap \
+                    "{excess} bits are set after the last page: heap \
                      garbage, as stock live dumps have it; they are ignored"
                 ),
             );
@@ -153,7 +153,7 @@ impl Vmcore {
         if plain {
             v.ok("data", format!("all {bytes} bytes can be read"));
             v.skip(format!(
-                "{FLIPPED} in data pages: a plain dump has no checksums"
+                "{BIT_FLIPS} in data pages: a plain dump has no checksums"
             ));
         } else {
             let name = self.compression().name();
@@ -172,7 +172,7 @@ impl Vmcore {
             }
             if checked < units {
                 v.skip(format!(
-                    "{FLIPPED} in parts that carry no checksum of their own"
+                    "{BIT_FLIPS} in parts that carry no checksum of their own"
                 ));
             }
         }
@@ -291,11 +291,11 @@ impl Vmcore {
             ),
             Ok(ring) => {
                 let text = ring.unrolled().len();
-                let said = format!("{text} bytes of text in {size}");
+                let summary = format!("{text} bytes of text in {size}");
                 if text == 0 {
-                    v.warn("msgbuf", format!("{said}: it is empty"));
+                    v.warn("msgbuf", format!("{summary}: it is empty"));
                 } else {
-                    v.ok("msgbuf", said);
+                    v.ok("msgbuf", summary);
                 }
             }
         }

@@ -120,14 +120,14 @@ impl Vmcore {
             }
         }
         let c = walk.counts;
-        let lost = c.memory.saturating_sub(c.present);
+        let missing = c.memory.saturating_sub(c.present);
         let device = c.mapped.saturating_sub(c.memory);
         let mut text = format!("{} pages are mapped", c.mapped);
         if c.tables > 0 {
             text.push_str(&format!(" by {} tables", c.tables));
         }
         text.push_str(&format!(
-            "; {} dumped, {lost} not dumped, {device} not RAM",
+            "; {} dumped, {missing} not dumped, {device} not RAM",
             c.present
         ));
         if let Some(first) = c.first_missing {
@@ -146,7 +146,7 @@ impl Vmcore {
         } else {
             v.ok(name, text);
         }
-        Some(Coverage { memory: c.memory, missing: lost })
+        Some(Coverage { memory: c.memory, missing: missing })
     }
 }
 
