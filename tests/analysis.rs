@@ -20,7 +20,7 @@ use livedump_tests::scenario::model;
 /// A dump of a model machine with its kernel, and where its things are.
 pub struct Case {
     dir: CrashDir,
-    machine: livedump_kmod::kpi::hosted::model::ModelMachine,
+    machine: livedump_hosted::model::ModelMachine,
 }
 
 impl Case {

@@ -8,10 +8,10 @@ mod sections;
 mod structures;
 mod types;
 
-use livedump_cli::vmcore::Vmcore;
-use livedump_cli::vmcore::elf::Kernel;
 use livedump_tests::decoder::Dump;
 use livedump_tests::scenario::{Scenario, TINY_ARM64};
+use livedump_vmcore::Vmcore;
+use livedump_vmcore::elf::Kernel;
 use memdev::addr::{Paddr, Vaddr};
 use proptest::test_runner::{Config, FileFailurePersistence};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ struct Sound {
 impl Sound {
     /// A small machine's.
     fn new(recipe: &str, compression: u8) -> Self {
-        use livedump_kmod::kpi::hosted::machine::Machine;
+        use livedump_hosted::machine::Machine;
         let s = Scenario::model(recipe);
         s.kernel.set_time_second(1);
         let _ = s.dump(compression);

@@ -5,7 +5,7 @@
 mod seeded;
 mod threads;
 
-use livedump_kmod::kpi::hosted::model::{ModelMachine, pattern_page};
+use livedump_hosted::model::{ModelMachine, pattern_page};
 use livedump_tests::decoder::{Dump, RawFile};
 
 /// What holds of any dump, however the machine ran: the judge has seen to the

@@ -7,7 +7,7 @@
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use livedump_cli::args::Cli;
-use livedump_cli::vmcore::Vmcore;
+use livedump_vmcore::Vmcore;
 use memdev::addr::{Paddr, Vaddr};
 use memdev::bitset::{Bitset, Rank, rank_entries, words_for};
 use memdev::dump_avail::DumpAvail;

@@ -6,7 +6,7 @@ use crate::jobs::{Group, Place, Seal, What, ours, tool};
 use crate::size::megabytes;
 use crate::table::{Run, median};
 use crate::timed::{Job, remove};
-use livedump_kmod::kpi::hosted::raw::RAM_START;
+use livedump_hosted::raw::RAM_START;
 use std::ffi::OsString;
 
 pub fn run(place: &Place<'_>, runs: u32) -> Result<()> {

@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use livedump_cli::crashdir::{CrashDir, InfoText, Retention};
 use livedump_cli::seal::Seal;
-use livedump_cli::vmcore::changes::Changes;
+use livedump_vmcore::changes::Changes;
 use livedump_fuzz::file;
 use std::path::Path;
 use std::time::SystemTime;

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use livedump_cli::vmcore::Vmcore;
+use livedump_vmcore::Vmcore;
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
 use memdev::arch::Machine;
 use memdev::minidump::MinidumpHeader;

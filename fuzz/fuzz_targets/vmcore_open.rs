@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use livedump_cli::vmcore::Vmcore;
-use livedump_cli::vmcore::elf::Kernel;
+use livedump_vmcore::Vmcore;
+use livedump_vmcore::elf::Kernel;
 use std::io::Write;
 
 fuzz_target!(|data: &[u8]| {

@@ -20,11 +20,11 @@
 //! panic; locks are guards.
 
 #![no_std]
-#[cfg(any(feature = "hosted", test))]
+#[cfg(test)]
 extern crate std;
 
 pub mod dumper;
-#[cfg(all(target_os = "none", not(any(feature = "hosted", test))))]
+#[cfg(target_os = "none")]
 pub mod entry;
 pub mod error;
 pub mod kpi;

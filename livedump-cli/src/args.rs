@@ -3,9 +3,9 @@
 //! `livedump capture`.
 
 use crate::cmd;
-use crate::path::escape_line;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
+use livedump_vmcore::path::escape_line;
 use std::ffi::{OsStr, OsString};
 
 /// Live kernel minidumps for FreeBSD: take, check and read them.

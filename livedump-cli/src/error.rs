@@ -7,10 +7,10 @@
 use crate::analysis::TargetError;
 use crate::cmd;
 use crate::crashdir;
-use crate::vmcore::OpenError;
-use crate::vmcore::elf::ElfError;
-use crate::vmcore::msgbuf::MsgbufError;
-use std::error::Error as StdError;
+use livedump_vmcore::OpenError;
+use livedump_vmcore::chain;
+use livedump_vmcore::elf::ElfError;
+use livedump_vmcore::msgbuf::MsgbufError;
 use std::io;
 use std::process::ExitCode;
 
@@ -118,19 +118,6 @@ impl Error {
     fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
     }
-}
-
-/// An error and its causes, from the outside in: "a: b: c".
-#[must_use]
-pub fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

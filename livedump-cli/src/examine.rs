@@ -3,12 +3,12 @@
 //! verdict on one: so that no two of them disagree.
 
 use crate::crashdir::{InfoText, Stored};
-use crate::error::chain;
 use crate::outcome::Outcome;
 use crate::seal::Comparison;
-use crate::verdict::Verdict;
-use crate::vmcore::elf::Kernel;
-use crate::vmcore::{INSTANT, OpenError, Status, Verification, Vmcore};
+use livedump_vmcore::chain;
+use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::verdict::Verdict;
+use livedump_vmcore::{INSTANT, OpenError, Status, Verification, Vmcore};
 use memdev::kerneldump::Compression;
 
 /// What lies beside a dump and says something about it.

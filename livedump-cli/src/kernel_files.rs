@@ -17,12 +17,13 @@
 
 use crate::analysis::identity::{Identity, debug_identity};
 use crate::analysis::target::check_match;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::host;
 use crate::report::note;
-use crate::vmcore::Vmcore;
-use crate::vmcore::companion::companions_of_target;
-use crate::vmcore::elf::{ElfError, Kernel};
+use livedump_vmcore::Vmcore;
+use livedump_vmcore::chain;
+use livedump_vmcore::companion::companions_of_target;
+use livedump_vmcore::elf::{ElfError, Kernel};
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! How a command that ran ends. Documented in livedump(8), EXIT STATUS.
 
-use crate::verdict::Verdict;
+use livedump_vmcore::verdict::Verdict;
 use std::process::ExitCode;
 
 /// What a command that ran has to say to the shell. One that could not run is

@@ -97,7 +97,7 @@ pub fn enter(role: Role, files: &[(BorrowedFd<'_>, Purpose)]) -> Entered {
     crate::report::prepare_time_zone();
     // Its keys are kept by this thread.
     let _ = RandomState::new();
-    let entered = crate::vmcore::source::reserve_spool(|spool| {
+    let entered = livedump_vmcore::source::reserve_spool(|spool| {
         let spool = spool.map(|fd| (fd, Purpose::Update));
         let files: Vec<_> = files.iter().copied().chain(spool).collect();
         host::enter(role, &files)

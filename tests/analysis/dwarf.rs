@@ -2,7 +2,7 @@
 //! DWARF as a compiler writes it, of structures like the kernel's.
 
 use livedump_cli::analysis::types::{Field, Types};
-use livedump_cli::vmcore::elf::Kernel;
+use livedump_vmcore::elf::Kernel;
 use std::path::Path;
 use std::process::Command;
 

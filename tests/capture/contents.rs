@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Section by section and page by page, against the machine itself.
 
-use livedump_kmod::kpi::hosted::machine::Machine;
+use livedump_hosted::machine::Machine;
 use livedump_tests::decoder::{Arch, Dump, RawFile};
 use livedump_tests::expected;
 use livedump_tests::scenario::{Scenario, model};

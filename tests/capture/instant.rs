@@ -2,9 +2,9 @@
 //! One instant: registers where debuggers look, processes that stand still,
 //! pages that changed.
 
+use livedump_hosted::process::Descriptor;
+use livedump_hosted::{Block, Events};
 use livedump_kmod::error::Errno;
-use livedump_kmod::kpi::hosted::process::Descriptor;
-use livedump_kmod::kpi::hosted::{Block, Events};
 use livedump_tests::decoder::changes::ChangeList;
 use livedump_tests::decoder::{Dump, judge_raw};
 use livedump_tests::scenario::Scenario;

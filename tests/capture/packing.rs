@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Plain, gzip, zstd: the same dump, also for the system's own tools.
 
-use livedump_kmod::kpi::hosted::raw::RawMachine;
+use livedump_hosted::raw::RawMachine;
 use livedump_tests::decoder::container;
 use livedump_tests::scenario::Scenario;
 use nix::unistd::{Whence, lseek};

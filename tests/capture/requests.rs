@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The requests: what comes back, what others see meanwhile.
 
+use livedump_hosted::process::{Credentials, Descriptor};
+use livedump_hosted::{Block, Caller, Events};
 use livedump_kmod::error::Errno;
 use livedump_kmod::kpi::Kpi;
-use livedump_kmod::kpi::hosted::process::{Credentials, Descriptor};
-use livedump_kmod::kpi::hosted::{Block, Caller, Events};
 use livedump_tests::decoder::judge_raw;
 use livedump_tests::scenario::{Scenario, minidump};
 use memdev::ioctl::{

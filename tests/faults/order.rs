@@ -2,12 +2,12 @@
 //! The checks of a request, one row each, in their order. With any two of
 //! them failing the earlier one answers, and nothing behind it is even asked.
 
+use livedump_hosted::method::Method;
+use livedump_hosted::process::{Credentials, Descriptor};
+use livedump_hosted::vnode::FileKind;
+use livedump_hosted::{Caller, Events};
 use livedump_kmod::error::{Errno, Result};
 use livedump_kmod::kpi::Kpi;
-use livedump_kmod::kpi::hosted::method::Method;
-use livedump_kmod::kpi::hosted::process::{Credentials, Descriptor};
-use livedump_kmod::kpi::hosted::vnode::FileKind;
-use livedump_kmod::kpi::hosted::{Caller, Events};
 use livedump_tests::scenario::Scenario;
 use memdev::ioctl::{
     FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY,
@@ -316,7 +316,7 @@ fn play(s: &Scenario, setup: &Setup) -> (Result<()>, Vec<Method>) {
 }
 
 fn ask(
-    process: &livedump_kmod::kpi::hosted::process::Process,
+    process: &livedump_hosted::process::Process,
     setup: &Setup,
     fd: i32,
 ) -> Result<()> {

@@ -2,10 +2,10 @@
 //! Every call into the kernel that can fail, failed in turn: the errno comes
 //! back, everything taken is given back, and the file is as it was or empty.
 
+use livedump_hosted::fault::Script;
+use livedump_hosted::method::Method;
+use livedump_hosted::process::Descriptor;
 use livedump_kmod::error::Errno;
-use livedump_kmod::kpi::hosted::fault::Script;
-use livedump_kmod::kpi::hosted::method::Method;
-use livedump_kmod::kpi::hosted::process::Descriptor;
 use livedump_tests::scenario::{Scenario, TINY, TINY_ARM64};
 use memdev::ioctl::{
     FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, FLAG_WAIT,

@@ -2,13 +2,13 @@
 //! Files that fail: each write in turn, a full disk, a size limit. The dump
 //! ends at once, and no half of it can be taken for one.
 
-use livedump_cli::vmcore::Vmcore;
+use livedump_hosted::process::Descriptor;
+use livedump_hosted::vnode::{Disk, FileFaults, Vnode};
+use livedump_hosted::{Block, Events};
 use livedump_kmod::error::Errno;
-use livedump_kmod::kpi::hosted::process::Descriptor;
-use livedump_kmod::kpi::hosted::vnode::{Disk, FileFaults, Vnode};
-use livedump_kmod::kpi::hosted::{Block, Events};
 use livedump_tests::decoder::judge_raw;
 use livedump_tests::scenario::{Scenario, TINY};
+use livedump_vmcore::Vmcore;
 use memdev::ioctl::MemMinidumpArg;
 use memdev::stage::Stage;
 use std::fs::File;

@@ -5,9 +5,9 @@
 
 use livedump_cli::analysis::symbols::Symbols;
 use livedump_cli::analysis::types::Types;
-use livedump_cli::vmcore::elf::Kernel;
 use livedump_tests::elf::sections::{Section, with_sections};
 use livedump_tests::scenario::model;
+use livedump_vmcore::elf::Kernel;
 use memdev::addr::Vaddr;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// Loads the types of a kernel with these sections; whether that worked.
 #[track_caller]
 fn load(sections: &[Section<'_>]) -> Result<Types, String> {
-    use livedump_kmod::kpi::hosted::machine::Machine;
+    use livedump_hosted::machine::Machine;
     let elf = model("size 16M\ntypes none\n").kernel_elf().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kernel");
@@ -30,7 +30,7 @@ fn load(sections: &[Section<'_>]) -> Result<Types, String> {
     let _ = kernel.find("no such symbol");
     let took = started.elapsed();
     assert!(took < SOON, "{took:?}");
-    types.map_err(|e| livedump_cli::error::chain(&e))
+    types.map_err(|e| livedump_vmcore::chain(&e))
 }
 
 fn uleb(mut n: u64, out: &mut Vec<u8>) {

@@ -3,12 +3,12 @@
 //! by a seed. `SEED=n` replays one of them.
 
 use super::check;
-use livedump_cli::vmcore::Vmcore;
-use livedump_cli::vmcore::elf::Kernel;
-use livedump_kmod::kpi::hosted::machine::Machine;
+use livedump_hosted::machine::Machine;
 use livedump_tests::decoder::judge_raw;
 use livedump_tests::scenario::{Scenario, TINY, TINY_ARM64, model};
 use livedump_tests::wrapped::Wrapped;
+use livedump_vmcore::Vmcore;
+use livedump_vmcore::elf::Kernel;
 use memdev::ioctl::MemMinidumpArg;
 use std::fs::File;
 use std::path::{Path, PathBuf};

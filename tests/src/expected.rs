@@ -3,7 +3,7 @@
 //! own through the machine's memory: nothing of it comes from a dump, and
 //! none of it through the engine's own walk.
 
-use livedump_kmod::kpi::hosted::machine::Machine;
+use livedump_hosted::machine::Machine;
 use memdev::addr::{PAGE_SIZE, Paddr};
 use std::collections::BTreeSet;
 

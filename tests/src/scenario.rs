@@ -3,11 +3,11 @@
 
 use crate::decoder::{RawFile, judge_raw};
 use crate::elf::Symbols;
+use livedump_hosted::HostedKernel;
+use livedump_hosted::machine::Machine;
+use livedump_hosted::model::{ModelMachine, Recipe};
+use livedump_hosted::process::{Credentials, Descriptor, Process};
 use livedump_kmod::error::Result;
-use livedump_kmod::kpi::hosted::HostedKernel;
-use livedump_kmod::kpi::hosted::machine::Machine;
-use livedump_kmod::kpi::hosted::model::{ModelMachine, Recipe};
-use livedump_kmod::kpi::hosted::process::{Credentials, Descriptor, Process};
 use memdev::ioctl::{
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
     MemMinidumpArg, MemMinidumpStatus,

@@ -2,10 +2,10 @@
 //! A model machine seen through a filter: fewer pages that may be dumped, or
 //! fewer moments at which it changes.
 
+use livedump_hosted::machine::Machine;
+use livedump_hosted::model::ModelMachine;
 use livedump_kmod::error::Result;
 use livedump_kmod::kpi::Target;
-use livedump_kmod::kpi::hosted::machine::Machine;
-use livedump_kmod::kpi::hosted::model::ModelMachine;
 use memdev::addr::{Paddr, Page};
 
 /// The model, but for two things.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The KPI border: every contact between the engine and the kernel it runs
-//! in. Two implementations: `freebsd` (C shim behind it) and `hosted` (a
-//! machine built in user space).
+//! in. Two implementations: `freebsd` (C shim behind it), and the crate
+//! `livedump-hosted` (a machine built in user space).
 //!
 //! Methods are named after what they call. Memory crosses by copy, one page
 //! or one table entry at a time: the engine never holds a reference into live
@@ -10,10 +10,8 @@
 //! An implementation stands for *one request of one caller*: `priv_check`,
 //! descriptors and signals are the caller's.
 
-#[cfg(all(target_os = "none", not(any(feature = "hosted", test))))]
+#[cfg(target_os = "none")]
 pub mod freebsd;
-#[cfg(feature = "hosted")]
-pub mod hosted;
 
 use crate::error::Result;
 use core::ops::DerefMut;
@@ -149,8 +147,11 @@ pub const fn compress_bound(len: usize) -> usize {
     len + len / 128 + 4096
 }
 
-/// Adjacent pages, each by a call of `read`.
-fn read_each_page(
+/// Copies adjacent pages, each by a call of `read`.
+///
+/// # Errors
+/// Those of the first page that cannot be had.
+pub fn read_each_page(
     mut pa: Paddr,
     pages: &mut [Page],
     read: impl Fn(Paddr, &mut Page) -> Result<()>,

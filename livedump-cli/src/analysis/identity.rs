@@ -9,8 +9,8 @@
 //! that the kernel's .gnu_debuglink names.
 
 use super::target::EXPORTED;
-use crate::vmcore::Vmcore;
-use crate::vmcore::elf::{BuildId, Kernel};
+use livedump_vmcore::Vmcore;
+use livedump_vmcore::elf::{BuildId, Kernel};
 use memdev::addr::{PAGE_SIZE, Vaddr};
 use std::collections::HashMap;
 

@@ -8,7 +8,7 @@
 use super::target::{Target, at};
 use super::threads::{TEXT_BYTES, Text};
 use super::types::{Field, Missing, Needs};
-use crate::vmcore::ReadError;
+use livedump_vmcore::ReadError;
 use memdev::addr::Vaddr;
 
 /// C: `LO_INITIALIZED`.

@@ -5,7 +5,7 @@
 
 use super::target::{Target, at};
 use super::types::{Field, Missing, Needs};
-use crate::vmcore::procs::MAX_THREADS;
+use livedump_vmcore::procs::MAX_THREADS;
 use memdev::addr::Vaddr;
 use std::collections::{HashMap, HashSet};
 

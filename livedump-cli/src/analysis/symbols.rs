@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! From an address of the kernel's text to its function.
 
-use crate::vmcore::elf::{Functions, Kernel};
+use livedump_vmcore::elf::{Functions, Kernel};
 use memdev::addr::Vaddr;
 
 /// No function is longer: what is further after a symbol is not its.

@@ -4,10 +4,10 @@
 use super::identity::{Identity, debug_identity, kernel_identity};
 use super::symbols::Symbols;
 use super::types::{Field, FieldId, Missing, Types, TypesError};
-use crate::error::chain;
-use crate::vmcore::elf::{Kernel, Symbol};
-use crate::vmcore::procs::ProcsError;
-use crate::vmcore::{ReadError, Vmcore};
+use livedump_vmcore::chain;
+use livedump_vmcore::elf::{Kernel, Symbol};
+use livedump_vmcore::procs::ProcsError;
+use livedump_vmcore::{ReadError, Vmcore};
 use memdev::addr::Vaddr;
 
 /// The constants that kernels export for debuggers, and what each tells.

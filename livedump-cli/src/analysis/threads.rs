@@ -5,7 +5,7 @@
 
 use super::target::{Target, TargetError, read_error_text};
 use super::types::Field;
-use crate::error::chain;
+use livedump_vmcore::chain;
 use memdev::addr::Vaddr;
 use std::collections::HashMap;
 use std::fmt;
@@ -303,7 +303,7 @@ impl Reader<'_, '_> {
     fn thread(
         &mut self,
         (proc, proc_address): (usize, Vaddr),
-        td: crate::vmcore::procs::Thread,
+        td: livedump_vmcore::procs::Thread,
     ) -> (Thread, Option<String>) {
         let t = self.t;
         let mut problem = None;

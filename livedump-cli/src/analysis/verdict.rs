@@ -6,7 +6,7 @@
 use super::threads::Threads;
 use super::wait_chains::WaitChains;
 use super::waits::{Edge, MAX_SHARERS, To, Waits};
-use crate::verdict::Verdict;
+use livedump_vmcore::verdict::Verdict;
 use std::collections::HashSet;
 
 /// Reasons of one kind that are named.

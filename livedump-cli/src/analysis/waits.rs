@@ -12,7 +12,7 @@ use super::queues::{Queue, Queues, SLEEPQ_LK, SLEEPQ_SX};
 use super::target::Target;
 use super::threads::{TDI_LOCK, TDI_SLEEPING, Thread, Threads};
 use super::types::{Missing, Needs};
-use crate::error::chain;
+use livedump_vmcore::chain;
 use memdev::addr::Vaddr;
 use std::collections::HashMap;
 

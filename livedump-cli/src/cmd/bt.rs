@@ -13,11 +13,11 @@ use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::path::escape_path;
 use crate::report::thread::Who;
 use crate::report::{Bt, Report, note};
-use crate::verdict::Verdict;
 use clap::ValueHint;
+use livedump_vmcore::path::escape_path;
+use livedump_vmcore::verdict::Verdict;
 use std::path::PathBuf;
 
 /// Arguments of `bt`.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Reports pages that a command read and that changed during the dump.
 
-use crate::error::chain;
 use crate::report::{ReadChanged, note};
-use crate::vmcore::Vmcore;
-use crate::vmcore::changes::{Changes, ChangesFile};
+use livedump_vmcore::Vmcore;
+use livedump_vmcore::chain;
+use livedump_vmcore::changes::{Changes, ChangesFile};
 
 /// What a command changed_pages from here on.
 #[derive(Debug)]

@@ -3,13 +3,14 @@
 
 use super::{Inputs, WhichKernel};
 use crate::analysis::target::check_match;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::path::escape_path;
 use crate::report::{self, Dmesg, Report};
-use crate::vmcore::msgbuf::{MsgbufError, Ring};
-use crate::vmcore::{Vmcore, elf::Kernel};
 use clap::ValueHint;
+use livedump_vmcore::chain;
+use livedump_vmcore::msgbuf::{MsgbufError, Ring};
+use livedump_vmcore::path::escape_path;
+use livedump_vmcore::{Vmcore, elf::Kernel};
 use std::path::PathBuf;
 
 /// Arguments of `dmesg`.

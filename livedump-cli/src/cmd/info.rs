@@ -3,15 +3,16 @@
 
 use super::{Inputs, WhichKernel};
 use crate::crashdir::InfoText;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::path::escape_path;
 use crate::report::{
     self, DumpHeader, Hex, Info, InfoFile, Memory, Report, Section,
 };
-use crate::vmcore::changes::ChangesFile;
-use crate::vmcore::{Trailer, Vmcore};
 use clap::ValueHint;
+use livedump_vmcore::chain;
+use livedump_vmcore::changes::ChangesFile;
+use livedump_vmcore::path::escape_path;
+use livedump_vmcore::{Trailer, Vmcore};
 use std::path::PathBuf;
 
 /// Arguments of `info`.
@@ -168,8 +169,8 @@ fn local_time(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vmcore::tests::sample::{Sample, VERSIONS};
-    use crate::vmcore::tests::{file, open};
+    use livedump_vmcore::sample::{Sample, VERSIONS};
+    use livedump_vmcore::sample::{file, open};
     use memdev::kerneldump::Compression;
 
     fn sample() -> Sample {

@@ -6,19 +6,20 @@
 
 use super::capture::lists::{self, KernelFile};
 use crate::crashdir::{CrashDir, SavedDump, compression_in};
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::examine::{self, Beside};
 use crate::kernel_files;
 use crate::outcome::Outcome;
-use crate::path::FilePath;
 use crate::report::{Report, Table, escape, human, note, time_zone};
 use crate::sandbox::{self, Purpose, Role};
 use crate::seal::Comparison;
-use crate::verdict::Verdict;
-use crate::vmcore::elf::Kernel;
-use crate::vmcore::{OpenError, Vmcore};
 use clap::ValueHint;
 use jiff::Timestamp;
+use livedump_vmcore::chain;
+use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::path::FilePath;
+use livedump_vmcore::verdict::Verdict;
+use livedump_vmcore::{OpenError, Vmcore};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Write};

@@ -3,13 +3,14 @@
 //! too old, and never the newest sound one, or one that cannot be read.
 
 use crate::crashdir::{CrashDir, Pruned, Retention};
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::path::FilePath;
 use crate::quantity;
 use crate::report::{Report, escape, human, note};
 use crate::sandbox::{self, Purpose, Role};
 use clap::ValueHint;
+use livedump_vmcore::chain;
+use livedump_vmcore::path::FilePath;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -14,11 +14,11 @@ use crate::analysis::threads::{State, Thread, Threads};
 use crate::analysis::waits::Waits;
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::path::escape_path;
 use crate::report::thread::{LockName, shown};
 use crate::report::{Hex, Process, Ps, Report, ThreadRow, escape, note};
-use crate::verdict::Verdict;
 use clap::ValueHint;
+use livedump_vmcore::path::escape_path;
+use livedump_vmcore::verdict::Verdict;
 use std::path::PathBuf;
 
 /// Arguments of `ps`.

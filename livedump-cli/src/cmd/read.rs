@@ -12,12 +12,13 @@ mod place;
 use super::changed_pages::{self, ChangedPages};
 use super::{Inputs, WhichKernel};
 use crate::analysis::target::check_match;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::path::escape_path;
 use crate::report::{self, Hex, Hexdump, Missing, Report};
-use crate::vmcore::{ReadError, Vmcore};
 use clap::ValueHint;
+use livedump_vmcore::chain;
+use livedump_vmcore::path::escape_path;
+use livedump_vmcore::{ReadError, Vmcore};
 use memdev::addr::{Paddr, Vaddr};
 pub use place::PlaceError;
 use place::{Place, find, length};
@@ -174,9 +175,9 @@ mod tests {
 
     #[test]
     fn places_are_found_and_read_up_to_what_is_missing() {
-        use crate::vmcore::elf::Kernel;
-        use crate::vmcore::tests::sample::{Sample, VERSIONS};
-        use crate::vmcore::tests::{file, open};
+        use livedump_vmcore::elf::Kernel;
+        use livedump_vmcore::sample::{Sample, VERSIONS};
+        use livedump_vmcore::sample::{file, open};
         let (machine, version) = VERSIONS[2];
         let s = Sample::new(machine, version);
         let core = open(&s.bytes());

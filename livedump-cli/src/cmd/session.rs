@@ -4,14 +4,15 @@
 //! then is anything in the files read.
 
 use crate::analysis::Target;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::kernel_files::{DebugFile, Found, KernelFiles};
 use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
-use crate::vmcore::Vmcore;
-use crate::vmcore::changes::{Changes, ChangesFile};
-use crate::vmcore::elf::Kernel;
 use clap::ValueHint;
+use livedump_vmcore::Vmcore;
+use livedump_vmcore::chain;
+use livedump_vmcore::changes::{Changes, ChangesFile};
+use livedump_vmcore::elf::Kernel;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 

@@ -8,17 +8,18 @@
 use super::WhichKernel;
 use super::inputs::Opened;
 use crate::crashdir::compression_in;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::examine::{Beside, examine};
 use crate::outcome::Outcome;
-use crate::path::escape_path;
 use crate::report::{Report, Verify, note};
 use crate::seal::{self, Comparison};
-use crate::vmcore::changes::ChangesFile;
-use crate::vmcore::companion::companion;
-use crate::vmcore::elf::Kernel;
-use crate::vmcore::{OpenError, Status, Verification};
 use clap::ValueHint;
+use livedump_vmcore::chain;
+use livedump_vmcore::changes::ChangesFile;
+use livedump_vmcore::companion::companion;
+use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::path::escape_path;
+use livedump_vmcore::{OpenError, Status, Verification};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
@@ -121,8 +122,8 @@ fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vmcore::tests::file;
-    use crate::vmcore::tests::sample::{Sample, VERSIONS};
+    use livedump_vmcore::sample::file;
+    use livedump_vmcore::sample::{Sample, VERSIONS};
 
     fn outcome(change: impl Fn(&mut Sample), strict: bool) -> Outcome {
         let (machine, version) = VERSIONS[2];

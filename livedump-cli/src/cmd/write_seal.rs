@@ -3,9 +3,9 @@
 //! still in memory, and while they are being synced to disk.
 
 use crate::crashdir::{self, CrashDir, Temp};
-use crate::error::chain;
 use crate::seal::{Seal, Stopped};
 use crate::signals::Signals;
+use livedump_vmcore::chain;
 use nix::sys::signal::Signal;
 use std::thread::{available_parallelism, scope};
 

@@ -4,9 +4,9 @@
 //! sections and pages are as many as they should be.
 
 use super::{CrashDir, Error, InfoText, MAX_BOUNDS, kind, names};
-use crate::error::chain;
-use crate::verdict::Verdict;
-use crate::vmcore::{OpenError, Vmcore};
+use livedump_vmcore::chain;
+use livedump_vmcore::verdict::Verdict;
+use livedump_vmcore::{OpenError, Vmcore};
 use memdev::kerneldump::Compression;
 use nix::sys::stat::SFlag;
 use std::cmp::Reverse;

@@ -3,10 +3,10 @@
 //! all that is left of the header once a dump is stripped, and crashinfo(8)
 //! and people read it. Mirrors `printheader` of savecore.c.
 
-use crate::verdict::Verdict;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use livedump_vmcore::verdict::Verdict;
 use memdev::kerneldump::{
     HEADER_SIZE, HeaderError, KernelDumpHeader, parity_field,
 };

@@ -11,7 +11,7 @@
 
 use super::retention::{Plan, Retention, Weight};
 use super::{CrashDir, Error, SavedDump};
-use crate::verdict::Verdict;
+use livedump_vmcore::verdict::Verdict;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
@@ -185,7 +185,7 @@ impl Verdicts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vmcore::tests::sample::{Sample, VERSIONS};
+    use livedump_vmcore::sample::{Sample, VERSIONS};
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::Path;

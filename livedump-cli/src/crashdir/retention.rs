@@ -10,7 +10,7 @@
 
 use crate::quantity::show;
 use crate::report::human;
-use crate::verdict::Verdict;
+use livedump_vmcore::verdict::Verdict;
 use std::time::Duration;
 
 /// The limits; those that are not given do not count.

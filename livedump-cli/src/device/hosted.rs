@@ -5,12 +5,12 @@
 #![deny(unsafe_code)]
 
 use super::{Device, MachineSpec, ModelSpec, OpenError};
-use livedump_kmod::kpi::hosted::HostedKernel;
-use livedump_kmod::kpi::hosted::machine::Machine;
-use livedump_kmod::kpi::hosted::model::{ModelMachine, Recipe};
-use livedump_kmod::kpi::hosted::process::{Credentials, Descriptor, Process};
-use livedump_kmod::kpi::hosted::raw::RawMachine;
-use livedump_kmod::kpi::hosted::vmcore::VmcoreMachine;
+use livedump_hosted::HostedKernel;
+use livedump_hosted::machine::Machine;
+use livedump_hosted::model::{ModelMachine, Recipe};
+use livedump_hosted::process::{Credentials, Descriptor, Process};
+use livedump_hosted::raw::RawMachine;
+use livedump_hosted::vmcore::VmcoreMachine;
 use memdev::errno::Errno;
 use memdev::ioctl::{
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
@@ -202,7 +202,7 @@ mod tests {
     fn a_machine_that_cannot_be_is_named_with_its_reason() {
         let spec: MachineSpec = "vmcore:/nonexistent".parse().unwrap();
         let Err(e) = HostedDevice::open(&spec) else { panic!("opened") };
-        let text = crate::error::chain(&e);
+        let text = livedump_vmcore::chain(&e);
         assert!(text.starts_with("machine vmcore:/nonexistent: "), "{text}");
         assert!(text.contains("No such file"), "{text}");
     }

@@ -4,7 +4,7 @@
 use super::thread::{Call, Who, calls, source};
 use super::{Hex, ReadChanged, Report};
 use crate::analysis::stack::{Source, Stack};
-use crate::verdict::Verdict;
+use livedump_vmcore::verdict::Verdict;
 use serde::Serialize;
 use std::io::{self, Write};
 

@@ -5,7 +5,7 @@
 use super::bt::frames;
 use super::thread::{Call, LockName, Who};
 use super::{ReadChanged, Report};
-use crate::verdict::Verdict;
+use livedump_vmcore::verdict::Verdict;
 use serde::{Serialize, Serializer};
 use std::io::{self, Write};
 

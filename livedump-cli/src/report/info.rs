@@ -2,8 +2,8 @@
 //! What `livedump info` knows about a dump.
 
 use super::{Hex, Report, human};
-use crate::path::escape_path;
-use crate::vmcore::changes::Changes;
+use livedump_vmcore::changes::Changes;
+use livedump_vmcore::path::escape_path;
 use memdev::changes::Record;
 use serde::Serialize;
 use std::fmt;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! One JSON object and a newline, or nothing at all.
 
-use crate::path::is_control;
+use livedump_vmcore::path::is_control;
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 use std::io::{self, Write};

@@ -3,7 +3,7 @@
 //! the command runs for long, or to syslogd(8).
 
 use super::time::now;
-use crate::path::escape_line;
+use livedump_vmcore::path::escape_line;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::OnceLock;

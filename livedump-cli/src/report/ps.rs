@@ -3,7 +3,7 @@
 
 use super::thread::LockName;
 use super::{Hex, ReadChanged, Report};
-use crate::verdict::Verdict;
+use livedump_vmcore::verdict::Verdict;
 use serde::Serialize;
 use std::io::{self, Write};
 

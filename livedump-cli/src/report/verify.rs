@@ -3,8 +3,8 @@
 //! verdict that claims no more than that.
 
 use super::{Report, escape};
-use crate::verdict::Verdict;
-use crate::vmcore::{Status, Verification};
+use livedump_vmcore::verdict::Verdict;
+use livedump_vmcore::{Status, Verification};
 use serde::Serialize;
 use std::io::{self, Write};
 

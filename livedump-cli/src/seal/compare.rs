@@ -2,10 +2,10 @@
 //! A dump compared with its seal, as a check among others.
 
 use super::{Seal, SealError, Stopped};
-use crate::error::chain;
-use crate::vmcore::companion::companion;
-use crate::vmcore::regular;
-use crate::vmcore::{Finding, Status};
+use livedump_vmcore::chain;
+use livedump_vmcore::companion::companion;
+use livedump_vmcore::regular;
+use livedump_vmcore::{Finding, Status};
 use memdev::minidump::Layout;
 use std::fs::File;
 use std::io;

@@ -2,7 +2,7 @@
 //! Digests of a file's parts, made by several threads, each a part at a time.
 
 use super::{Seal, Sum, part_size};
-use crate::vmcore::source::{Plain, Source, SourceError};
+use livedump_vmcore::source::{Plain, Source, SourceError};
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use crate::kernel::Kernel;
 use crate::look::{Answer, Look};
 use crate::qemu::OUTPUT;
 use crate::symbols::Symbols;
-use livedump_cli::vmcore::Vmcore;
+use livedump_vmcore::Vmcore;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

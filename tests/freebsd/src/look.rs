@@ -5,7 +5,7 @@
 use crate::console::Console;
 use crate::info;
 use crate::symbols::Symbols;
-use livedump_cli::vmcore::Vmcore;
+use livedump_vmcore::Vmcore;
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
 use memdev::arch::{ENTRIES, Entry, Machine, span};
 use std::collections::HashSet;

@@ -10,7 +10,7 @@ use super::limits::{Room, Spent, Steps};
 use super::section::{Section, inflater, read_all};
 use super::wanted::{STRUCTS, Struct};
 use super::{Field, FoundStruct, MAX_STRUCT, Structs, TypesError};
-use crate::vmcore::elf::{Kernel, is_name};
+use livedump_vmcore::elf::{Kernel, is_name};
 
 const NAME: &str = ".SUNW_ctf";
 const MAGIC: u16 = 0xcff1;

@@ -11,11 +11,11 @@ use super::limits::{Room, Spent, Steps};
 use super::section::{Section, SectionError, read_exact};
 use super::wanted::{LIKELY_UNITS, Struct, find, find_field};
 use super::{Field, FoundStruct, MAX_STRUCT, Structs, TypesError, has_all};
-use crate::vmcore::elf::Kernel;
 use gimli::{
     Abbreviations, AttributeValue, DebugAbbrev, DebugInfo, DebugStrOffsets,
     EndianSlice, LittleEndian, UnitOffset, constants as dw,
 };
+use livedump_vmcore::elf::Kernel;
 use std::rc::Rc;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;

@@ -21,7 +21,7 @@ mod wanted;
 
 pub use wanted::{FieldId, STRUCTS};
 
-use crate::vmcore::elf::{ElfError, Kernel};
+use livedump_vmcore::elf::{ElfError, Kernel};
 use section::SectionError;
 use std::collections::HashMap;
 

@@ -4,7 +4,7 @@
 //! <sys/elf_common.h>.
 
 use super::limits::Room;
-use crate::vmcore::elf::{Extent, Kernel};
+use livedump_vmcore::elf::{Extent, Kernel};
 use std::io::{self, BufReader, Read};
 
 /// What a compressed section may become. It is not kept in memory.

@@ -2,9 +2,9 @@
 //! What a capture came to, as one line and as JSON.
 
 use crate::outcome::Outcome;
-use crate::path::FilePath;
 use crate::report::{Report, human};
-use crate::verdict::Verdict;
+use livedump_vmcore::path::FilePath;
+use livedump_vmcore::verdict::Verdict;
 use memdev::ioctl::MISSING_CPUS_MORE;
 use serde::Serialize;
 use std::io::{self, Write};

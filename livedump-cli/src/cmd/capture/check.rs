@@ -3,9 +3,9 @@
 //! savecore(8)'s order of checks; then, cheaply, whether the dump's sections
 //! and pages are as many as both headers say.
 
-use crate::error::chain;
-use crate::verdict::Verdict;
-use crate::vmcore::Vmcore;
+use livedump_vmcore::Vmcore;
+use livedump_vmcore::chain;
+use livedump_vmcore::verdict::Verdict;
 use memdev::addr::PAGE_SIZE;
 use memdev::kerneldump::{
     Compression, HEADER_SIZE, HeaderError, KernelDumpHeader, Magic, VERSION,

@@ -16,14 +16,14 @@ use crate::crashdir::{
     Basename, Companion, CrashDir, Finished, Saved, Step, Temp, info_text,
 };
 use crate::device::Device;
-use crate::error::chain;
 use crate::kernel_files::KernelFiles;
-use crate::path::FilePath;
 use crate::report::{escape, human, note};
 use crate::signals::Signals;
-use crate::verdict::Verdict;
-use crate::vmcore::elf::Kernel;
-use crate::vmcore::{Vmcore, changes};
+use livedump_vmcore::chain;
+use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::path::FilePath;
+use livedump_vmcore::verdict::Verdict;
+use livedump_vmcore::{Vmcore, changes};
 use memdev::addr::PAGE_SIZE;
 use memdev::changes::Header;
 use memdev::errno::Errno;

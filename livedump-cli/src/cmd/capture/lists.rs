@@ -5,10 +5,10 @@
 //! at once; `livedump verify` does it for the others.
 
 use crate::analysis::target::check_match;
-use crate::error::chain;
-use crate::verdict::Verdict;
-use crate::vmcore::elf::Kernel;
-use crate::vmcore::{Status, Vmcore};
+use livedump_vmcore::chain;
+use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::verdict::Verdict;
+use livedump_vmcore::{Status, Vmcore};
 use memdev::kerneldump::Compression;
 use std::fs::File;
 use std::path::PathBuf;

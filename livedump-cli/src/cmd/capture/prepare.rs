@@ -5,9 +5,9 @@
 use super::lists::KernelFile;
 use super::{Args, Error};
 use crate::device::Device;
-use crate::error::chain;
 use crate::kernel_files::KernelFiles;
-use crate::vmcore::elf::Kernel;
+use livedump_vmcore::chain;
+use livedump_vmcore::elf::Kernel;
 use std::fs::File;
 use std::sync::Mutex;
 

@@ -8,8 +8,8 @@
 //! read is checked when those are open.
 
 use crate::error::Error;
-use crate::path::escape_path;
 use crate::sandbox::Purpose;
+use livedump_vmcore::path::escape_path;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat};

@@ -5,8 +5,8 @@
 use super::Check;
 use super::host;
 use crate::device::{Device, OpenError};
-use crate::error::chain;
 use crate::report::human;
+use livedump_vmcore::chain;
 use memdev::errno::Errno;
 use memdev::ioctl::{FLAG_ESTIMATE, MemMinidumpArg};
 use memdev::kerneldump::Compression;

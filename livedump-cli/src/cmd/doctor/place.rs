@@ -4,9 +4,9 @@
 
 use super::Check;
 use crate::crashdir::{Basename, CrashDir, Error};
-use crate::error::chain;
 use crate::report::human;
-use crate::verdict::Verdict;
+use livedump_vmcore::chain;
+use livedump_vmcore::verdict::Verdict;
 use memdev::kerneldump::Compression;
 use std::io;
 use std::path::{Path, PathBuf};

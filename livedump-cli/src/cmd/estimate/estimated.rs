@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! An estimate, as text and as JSON. It says how each figure was come by.
 
-use crate::path::FilePath;
 use crate::report::{Report, human};
+use livedump_vmcore::path::FilePath;
 use memdev::kerneldump::Compression;
 use serde::Serialize;
 use std::io::{self, Write};

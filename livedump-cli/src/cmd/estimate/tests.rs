@@ -5,7 +5,7 @@ use super::sample::{Seen, extrapolate};
 use super::*;
 use crate::device::HostedDevice;
 use clap::Parser;
-use livedump_kmod::kpi::hosted::Events;
+use livedump_hosted::Events;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

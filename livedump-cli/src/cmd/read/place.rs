@@ -4,7 +4,7 @@
 
 use super::{Args, MAX_JSON};
 use crate::error::Error;
-use crate::vmcore::elf::Kernel;
+use livedump_vmcore::elf::Kernel;
 
 const DEFAULT_LENGTH: u64 = 16;
 

@@ -8,11 +8,11 @@ use crate::crashdir::{
     Basename, Companion, CrashDir, Finished, Step, Temp, info_text,
 };
 use crate::dumpdev::{self, DumpDev, LocatedDump};
-use crate::error::chain;
-use crate::path::escape_path;
 use crate::report::{human, note};
 use crate::signals::Signals;
 use indicatif::{ProgressBar, ProgressStyle};
+use livedump_vmcore::chain;
+use livedump_vmcore::path::escape_path;
 use memdev::kerneldump::Compression;
 use std::io;
 

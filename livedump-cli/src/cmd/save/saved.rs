@@ -5,11 +5,11 @@
 use super::Args;
 use crate::crashdir::{self, Companion, CrashDir};
 use crate::dumpdev::LocatedDump;
-use crate::error::chain;
 use crate::outcome::Outcome;
-use crate::path::FilePath;
 use crate::report::{Report, escape, human};
-use crate::verdict::Verdict;
+use livedump_vmcore::chain;
+use livedump_vmcore::path::FilePath;
+use livedump_vmcore::verdict::Verdict;
 use memdev::kerneldump::KernelDumpHeader;
 use serde::Serialize;
 use std::io::{self, Write};

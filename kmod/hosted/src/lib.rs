@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The KPI over a machine built in user space.
+//!
+//! ```text
+//!   Process::ioctl --> Livedump (the engine) --> Caller: Kpi
+//!     Machine       memory: model, vmcore, raw   <--|
+//!     Process       credentials, files, signals  <--|
+//!     Vnode         where the dump goes          <--|
+//!     HostedKernel  lock, events, books, faults  <--'
+//! ```
+//!
+//! It does what the trait asks and no more. Everything the engine takes is
+//! counted (locks, references, memory), every call is a numbered step, and a
+//! script may make any of them fail.
+
+mod caller;
+pub mod compressor;
+pub mod errno;
+pub mod fault;
+pub mod lock;
+pub mod machine;
+pub mod memory;
+pub mod method;
+pub mod model;
+pub mod phys;
+pub mod process;
+pub mod raw;
+pub mod tables;
+pub mod threads;
+pub mod vmcore;
+pub mod vnode;
+
+#[cfg(test)]
+mod tests;
+
+pub use caller::Caller;
+
+use fault::Faults;
+use livedump_kmod::error::Result;
+use livedump_kmod::livedump::Livedump;
+use lock::SleepLock;
+use machine::Machine;
+use memory::Memory;
+use method::Method;
+use parking_lot::RwLock;
+use process::{Credentials, Process};
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering,
+};
+use std::time::Instant;
+
+/// What a handler of `livedumper_dump` is given: the block and its offset,
+/// or `None` at the end of the dump.
+pub type Block<'a> = Option<(&'a [u8], u64)>;
+
+/// A handler of `livedumper_start`.
+pub type OnStart = dyn Fn() -> Result<()> + Send + Sync;
+/// A handler of `livedumper_dump`.
+pub type OnDump = dyn Fn(Block<'_>) -> Result<()> + Send + Sync;
+/// A handler of `livedumper_finish`.
+pub type OnFinish = dyn Fn() + Send + Sync;
+
+/// Handlers of the livedumper events. C: `EVENTHANDLER_REGISTER`.
+#[derive(Default)]
+pub struct Events {
+    /// May refuse the dump.
+    pub start: Option<Arc<OnStart>>,
+    /// May end it before any block.
+    pub dump: Option<Arc<OnDump>>,
+    /// It is over.
+    pub finish: Option<Arc<OnFinish>>,
+}
+
+/// Locks and references that are out, in the whole kernel.
+#[derive(Debug, Default)]
+struct Held {
+    locks: AtomicI64,
+    files: AtomicI64,
+    misuses: AtomicU64,
+    quiesces: AtomicI64,
+}
+
+/// A kernel that is not one: a machine's memory, and what the engine needs
+/// besides.
+pub struct HostedKernel {
+    machine: Arc<dyn Machine>,
+    livedump: Livedump,
+    livedump_lock: SleepLock,
+    events: RwLock<Events>,
+    faults: Faults,
+    memory: Memory,
+    held: Held,
+    next_pid: AtomicI32,
+    request_steps: AtomicU64,
+    kmem_read_granted: AtomicBool,
+    has_gzip: AtomicBool,
+    has_zstd: AtomicBool,
+    clock: RwLock<Option<i64>>,
+    ncpus: AtomicUsize,
+    /// Passes until all threads have stopped.
+    passes: AtomicU64,
+    let_go: AtomicBool,
+    /// Nanoseconds that sleeps took which nobody slept.
+    skipped_ns: AtomicU64,
+    booted: Instant,
+}
+
+impl HostedKernel {
+    /// A kernel on `machine`, as a stock one is configured: everyone has
+    /// `PRIV_KMEM_READ`, both compressors are there.
+    #[must_use]
+    pub fn new(machine: Arc<dyn Machine>) -> Arc<Self> {
+        Arc::new(Self {
+            machine,
+            livedump: Livedump::new(),
+            livedump_lock: SleepLock::default(),
+            events: RwLock::default(),
+            faults: Faults::new(),
+            memory: Memory::new(),
+            held: Held::default(),
+            next_pid: AtomicI32::new(100),
+            request_steps: AtomicU64::new(0),
+            kmem_read_granted: AtomicBool::new(true),
+            has_gzip: AtomicBool::new(true),
+            has_zstd: AtomicBool::new(true),
+            clock: RwLock::new(None),
+            ncpus: AtomicUsize::new(threads::ncpus()),
+            passes: AtomicU64::new(1),
+            let_go: AtomicBool::new(false),
+            skipped_ns: AtomicU64::new(0),
+            booted: Instant::now(),
+        })
+    }
+
+    /// A new process.
+    #[must_use]
+    pub fn process(self: &Arc<Self>, credentials: Credentials) -> Process {
+        let pid = self.next_pid.fetch_add(1, Ordering::Relaxed);
+        Process::new(Arc::clone(self), credentials, pid)
+    }
+
+    /// The memory under it.
+    pub fn machine(&self) -> &Arc<dyn Machine> {
+        &self.machine
+    }
+
+    /// The engine of this kernel.
+    pub fn livedump(&self) -> &Livedump {
+        &self.livedump
+    }
+
+    /// Steps and scripts.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// What the engine has asked for.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Steps that the last request to end took.
+    pub fn request_steps(&self) -> u64 {
+        self.request_steps.load(Ordering::Relaxed)
+    }
+
+    /// Livedump and range locks that are held; 0 when no request runs.
+    pub fn locks_held(&self) -> i64 {
+        self.held.locks.load(Ordering::SeqCst)
+    }
+
+    /// References to files that are held; 0 when no request runs.
+    pub fn files_held(&self) -> i64 {
+        self.held.files.load(Ordering::SeqCst)
+    }
+
+    /// Locks given back that nobody held; always 0.
+    pub fn misuses(&self) -> u64 {
+        self.held.misuses.load(Ordering::SeqCst)
+    }
+
+    /// Whether user processes are suspended; false when no request runs.
+    pub fn is_quiesced(&self) -> bool {
+        self.held.quiesces.load(Ordering::SeqCst) != 0
+    }
+
+    /// Threads take so many passes until they have stopped.
+    pub fn set_passes(&self, passes: u64) {
+        self.passes.store(passes, Ordering::Relaxed);
+    }
+
+    /// Suspended processes are resumed, as when a dump does not get on.
+    pub fn let_go(&self) {
+        self.let_go.store(true, Ordering::SeqCst);
+        self.machine.set_quiesced(false);
+    }
+
+    /// Replaces the event handlers.
+    pub fn set_events(&self, events: Events) {
+        *self.events.write() = events;
+    }
+
+    /// Whether everyone has `PRIV_KMEM_READ`, as in the kernel itself, or root
+    /// alone.
+    pub fn grant_kmem_read(&self, to_everyone: bool) {
+        self.kmem_read_granted.store(to_everyone, Ordering::Relaxed);
+    }
+
+    /// Which compressors were compiled in. C: `options GZIO`, `ZSTDIO`.
+    pub fn set_compressors(&self, gzip: bool, zstd: bool) {
+        self.has_gzip.store(gzip, Ordering::Relaxed);
+        self.has_zstd.store(zstd, Ordering::Relaxed);
+    }
+
+    /// Stops the clock at `second`, so that two dumps can be compared.
+    pub fn set_time_second(&self, second: i64) {
+        *self.clock.write() = Some(second);
+    }
+
+    /// CPUs the engine is told of; the host's at first.
+    pub fn set_ncpus(&self, n: usize) {
+        self.ncpus.store(n, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn step(&self, method: Method) -> Result<()> {
+        self.faults.step(method, &*self.machine)
+    }
+
+    fn request_ended(&self, steps_before: u64) {
+        let steps = self.faults.steps().saturating_sub(steps_before);
+        self.request_steps.store(steps, Ordering::Relaxed);
+    }
+
+    fn lock_taken(&self) {
+        self.held.locks.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn lock_given_back(&self, was_held: bool) {
+        if was_held {
+            self.held.locks.fetch_sub(1, Ordering::SeqCst);
+        } else {
+            self.held.misuses.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Sleepers look again whether a signal is waiting for them.
+    fn wake(&self) {
+        self.livedump_lock.wake();
+    }
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the kernel's file tells of its structures: nothing, or the members
+//! that readers look for, as CTF (/boot/kernel/kernel has that) or as DWARF
+//! (kernel.debug does). C: <sys/ctf.h>; DWARF 4.
+
+use super::offsets::{Offsets, SLOT};
+use super::recipe::{Recipe, TypeInfo};
+use super::stacks::pcb_size;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use memdev::arch::Machine;
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
+/// A member's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Pointer,
+    Int(u32),
+    /// Anything else, of so many bytes.
+    Bytes(u32),
+}
+use Kind::{Bytes, Int, Pointer};
+
+struct Member(&'static str, u32, Kind);
+
+struct Struct {
+    name: &'static str,
+    size: u32,
+    members: Vec<Member>,
+}
+
+/// A section of the kernel's file.
+pub(super) type Extra = (&'static str, Vec<u8>);
+
+/// The sections with what the recipe wants told.
+pub(super) fn sections(recipe: &Recipe, offsets: &Offsets) -> Vec<Extra> {
+    let structs = structs(recipe, offsets);
+    match recipe.types {
+        TypeInfo::None => Vec::new(),
+        TypeInfo::Dwarf => dwarf(&structs),
+        TypeInfo::Ctf => {
+            let v3 = recipe.release.osreldate >= 1_400_000;
+            vec![(".SUNW_ctf", ctf(&structs, v3))]
+        }
+    }
+}
+
+fn structs(recipe: &Recipe, offsets: &Offsets) -> Vec<Struct> {
+    let of = |prefix: &str| {
+        let all = offsets.all().filter(|f| f.0.starts_with(prefix));
+        all.map(|(name, at, bytes)| {
+            let kind = match (name, bytes) {
+                (_, n @ (1 | 2 | 4)) => Int(n),
+                ("td_kstack", _) => Int(8),
+                (_, 8) => Pointer,
+                (_, n) => Bytes(n),
+            };
+            Member(name, at, kind)
+        })
+        .collect()
+    };
+    let new = |name, size, members| Struct { name, size, members };
+    let lock = |name, word| {
+        new(
+            name,
+            32,
+            vec![Member("lock_object", 0, Bytes(24)), Member(word, 24, Int(8))],
+        )
+    };
+    let pcb = match recipe.machine {
+        Machine::Amd64 => vec![
+            Member("pcb_rbp", 32, Int(8)),
+            Member("pcb_rsp", 40, Int(8)),
+            Member("pcb_rip", 56, Int(8)),
+        ],
+        Machine::Arm64 if recipe.release.has_short_arm64_pcb() => {
+            vec![Member("pcb_x", 0, Bytes(96)), Member("pcb_sp", 96, Int(8))]
+        }
+        Machine::Arm64 => vec![
+            Member("pcb_x", 0, Bytes(240)),
+            Member("pcb_lr", 240, Int(8)),
+            Member("pcb_sp", 256, Int(8)),
+        ],
+    };
+    vec![
+        new("proc", SLOT as u32, of("p_")),
+        new("thread", SLOT as u32, of("td_")),
+        new(
+            "lock_object",
+            24,
+            vec![
+                Member("lo_name", 0, Pointer),
+                Member("lo_flags", 8, Int(4)),
+                Member("lo_data", 12, Int(4)),
+                Member("lo_witness", 16, Pointer),
+            ],
+        ),
+        lock("mtx", "mtx_lock"),
+        lock("sx", "sx_lock"),
+        lock("rwlock", "rw_lock"),
+        lock("lock", "lk_lock"),
+        new(
+            "turnstile",
+            136,
+            vec![
+                Member("ts_lock", 0, Bytes(32)),
+                Member("ts_blocked", 32, Bytes(32)),
+                Member("ts_pending", 64, Bytes(16)),
+                Member("ts_hash", 80, Bytes(16)),
+                Member("ts_lockobj", 120, Pointer),
+                Member("ts_owner", 128, Pointer),
+            ],
+        ),
+        new("turnstile_chain", 40, vec![Member("tc_turnstiles", 0, Bytes(8))]),
+        new(
+            "sleepqueue",
+            80,
+            vec![
+                Member("sq_blocked", 0, Bytes(32)),
+                Member("sq_hash", 40, Bytes(16)),
+                Member("sq_wchan", 64, Pointer),
+                Member("sq_type", 72, Int(4)),
+            ],
+        ),
+        new("sleepqueue_chain", 64, vec![Member("sc_queues", 0, Bytes(8))]),
+        new("pcb", pcb_size(recipe.machine) as u32, pcb),
+        new(
+            "linker_file",
+            176,
+            vec![
+                Member("link", 24, Bytes(16)),
+                Member("filename", 40, Pointer),
+                Member("address", 64, Pointer),
+                Member("size", 72, Int(8)),
+            ],
+        ),
+    ]
+}
+
+/// Every type that is not a structure, in the order of its number.
+fn kinds(structs: &[Struct]) -> Vec<Kind> {
+    let members = structs.iter().flat_map(|s| &s.members);
+    let mut all: BTreeSet<Kind> = members.map(|m| m.2).collect();
+    all.extend([Int(1), Int(8)]);
+    all.into_iter().collect()
+}
+
+fn number(kinds: &[Kind], kind: Kind) -> u32 {
+    kinds.iter().position(|k| *k == kind).unwrap_or(0) as u32
+}
+
+const NAMES: [(u32, &str); 4] =
+    [(1, "u_char"), (2, "u_short"), (4, "u_int"), (8, "u_long")];
+
+fn name_of(bytes: u32) -> &'static str {
+    NAMES.iter().find(|n| n.0 == bytes).map_or("", |n| n.1)
+}
+
+fn ctf(structs: &[Struct], v3: bool) -> Vec<u8> {
+    let mut strings = vec![0u8];
+    let mut types = Vec::new();
+    let mut string = |text: &str| {
+        let at = strings.len() as u32;
+        strings.extend_from_slice(text.as_bytes());
+        strings.push(0);
+        at
+    };
+    let head = |out: &mut Vec<u8>, name: u32, kind: u32, n: u32, size: u32| {
+        out.extend(name.to_le_bytes());
+        if v3 {
+            out.extend((kind << 26 | 1 << 25 | n).to_le_bytes());
+            out.extend(size.to_le_bytes());
+        } else {
+            out.extend(((kind << 11 | 1 << 10 | n) as u16).to_le_bytes());
+            out.extend((size as u16).to_le_bytes());
+        }
+    };
+    let kinds = kinds(structs);
+    let id = |kind| number(&kinds, kind) + 1;
+    for &kind in &kinds {
+        match kind {
+            Int(bytes) => {
+                let name = string(name_of(bytes));
+                head(&mut types, name, 1, 0, bytes);
+                types.extend((bytes * 8).to_le_bytes());
+            }
+            Pointer => head(&mut types, 0, 3, 0, 0),
+            Bytes(n) => {
+                head(&mut types, 0, 4, 0, 0);
+                for of in [id(Int(1)), id(Int(8))] {
+                    match v3 {
+                        true => types.extend(of.to_le_bytes()),
+                        false => types.extend((of as u16).to_le_bytes()),
+                    }
+                }
+                types.extend(n.to_le_bytes());
+            }
+        }
+    }
+    for s in structs {
+        let name = string(s.name);
+        head(&mut types, name, 6, s.members.len() as u32, s.size);
+        for &Member(name, at, kind) in &s.members {
+            types.extend(string(name).to_le_bytes());
+            let (of, bits) = (id(kind), at * 8);
+            if v3 {
+                types.extend(of.to_le_bytes());
+                types.extend(bits.to_le_bytes());
+            } else {
+                types.extend((of as u16).to_le_bytes());
+                types.extend((bits as u16).to_le_bytes());
+            }
+        }
+    }
+    let mut out = vec![0xf1, 0xcf, if v3 { 3 } else { 2 }, 1];
+    let (behind, len) = (types.len() as u32, strings.len() as u32);
+    for word in [0, 0, 0, 0, 0, 0, behind, len] {
+        out.extend(word.to_le_bytes());
+    }
+    let mut packed = ZlibEncoder::new(out, Compression::default());
+    // Into memory: it cannot fail.
+    let _ = packed.write_all(&types);
+    let _ = packed.write_all(&strings);
+    packed.finish().unwrap_or_default()
+}
+
+// DW_TAG_*, DW_AT_*, DW_FORM_*, DW_ATE_*.
+const UNIT: u8 = 0x11;
+const BASE_TYPE: u8 = 0x24;
+const POINTER_TYPE: u8 = 0x0f;
+const ARRAY_TYPE: u8 = 1;
+const SUBRANGE: u8 = 0x21;
+const STRUCT_TYPE: u8 = 0x13;
+const MEMBER: u8 = 0x0d;
+const NAME: u8 = 3;
+const BYTE_SIZE: u8 = 0x0b;
+const ENCODING: u8 = 0x3e;
+const TYPE: u8 = 0x49;
+const UPPER_BOUND: u8 = 0x2f;
+const LOCATION: u8 = 0x38;
+const STRING: u8 = 8;
+const DATA1: u8 = 0x0b;
+const DATA4: u8 = 6;
+const REF4: u8 = 0x13;
+const UNSIGNED: u8 = 7;
+
+/// A tag, whether it has children, its attributes.
+type Abbreviation = (u8, bool, &'static [(u8, u8)]);
+
+const ABBREVIATIONS: [Abbreviation; 7] = [
+    (UNIT, true, &[(NAME, STRING)]),
+    (
+        BASE_TYPE,
+        false,
+        &[(NAME, STRING), (BYTE_SIZE, DATA1), (ENCODING, DATA1)],
+    ),
+    (POINTER_TYPE, false, &[]),
+    (ARRAY_TYPE, true, &[(TYPE, REF4)]),
+    (SUBRANGE, false, &[(TYPE, REF4), (UPPER_BOUND, DATA4)]),
+    (STRUCT_TYPE, true, &[(NAME, STRING), (BYTE_SIZE, DATA4)]),
+    (MEMBER, false, &[(NAME, STRING), (TYPE, REF4), (LOCATION, DATA4)]),
+];
+
+fn dwarf(structs: &[Struct]) -> Vec<Extra> {
+    let mut abbrev = Vec::new();
+    for (code, (tag, children, attributes)) in (1..).zip(ABBREVIATIONS) {
+        abbrev.extend([code, tag, u8::from(children)]);
+        abbrev.extend(attributes.iter().flat_map(|&(a, f)| [a, f]));
+        abbrev.extend([0, 0]);
+    }
+    abbrev.push(0);
+    // Version, abbreviations, address size; the length comes last.
+    let mut info = vec![0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 8];
+    let code = |tag: u8| {
+        let all = ABBREVIATIONS.iter();
+        (1..).zip(all).find(|a| a.1.0 == tag).map_or(0, |a| a.0)
+    };
+    let string = |out: &mut Vec<u8>, text: &str| {
+        out.extend_from_slice(text.as_bytes());
+        out.push(0);
+    };
+    info.push(code(UNIT));
+    string(&mut info, "sys/kern/subr_turnstile.c");
+    let kinds = kinds(structs);
+    // Integers first: arrays point back to them.
+    let mut at = vec![0u32; kinds.len()];
+    let order = |arrays: bool| {
+        let all = kinds.iter().enumerate();
+        all.filter(move |(_, k)| matches!(k, Bytes(_)) == arrays)
+    };
+    for (i, kind) in order(false).chain(order(true)) {
+        let here = info.len() as u32;
+        match *kind {
+            Int(bytes) => {
+                info.push(code(BASE_TYPE));
+                string(&mut info, name_of(bytes));
+                info.extend([bytes as u8, UNSIGNED]);
+            }
+            Pointer => info.push(code(POINTER_TYPE)),
+            Bytes(n) => {
+                let of = |kind| {
+                    let at = at.get(number(&kinds, kind) as usize);
+                    at.copied().unwrap_or(0).to_le_bytes()
+                };
+                info.push(code(ARRAY_TYPE));
+                info.extend(of(Int(1)));
+                info.push(code(SUBRANGE));
+                info.extend(of(Int(8)));
+                info.extend((n - 1).to_le_bytes());
+                info.push(0);
+            }
+        }
+        if let Some(at) = at.get_mut(i) {
+            *at = here;
+        }
+    }
+    for s in structs {
+        info.push(code(STRUCT_TYPE));
+        string(&mut info, s.name);
+        info.extend(s.size.to_le_bytes());
+        for &Member(name, offset, kind) in &s.members {
+            let of = at.get(number(&kinds, kind) as usize);
+            info.push(code(MEMBER));
+            string(&mut info, name);
+            info.extend(of.copied().unwrap_or(0).to_le_bytes());
+            info.extend(offset.to_le_bytes());
+        }
+        info.push(0);
+    }
+    info.push(0);
+    let length = (info.len() as u32 - 4).to_le_bytes();
+    for (to, from) in info.iter_mut().zip(length) {
+        *to = from;
+    }
+    vec![(".debug_info", info), (".debug_abbrev", abbrev)]
+}
