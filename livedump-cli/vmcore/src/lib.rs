@@ -32,6 +32,7 @@ mod chain;
 pub mod changes;
 pub mod companion;
 pub mod elf;
+pub mod image;
 pub mod msgbuf;
 pub mod pages;
 pub mod path;

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Nothing but memory. The file's first byte is that of physical address 0;
+//! where the memory has a hole below 4 GiB, for devices, and the file has not
+//! (the backing file of a guest: FACTS of q35 and pc), [`Raw::with_hole`] puts
+//! it back.
+
+use super::{Claims, Format, MemoryImage, Run};
+use crate::MemoryError;
+use crate::source::{Source, SourceError};
+use memdev::addr::{PAGE_SIZE, Paddr};
+use std::sync::Arc;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+/// Where memory goes on after the hole.
+pub const HIGH: u64 = 4 << 30;
+
+/// A file of memory.
+#[derive(Debug)]
+pub struct Raw {
+    source: Arc<dyn Source>,
+    len: u64,
+    /// Memory below the hole; `len` where there is none.
+    low: u64,
+    claims: Claims,
+}
+
+impl Raw {
+    /// Flat memory of `len` bytes.
+    #[must_use]
+    pub fn new(source: Arc<dyn Source>, len: u64) -> Self {
+        let len = len.saturating_sub(len % PAGE);
+        Self { source, len, low: len, claims: Claims::default() }
+    }
+
+    /// The same file, with the first `low` bytes below the hole and the rest
+    /// from 4 GiB on.
+    #[must_use]
+    pub fn with_hole(&self, low: u64) -> Self {
+        let low = low.min(self.len).min(HIGH);
+        let claims = self.claims.clone();
+        Self { source: Arc::clone(&self.source), len: self.len, low, claims }
+    }
+
+    /// Bytes of memory.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn runs(&self) -> [Run; 2] {
+        let above = self.len.saturating_sub(self.low);
+        [
+            Run { start: 0, end: self.low },
+            Run { start: HIGH, end: HIGH.saturating_add(above) },
+        ]
+    }
+}
+
+impl MemoryImage for Raw {
+    fn format(&self) -> Format {
+        Format::Raw
+    }
+
+    fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    fn next_run(&self, from: Paddr) -> Result<Option<Run>, SourceError> {
+        let Some(from) = from.0.checked_next_multiple_of(PAGE) else {
+            return Ok(None);
+        };
+        Ok(self.runs().into_iter().find_map(|run| {
+            let start = run.start.max(from);
+            (start < run.end).then_some(Run { start, end: run.end })
+        }))
+    }
+
+    fn read(&self, pa: Paddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        let end = pa.0.saturating_add(buf.len() as u64);
+        let [low, high] = self.runs();
+        let at = if pa.0 >= low.start && end <= low.end {
+            pa.0
+        } else if pa.0 >= high.start && end <= high.end {
+            pa.0.saturating_sub(HIGH).saturating_add(self.low)
+        } else {
+            return Err(MemoryError::NotDumped { pa });
+        };
+        if self.source.read_at(at, buf)? < buf.len() {
+            return Err(MemoryError::NotDumped { pa });
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> u64 {
+        let [low, high] = self.runs();
+        if high.start < high.end { high.end } else { low.end }
+    }
+}
