@@ -13,7 +13,7 @@ use memdev::kerneldump::Compression;
 
 /// What lies beside a dump and says something about it.
 #[derive(Debug, Default)]
-pub struct Beside {
+pub struct RelatedFiles {
     /// How it compares with its seal.
     pub seal: Option<Comparison>,
     /// Its info.N.
@@ -30,7 +30,7 @@ pub struct Beside {
 pub fn examine(
     dump: Result<&Vmcore, &OpenError>,
     kernel: Option<&Kernel>,
-    beside: &Beside,
+    related: &RelatedFiles,
     threads: usize,
 ) -> Verification {
     let (mut verification, layout) = match dump {
@@ -41,21 +41,21 @@ pub fn examine(
         }
         Err(e) => (unopened(e), None),
     };
-    if let Some(sealed) = &beside.seal {
+    if let Some(sealed) = &related.seal {
         let findings = sealed.findings(layout);
         verification.add_seal(findings, sealed.compared);
     }
-    if let Some(info) = &beside.info {
+    if let Some(info) = &related.info {
         instant(&mut verification, info);
     }
     // What it does not say is no check.
-    if let (Some(info), Some(length)) = (&beside.info, beside.length) {
+    if let (Some(info), Some(length)) = (&related.info, related.length) {
         let core = dump.ok();
         let stored = Stored {
             length,
             compression: core
                 .map(Vmcore::compression)
-                .or(beside.compression)
+                .or(related.compression)
                 .unwrap_or(Compression::None),
             unpacked: core.and_then(Vmcore::expected_len),
         };

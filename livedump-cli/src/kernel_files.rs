@@ -109,7 +109,7 @@ impl KernelFiles {
         if let Some(kernel) = kernel {
             files.add(&named(kernel), debug)?;
         } else {
-            for path in beside(dump).into_iter().chain(installed()) {
+            for path in kernels_next_to(dump).into_iter().chain(installed()) {
                 if let Err(e) = files.add(&path, debug) {
                     files.failed.push(e);
                 }
@@ -203,7 +203,7 @@ impl KernelFiles {
             return Err(last.unwrap_or(NoKernel.into()));
         };
         // That an older kernel of this host is not the dump's is no news.
-        for (_, e) in errors.iter().filter(|(beside, _)| *beside) {
+        for (_, e) in errors.iter().filter(|(is_sibling, _)| *is_sibling) {
             note(format_args!("{}; using {}", chain(e), kernel.path()));
         }
         let debug = match debug_named {
@@ -300,7 +300,7 @@ fn named(kernel: &Path) -> PathBuf {
 }
 
 /// Copies that are beside a dump.
-fn beside(dump: &Path) -> Vec<PathBuf> {
+fn kernels_next_to(dump: &Path) -> Vec<PathBuf> {
     let found = companions_of_target(dump, "kernel").into_iter();
     found.filter(|path| path.is_file()).collect()
 }
@@ -359,7 +359,8 @@ fn debug_files(kernel: &Path) -> Vec<DebugCandidate> {
         .flat_map(|name| dirs.iter().map(move |dir| (dir.join(name), true)));
     // Any that .gnu_debuglink may name: it is not read before all else is
     // given up.
-    let others = dirs.iter().flat_map(|dir| others_in(dir)).map(|p| (p, false));
+    let others =
+        dirs.iter().flat_map(|dir| debug_files_in(dir)).map(|p| (p, false));
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     for (path, by_name) in by_name.chain(others) {
@@ -375,7 +376,7 @@ fn debug_files(kernel: &Path) -> Vec<DebugCandidate> {
 }
 
 /// Debug files in a directory, but for those of modules.
-fn others_in(dir: &Path) -> Vec<PathBuf> {
+fn debug_files_in(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
         .map(|entry| entry.path())

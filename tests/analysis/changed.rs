@@ -31,7 +31,7 @@ impl Case {
         let run = self.run(command[0], &rest).expect(status);
         let message = run.stderr.contains("read changed while the dump was");
         let json = run.json();
-        assert!(json["changed"]["looked"].as_u64().unwrap() > 0, "{json}");
+        assert!(json["changed"]["checked"].as_u64().unwrap() > 0, "{json}");
         assert_eq!(json["changed"]["pages"], u64::from(message), "{command:?}");
         message
     }

@@ -43,7 +43,7 @@ fn three_classes_in_one_cycle_are_a_deadlock() {
     let cycle = &found["cycles"][0];
     assert_eq!(tids(cycle), [100_200, 100_201, 100_202]);
     assert_eq!(cycle["certain"], true, "{cycle}");
-    assert_eq!(cycle["behind"], 1);
+    assert_eq!(cycle["waiters"], 1);
     let classes: Vec<_> = (0..3)
         .map(|i| cycle["waits"][i]["lock"]["class"].as_str().unwrap())
         .collect();
@@ -85,7 +85,7 @@ fn a_long_chain_is_none() {
     assert_eq!(tids(chain), all);
     assert_eq!(chain["last"]["tid"], 100_220);
     assert_eq!(chain["last"]["state"], "runs on CPU 1");
-    assert_eq!(chain["behind"], 21);
+    assert_eq!(chain["waiters"], 21);
     assert_eq!(found["waiting"], 21);
     let text = case.run("deadlock", &[]).expect(0);
     let text = text.text();
@@ -114,7 +114,7 @@ fn readers_are_not_recorded_and_that_is_undetermined() {
     assert_eq!(of(100_202)["holder"]["kind"], "kernel");
     assert_eq!(of(100_203)["shared"], true);
     for w in waits {
-        assert_eq!(w["doubts"], serde_json::json!([]), "{w}");
+        assert_eq!(w["inconsistencies"], serde_json::json!([]), "{w}");
     }
     let text = case.run("deadlock", &[]).expect(3);
     assert!(text.text().contains("3 readers, which are not recorded; perhaps"));

@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// The doubts of all waits.
-fn doubts(case: &Case) -> String {
+fn inconsistencies(case: &Case) -> String {
     let found = case.deadlock(3);
     assert_eq!(found["verdict"], "undetermined");
     assert_eq!(found["deadlocked"], serde_json::Value::Null);
@@ -27,7 +27,7 @@ fn doubts(case: &Case) -> String {
 fn a_lock_that_was_given_back_is_no_certain_cycle() {
     let case = Case::new(TWO);
     case.poke64(case.lock("alpha") + 24, 1);
-    let said = doubts(&case);
+    let said = inconsistencies(&case);
     assert!(said.contains("no thread holds it"), "{said}");
 }
 
@@ -35,15 +35,18 @@ fn a_lock_that_was_given_back_is_no_certain_cycle() {
 fn a_word_without_waiters_is_a_doubt_and_the_cycle_is_shown() {
     let case = Case::new(TWO);
     case.poke64(case.lock("alpha") + 24, case.thread(100_200));
-    let said = doubts(&case);
+    let said = inconsistencies(&case);
     assert!(said.contains("no thread waits"), "{said}");
     let found = case.deadlock(3);
     assert_eq!(found["cycles"][0]["certain"], false);
     assert_eq!(tids(&found["cycles"][0]), [100_200, 100_201]);
     let text = case.run("deadlock", &[]).expect(3);
     let text = text.text();
-    assert!(text.starts_with("in doubt: 2 threads in a cycle\n"), "{text}");
-    let end = "verdict: undetermined\n  a cycle of 2 threads is in doubt\n";
+    assert!(
+        text.starts_with("possible deadlock: 2 threads in a cycle\n"),
+        "{text}"
+    );
+    let end = "verdict: undetermined\n  a cycle of 2 threads is uncertain\n";
     assert!(text.ends_with(end), "{text}");
 }
 
@@ -52,7 +55,7 @@ fn owners_that_are_no_threads_end_a_chain() {
     for owner in [0x20, 0xffff_f800_0010_0000, u64::MAX << 5, 0xdead_0000] {
         let case = Case::new(TWO);
         case.poke64(case.lock("alpha") + 24, owner | 4);
-        doubts(&case);
+        inconsistencies(&case);
     }
 }
 
@@ -93,10 +96,11 @@ fn a_queue_that_its_chain_does_not_lead_to_is_found_from_its_threads() {
     cut_chain(&case, "alpha");
     let found = case.deadlock(1);
     assert_eq!(super::tids(&found["cycles"][0]), [100_200, 100_201]);
-    assert_eq!(found["cycles"][0]["behind"], 2);
-    let doubts = |w: &serde_json::Value| w["doubts"].to_string();
+    assert_eq!(found["cycles"][0]["waiters"], 2);
+    let inconsistencies =
+        |w: &serde_json::Value| w["inconsistencies"].to_string();
     for wait in found["waits"].as_array().unwrap() {
-        assert_eq!(doubts(wait), "[]", "{wait}");
+        assert_eq!(inconsistencies(wait), "[]", "{wait}");
     }
 
     let case = Case::new(
@@ -119,7 +123,7 @@ fn a_thread_that_is_not_in_its_queue_is_a_doubt() {
         let case = Case::new(TWO);
         cut_chain(&case, "alpha");
         case.poke64(case.thread(100_201) + 48 + 8, prev);
-        let said = doubts(&case);
+        let said = inconsistencies(&case);
         assert!(said.contains("no sleep queue"), "{said}");
     }
     // Two threads whose lists lead to each other.
@@ -130,7 +134,7 @@ fn a_thread_that_is_not_in_its_queue_is_a_doubt() {
         case.poke64(td + 48, other);
         case.poke64(td + 48 + 8, other + 48);
     }
-    let said = doubts(&case);
+    let said = inconsistencies(&case);
     assert!(said.contains("no sleep queue"), "{said}");
 }
 
@@ -140,7 +144,7 @@ fn a_wait_that_began_during_the_dump_is_a_doubt() {
     // Fifteen seconds are left: half of one is not enough.
     let ticks = case.machine.symbol("ticks").unwrap().0;
     case.poke(ticks, &(0x4000u32 - 14_500).to_le_bytes());
-    let said = doubts(&case);
+    let said = inconsistencies(&case);
     assert!(said.contains("less than a second"), "{said}");
     // In a panic time stands still.
     let panicstr = case.machine.symbol("panicstr").unwrap().0;

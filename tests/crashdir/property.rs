@@ -128,7 +128,7 @@ fn capture(
     let it = Finished {
         dump,
         stem: Basename::Livecore,
-        sides: Vec::new(),
+        companions: Vec::new(),
         compression,
         sound,
         maxdumps: max,
@@ -343,7 +343,7 @@ impl World {
             // Killed when it had begun with the oldest.
             let told = dir.prune(&retention, SystemTime::now(), true).unwrap();
             if let Some((dump, _)) = told.removed.first() {
-                for name in &dump.beside {
+                for name in &dump.companions {
                     fs::remove_file(self.at(name)).unwrap();
                     self.want.extra.remove(name);
                 }

@@ -7,7 +7,7 @@
 
 use super::target::{Target, at};
 use super::threads::{TEXT_BYTES, Text};
-use super::types::{Field, Missing, Needs};
+use super::types::{Field, Missing, RequiredFields};
 use livedump_vmcore::ReadError;
 use memdev::addr::Vaddr;
 
@@ -113,8 +113,8 @@ impl<'t, 'a> Locks<'t, 'a> {
     /// # Errors
     /// All that is missing.
     pub fn new(t: &'t Target<'a>) -> Result<Self, Missing> {
-        let mut needs = Needs::new(&t.types);
-        let mut need = |of, field| needs.field(of, field);
+        let mut required = RequiredFields::new(&t.types);
+        let mut need = |of, field| required.field(of, field);
         let name = need("lock_object", "lo_name");
         let flags = need("lock_object", "lo_flags");
         let words = [
@@ -123,7 +123,7 @@ impl<'t, 'a> Locks<'t, 'a> {
             need("rwlock", "rw_lock"),
             need("lock", "lk_lock"),
         ];
-        needs.check()?;
+        required.check()?;
         let table = t
             .address("lock_classes")
             .ok_or_else(|| Missing(vec!["the symbol lock_classes".into()]))?;

@@ -4,7 +4,7 @@
 //! matter. C: subr_turnstile.c, subr_sleepqueue.c.
 
 use super::target::{Target, at};
-use super::types::{Field, Missing, Needs};
+use super::types::{Field, Missing, RequiredFields};
 use livedump_vmcore::procs::MAX_THREADS;
 use memdev::addr::Vaddr;
 use std::collections::{HashMap, HashSet};
@@ -62,7 +62,7 @@ pub(super) struct Kind {
 impl Kind {
     /// Turnstiles and sleep queues.
     pub(super) fn both(t: &Target<'_>) -> Result<(Self, Self), Missing> {
-        let mut n = Needs::new(&t.types);
+        let mut n = RequiredFields::new(&t.types);
         let turnstiles = Kind {
             what: "turnstile",
             table: "turnstile_chains",
@@ -123,7 +123,7 @@ impl<'t, 'a> Walk<'t, 'a> {
     }
 
     /// One more element, of those that may be checked.
-    pub(super) fn may_go_on(&mut self) -> bool {
+    pub(super) fn within_limit(&mut self) -> bool {
         let left = self.left.checked_sub(1);
         self.left = left.unwrap_or(0);
         left.is_some()
@@ -178,7 +178,7 @@ impl<'t, 'a> Walk<'t, 'a> {
                 let twice = format!("the {what} at {address} comes twice");
                 return self.problem(twice);
             }
-            if !self.may_go_on() {
+            if !self.within_limit() {
                 return self.problem(format!("{} does not end", k.table));
             }
             match t.core.read_u64(at(address, k.object)) {
@@ -220,7 +220,7 @@ impl<'t, 'a> Walk<'t, 'a> {
             match self.t.core.read_u64(link) {
                 Ok(0) => return found,
                 Ok(next) => {
-                    if !self.may_go_on() {
+                    if !self.within_limit() {
                         self.problem(format!("{} does not end", k.table));
                         return found;
                     }

@@ -6,7 +6,7 @@
 //! in the thread's own pcb, where its last switch left them. A thread that
 //! was running on a CPU nobody stopped has only stale ones.
 
-use super::symbols::Place;
+use super::symbols::SymbolOffset;
 use super::target::{Target, at};
 use super::threads::{State, Thread};
 use super::types::Field;
@@ -55,7 +55,7 @@ pub struct Frame {
     /// Where it goes on.
     pub pc: Vaddr,
     /// What is there.
-    pub place: Option<Place>,
+    pub place: Option<SymbolOffset>,
 }
 
 /// A stack.
@@ -276,18 +276,18 @@ impl<'t, 'a> Stacks<'t, 'a> {
 
     fn frame(&self, pc: Vaddr, within: Vaddr) -> Frame {
         let found = self.t.symbols.find(within).or_else(|| self.module(within));
-        let place = found.map(|p| Place {
+        let place = found.map(|p| SymbolOffset {
             offset: p.offset.wrapping_add(pc.0.wrapping_sub(within.0)),
             ..p
         });
         Frame { pc, place }
     }
 
-    fn module(&self, pc: Vaddr) -> Option<Place> {
+    fn module(&self, pc: Vaddr) -> Option<SymbolOffset> {
         self.modules.iter().find_map(|m| {
             let offset = pc.0.checked_sub(m.start)?;
             let name = m.name.clone();
-            (offset < m.size).then_some(Place { name, offset })
+            (offset < m.size).then_some(SymbolOffset { name, offset })
         })
     }
 }

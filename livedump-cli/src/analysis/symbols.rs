@@ -13,7 +13,7 @@ pub struct Symbols(Functions);
 
 /// A place in a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SymbolOffset {
     /// The function, or module.
     pub name: Vec<u8>,
     /// How far into it.
@@ -32,7 +32,7 @@ impl Symbols {
 
     /// The function that has `va`, if any.
     #[must_use]
-    pub fn find(&self, va: Vaddr) -> Option<Place> {
+    pub fn find(&self, va: Vaddr) -> Option<SymbolOffset> {
         let all = &self.0.all;
         let after = all.partition_point(|f| f.0 <= va.0);
         // A symbol without a size, an assembler's, has what follows it; one
@@ -42,7 +42,8 @@ impl Symbols {
             let offset = va.0.checked_sub(at)?;
             let reach = if size == 0 { MAX_FUNCTION } else { size };
             let name = self.0.name(name);
-            (offset < reach).then(|| Place { name: name.to_vec(), offset })
+            (offset < reach)
+                .then(|| SymbolOffset { name: name.to_vec(), offset })
         })
     }
 }

@@ -38,7 +38,7 @@ pub enum State {
     /// C: `TDS_RUNNING`.
     Running,
     /// A value that there is not.
-    Strange(u32),
+    Invalid(u32),
     /// The offset of `td_state` is not known.
     Unknown,
 }
@@ -52,7 +52,7 @@ impl State {
             Some(2) => Self::CanRun,
             Some(3) => Self::RunQueue,
             Some(4) => Self::Running,
-            Some(n) => Self::Strange(n as u32),
+            Some(n) => Self::Invalid(n as u32),
         }
     }
 
@@ -76,7 +76,7 @@ impl State {
             Self::CanRun => "canrun",
             Self::RunQueue => "runq",
             Self::Running => "run",
-            Self::Strange(_) => "strange",
+            Self::Invalid(_) => "invalid",
             Self::Unknown => "unknown",
         }
     }
@@ -352,7 +352,7 @@ impl Reader<'_, '_> {
             // What follows it on this list is that process's, too.
             problem.get_or_insert("it is of another process".into());
         }
-        if let State::Strange(n) = state {
+        if let State::Invalid(n) = state {
             problem.get_or_insert(format!("it is in state {n}"));
         }
         let [wmesg, lockname] = [wmesg, lockname].map(|at| self.text(at));

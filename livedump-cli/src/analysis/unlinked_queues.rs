@@ -75,7 +75,7 @@ impl Queues {
     ) {
         let core = walk.t.core;
         let mut thread = td.address;
-        while walk.may_go_on() {
+        while walk.within_limit() {
             // C: tqe_prev: the word that points at this thread.
             let link = at(thread, k.link);
             let Ok(by) = core.read_u64(Vaddr(link.0.wrapping_add(8))) else {
@@ -86,7 +86,7 @@ impl Queues {
             }
             for nth in [0, 16] {
                 let head = by.wrapping_sub(nth);
-                let queue = before(head, k.blocked);
+                let queue = container_of(head, k.blocked);
                 let object = core.read_u64(at(queue, k.object));
                 if object.is_ok_and(|object| object == td.wchan.0) {
                     let queue = walk.queue(k, queue);
@@ -94,7 +94,7 @@ impl Queues {
                     return;
                 }
             }
-            thread = before(by, k.link);
+            thread = container_of(by, k.link);
             let waits = threads.at(thread).and_then(|n| threads.list.get(n));
             if waits.is_none_or(|other| other.wchan != td.wchan) {
                 return;
@@ -104,6 +104,6 @@ impl Queues {
 }
 
 /// What has this field there.
-fn before(address: u64, field: Field) -> Vaddr {
+fn container_of(address: u64, field: Field) -> Vaddr {
     Vaddr(address.wrapping_sub(field.offset))
 }

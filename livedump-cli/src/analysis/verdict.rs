@@ -5,7 +5,7 @@
 
 use super::threads::Threads;
 use super::wait_chains::WaitChains;
-use super::waits::{Edge, MAX_SHARERS, To, Waits};
+use super::waits::{Edge, MAX_SHARERS, WaitTarget, Waits};
 use livedump_vmcore::verdict::Verdict;
 use std::collections::HashSet;
 
@@ -36,25 +36,25 @@ impl Conclusion {
         reasons.extend(threads.incomplete());
         let queues = waits.problems.iter().take(MAX_REASONS);
         reasons.extend(queues.map(|p| format!("waits: {p}")));
-        let doubtful = chains.cycles.iter().filter(|c| !c.certain);
-        let mut told: HashSet<usize> = HashSet::new();
-        for cycle in doubtful.take(MAX_REASONS) {
-            told.extend(cycle.threads.iter().copied());
+        let uncertain = chains.cycles.iter().filter(|c| !c.certain);
+        let mut reported: HashSet<usize> = HashSet::new();
+        for cycle in uncertain.take(MAX_REASONS) {
+            reported.extend(cycle.threads.iter().copied());
             let n = cycle.threads.len();
             reasons.push(match n {
-                1 => "a thread that may wait for itself is in doubt".into(),
-                n => format!("a cycle of {n} threads is in doubt"),
+                1 => "a wait of a thread for itself is uncertain".into(),
+                n => format!("a cycle of {n} threads is uncertain"),
             });
         }
-        let old = || waits.all().filter(|e| !e.is_fresh);
-        let doubtful = old().filter(|e| !told.contains(&e.waiter));
-        let doubtful = doubtful.filter_map(|e| {
-            let doubt = e.doubts.first()?;
-            Some(format!("{}, in doubt: {doubt}", describe(threads, e)))
+        let not_recent = || waits.all().filter(|e| !e.is_recent);
+        let uncertain = not_recent().filter(|e| !reported.contains(&e.waiter));
+        let uncertain = uncertain.filter_map(|e| {
+            let inconsistency = e.inconsistencies.first()?;
+            Some(format!("{}: {inconsistency}", describe(threads, e)))
         });
-        reasons.extend(doubtful.take(MAX_REASONS));
+        reasons.extend(uncertain.take(MAX_REASONS));
         let mut readers = Readers { waits, left: MAX_STEPS };
-        let shared = old().filter_map(|e| {
+        let shared = not_recent().filter_map(|e| {
             let why = readers.may_wait(e)?;
             Some(format!("{}: {why}", describe(threads, e)))
         });
@@ -92,7 +92,7 @@ struct Readers<'w> {
 impl Readers<'_> {
     /// Why a reader of the lock that `e` waits for may wait for its waiter.
     fn may_wait(&mut self, e: &Edge) -> Option<&'static str> {
-        let To::Shared(count, candidates) = &e.to else { return None };
+        let WaitTarget::Shared(count, candidates) = &e.to else { return None };
         let known = candidates.len() as u64;
         let all = known < MAX_SHARERS as u64
             && count.is_some_and(|count| count <= known);
@@ -119,8 +119,10 @@ impl Readers<'_> {
                 continue;
             }
             match self.waits.of(n).map(|e| &e.to) {
-                Some(To::Thread(n)) => next.push(*n),
-                Some(To::Shared(_, candidates)) => next.extend(candidates),
+                Some(WaitTarget::Thread(n)) => next.push(*n),
+                Some(WaitTarget::Shared(_, candidates)) => {
+                    next.extend(candidates)
+                }
                 _ => {}
             }
         }

@@ -2,11 +2,11 @@
 //! What is worth a look in the wait-for graph: cycles, which are deadlocks,
 //! and long chains, which are not but look like them from outside.
 
-use super::waits::{To, Waits};
+use super::waits::{WaitTarget, Waits};
 use std::collections::HashMap;
 
 /// Threads of a chain that is worth a line.
-pub const LONG: usize = 3;
+pub const MIN_LENGTH: usize = 3;
 /// Chains that are shown.
 const MAX_CHAINS: usize = 64;
 
@@ -15,10 +15,10 @@ const MAX_CHAINS: usize = 64;
 pub struct Cycle {
     /// Each waits for the next, the last for the first.
     pub threads: Vec<usize>,
-    /// No wait of it is in doubt.
+    /// No wait of it is uncertain.
     pub certain: bool,
     /// Threads outside that wait for one inside.
-    pub behind: usize,
+    pub waiters: usize,
 }
 
 /// Threads that wait one for the other.
@@ -27,14 +27,14 @@ pub struct Chain {
     /// Each waits for the next; what the last does, its edge or state says.
     pub threads: Vec<usize>,
     /// All threads that wait, over whatever ways, for the last.
-    pub behind: usize,
+    pub waiters: usize,
 }
 
 /// Cycles and chains.
 #[derive(Debug, Default)]
 pub struct WaitChains {
-    /// Certain ones first, then by their first thread. None is of one thread
-    /// and in doubt.
+    /// Certain ones first, then by their first thread. An uncertain one has
+    /// at least two threads.
     pub cycles: Vec<Cycle>,
     /// The longest of those that end at one thread; longest first.
     pub chains: Vec<Chain>,
@@ -47,8 +47,8 @@ impl WaitChains {
         let next = |n: usize| waits.of(n).and_then(|e| e.next());
         let (cycles, on_cycle) = cycles(waits);
         let mut cycles = cycles;
-        let mut ends: HashMap<usize, End> = HashMap::new();
-        let mut reaches = Reaches::default();
+        let mut ends: HashMap<usize, ChainEnd> = HashMap::new();
+        let mut reaches = ChainEnds::default();
         for edge in waits.all() {
             let waiter = edge.waiter;
             if on_cycle.contains_key(&waiter) {
@@ -57,14 +57,14 @@ impl WaitChains {
             let (last, length) = reaches.from(waiter, next, &on_cycle);
             if let Some(&c) = on_cycle.get(&last) {
                 if let Some(cycle) = cycles.get_mut(c) {
-                    cycle.behind = cycle.behind.saturating_add(1);
+                    cycle.waiters = cycle.waiters.saturating_add(1);
                 }
                 continue;
             }
             let end = ends.entry(last).or_default();
             // The last of all may have an edge that leads to no thread.
             if last != waiter {
-                end.behind = end.behind.saturating_add(1);
+                end.waiters = end.waiters.saturating_add(1);
             }
             if length > end.length {
                 (end.length, end.first) = (length, waiter);
@@ -76,18 +76,19 @@ impl WaitChains {
         cycles.sort_by_key(|c| (!c.certain, c.threads.first().copied()));
         let is_shown = |c: &Chain| {
             let last = c.threads.last().and_then(|&n| waits.of(n));
-            let shared = last.is_some_and(|e| matches!(e.to, To::Shared(..)));
+            let shared =
+                last.is_some_and(|e| matches!(e.to, WaitTarget::Shared(..)));
             let n = c.threads.len().saturating_add(usize::from(shared));
-            n >= LONG
+            n >= MIN_LENGTH
         };
         let mut chains: Vec<_> = ends
             .into_values()
-            .map(|e| Chain { threads: path(e.first, next), behind: e.behind })
+            .map(|e| Chain { threads: path(e.first, next), waiters: e.waiters })
             .filter(is_shown)
             .collect();
         chains.sort_by_key(|c| {
             let length = c.threads.len();
-            (core::cmp::Reverse((length, c.behind)), c.threads.clone())
+            (core::cmp::Reverse((length, c.waiters)), c.threads.clone())
         });
         chains.truncate(MAX_CHAINS);
         Self { cycles, chains }
@@ -95,25 +96,25 @@ impl WaitChains {
 }
 
 #[derive(Default)]
-struct End {
+struct ChainEnd {
     first: usize,
     length: usize,
-    behind: usize,
+    waiters: usize,
 }
 
 /// Where chains lead to, and how many threads they have, for each thread that
 /// one was followed from.
 #[derive(Default)]
-struct Reaches(HashMap<usize, (usize, usize)>);
+struct ChainEnds(HashMap<usize, (usize, usize)>);
 
-impl Reaches {
+impl ChainEnds {
     fn from(
         &mut self,
         start: usize,
         next: impl Fn(usize) -> Option<usize>,
         on_cycle: &HashMap<usize, usize>,
     ) -> (usize, usize) {
-        let mut passed = Vec::new();
+        let mut visited = Vec::new();
         let mut at = start;
         let (last, mut length) = loop {
             if let Some(&known) = self.0.get(&at) {
@@ -122,7 +123,7 @@ impl Reaches {
             // Every cycle of edges is known: this ends.
             match next(at).filter(|_| !on_cycle.contains_key(&at)) {
                 Some(n) => {
-                    passed.push(at);
+                    visited.push(at);
                     at = n;
                 }
                 None => {
@@ -131,7 +132,7 @@ impl Reaches {
                 }
             }
         };
-        for n in passed.into_iter().rev() {
+        for n in visited.into_iter().rev() {
             length = length.saturating_add(1);
             self.0.insert(n, (last, length));
         }
@@ -161,14 +162,14 @@ fn cycles(waits: &Waits) -> (Vec<Cycle>, HashMap<usize, usize>) {
                     at = next(n);
                 }
                 Some(&earlier) if earlier == walk => {
-                    let threads = around(n, next);
+                    let threads = cycle_from(n, next);
                     for &t in &threads {
                         on_cycle.insert(t, found.len());
                     }
                     let mut edges = threads.iter().map(|&t| waits.of(t));
                     let certain =
                         edges.all(|e| e.is_some_and(|e| e.is_certain()));
-                    found.push(Cycle { threads, certain, behind: 0 });
+                    found.push(Cycle { threads, certain, waiters: 0 });
                     break;
                 }
                 Some(_) => break,
@@ -179,7 +180,10 @@ fn cycles(waits: &Waits) -> (Vec<Cycle>, HashMap<usize, usize>) {
 }
 
 /// The cycle that `start` is on, from its first thread.
-fn around(start: usize, next: impl Fn(usize) -> Option<usize>) -> Vec<usize> {
+fn cycle_from(
+    start: usize,
+    next: impl Fn(usize) -> Option<usize>,
+) -> Vec<usize> {
     let mut all = vec![start];
     let mut at = next(start);
     while let Some(n) = at.filter(|&n| n != start) {
@@ -187,7 +191,7 @@ fn around(start: usize, next: impl Fn(usize) -> Option<usize>) -> Vec<usize> {
         at = next(n);
     }
     let least = all.iter().enumerate().min_by_key(|(_, n)| **n);
-    let by = least.map_or(0, |(i, _)| i);
-    all.rotate_left(by);
+    let start_index = least.map_or(0, |(i, _)| i);
+    all.rotate_left(start_index);
     all
 }

@@ -11,20 +11,20 @@ use super::locks::{Class, Holder, Lock, Locks};
 use super::queues::{Queue, Queues, SLEEPQ_LK, SLEEPQ_SX};
 use super::target::Target;
 use super::threads::{TDI_LOCK, TDI_SLEEPING, Thread, Threads};
-use super::types::{Missing, Needs};
+use super::types::{Missing, RequiredFields};
 use livedump_vmcore::chain;
 use memdev::addr::Vaddr;
 use std::collections::HashMap;
 
 /// A thread that says it shares more locks is not believed.
-const MOST_SHARED: u64 = 1024;
+const MAX_SHARED: u64 = 1024;
 /// Threads that are named as possible holders of one lock.
 pub(super) const MAX_SHARERS: usize = 32;
 const MAX_PROBLEMS: usize = 64;
 
 /// Who has what a thread waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum To {
+pub enum WaitTarget {
     /// A thread of the list, by its number there.
     Thread(usize),
     /// Readers: how many, where that can be told, and who counts such a lock
@@ -33,9 +33,9 @@ pub enum To {
     /// The kernel itself. C: `LK_KERNPROC`.
     Kernel,
     /// Nobody: it has just been given back, or was destroyed.
-    Nobody,
+    NoThread,
     /// Something that is on no list.
-    Stray(Vaddr),
+    UnknownThread(Vaddr),
 }
 
 /// One thread's wait.
@@ -48,14 +48,14 @@ pub struct Edge {
     /// It would share it. `None` where that is not known.
     pub shared: Option<bool>,
     /// Who has it.
-    pub to: To,
+    pub to: WaitTarget,
     /// For how long, in seconds.
     pub seconds: Option<f64>,
     /// What does not agree.
-    pub doubts: Vec<String>,
+    pub inconsistencies: Vec<String>,
     /// It began while the dump was taken, or just before: what was read for
     /// it is of different moments, and it is no deadlock yet.
-    pub is_fresh: bool,
+    pub is_recent: bool,
 }
 
 impl Edge {
@@ -63,24 +63,24 @@ impl Edge {
         waiter: usize,
         lock: Lock,
         shared: Option<bool>,
-        to: To,
-        doubts: Vec<String>,
+        to: WaitTarget,
+        inconsistencies: Vec<String>,
     ) -> Self {
-        let (seconds, is_fresh) = (None, false);
-        Self { waiter, lock, shared, to, seconds, doubts, is_fresh }
+        let (seconds, is_recent) = (None, false);
+        Self { waiter, lock, shared, to, seconds, inconsistencies, is_recent }
     }
 
     /// Nothing speaks against it.
     #[must_use]
     pub fn is_certain(&self) -> bool {
-        self.doubts.is_empty()
+        self.inconsistencies.is_empty()
     }
 
     /// The thread that it leads to.
     #[must_use]
     pub fn next(&self) -> Option<usize> {
         match self.to {
-            To::Thread(n) => Some(n),
+            WaitTarget::Thread(n) => Some(n),
             _ => None,
         }
     }
@@ -101,16 +101,16 @@ impl Waits {
     /// # Errors
     /// All that is missing.
     pub fn new(t: &Target<'_>, threads: &Threads) -> Result<Self, Missing> {
-        let mut needs = Needs::new(&t.types);
+        let mut required = RequiredFields::new(&t.types);
         for field in
             ["td_state", "td_inhibitors", "td_wchan", "td_wmesg", "td_blocked"]
         {
-            needs.field("thread", field);
+            required.field("thread", field);
         }
-        let needs = needs.check();
+        let required = required.check();
         let locks = Locks::new(t);
         let queues = Queues::walk(t);
-        let (locks, mut queues) = match (needs, locks, queues) {
+        let (locks, mut queues) = match (required, locks, queues) {
             (Ok(()), Ok(locks), Ok(queues)) => (locks, queues),
             (a, b, c) => {
                 let all = [a.err(), b.err(), c.err()];
@@ -180,10 +180,10 @@ struct Build<'g, 't, 'a> {
 }
 
 /// Why it cannot be told what a thread waits for.
-type Untold = String;
+type Reason = String;
 
 impl Build<'_, '_, '_> {
-    fn edge(&self, n: usize) -> Result<Option<Edge>, Untold> {
+    fn edge(&self, n: usize) -> Result<Option<Edge>, Reason> {
         let Some(td) = self.threads.list.get(n) else { return Ok(None) };
         let edge = if td.state.is_inhibited_by(TDI_LOCK) {
             self.blocked(n, td).map(Some)
@@ -196,29 +196,31 @@ impl Build<'_, '_, '_> {
             Ok(Some(edge)) => edge,
             Ok(None) => return Ok(None),
             // It has just begun, or ends: its parts are of different moments.
-            Err(_) if self.is_fresh(td) => return Ok(None),
+            Err(_) if self.is_recent(td) => return Ok(None),
             Err(why) => return Err(why),
         };
         if !edge.lock.contested {
-            edge.doubts.push("its word says that no thread waits".into());
+            edge.inconsistencies
+                .push("its word says that no thread waits".into());
         }
-        if let To::Stray(owner) = edge.to {
+        if let WaitTarget::UnknownThread(owner) = edge.to {
             let what = format!("its owner {owner} is on no list of threads");
-            edge.doubts.push(what);
+            edge.inconsistencies.push(what);
         }
-        if edge.to == To::Nobody {
-            edge.doubts.push("no thread holds it".into());
+        if edge.to == WaitTarget::NoThread {
+            edge.inconsistencies.push("no thread holds it".into());
         }
         if td.address.0 & 0x1f != 0 {
-            edge.doubts.push("the thread is not where threads can be".into());
+            edge.inconsistencies
+                .push("the thread is not where threads can be".into());
         }
         self.age(td, &mut edge);
         Ok(Some(edge))
     }
 
     /// In a turnstile: mutexes, rwlocks, rmlocks.
-    fn blocked(&self, n: usize, td: &Thread) -> Result<Edge, Untold> {
-        let mut doubts = Vec::new();
+    fn blocked(&self, n: usize, td: &Thread) -> Result<Edge, Reason> {
+        let mut inconsistencies = Vec::new();
         let at = td.blocked;
         let object = self.turnstiles.get(&at.0).copied();
         let queue = object.and_then(|o| self.queues.turnstiles.get(&o));
@@ -240,14 +242,15 @@ impl Build<'_, '_, '_> {
         let blocking = [Class::Mutex, Class::Rw, Class::Rm];
         if !blocking.contains(&lock.class) {
             let class = lock.class.word();
-            doubts.push(format!(
+            inconsistencies.push(format!(
                 "threads do not block on locks of class {class}"
             ));
         }
-        let shared = self.queued(td, queue, td.tsqueue, &mut doubts);
+        let shared = self.queued(td, queue, td.tsqueue, &mut inconsistencies);
         if td.lockname.address != lock.name.address {
             let name = &td.lockname;
-            doubts.push(format!("the thread calls it {:?}", name.to_string()));
+            inconsistencies
+                .push(format!("the thread calls it {:?}", name.to_string()));
         }
         let mut to = self.holder(&lock);
         let owner = queue.owner.filter(|o| o.0 != 0);
@@ -255,23 +258,29 @@ impl Build<'_, '_, '_> {
         match (lock.holder, by_turnstile) {
             (Holder::NotRecorded, Some(by)) => {
                 to = by;
-                doubts.push("only its turnstile names its owner".into());
+                inconsistencies
+                    .push("only its turnstile names its owner".into());
             }
-            (Holder::NotRecorded, None) => to = To::Shared(None, Vec::new()),
+            (Holder::NotRecorded, None) => {
+                to = WaitTarget::Shared(None, Vec::new())
+            }
             (_, by) => {
-                let named = matches!(to, To::Thread(_) | To::Stray(_));
+                let named = matches!(
+                    to,
+                    WaitTarget::Thread(_) | WaitTarget::UnknownThread(_)
+                );
                 if (named || by.is_some()) && by.as_ref() != Some(&to) {
                     let what = "its turnstile names another owner";
-                    doubts.push(what.into());
+                    inconsistencies.push(what.into());
                 }
             }
         }
-        Ok(Edge::new(n, lock, shared, to, doubts))
+        Ok(Edge::new(n, lock, shared, to, inconsistencies))
     }
 
     /// In a sleep queue: sx and lockmgr locks. A thread that sleeps for
     /// anything else has no edge.
-    fn sleeping(&self, n: usize, td: &Thread) -> Result<Option<Edge>, Untold> {
+    fn sleeping(&self, n: usize, td: &Thread) -> Result<Option<Edge>, Reason> {
         let wchan = td.wchan;
         if wchan.0 == 0 {
             return Err("sleeps without a wait channel".into());
@@ -298,26 +307,28 @@ impl Build<'_, '_, '_> {
             Class::Lockmgr if kind.is_none_or(|k| k == SLEEPQ_LK) => SLEEPQ_LK,
             _ => return Ok(None),
         };
-        let mut doubts = Vec::new();
+        let mut inconsistencies = Vec::new();
         if lock.class == Class::Sx && !named {
             let name = &td.wmesg;
-            doubts.push(format!("the thread calls it {:?}", name.to_string()));
+            inconsistencies
+                .push(format!("the thread calls it {:?}", name.to_string()));
         }
         let shared = match queue {
             Some(queue) => {
                 if kind != Some(expected) {
                     let class = lock.class.word();
-                    doubts.push(format!("its sleep queue is not of {class}"));
+                    inconsistencies
+                        .push(format!("its sleep queue is not of {class}"));
                 }
-                self.queued(td, queue, td.sqqueue, &mut doubts)
+                self.queued(td, queue, td.sqqueue, &mut inconsistencies)
             }
             None => {
-                doubts.push("it has no sleep queue".into());
+                inconsistencies.push("it has no sleep queue".into());
                 td.sqqueue.map(|n| n == 1)
             }
         };
         let to = self.holder(&lock);
-        Ok(Some(Edge::new(n, lock, shared, to, doubts)))
+        Ok(Some(Edge::new(n, lock, shared, to, inconsistencies)))
     }
 
     /// Whether the thread is where it says on the queue; and whether that is
@@ -327,50 +338,53 @@ impl Build<'_, '_, '_> {
         td: &Thread,
         queue: &Queue,
         on: Option<u64>,
-        doubts: &mut Vec<String>,
+        inconsistencies: &mut Vec<String>,
     ) -> Option<bool> {
         let [first, second] = &queue.blocked;
         let td = td.address.0;
         let found = match (first.contains(&td), second.contains(&td)) {
             (true, true) => {
-                doubts.push("the thread is on both of its queues".into());
+                inconsistencies
+                    .push("the thread is on both of its queues".into());
                 None
             }
             (true, false) => Some(0),
             (false, true) => Some(1),
             (false, false) if queue.pending.contains(&td) => {
-                doubts.push("the thread is being woken".into());
+                inconsistencies.push("the thread is being woken".into());
                 None
             }
             (false, false) => {
-                doubts.push("the thread is not in its queue".into());
+                inconsistencies.push("the thread is not in its queue".into());
                 None
             }
         };
         if let (Some(found), Some(on)) = (found, on)
             && found != on
         {
-            doubts.push(format!(
+            inconsistencies.push(format!(
                 "the thread is on queue {found} of it and not on {on}"
             ));
         }
         found.or(on).map(|n| n == 1)
     }
 
-    fn thread(&self, address: Vaddr) -> To {
+    fn thread(&self, address: Vaddr) -> WaitTarget {
         match self.threads.at(address) {
-            Some(n) => To::Thread(n),
-            None => To::Stray(address),
+            Some(n) => WaitTarget::Thread(n),
+            None => WaitTarget::UnknownThread(address),
         }
     }
 
-    fn holder(&self, lock: &Lock) -> To {
+    fn holder(&self, lock: &Lock) -> WaitTarget {
         match lock.holder {
             Holder::Thread(address) => self.thread(address),
-            Holder::Shared(n) => To::Shared(n, self.sharers(lock.class)),
-            Holder::Kernel => To::Kernel,
+            Holder::Shared(n) => {
+                WaitTarget::Shared(n, self.sharers(lock.class))
+            }
+            Holder::Kernel => WaitTarget::Kernel,
             Holder::Free | Holder::Destroyed | Holder::NotRecorded => {
-                To::Nobody
+                WaitTarget::NoThread
             }
         }
     }
@@ -393,7 +407,7 @@ impl Build<'_, '_, '_> {
         Some(f64::from(waited) / f64::from(hz))
     }
 
-    fn is_fresh(&self, td: &Thread) -> bool {
+    fn is_recent(&self, td: &Thread) -> bool {
         self.live && self.seconds(td).is_some_and(|seconds| seconds < 1.0)
     }
 
@@ -401,14 +415,14 @@ impl Build<'_, '_, '_> {
     /// too: what it waited for was copied at another moment.
     fn age(&self, td: &Thread, edge: &mut Edge) {
         edge.seconds = self.seconds(td);
-        edge.is_fresh = self.is_fresh(td);
-        if edge.is_fresh {
-            edge.doubts.push(
+        edge.is_recent = self.is_recent(td);
+        if edge.is_recent {
+            edge.inconsistencies.push(
                 "it began less than a second before the dump, or during it"
                     .into(),
             );
         } else if self.live && edge.seconds.is_none() {
-            edge.doubts.push("when it began is not known".into());
+            edge.inconsistencies.push("when it began is not known".into());
         }
     }
 }
@@ -417,7 +431,7 @@ impl Build<'_, '_, '_> {
 fn sharers(threads: &Threads, class: usize) -> Vec<usize> {
     let counts = |td: &Thread| td.shared.get(class).copied().unwrap_or(0);
     let all = threads.list.iter().enumerate();
-    all.filter(|(_, td)| (1..=MOST_SHARED).contains(&counts(td)))
+    all.filter(|(_, td)| (1..=MAX_SHARED).contains(&counts(td)))
         .map(|(n, _)| n)
         .take(MAX_SHARERS)
         .collect()

@@ -13,7 +13,7 @@ use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::report::thread::Who;
+use crate::report::thread::ThreadRef;
 use crate::report::{Bt, Report, note};
 use clap::ValueHint;
 use livedump_vmcore::path::escape_path;
@@ -112,7 +112,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         let _ = target.get(thread.address, pcb);
     }
     let stack = Stacks::new(&target).of(thread);
-    let who = Who::new(&threads, thread);
+    let who = ThreadRef::new(&threads, thread);
     let state = match thread.cpu {
         Some(_) => "run",
         None => thread.state.word(),

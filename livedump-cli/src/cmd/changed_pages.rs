@@ -29,13 +29,13 @@ impl<'a> ChangedPages<'a> {
 
     /// Says so on standard error, and for programs.
     pub(super) fn warn(&self) -> Option<ReadChanged> {
-        let (looked, pages) = self.core.changed_reads(self.changes?);
+        let (checked, pages) = self.core.changed_reads(self.changes?);
         if pages > 0 {
             note(format_args!(
-                "{pages} of the {looked} pages read changed while the dump \
+                "{pages} of the {checked} pages read changed while the dump \
                  was written"
             ));
         }
-        Some(ReadChanged { looked, pages })
+        Some(ReadChanged { checked, pages })
     }
 }

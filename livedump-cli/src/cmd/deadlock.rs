@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         (None, Some(file)) => {
             let kernel = &args.kernel;
             let session =
-                Session::open_then(file, kernel, &keep, check_inputs)?;
+                Session::open_with(file, kernel, &keep, check_inputs)?;
             (file.clone(), session)
         }
         (directory, _) => {
@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
                 note(format_args!("the dump is {}", taken.file.display()));
             }
             // Open files outlive their directory.
-            let session = Session::open_then(
+            let session = Session::open_with(
                 &taken.file,
                 &taken.kernel,
                 &keep,
@@ -166,12 +166,12 @@ fn analyse(target: &Target<'_>, file: String) -> Result<Deadlock, Error> {
     let cycles = wait_chains.cycles.iter().map(|c| Cycle {
         certain: c.certain,
         waits: builder.waits(&c.threads),
-        behind: c.behind,
+        waiters: c.waiters,
     });
     let chains = wait_chains.chains.iter().map(|c| Chain {
         waits: builder.waits(&c.threads),
         last: c.threads.last().and_then(|&n| builder.last(n)),
-        behind: c.behind,
+        waiters: c.waiters,
     });
     Ok(Deadlock {
         file,

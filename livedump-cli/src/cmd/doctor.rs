@@ -110,14 +110,14 @@ fn diagnose(args: &Args) -> Diagnosis {
     let mut extent = None;
     match device::open(&args.machine) {
         Ok(device) => {
-            let machine = Machine::ask(device.as_ref());
+            let machine = Machine::query(device.as_ref());
             extent = machine.extent();
             checks.extend(machine.checks(real));
         }
         Err(e) => checks.extend(machine::refused(&e)),
     }
     if real {
-        checks.extend(host::surroundings());
+        checks.extend(host::host_checks());
     }
     match CrashDir::open(&args.directory) {
         Ok(directory) => checks.extend(place::checks(&directory, extent)),

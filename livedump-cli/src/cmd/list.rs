@@ -7,7 +7,7 @@
 use super::capture::lists::{self, KernelFile};
 use crate::crashdir::{CrashDir, SavedDump, compression_in};
 use crate::error::Error;
-use crate::examine::{self, Beside};
+use crate::examine::{self, RelatedFiles};
 use crate::kernel_files;
 use crate::outcome::Outcome;
 use crate::report::{Report, Table, escape, human, note, time_zone};
@@ -194,12 +194,12 @@ impl Examiner<'_> {
                 )));
             }
         }
-        let seal = self.beside(dump, "seal");
+        let seal = self.open_companion(dump, "seal");
         let file = self.directory.open_plain(&dump.name).ok().flatten();
         let seal = file
             .zip(seal)
             .map(|(file, seal)| Comparison::of(&file, &seal, self.threads));
-        let beside = Beside {
+        let related = RelatedFiles {
             seal,
             info: dump.info.clone(),
             length: Some(dump.length),
@@ -209,15 +209,15 @@ impl Examiner<'_> {
         let found = examine::examine(
             core.as_ref(),
             kernel.as_ref(),
-            &beside,
+            &related,
             self.threads,
         );
         found.verdict()
     }
 
-    fn beside(&self, dump: &SavedDump, what: &str) -> Option<File> {
+    fn open_companion(&self, dump: &SavedDump, what: &str) -> Option<File> {
         let name = format!("{what}.{}", dump.number);
-        let there = dump.beside.contains(&name);
+        let there = dump.companions.contains(&name);
         there.then(|| self.directory.open_plain(&name).ok().flatten())?
     }
 
@@ -229,13 +229,13 @@ impl Examiner<'_> {
         core: &Result<Vmcore, OpenError>,
     ) -> Option<Kernel> {
         let name = format!("kernel.{}", dump.number);
-        let beside = self.beside(dump, "kernel");
-        let beside = beside.map(|file| (self.directory.path(&name), Ok(file)));
-        let all: Vec<_> = beside.iter().chain(self.kernels).collect();
+        let kept = self.open_companion(dump, "kernel");
+        let kept = kept.map(|file| (self.directory.path(&name), Ok(file)));
+        let all: Vec<_> = kept.iter().chain(self.kernels).collect();
         let core = core.as_ref().ok()?;
         match lists::choose(core, &all) {
             Ok(kernel) => Some(kernel),
-            Err(_) if beside.is_some() || self.kernel_named => {
+            Err(_) if kept.is_some() || self.kernel_named => {
                 lists::read(all.first()?).ok()
             }
             Err(_) => None,

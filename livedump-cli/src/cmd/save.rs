@@ -146,7 +146,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         Err(e) => return Err(e.into()),
     };
     let report = match &directory {
-        None => Saved::seen(args, &found),
+        None => Saved::from_located(args, &found),
         Some(directory) => {
             Save { args, device: &device, directory, found: &found }
                 .run(&signals)?

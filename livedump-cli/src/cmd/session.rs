@@ -53,12 +53,12 @@ impl Session {
     /// # Errors
     /// One of them is not there, or is none.
     pub fn open(file: &Path, args: &KernelArgs) -> Result<Self, Error> {
-        Self::open_then(file, args, &[], |_| Ok(()))
+        Self::open_with(file, args, &[], |_| Ok(()))
     }
 
     /// The same, with more files to keep, and something to be done while that
     /// is still possible, when it is known which files are read.
-    pub(super) fn open_then(
+    pub(super) fn open_with(
         file: &Path,
         args: &KernelArgs,
         more: &[(BorrowedFd<'_>, Purpose)],

@@ -9,7 +9,7 @@ use super::WhichKernel;
 use super::inputs::Opened;
 use crate::crashdir::compression_in;
 use crate::error::Error;
-use crate::examine::{Beside, examine};
+use crate::examine::{RelatedFiles, examine};
 use crate::outcome::Outcome;
 use crate::report::{Report, Verify, note};
 use crate::seal::{self, Comparison};
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let sealed = seal::open(&args.file, args.seal.as_deref())?;
     let kernel = WhichKernel::Any(args.kernel.as_deref());
     let opened = Opened::open(&args.file, kernel, sealed)?;
-    let beside = Beside {
+    let related = RelatedFiles {
         seal: opened
             .seal
             .as_ref()
@@ -71,19 +71,19 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let (core, kernel, changes) = match opened.read() {
         Ok(inputs) => (Ok(inputs.core), inputs.kernel, inputs.changes),
-        Err(Error::Open(e)) if is_dump(&args.file, &e, &beside) => {
+        Err(Error::Open(e)) if is_dump(&args.file, &e, &related) => {
             (Err(e), None, None)
         }
         Err(e) => {
             // Of what cannot be read at all it is the only thing to say.
-            let sealed = beside.seal.iter();
+            let sealed = related.seal.iter();
             for finding in sealed.flat_map(|s| s.findings(None)) {
                 note(format_args!("{}: {}", args.file.display(), finding.text));
             }
             return Err(e);
         }
     };
-    let mut found = examine(core.as_ref(), kernel.as_ref(), &beside, threads);
+    let mut found = examine(core.as_ref(), kernel.as_ref(), &related, threads);
     // What changed is not damage; a list of it that is none is odd.
     match changes.map(ChangesFile::read).transpose() {
         Ok(Some(list)) => found.add("changed", Status::Ok, list.summary()),
@@ -95,12 +95,12 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 
 /// Whether there is a verdict on what does not open: it is a dump by what is
 /// in it, by its name, or by its seal. Of any other file there is none.
-fn is_dump(file: &Path, e: &OpenError, beside: &Beside) -> bool {
+fn is_dump(file: &Path, e: &OpenError, related: &RelatedFiles) -> bool {
     let nothing = matches!(
         e,
         OpenError::Foreign { known: false, .. } | OpenError::Short { .. }
     );
-    let sealed = beside.seal.as_ref().is_some_and(|seal| seal.compared);
+    let sealed = related.seal.as_ref().is_some_and(|seal| seal.compared);
     let named = || companion(file, "seal").is_some();
     !e.is_unread() && (!nothing || sealed || named())
 }

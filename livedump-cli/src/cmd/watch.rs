@@ -140,11 +140,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     check_usage(args)?;
     prepare_time_zone();
-    let what = what(args);
-    capture::check_usage(&what)?;
+    let capture_args = capture_args(args);
+    capture::check_usage(&capture_args)?;
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
-    let _instance = directory.only_one()?;
+    let _instance = directory.lock_instance()?;
     let opened = device::open(&args.machine);
     let device = opened.map_err(capture::Error::from)?;
     let newest = directory.dumps()?.into_iter().find(|dump| dump.live);
@@ -163,7 +163,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if args.syslog {
         device::openlog();
     }
-    let prepared = confine(args, &what, device.as_ref(), &directory)?;
+    let prepared = confine(args, &capture_args, device.as_ref(), &directory)?;
     // From here on it is a daemon, or the like of one.
     match args.syslog {
         true => {
@@ -174,7 +174,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         }
         false => notes_go_to(Notes::Timed, None),
     }
-    let mut watch = Watcher::new(args, what, &directory, device, prepared);
+    let mut watch =
+        Watcher::new(args, capture_args, &directory, device, prepared);
     // Killed between a dump and what was to go for it?
     watch.prune();
     while args.count.is_none_or(|count| watch.taken() < count) {
@@ -210,15 +211,15 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 /// --on-change nothing is given up. `None` is that.
 fn confine(
     args: &Args,
-    what: &capture::Args,
+    capture_args: &capture::Args,
     device: &dyn Device,
     directory: &CrashDir,
 ) -> Result<Option<Prepared>, Error> {
     if args.exec.is_some() || !args.on_change.is_empty() {
         return Ok(None);
     }
-    let prepared = Prepared::gather(what, device)?;
-    capture::confine(what, device, directory, &prepared);
+    let prepared = Prepared::gather(capture_args, device)?;
+    capture::confine(capture_args, device, directory, &prepared);
     Ok(Some(prepared))
 }
 
@@ -238,7 +239,7 @@ fn check_usage(args: &Args) -> Result<(), Error> {
 }
 
 /// Each dump is one of `capture`.
-fn what(args: &Args) -> capture::Args {
+fn capture_args(args: &Args) -> capture::Args {
     capture::Args {
         directory: args.directory.clone(),
         force: false,

@@ -22,7 +22,7 @@ pub struct SavedDump {
     /// The dump's name.
     pub name: String,
     /// The names of what lies beside it.
-    pub beside: Vec<String>,
+    pub companions: Vec<String>,
     /// Whether it is a live dump, and not savecore's dump of a panic.
     pub live: bool,
     /// Bytes of the dump's file.
@@ -140,7 +140,7 @@ impl CrashDir {
         });
         Ok(Some(SavedDump {
             number,
-            beside: names,
+            companions: names,
             live: name.starts_with("livecore."),
             name,
             length,

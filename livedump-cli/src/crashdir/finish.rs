@@ -38,7 +38,7 @@ pub enum Step {
     SyncDump,
     Lock,
     Info,
-    SetAside,
+    BackUp,
     Bounds,
     Dump,
     Companions,
@@ -55,7 +55,7 @@ impl Step {
         Step::SyncDump,
         Step::Lock,
         Step::Info,
-        Step::SetAside,
+        Step::BackUp,
         Step::Bounds,
         Step::Dump,
         Step::Companions,
@@ -72,7 +72,7 @@ impl Step {
             Step::Lock => "locking",
             Step::Info => "writing info in",
             Step::Bounds => "writing bounds in",
-            Step::SetAside | Step::RemoveOld => "replacing the old dump in",
+            Step::BackUp | Step::RemoveOld => "replacing the old dump in",
             Step::Dump => "naming the dump in",
             Step::NameInfo => "naming info in",
             Step::Companions => "naming the files of the dump in",
@@ -89,7 +89,7 @@ pub struct Finished<'d, 'a> {
     /// What it is.
     pub stem: Basename,
     /// The files to keep next to it.
-    pub sides: Vec<(Companion, Temp<'d>)>,
+    pub companions: Vec<(Companion, Temp<'d>)>,
     /// What the dump is compressed with.
     pub compression: Compression,
     /// Whether it may take the place of the newest sound dump.
@@ -111,7 +111,7 @@ pub struct Saved {
     /// `info.N`.
     pub info: Option<String>,
     /// `kernel.N` and the like.
-    pub sides: Vec<(Companion, String)>,
+    pub companions: Vec<(Companion, String)>,
     /// What could not be done once the dump had its name.
     pub problems: Vec<Error>,
     /// Whether the dump and the files next to it have their names, and that is
@@ -125,9 +125,9 @@ pub struct Saved {
 impl Saved {
     /// The name of a file next to the dump.
     #[must_use]
-    pub fn side(&self, side: Companion) -> Option<&str> {
-        let mut sides = self.sides.iter();
-        sides.find(|(s, _)| *s == side).map(|(_, name)| name.as_str())
+    pub fn companion(&self, companion: Companion) -> Option<&str> {
+        let mut companions = self.companions.iter();
+        companions.find(|(s, _)| *s == companion).map(|(_, name)| name.as_str())
     }
 }
 
@@ -142,10 +142,10 @@ impl CrashDir {
         maxdumps: Option<u32>,
         stem: Basename,
         compression: Compression,
-        sides: &[Companion],
+        companions: &[Companion],
     ) -> Result<(), Error> {
         let n = self.bounds(maxdumps)?;
-        self.check_names_of(n, stem, compression, sides)
+        self.check_names_of(n, stem, compression, companions)
     }
 
     fn check_names_of(
@@ -153,12 +153,12 @@ impl CrashDir {
         n: u32,
         stem: Basename,
         compression: Compression,
-        sides: &[Companion],
+        companions: &[Companion],
     ) -> Result<(), Error> {
         self.check_not_foreign(&names::dump(stem, n, compression))?;
         self.check_not_foreign(&names::info(n))?;
-        for side in sides {
-            self.check_not_foreign(&side.name(n))?;
+        for companion in companions {
+            self.check_not_foreign(&companion.name(n))?;
         }
         Ok(())
     }
@@ -207,19 +207,27 @@ impl CrashDir {
                 source,
             })
         };
-        let Finished { dump, stem, sides, compression, sound, maxdumps, info } =
-            it;
+        let Finished {
+            dump,
+            stem,
+            companions,
+            compression,
+            sound,
+            maxdumps,
+            info,
+        } = it;
 
         step(Step::SyncDump)?;
         dump.sync()?;
-        for (_, temp) in &sides {
+        for (_, temp) in &companions {
             temp.sync()?;
         }
         step(Step::Lock)?;
         let _lock = self.lock()?;
         // Another run may have finished since the last look, or been killed.
-        self.put_back()?;
-        let kinds: Vec<_> = sides.iter().map(|(side, _)| *side).collect();
+        self.restore_backups()?;
+        let kinds: Vec<_> =
+            companions.iter().map(|(companion, _)| *companion).collect();
         let mut bounds = self.next_number()?.problem;
         let number = self.number_for(maxdumps, sound)?;
         self.check_names_of(number, stem, compression, &kinds)?;
@@ -232,21 +240,21 @@ impl CrashDir {
         let mut info_temp = self.temp()?;
         info_temp.write_all(info(number).as_bytes())?;
         info_temp.sync()?;
-        step(Step::SetAside)?;
-        let mut aside = SetAside::new(self, dump.inode()?)?;
-        aside.take_all(number)?;
+        step(Step::BackUp)?;
+        let mut backups = Backups::new(self, dump.inode()?)?;
+        backups.back_up_all(number)?;
         step(Step::Bounds)?;
         match self.check_not_foreign("bounds") {
             Ok(()) => {
                 self.bounds_temp(after(number))?.persist("bounds")?;
-                aside.counted = true;
+                backups.counted = true;
             }
             // Neither followed nor replaced, and no reason to lose a dump.
             Err(e) => bounds = Some(e),
         }
         step(Step::Dump)?;
         dump.persist(&dump_name)?;
-        aside.counted = false;
+        backups.counted = false;
 
         // From here on the dump is there, whatever happens.
         let mut problems = Vec::new();
@@ -258,11 +266,11 @@ impl CrashDir {
             }
         };
         let mut durable = true;
-        let mut sides_saved = Vec::new();
-        for (side, temp) in sides {
-            let name = side.name(number);
+        let mut companions_saved = Vec::new();
+        for (companion, temp) in companions {
+            let name = companion.name(number);
             if note(step(Step::Companions).and_then(|()| temp.persist(&name))) {
-                sides_saved.push((side, name));
+                companions_saved.push((companion, name));
             } else {
                 durable = false;
             }
@@ -274,24 +282,24 @@ impl CrashDir {
         // An older dump is removed only when the new one is on disk.
         if note(synced) {
             let mut keep = vec![dump_name.as_str(), info_name.as_str()];
-            keep.extend(sides_saved.iter().map(|(_, name)| name.as_str()));
+            keep.extend(companions_saved.iter().map(|(_, name)| name.as_str()));
             if note(
                 step(Step::RemoveOld)
                     .and_then(|()| self.remove_old(number, &keep)),
             ) {
-                aside.remove();
+                backups.remove();
             }
         } else {
             durable = false;
         }
         // The remaining files show the next run that there is an older one.
-        aside.leave();
+        backups.keep_for_next_run();
         match step(Step::Links) {
             Ok(()) => {
                 let mut links = vec![dump_name.as_str()];
                 links.extend(info_saved.then_some(info_name.as_str()));
-                links.extend(sides_saved.iter().map(|(_, n)| n.as_str()));
-                problems.extend(self.relink(number, &links));
+                links.extend(companions_saved.iter().map(|(_, n)| n.as_str()));
+                problems.extend(self.update_links(number, &links));
             }
             Err(e) => problems.push(e),
         }
@@ -301,7 +309,7 @@ impl CrashDir {
             number,
             dump: dump_name,
             info: info_saved.then_some(info_name),
-            sides: sides_saved,
+            companions: companions_saved,
             problems,
             durable,
             bounds,
@@ -338,7 +346,7 @@ impl CrashDir {
 }
 
 /// Files moved out of sight: back on drop, as is `bounds`.
-struct SetAside<'d> {
+struct Backups<'d> {
     dir: &'d CrashDir,
     /// Of the dump that makes them wrong, once it has its name.
     inode: u64,
@@ -349,7 +357,7 @@ struct SetAside<'d> {
     moved: Vec<(String, String)>,
 }
 
-impl<'d> SetAside<'d> {
+impl<'d> Backups<'d> {
     fn new(dir: &'d CrashDir, inode: u64) -> Result<Self, Error> {
         let next = dir.bounds(None)?;
         Ok(Self { dir, inode, next, counted: false, moved: Vec::new() })
@@ -358,14 +366,14 @@ impl<'d> SetAside<'d> {
     /// The companions of an older dump. If it has no info.N an empty file
     /// stands for that: which of the two dumps is there tells a later run
     /// whether the number was given.
-    fn take_all(&mut self, number: u32) -> Result<(), Error> {
+    fn back_up_all(&mut self, number: u32) -> Result<(), Error> {
         if !self.dir.has_dump(number)? {
             // savecore(8) has no use for what is left of one.
-            self.take(&names::info(number))?;
+            self.back_up(&names::info(number))?;
             return self.back_up_companions(number);
         }
         let info = names::info(number);
-        if !self.take(&info)? {
+        if !self.back_up(&info)? {
             let temp =
                 self.dir.back_up_missing(&info, self.inode, self.next)?;
             self.moved.push((String::new(), temp));
@@ -374,14 +382,15 @@ impl<'d> SetAside<'d> {
     }
 
     fn back_up_companions(&mut self, number: u32) -> Result<(), Error> {
-        for side in Companion::ALL.into_iter().filter(|s| *s != Companion::Key)
+        for companion in
+            Companion::ALL.into_iter().filter(|s| *s != Companion::Key)
         {
-            self.take(&side.name(number))?;
+            self.back_up(&companion.name(number))?;
         }
         Ok(())
     }
 
-    fn take(&mut self, name: &str) -> Result<bool, Error> {
+    fn back_up(&mut self, name: &str) -> Result<bool, Error> {
         let plain = self.dir.check_not_foreign(name).is_ok();
         if !plain || self.dir.stat(name)?.is_none() {
             return Ok(false);
@@ -400,12 +409,12 @@ impl<'d> SetAside<'d> {
     }
 
     /// Keeps the backups for the next run.
-    fn leave(mut self) {
+    fn keep_for_next_run(mut self) {
         self.moved.clear();
     }
 }
 
-impl Drop for SetAside<'_> {
+impl Drop for Backups<'_> {
     fn drop(&mut self) {
         if self.counted {
             // Without it a number is lost, and nothing else.

@@ -25,7 +25,7 @@ impl CrashDir {
     ///
     /// # Errors
     /// There is one, or the file system has no locks.
-    pub fn only_one(&self) -> Result<Instance, Error> {
+    pub fn lock_instance(&self) -> Result<Instance, Error> {
         let Some(file) = self.open_own(NAME, true)? else {
             return Err(self.io("opening", NAME, Errno::ENOENT));
         };
@@ -73,8 +73,8 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let dir = CrashDir::open(tmp.path()).unwrap();
         for _ in 0..2 {
-            let held = dir.only_one().unwrap();
-            let e = dir.only_one().unwrap_err().to_string();
+            let held = dir.lock_instance().unwrap();
+            let e = dir.lock_instance().unwrap_err().to_string();
             let pid = std::process::id().to_string();
             assert!(e.contains("already") && e.contains(&pid), "{e}");
             drop(held);
@@ -91,7 +91,7 @@ mod tests {
         let crash = tmp.path().join("crash");
         std::fs::create_dir(&crash).unwrap();
         std::fs::hard_link(&victim, crash.join(NAME)).unwrap();
-        let e = CrashDir::open(&crash).unwrap().only_one().unwrap_err();
+        let e = CrashDir::open(&crash).unwrap().lock_instance().unwrap_err();
         assert!(e.to_string().contains("hard links"), "{e}");
         assert_eq!(std::fs::read(&victim).unwrap(), b"of somebody else");
     }
@@ -101,7 +101,7 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let dir = CrashDir::open(tmp.path()).unwrap();
         std::os::unix::fs::symlink("x", tmp.path().join(NAME)).unwrap();
-        let e = dir.only_one().unwrap_err().to_string();
+        let e = dir.lock_instance().unwrap_err().to_string();
         assert!(e.contains("in the way"), "{e}");
     }
 }

@@ -11,7 +11,7 @@ impl CrashDir {
     /// Lets `.last` links lead to these files of dump `n` and takes away the
     /// other ones. Returns what could not be done; none of it harms a dump,
     /// so the rest is done anyway.
-    pub(super) fn relink(&self, n: u32, files: &[&str]) -> Vec<Error> {
+    pub(super) fn update_links(&self, n: u32, files: &[&str]) -> Vec<Error> {
         let number = n.to_string();
         let mut problems = Vec::new();
         // The two lists have the same order.

@@ -89,7 +89,7 @@ impl CrashDir {
         dumps.retain(|_| keep.next().unwrap_or(true));
         pruned.kept = dumps;
         if !dry_run && !pruned.removed.is_empty() {
-            pruned.problems.extend(self.relink_after(&pruned));
+            pruned.problems.extend(self.update_links_after(&pruned));
             pruned.problems.extend(self.sync().err());
         }
         Ok(pruned)
@@ -111,7 +111,7 @@ impl CrashDir {
     }
 
     fn remove_dump(&self, dump: &SavedDump) -> Result<(), Error> {
-        for name in &dump.beside {
+        for name in &dump.companions {
             if self.check_not_foreign(name).is_ok() {
                 self.unlink(name)?;
             }
@@ -121,7 +121,7 @@ impl CrashDir {
 
     /// Where the links led to a dump that is gone they lead to the newest
     /// one that is left.
-    fn relink_after(&self, pruned: &Pruned) -> Vec<Error> {
+    fn update_links_after(&self, pruned: &Pruned) -> Vec<Error> {
         let gone = pruned
             .removed
             .iter()
@@ -132,10 +132,10 @@ impl CrashDir {
         match pruned.kept.first() {
             Some(dump) => {
                 let mut files = vec![dump.name.as_str()];
-                files.extend(dump.beside.iter().map(String::as_str));
-                self.relink(dump.number, &files)
+                files.extend(dump.companions.iter().map(String::as_str));
+                self.update_links(dump.number, &files)
             }
-            None => self.relink(0, &[]),
+            None => self.update_links(0, &[]),
         }
     }
 }

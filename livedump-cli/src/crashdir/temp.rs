@@ -145,27 +145,27 @@ impl CrashDir {
     /// its number, if the dump they belong to still exists; removes them
     /// where another one is, and with it the older dump of that number, which
     /// such a run may have left. To be called under the directory's lock.
-    pub(super) fn put_back(&self) -> Result<(), Error> {
+    pub(super) fn restore_backups(&self) -> Result<(), Error> {
         for temp in self.names()? {
-            let Some(aside) = SetAside::parse(&temp) else { continue };
+            let Some(backup) = BackupName::parse(&temp) else { continue };
             let Some(stat) = self.stat(&temp)? else { continue };
             if kind(&stat) != SFlag::S_IFREG {
                 continue;
             }
-            let dumps = self.dump_files(aside.number)?;
-            let new = dumps.iter().find(|(_, inode)| *inode == aside.inode);
+            let dumps = self.dump_files(backup.number)?;
+            let new = dumps.iter().find(|(_, inode)| *inode == backup.inode);
             if let Some((new, _)) = new {
-                self.settle(aside.number, new, dumps.len() > 1)?;
+                self.finish_replacement(backup.number, new, dumps.len() > 1)?;
             }
             if dumps.is_empty() || new.is_some() {
                 self.unlink(&temp)?;
                 continue;
             }
-            if self.read_bounds().ok().flatten() == Some(after(aside.number)) {
-                self.bounds_temp(aside.next)?.persist("bounds")?;
+            if self.read_bounds().ok().flatten() == Some(after(backup.number)) {
+                self.bounds_temp(backup.next)?.persist("bounds")?;
             }
-            match self.stat(aside.name)? {
-                None if stat.st_size > 0 => self.rename(&temp, aside.name)?,
+            match self.stat(backup.name)? {
+                None if stat.st_size > 0 => self.rename(&temp, backup.name)?,
                 _ => self.unlink(&temp)?,
             }
         }
@@ -174,7 +174,7 @@ impl CrashDir {
 
     /// Ends the replacement of dump `number` by the file `new`: the older
     /// dump, if it still exists, is removed once the new one is on disk.
-    fn settle(
+    fn finish_replacement(
         &self,
         number: u32,
         new: &str,
@@ -186,9 +186,9 @@ impl CrashDir {
         self.sync()?;
         // The companions of the older one are backed up, except its key.
         let mut keep = vec![new.to_string(), names::info(number)];
-        for side in Companion::ALL {
-            if side != Companion::Key || names::is_encrypted(new) {
-                keep.push(side.name(number));
+        for companion in Companion::ALL {
+            if companion != Companion::Key || names::is_encrypted(new) {
+                keep.push(companion.name(number));
             }
         }
         let keep: Vec<_> = keep.iter().map(String::as_str).collect();
@@ -200,7 +200,7 @@ impl CrashDir {
             }
         }
         // Links are for convenience.
-        let _ = self.relink(number, &there);
+        let _ = self.update_links(number, &there);
         Ok(())
     }
 
@@ -227,7 +227,7 @@ impl CrashDir {
     /// # Errors
     /// The directory cannot be read. A file that cannot be removed is none.
     pub fn remove_stale(&self) -> Result<Vec<String>, Error> {
-        self.put_back()?;
+        self.restore_backups()?;
         let mut names = self.names()?;
         names.retain(|name| self.is_stale(name) && self.unlink(name).is_ok());
         Ok(names)
@@ -277,14 +277,14 @@ impl CrashDir {
 }
 
 /// The fields in the name of a backup.
-struct SetAside<'n> {
+struct BackupName<'n> {
     name: &'n str,
     number: u32,
     inode: u64,
     next: u32,
 }
 
-impl<'n> SetAside<'n> {
+impl<'n> BackupName<'n> {
     fn parse(temp: &'n str) -> Option<Self> {
         let (name, next) = temp.strip_prefix(PREFIX)?.rsplit_once('.')?;
         let (name, inode) = name.rsplit_once('.')?;

@@ -19,12 +19,13 @@ impl DumpDev {
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let length = found.dumplength();
-        let mut buf = vec![0; PIECE.min(round(length, found.block)) as usize];
+        let mut buf =
+            vec![0; PIECE.min(round_up(length, found.block)) as usize];
         let mut done: u64 = 0;
         while let Some(left) = length.checked_sub(done).filter(|n| *n > 0) {
             let n = left.min(PIECE);
             // Whole blocks: a device hands out nothing else.
-            let whole = round(n, found.block) as usize;
+            let whole = round_up(n, found.block) as usize;
             let piece = buf.get_mut(..whole).unwrap_or_default();
             if found.is_text() {
                 // Within the data, of which so much is left.
@@ -41,7 +42,7 @@ impl DumpDev {
     }
 }
 
-fn round(n: u64, block: usize) -> u64 {
+fn round_up(n: u64, block: usize) -> u64 {
     n.checked_next_multiple_of(block as u64).unwrap_or(u64::MAX)
 }
 

@@ -73,13 +73,13 @@ impl LocatedDump {
 }
 
 /// What `force` lets pass is noted, otherwise it is the end.
-struct Oddities {
+struct Warnings {
     force: bool,
     seen: Vec<String>,
 }
 
-impl Oddities {
-    fn unless(&mut self, right: bool, text: &str) -> Result<(), Error> {
+impl Warnings {
+    fn require(&mut self, right: bool, text: &str) -> Result<(), Error> {
         match (right, self.force) {
             (true, _) => {}
             (false, true) => self.seen.push(text.into()),
@@ -105,9 +105,9 @@ impl DumpDev {
         if h.magic == Magic::Cleared && !force {
             return Err(Error::Cleared { path: self.path.clone() });
         }
-        let mut odd = Oddities { force, seen: Vec::new() };
+        let mut warnings = Warnings { force, seen: Vec::new() };
         let parity = parity_ok(&trailer) || parity_before_cleared(&trailer);
-        odd.unless(parity, "the last header's parity is wrong")?;
+        warnings.require(parity, "the last header's parity is wrong")?;
         let bytes = block as u64;
         let extent = h.dumpextent;
         let key_size = u64::from(h.dumpkeysize);
@@ -141,14 +141,14 @@ impl DumpDev {
         };
         let mut leading = [0; HEADER_SIZE];
         self.read_block(&mut leading, leading_at, block)?;
-        odd.unless(
+        warnings.require(
             same(&trailer, &leading, h.magic == Magic::Cleared),
             "the first and the last header disagree",
         )?;
         let magic = match h.magic {
             // The other copy is used.
             Magic::Cleared => {
-                odd.seen.push("it has been saved before".into());
+                warnings.seen.push("it has been saved before".into());
                 KernelDumpHeader::decode(&leading)
                     .map_or(Magic::Kernel, |first| first.magic)
             }
@@ -156,7 +156,7 @@ impl DumpDev {
         };
         let text = magic == Magic::Text;
         let plain = h.compression == Compression::None;
-        odd.unless(
+        warnings.require(
             !plain || h.dumplength == extent,
             "it is not compressed, and not as long as its dumpextent",
         )?;
@@ -188,7 +188,7 @@ impl DumpDev {
             key,
             text,
             compression: h.compression,
-            problems: odd.seen,
+            problems: warnings.seen,
             trailer,
         })
     }

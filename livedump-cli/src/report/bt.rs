@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What `livedump bt` reports: a thread's registers and stack.
 
-use super::thread::{Call, Who, calls, source};
+use super::thread::{Call, ThreadRef, calls, source};
 use super::{Hex, ReadChanged, Report};
 use crate::analysis::stack::{Source, Stack};
 use livedump_vmcore::verdict::Verdict;
@@ -17,7 +17,7 @@ pub struct Bt {
     pub kernel: String,
     /// Whose it is.
     #[serde(flatten)]
-    pub who: Who,
+    pub who: ThreadRef,
     /// "run", "runq", "lock", "sleep" and so on.
     pub state: &'static str,
     /// "dumppcb", "stoppcbs", "pcb", or "stale": the thread was running, and
@@ -46,7 +46,7 @@ impl Bt {
     #[must_use]
     pub fn new(
         (file, kernel): (String, String),
-        (who, state): (Who, &'static str),
+        (who, state): (ThreadRef, &'static str),
         stack: &Stack,
         lists: Verdict,
         changed: Option<ReadChanged>,

@@ -3,7 +3,7 @@
 //! which, and whether that is a deadlock.
 
 use super::bt::frames;
-use super::thread::{Call, LockName, Who};
+use super::thread::{Call, LockName, ThreadRef};
 use super::{ReadChanged, Report};
 use livedump_vmcore::verdict::Verdict;
 use serde::{Serialize, Serializer};
@@ -64,12 +64,12 @@ fn as_word<S: Serializer>(v: &Verdict, to: S) -> Result<S::Ok, S::Error> {
 /// Threads that wait for each other.
 #[derive(Debug, Serialize)]
 pub struct Cycle {
-    /// Nothing speaks against it. Otherwise some wait has doubts.
+    /// No wait of it is uncertain.
     pub certain: bool,
     /// Each waits for the next one, the last for the first.
     pub waits: Vec<Wait>,
     /// Other threads that wait for one of these.
-    pub behind: usize,
+    pub waiters: usize,
 }
 
 /// Threads that wait one for the other.
@@ -80,7 +80,7 @@ pub struct Chain {
     /// The thread at the end that waits for no lock, if it is one.
     pub last: Option<Last>,
     /// All threads that wait for the one at the end, by whatever way.
-    pub behind: usize,
+    pub waiters: usize,
 }
 
 /// A thread that others wait for.
@@ -88,7 +88,7 @@ pub struct Chain {
 pub struct Last {
     /// Which.
     #[serde(flatten)]
-    pub who: Who,
+    pub who: ThreadRef,
     /// What it is doing.
     pub state: String,
     /// Its stack.
@@ -100,7 +100,7 @@ pub struct Last {
 pub struct Wait {
     /// Who waits.
     #[serde(flatten)]
-    pub who: Who,
+    pub who: ThreadRef,
     /// For what.
     pub lock: LockName,
     /// It would share it.
@@ -109,8 +109,8 @@ pub struct Wait {
     pub holder: Holder,
     /// For how long.
     pub seconds: Option<f64>,
-    /// What does not agree.
-    pub doubts: Vec<String>,
+    /// What is inconsistent; the wait is uncertain then.
+    pub inconsistencies: Vec<String>,
     /// Its stack, where it is part of a cycle or a chain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<Call>,
@@ -119,7 +119,7 @@ pub struct Wait {
 /// Who has a lock.
 #[derive(Clone, Debug, Serialize)]
 pub struct Holder {
-    /// "thread", "shared", "kernel", "nobody" or "stray".
+    /// "thread", "shared", "kernel", "none" or "unknown".
     pub kind: &'static str,
     /// The thread.
     pub tid: Option<i32>,
@@ -151,14 +151,14 @@ impl Wait {
         };
         writeln!(out, " for {}{share}", self.lock)?;
         writeln!(out, "  held by {}", self.holder.text)?;
-        for doubt in &self.doubts {
-            writeln!(out, "    in doubt: {doubt}")?;
+        for inconsistency in &self.inconsistencies {
+            writeln!(out, "    uncertain: {inconsistency}")?;
         }
         frames(out, &self.stack, "   ")
     }
 }
 
-fn behind(out: &mut dyn Write, n: usize) -> io::Result<()> {
+fn waiters(out: &mut dyn Write, n: usize) -> io::Result<()> {
     match n {
         0 => Ok(()),
         n => {
@@ -178,13 +178,13 @@ impl Report for Deadlock {
                 (true, 1) => "deadlock: a thread waits for itself".into(),
                 (true, n) => format!("deadlock: {n} threads in a cycle"),
                 (false, n) => format!(
-                    "in doubt: {} in a cycle",
+                    "possible deadlock: {} in a cycle",
                     count(n, "thread", "threads")
                 ),
             };
             writeln!(out, "{what}")?;
             c.waits.iter().try_for_each(|w| w.text(out))?;
-            behind(out, c.behind)?;
+            waiters(out, c.waiters)?;
         }
         for c in &self.chains {
             let n = c.waits.len().saturating_add(usize::from(c.last.is_some()));
@@ -194,7 +194,7 @@ impl Report for Deadlock {
                 writeln!(out, "  {}: {}", last.who, last.state)?;
                 frames(out, &last.stack, "   ")?;
             }
-            behind(out, c.behind.saturating_sub(n.saturating_sub(1)))?;
+            waiters(out, c.waiters.saturating_sub(n.saturating_sub(1)))?;
         }
         let threads = count(self.threads, "thread", "threads");
         writeln!(out, "{threads}, {} waiting for a lock", self.waiting)?;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// A graph in Graphviz's language: threads are boxes, locks ellipses; what is
-/// on a certain cycle is red, what is in doubt is dashed.
+/// on a certain cycle is red, what is uncertain is dashed.
 #[must_use]
 pub fn dot(report: &Deadlock) -> String {
     let certain = report.cycles.iter().filter(|c| c.certain);
@@ -26,7 +26,7 @@ pub fn dot(report: &Deadlock) -> String {
         let lock = w.lock.address.0;
         let color = red(threads.contains(&tid));
         let held = red(locks.contains(&lock));
-        let style = match w.doubts.is_empty() {
+        let style = match w.inconsistencies.is_empty() {
             true => "",
             false => " style=dashed",
         };
@@ -112,7 +112,7 @@ pub fn svg(report: &Deadlock) -> String {
     for c in &report.cycles {
         let title = match c.certain {
             true => "deadlock",
-            false => "in doubt",
+            false => "possible deadlock",
         };
         columns.push(Column {
             title,
@@ -183,7 +183,7 @@ impl Column<'_> {
             let name = w.lock.name.as_deref().unwrap_or("?");
             let lock = format!("waits for {} \"{name}\"", w.lock.class);
             let last = n.saturating_add(1) == self.waits.len();
-            let dash = match w.doubts.is_empty() {
+            let dash = match w.inconsistencies.is_empty() {
                 true => "",
                 false => " stroke-dasharray=\"4\"",
             };

@@ -112,7 +112,7 @@ pub struct Changed {
     /// The list of them.
     pub file: String,
     /// Pages that were looked at.
-    pub looked: u64,
+    pub checked: u64,
     pub pages: u64,
     pub page_tables: u64,
     pub kernel_map: u64,
@@ -129,7 +129,7 @@ impl Changed {
         let range = |r: &Record| (Hex(r.start.0), Hex(r.end()), r.kind.name());
         Self {
             file: escape_path(&list.path),
-            looked: list.header.pages,
+            checked: list.header.pages,
             pages: list.header.total(),
             page_tables,
             kernel_map,
@@ -145,7 +145,7 @@ impl fmt::Display for Changed {
             f,
             "{} of {} (page tables {}, kernel map {}, direct map {})",
             self.pages,
-            self.looked,
+            self.checked,
             self.page_tables,
             self.kernel_map,
             self.direct_map

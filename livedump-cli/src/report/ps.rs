@@ -121,7 +121,7 @@ impl Ps {
                     name.push_str(&t.name);
                 }
                 if let Some(lock) = &t.lock {
-                    let holder = t.holder.as_deref().unwrap_or("nobody");
+                    let holder = t.holder.as_deref().unwrap_or("no thread");
                     name.push_str(&format!("  {lock}, held by {holder}"));
                 }
                 let (pid, tid) = (p.pid.to_string(), t.tid.to_string());

@@ -32,7 +32,7 @@ pub struct Read {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ReadChanged {
     /// Pages that were read.
-    pub looked: u64,
+    pub checked: u64,
     /// Those of them that changed.
     pub pages: u64,
 }

@@ -11,7 +11,7 @@ use std::fmt;
 
 /// A thread's names.
 #[derive(Clone, Debug, Serialize)]
-pub struct Who {
+pub struct ThreadRef {
     /// Its id.
     pub tid: i32,
     /// Its name.
@@ -22,7 +22,7 @@ pub struct Who {
     pub command: String,
 }
 
-impl Who {
+impl ThreadRef {
     /// The names of a thread.
     #[must_use]
     pub fn new(threads: &Threads, thread: &Thread) -> Self {
@@ -36,7 +36,7 @@ impl Who {
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for ThreadRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tid, name, pid, command } = self;
         write!(f, "thread {tid} ")?;

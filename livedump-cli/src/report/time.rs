@@ -21,7 +21,7 @@ pub struct UnknownZone {
 /// # Errors
 /// TZ names none that is known.
 pub fn known_time_zone() -> Result<TimeZone, UnknownZone> {
-    ZONE.get_or_init(ask).clone()
+    ZONE.get_or_init(query).clone()
 }
 
 /// The same, or UTC. [`prepare_time_zone`] has reported that.
@@ -39,7 +39,7 @@ pub fn prepare_time_zone() {
     }
 }
 
-fn ask() -> Result<TimeZone, UnknownZone> {
+fn query() -> Result<TimeZone, UnknownZone> {
     let Some(name) = std::env::var_os("TZ") else {
         // Without a file there is none, and that is UTC by tzset(3).
         return Ok(TimeZone::try_system().unwrap_or(TimeZone::UTC));

@@ -6,9 +6,9 @@
 
 use crate::console::{Console, DumpAt};
 use crate::deadlocks;
+use crate::dump_check::{Answer, DumpCheck};
 use crate::info;
 use crate::kernel::Kernel;
-use crate::look::{Answer, Look};
 use crate::qemu::OUTPUT;
 use crate::symbols::Symbols;
 use livedump_vmcore::Vmcore;
@@ -31,12 +31,12 @@ pub(crate) struct Found {
     pub(crate) is_ours: bool,
     pub(crate) problems: Vec<String>,
     /// Of a machine without a deadlock: cycles that are in doubt.
-    pub(crate) doubtful: Option<usize>,
+    pub(crate) uncertain: Option<usize>,
 }
 
 /// How many dumps of each kind were whole.
 #[derive(Debug, Default)]
-pub(crate) struct Tally(BTreeMap<String, Kind>);
+pub(crate) struct Results(BTreeMap<String, Kind>);
 
 #[derive(Debug, Default)]
 struct Kind {
@@ -45,18 +45,18 @@ struct Kind {
     problems: BTreeMap<String, u32>,
     /// Dumps that have no cycle of waiting threads, and cycles in doubt.
     sound: u32,
-    doubtful: usize,
+    uncertain: usize,
 }
 
-impl Tally {
+impl Results {
     pub(crate) fn add(&mut self, name: &str, found: &Found) {
         let kind = name.split('-').next().unwrap_or(name);
         let kind = self.0.entry(kind.into()).or_default();
         kind.all += 1;
         kind.whole += u32::from(found.problems.is_empty());
-        if let Some(doubtful) = found.doubtful {
+        if let Some(uncertain) = found.uncertain {
             kind.sound += 1;
-            kind.doubtful += doubtful;
+            kind.uncertain += uncertain;
         }
         for problem in &found.problems {
             let what = problem.split(':').next().unwrap_or(problem);
@@ -72,8 +72,8 @@ impl Tally {
                     format!("{name}: {} of {} whole", kind.whole, kind.all);
                 if kind.sound > 0 {
                     line.push_str(&format!(
-                        "; no deadlock in {}, {} in doubt",
-                        kind.sound, kind.doubtful
+                        "; no deadlock in {}, {} uncertain",
+                        kind.sound, kind.uncertain
                     ));
                 }
                 for (what, n) in &kind.problems {
@@ -100,9 +100,9 @@ pub(crate) fn dump(
         let core = Vmcore::open(&path).map_err(|e| format!("open: {e}"))?;
         let info = console.infos.get(&at.name).map(String::as_str);
         let problems = &mut found.problems;
-        let look = Look { core, symbols, console, info, problems };
+        let dump_check = DumpCheck { core, symbols, console, info, problems };
         if at.name.starts_with("migrate") {
-            look.text_equals(&dir.join(REFERENCE))?;
+            dump_check.text_equals(&dir.join(REFERENCE))?;
         }
         let saved = match at.name.split('-').next() {
             Some("registers") => Some(true),
@@ -110,19 +110,19 @@ pub(crate) fn dump(
             _ => None,
         };
         if let Some(saved) = saved {
-            look.spinner(saved)?;
+            dump_check.spinner(saved)?;
         }
-        look.all(at.length);
+        dump_check.all(at.length);
         match at.name.split('-').next() {
             _ if !kernel.has_types => {}
             Some("idle" | "load" | "healthy") => {
-                let said = deadlocks::ask(&kernel.path, &path)?;
-                found.doubtful = Some(said.is_healthy()?);
+                let report = deadlocks::run_deadlock(&kernel.path, &path)?;
+                found.uncertain = Some(report.check_none()?);
             }
             Some("deadlocks") => {
-                let said = deadlocks::ask(&kernel.path, &path)?;
+                let report = deadlocks::run_deadlock(&kernel.path, &path)?;
                 let listed = LISTED == at.name;
-                said.is_tangled(console, listed)?;
+                report.check_deadlocks(console, listed)?;
             }
             _ => {}
         }

@@ -4,7 +4,7 @@
 //! is none.
 
 use crate::console::Console;
-use crate::look::Answer;
+use crate::dump_check::Answer;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ const TOOL: &str = "livedump";
 
 /// The tool itself, in a process of its own: where the command line asks for
 /// that, it runs here.
-pub(crate) fn as_tool() -> Option<ExitCode> {
+pub(crate) fn run_tool() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     if args.next()? != TOOL {
         return None;
@@ -37,13 +37,13 @@ pub(crate) fn as_tool() -> Option<ExitCode> {
 }
 
 /// What it said, and its exit status.
-pub(crate) struct Said {
+pub(crate) struct Report {
     status: Option<i32>,
     report: Value,
 }
 
 /// Runs `livedump deadlock` on a dump.
-pub(crate) fn ask(kernel: &Path, dump: &Path) -> Answer<Said> {
+pub(crate) fn run_deadlock(kernel: &Path, dump: &Path) -> Answer<Report> {
     let text = |e: std::io::Error| format!("deadlock: {e}");
     let program = std::env::current_exe().map_err(text)?;
     let out = Command::new(program)
@@ -55,7 +55,7 @@ pub(crate) fn ask(kernel: &Path, dump: &Path) -> Answer<Said> {
         let complaint = String::from_utf8_lossy(&out.stderr);
         format!("deadlock: {e}: {}", complaint.trim())
     })?;
-    Ok(Said { status: out.status.code(), report })
+    Ok(Report { status: out.status.code(), report })
 }
 
 /// One thread's wait, as the guest or the tool has it.
@@ -69,9 +69,9 @@ struct Wait {
 
 /// What ldlock.ko knows.
 #[derive(Debug, Default)]
-struct Known {
+struct Expected {
     pair: BTreeSet<Wait>,
-    behind: BTreeSet<Wait>,
+    waiters: BTreeSet<Wait>,
     mix: BTreeSet<Wait>,
     /// From the thread that has what all wait for, to the last.
     chain: Vec<Wait>,
@@ -79,9 +79,9 @@ struct Known {
     last: u64,
 }
 
-impl Known {
+impl Expected {
     fn read(console: &Console) -> Answer<Self> {
-        let mut known = Self::default();
+        let mut expected = Self::default();
         for n in 0..console.fact("waits").ok_or("no fact waits")? {
             let name = format!("wait-{n}");
             let line = console.facts.get(&name);
@@ -100,31 +100,31 @@ impl Known {
                 holder: number(holder)?,
             };
             match group {
-                "pair" => known.pair.insert(wait),
-                "behind" => known.behind.insert(wait),
-                "mix" => known.mix.insert(wait),
+                "pair" => expected.pair.insert(wait),
+                "waiter" => expected.waiters.insert(wait),
+                "mix" => expected.mix.insert(wait),
                 _ if class == "-" => {
-                    known.last = wait.tid;
+                    expected.last = wait.tid;
                     true
                 }
                 _ => {
-                    known.chain.push(wait);
+                    expected.chain.push(wait);
                     true
                 }
             };
         }
-        known.chain.reverse();
-        Ok(known)
+        expected.chain.reverse();
+        Ok(expected)
     }
 
     fn threads(&self) -> BTreeSet<u64> {
-        let cycles = self.pair.iter().chain(&self.behind).chain(&self.mix);
+        let cycles = self.pair.iter().chain(&self.waiters).chain(&self.mix);
         let all = cycles.chain(&self.chain).map(|w| w.tid);
         all.chain([self.last]).collect()
     }
 }
 
-impl Said {
+impl Report {
     fn list(&self, key: &str) -> Answer<&Vec<Value>> {
         self.report[key].as_array().ok_or_else(|| format!("no {key}"))
     }
@@ -138,8 +138,8 @@ impl Said {
 
     /// Of a machine without a deadlock: none, or, as it ran on, undetermined;
     /// how many cycles are in doubt.
-    pub(crate) fn is_healthy(&self) -> Answer<usize> {
-        let (certain, doubtful) = self.cycles()?;
+    pub(crate) fn check_none(&self) -> Answer<usize> {
+        let (certain, uncertain) = self.cycles()?;
         let none = match self.status {
             Some(0) => self.report["verdict"] == "none",
             Some(3) => self.report["verdict"] == "undetermined",
@@ -149,60 +149,63 @@ impl Said {
             let (status, cycles) = (self.status, &self.report["cycles"]);
             return Err(format!("deadlock: exit {status:?}, {cycles}"));
         }
-        Ok(doubtful)
+        Ok(uncertain)
     }
 
     /// Of ldlock.ko's deadlocks: each thread and each lock, and no others.
     /// `listed`: a list of the pages that changed lies beside the dump.
-    pub(crate) fn is_tangled(
+    pub(crate) fn check_deadlocks(
         &self,
         console: &Console,
         listed: bool,
     ) -> Answer<()> {
-        let known = Known::read(console)?;
+        let expected = Expected::read(console)?;
         if self.status != Some(1) || self.report["deadlocked"] != true {
             return Err(format!("deadlock: exit {:?}", self.status));
         }
         let mut found = BTreeSet::new();
         for cycle in self.list("cycles")? {
             if cycle["certain"] != true {
-                return Err(format!("a cycle in doubt: {cycle}"));
+                return Err(format!("an uncertain cycle: {cycle}"));
             }
             let waits = waits(&cycle["waits"])?;
             in_turn(&waits, waits.first().map_or(0, |w| w.tid))?;
             found.insert(waits.iter().cloned().collect::<BTreeSet<_>>());
-            let behind = match found.contains(&known.pair) {
-                true if waits.len() == known.pair.len() => known.behind.len(),
+            let waiters = match found.contains(&expected.pair) {
+                true if waits.len() == expected.pair.len() => {
+                    expected.waiters.len()
+                }
                 _ => 0,
             };
-            if cycle["behind"] != behind as u64 {
-                return Err(format!("not {behind} behind {cycle}"));
+            if cycle["waiters"] != waiters as u64 {
+                return Err(format!("not {waiters} waiters of {cycle}"));
             }
         }
-        let want = BTreeSet::from([known.pair.clone(), known.mix.clone()]);
+        let want =
+            BTreeSet::from([expected.pair.clone(), expected.mix.clone()]);
         if found != want || self.list("cycles")?.len() != want.len() {
-            return Err(format!("cycles of {found:?}, not {known:?}"));
+            return Err(format!("cycles of {found:?}, not {expected:?}"));
         }
-        self.chain(&known)?;
-        self.all(&known)?;
+        self.chain(&expected)?;
+        self.all(&expected)?;
         self.changed(listed)
     }
 
     /// The chain, and none of its threads or others of ours in another one.
-    fn chain(&self, known: &Known) -> Answer<()> {
-        let ours = known.threads();
+    fn chain(&self, expected: &Expected) -> Answer<()> {
+        let our_threads = expected.threads();
         let mut found = 0;
         for chain in self.list("chains")? {
-            let is_ours = |w: &Wait| ours.contains(&w.tid);
+            let is_ours = |w: &Wait| our_threads.contains(&w.tid);
             if !waits_of(&chain["waits"])?.iter().any(is_ours) {
                 continue;
             }
             let waits = waits(&chain["waits"])?;
             let last = chain["last"]["tid"].as_u64();
-            if waits != known.chain || last != Some(known.last) {
-                return Err(format!("{chain} is not {:?}", known.chain));
+            if waits != expected.chain || last != Some(expected.last) {
+                return Err(format!("{chain} is not {:?}", expected.chain));
             }
-            in_turn(&waits, known.last)?;
+            in_turn(&waits, expected.last)?;
             found += 1;
         }
         match found {
@@ -215,21 +218,21 @@ impl Said {
     /// all of this rests on.
     fn changed(&self, listed: bool) -> Answer<()> {
         let changed = &self.report["changed"];
-        match (listed, changed["looked"].as_u64(), changed["pages"].as_u64()) {
+        match (listed, changed["checked"].as_u64(), changed["pages"].as_u64()) {
             (false, None, None) => Ok(()),
-            (true, Some(looked), Some(1..)) if looked > 20 => Ok(()),
+            (true, Some(checked), Some(1..)) if checked > 20 => Ok(()),
             _ => Err(format!("a list: {listed}, changed: {changed}")),
         }
     }
 
     /// Every wait of our threads, each once.
-    fn all(&self, known: &Known) -> Answer<()> {
-        let ours = known.threads();
+    fn all(&self, expected: &Expected) -> Answer<()> {
+        let our_threads = expected.threads();
         let mut found = waits_of(&self.report["waits"])?;
-        found.retain(|w| ours.contains(&w.tid));
+        found.retain(|w| our_threads.contains(&w.tid));
         found.sort();
-        let cycles = known.pair.iter().chain(&known.behind);
-        let cycles = cycles.chain(&known.mix).chain(&known.chain);
+        let cycles = expected.pair.iter().chain(&expected.waiters);
+        let cycles = cycles.chain(&expected.mix).chain(&expected.chain);
         let mut want: Vec<_> = cycles.cloned().collect();
         want.sort();
         match found == want {
@@ -242,9 +245,9 @@ impl Said {
 /// Waits that are beyond doubt, with stacks that lead to where threads begin.
 fn waits(list: &Value) -> Answer<Vec<Wait>> {
     for wait in list.as_array().into_iter().flatten() {
-        let doubts = wait["doubts"].as_array();
-        if doubts.is_none_or(|d| !d.is_empty()) {
-            return Err(format!("in doubt: {wait}"));
+        let inconsistencies = wait["inconsistencies"].as_array();
+        if inconsistencies.is_none_or(|d| !d.is_empty()) {
+            return Err(format!("uncertain: {wait}"));
         }
         let stack = wait["stack"].as_array().into_iter().flatten();
         if !stack.into_iter().any(|c| c["function"] == "fork_exit") {

@@ -4,13 +4,13 @@
 
 use crate::check::extract;
 use crate::console::{Console, DumpAt};
-use crate::look::{Answer, Look};
+use crate::dump_check::{Answer, DumpCheck};
 use memdev::addr::{PAGE_SIZE, Vaddr};
 use memdev::changes::{HEADER_BYTES, Header, RECORD_BYTES, Record};
 use std::path::Path;
 
 /// Frames that a stack has at most.
-const MOST_FRAMES: usize = 64;
+const MAX_FRAMES: usize = 64;
 
 /// Registers that lead through a stack.
 struct Registers {
@@ -25,7 +25,7 @@ struct Thread {
     oncpu: u32,
 }
 
-impl Look<'_> {
+impl DumpCheck<'_> {
     /// A thread spins on a CPU: with the flag its registers say so, without
     /// it they are those it had when it stopped running before.
     pub(crate) fn spinner(&self, saved: bool) -> Answer<()> {
@@ -49,7 +49,7 @@ impl Look<'_> {
             ));
         }
         if saved {
-            self.leads_to(&r, "fork_exit")?;
+            self.returns_to(&r, "fork_exit")?;
             self.caller()?;
         }
         Ok(())
@@ -62,16 +62,16 @@ impl Look<'_> {
         if tid < 100_000 {
             return Err(format!("dumptid {tid}"));
         }
-        self.leads_to(&self.pcb(at)?, "amd64_syscall")
+        self.returns_to(&self.pcb(at)?, "amd64_syscall")
     }
 
     /// Up the chain of frames to a return address in `function`.
-    fn leads_to(&self, r: &Registers, function: &str) -> Answer<()> {
+    fn returns_to(&self, r: &Registers, function: &str) -> Answer<()> {
         let start = self.symbol(function)?.0;
         let inside = |pc: u64| (start..start + 0x1000).contains(&pc);
         let mut frames = vec![r.rip];
         let mut fp = r.rbp;
-        while frames.len() < MOST_FRAMES && fp != 0 {
+        while frames.len() < MAX_FRAMES && fp != 0 {
             let next = self.u64_at(Vaddr(fp))?;
             let ret = self.u64_at(Vaddr(fp.wrapping_add(8)))?;
             frames.push(ret);

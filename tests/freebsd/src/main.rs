@@ -8,13 +8,13 @@
 mod check;
 mod console;
 mod deadlocks;
+mod dump_check;
 mod error;
 mod guest;
 mod info;
 mod instant;
 mod kernel;
 mod loader;
-mod look;
 mod panic;
 mod qemu;
 mod symbols;
@@ -80,7 +80,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = deadlocks::as_tool() {
+    if let Some(code) = deadlocks::run_tool() {
         return code;
     }
     let args = Args::parse();
@@ -213,7 +213,7 @@ fn report(
         );
         done.skipped += 1;
     }
-    let mut tally = check::Tally::default();
+    let mut results = check::Results::default();
     let mut listed = 0;
     for dump in &console.dumps {
         if dump.name == check::LIST {
@@ -231,7 +231,7 @@ fn report(
             continue;
         }
         let found = check::dump(kernel, dir, console, dump);
-        tally.add(&dump.name, &found);
+        results.add(&dump.name, &found);
         if found.is_ours && !found.problems.is_empty() {
             fail(&format!("{}: {}", dump.name, found.problems.join("; ")));
         } else if found.is_ours {
@@ -261,7 +261,7 @@ fn report(
         println!("{}: skipped: {what}", kernel.name);
         done.skipped += 1;
     }
-    for line in tally.lines() {
+    for line in results.lines() {
         println!("{}: {line}", kernel.name);
     }
     for line in &console.times {

@@ -4,8 +4,8 @@
 //! which knows the bytes by itself and has nothing of the tool's code.
 
 use crate::console::Console;
+use crate::dump_check::{Answer, DumpCheck};
 use crate::kernel::Kernel;
-use crate::look::{Answer, Look};
 use crate::qemu::DUMPDEV;
 use crate::symbols::Symbols;
 use livedump_cli::cmd::save;
@@ -76,14 +76,14 @@ fn readable(kernel: &Kernel, file: &Path) -> Answer<()> {
     let core = Vmcore::open(file).map_err(|e| format!("open: {e}"))?;
     let console = Console::default();
     let mut problems = Vec::new();
-    let look = Look {
+    let dump_check = DumpCheck {
         core,
         symbols,
         console: &console,
         info: None,
         problems: &mut problems,
     };
-    for answer in [look.hz(), look.msgbuf(), look.allproc()] {
+    for answer in [dump_check.hz(), dump_check.msgbuf(), dump_check.allproc()] {
         answer?;
     }
     Ok(())

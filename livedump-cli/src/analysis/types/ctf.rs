@@ -6,7 +6,7 @@
 //! here. A type is a name, an info word (kind and number of elements) and a
 //! size or another type; what follows it depends on its kind.
 
-use super::limits::{Room, Spent, Steps};
+use super::limits::{LimitExceeded, MemoryLimit, Steps};
 use super::section::{Section, inflater, read_all};
 use super::wanted::{STRUCTS, Struct};
 use super::{Field, FoundStruct, MAX_STRUCT, Structs, TypesError};
@@ -49,11 +49,11 @@ pub(super) fn read(file: &Kernel) -> Result<Structs, TypesError> {
     let Some(raw) = Section::open(file, NAME).map_err(section)? else {
         return Ok(Vec::new());
     };
-    let mut room = Room::new();
-    let raw = raw.whole(&mut room).map_err(section)?;
+    let mut room = MemoryLimit::new();
+    let raw = raw.load(&mut room).map_err(section)?;
     let head = raw.get(..HEADER).ok_or_else(|| bad("no header"))?;
     let body = raw.get(HEADER..).unwrap_or_default();
-    let (magic, version) = (half(head, 0), head.get(2).copied());
+    let (magic, version) = (read_u16(head, 0), head.get(2).copied());
     if magic != Some(MAGIC) {
         return Err(bad("another magic number"));
     }
@@ -89,10 +89,10 @@ pub(super) fn read(file: &Kernel) -> Result<Structs, TypesError> {
     };
     ctf.index().ok_or_else(|| bad("its types do not end where they should"))?;
     let found = ctf.structures();
-    found.map_err(|Spent| TypesError::Long { path: path.to_string() })
+    found.map_err(|LimitExceeded| TypesError::Long { path: path.to_string() })
 }
 
-fn half(b: &[u8], at: usize) -> Option<u16> {
+fn read_u16(b: &[u8], at: usize) -> Option<u16> {
     let b = b.get(at..)?.first_chunk::<2>()?;
     Some(u16::from_le_bytes(*b))
 }
@@ -122,7 +122,7 @@ struct Type {
     /// What it refers to, of what does.
     refers: u32,
     /// Where what follows it starts.
-    behind: usize,
+    vdata: usize,
 }
 
 /// A member, decoded.
@@ -135,14 +135,14 @@ struct Member {
 impl<'a> Ctf<'a> {
     fn decode(&self, at: usize) -> Option<Type> {
         let name = word(self.table, at)?;
-        let (info, size, mut behind) = if self.v3 {
+        let (info, size, mut vdata) = if self.v3 {
             let at = at.checked_add(4)?;
             let size = word(self.table, at.checked_add(4)?)?;
             (word(self.table, at)?, size, at.checked_add(8)?)
         } else {
             let at = at.checked_add(4)?;
-            let size = half(self.table, at.checked_add(2)?)?;
-            let info = u32::from(half(self.table, at)?);
+            let size = read_u16(self.table, at.checked_add(2)?)?;
+            let info = u32::from(read_u16(self.table, at)?);
             (info, u32::from(size), at.checked_add(4)?)
         };
         let (kind, elements, sentinel) = match self.v3 {
@@ -152,12 +152,12 @@ impl<'a> Ctf<'a> {
         let refers = size;
         let mut size = u64::from(size);
         if refers == sentinel {
-            let high = word(self.table, behind)?;
-            let low = word(self.table, behind.checked_add(4)?)?;
+            let high = word(self.table, vdata)?;
+            let low = word(self.table, vdata.checked_add(4)?)?;
             size = u64::from(high) << 32 | u64::from(low);
-            behind = behind.checked_add(8)?;
+            vdata = vdata.checked_add(8)?;
         }
-        Some(Type { name, kind, elements, size, refers, behind })
+        Some(Type { name, kind, elements, size, refers, vdata })
     }
 
     /// Bytes of one member of a structure of so many bytes.
@@ -190,7 +190,7 @@ impl<'a> Ctf<'a> {
         while at < self.table.len() {
             let t = self.decode(at)?;
             self.at.push(u32::try_from(at).ok()?);
-            at = t.behind.checked_add(self.tail(&t)?)?;
+            at = t.vdata.checked_add(self.tail(&t)?)?;
         }
         (at == self.table.len()).then_some(())
     }
@@ -211,16 +211,17 @@ impl<'a> Ctf<'a> {
         is_name(from, at & !EXTERNAL, name.as_bytes())
     }
 
-    fn structures(&self) -> Result<Structs, Spent> {
+    fn structures(&self) -> Result<Structs, LimitExceeded> {
         let mut found: Structs = Vec::new();
         for (id, &at) in (1u32..).zip(&self.at) {
-            self.steps.take(1)?;
+            self.steps.charge(1)?;
             let Some(t) = self.decode(at as usize) else { continue };
-            let whole = t.elements > 0 && (1..=MAX_STRUCT).contains(&t.size);
-            if t.kind != STRUCT || !whole {
+            let plausible =
+                t.elements > 0 && (1..=MAX_STRUCT).contains(&t.size);
+            if t.kind != STRUCT || !plausible {
                 continue;
             }
-            self.steps.take(STRUCTS.len())?;
+            self.steps.charge(STRUCTS.len())?;
             let mut all = STRUCTS.iter();
             let wanted = all.find(|s| self.is_name(t.name, s.name));
             let Some(wanted) = wanted else { continue };
@@ -244,14 +245,14 @@ impl<'a> Ctf<'a> {
         base: u64,
         within: &mut Vec<u32>,
         found: &mut FoundStruct,
-    ) -> Result<(), Spent> {
+    ) -> Result<(), LimitExceeded> {
         // Nothing is a part of itself.
         if within.len() >= MAX_DEPTH || within.contains(&id) {
             return Ok(());
         }
         within.push(id);
         for i in 0..t.elements {
-            self.steps.take(wanted.fields.len())?;
+            self.steps.charge(wanted.fields.len())?;
             let Some(m) = self.member(t, i) else { break };
             if !m.bits.is_multiple_of(8) {
                 continue;
@@ -283,15 +284,15 @@ impl<'a> Ctf<'a> {
 
     fn member(&self, t: &Type, i: u32) -> Option<Member> {
         let step = self.member_bytes(t.size);
-        let at = t.behind.checked_add((i as usize).checked_mul(step)?)?;
+        let at = t.vdata.checked_add((i as usize).checked_mul(step)?)?;
         let name = word(self.table, at)?;
         let at = at.checked_add(4)?;
         let of = match self.v3 {
             true => word(self.table, at)?,
-            false => u32::from(half(self.table, at)?),
+            false => u32::from(read_u16(self.table, at)?),
         };
         let bits = match step {
-            8 => u64::from(half(self.table, at.checked_add(2)?)?),
+            8 => u64::from(read_u16(self.table, at.checked_add(2)?)?),
             12 => u64::from(word(self.table, at.checked_add(4)?)?),
             _ => {
                 let high = word(self.table, at.checked_add(4)?)?;
@@ -314,12 +315,10 @@ impl<'a> Ctf<'a> {
             TYPEDEF | VOLATILE | CONST | RESTRICT => self.size(t.refers, next),
             ARRAY => {
                 let (of, n) = match self.v3 {
-                    true => {
-                        (word(self.table, t.behind), t.behind.checked_add(8))
-                    }
+                    true => (word(self.table, t.vdata), t.vdata.checked_add(8)),
                     false => (
-                        half(self.table, t.behind).map(u32::from),
-                        t.behind.checked_add(4),
+                        read_u16(self.table, t.vdata).map(u32::from),
+                        t.vdata.checked_add(4),
                     ),
                 };
                 let n = n.and_then(|at| word(self.table, at)).unwrap_or(0);

@@ -7,7 +7,7 @@
 //! name without an end, a table of abbreviations without one. Each entry and
 //! each attribute costs a step, and steps are limited.
 
-use super::limits::{Room, Spent, Steps};
+use super::limits::{LimitExceeded, MemoryLimit, Steps};
 use super::section::{Section, SectionError, read_exact};
 use super::wanted::{LIKELY_UNITS, Struct, find, find_field};
 use super::{Field, FoundStruct, MAX_STRUCT, Structs, TypesError, has_all};
@@ -78,7 +78,7 @@ fn open<'k>(
 /// Why a unit is not read.
 enum Fault {
     Dwarf(gimli::Error),
-    Spent,
+    LimitExceeded,
 }
 
 impl From<gimli::Error> for Fault {
@@ -87,9 +87,9 @@ impl From<gimli::Error> for Fault {
     }
 }
 
-impl From<Spent> for Fault {
-    fn from(_: Spent) -> Self {
-        Self::Spent
+impl From<LimitExceeded> for Fault {
+    fn from(_: LimitExceeded) -> Self {
+        Self::LimitExceeded
     }
 }
 
@@ -103,10 +103,10 @@ struct Sections {
 
 impl Sections {
     fn load(file: &Kernel) -> Result<Self, TypesError> {
-        let mut room = Room::new();
+        let mut room = MemoryLimit::new();
         let mut get = |name| match open(file, name)? {
             Some(section) => {
-                section.whole(&mut room).map_err(section_error(file, name))
+                section.load(&mut room).map_err(section_error(file, name))
             }
             None => Ok(Vec::new()),
         };
@@ -144,7 +144,7 @@ impl Scan<'_> {
                 Fault::Dwarf(source) => {
                     TypesError::Dwarf { path: path(), at, source }
                 }
-                Fault::Spent => TypesError::Long { path: path() },
+                Fault::LimitExceeded => TypesError::Long { path: path() },
             })?;
             at = at.saturating_add(unit.len() as u64);
         }
@@ -153,7 +153,7 @@ impl Scan<'_> {
 
     /// Looks for what is missing in one unit.
     fn unit(&mut self, bytes: &[u8], likely: bool) -> Result<(), Fault> {
-        self.steps.take(bytes.len() / 4)?;
+        self.steps.charge(bytes.len() / 4)?;
         let info = DebugInfo::new(bytes, LittleEndian);
         let Some(header) = info.units().next()? else { return Ok(()) };
         let abbreviations = self.table(header.debug_abbrev_offset().0)?;
@@ -198,7 +198,7 @@ impl Scan<'_> {
         let bytes = table_bytes(all).ok_or(gimli::Error::UnexpectedEof(
             gimli::ReaderOffsetId(at as u64),
         ))?;
-        self.steps.take(bytes.saturating_mul(TABLE_STEPS))?;
+        self.steps.charge(bytes.saturating_mul(TABLE_STEPS))?;
         let table = all.get(..bytes).unwrap_or_default();
         let table = DebugAbbrev::new(table, LittleEndian)
             .abbreviations(gimli::DebugAbbrevOffset(0))?;
@@ -228,12 +228,12 @@ fn next_unit(
         length = word(&more);
         head.append(&mut more);
     }
-    let whole = length.saturating_add(head.len() as u64);
-    if whole > MAX_UNIT {
-        return Err(SectionError::Large(whole));
+    let total = length.saturating_add(head.len() as u64);
+    if total > MAX_UNIT {
+        return Err(SectionError::Large(total));
     }
-    if whole < MIN_UNIT {
-        return Err(SectionError::Ends(whole));
+    if total < MIN_UNIT {
+        return Err(SectionError::Ends(total));
     }
     read_exact(info, length, unit)?;
     unit.splice(0..0, head);
@@ -376,11 +376,11 @@ impl<'u, 'a: 'u> Reader<'u, 'a> {
         tags: &[dw::DwTag],
     ) -> Result<Option<Entry<'u>>, Fault> {
         let Some(kind) = entries.read_abbreviation()? else {
-            self.steps.take(1)?;
+            self.steps.charge(1)?;
             return Ok(None);
         };
         let attributes = kind.attributes();
-        self.steps.take(attributes.len().saturating_add(4))?;
+        self.steps.charge(attributes.len().saturating_add(4))?;
         if !tags.is_empty() && !tags.contains(&kind.tag()) {
             entries.skip_attributes(attributes)?;
             return Ok(None);

@@ -12,15 +12,15 @@ const STEPS: u64 = 600_000_000;
 
 /// Memory.
 #[derive(Debug)]
-pub(super) struct Room(u64);
+pub(super) struct MemoryLimit(u64);
 
-impl Room {
+impl MemoryLimit {
     pub(super) fn new() -> Self {
         Self(ROOM)
     }
 
     /// Whether there is room for so many bytes more.
-    pub(super) fn take(&mut self, bytes: u64) -> bool {
+    pub(super) fn charge(&mut self, bytes: u64) -> bool {
         let left = self.0.checked_sub(bytes);
         self.0 = left.unwrap_or(self.0);
         left.is_some()
@@ -29,7 +29,7 @@ impl Room {
 
 /// There are none left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spent;
+pub(super) struct LimitExceeded;
 
 /// Steps.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ impl Steps {
     }
 
     /// Takes so many.
-    pub(super) fn take(&self, n: usize) -> Result<(), Spent> {
-        let left = self.0.get().checked_sub(n as u64).ok_or(Spent)?;
+    pub(super) fn charge(&self, n: usize) -> Result<(), LimitExceeded> {
+        let left = self.0.get().checked_sub(n as u64).ok_or(LimitExceeded)?;
         self.0.set(left);
         Ok(())
     }

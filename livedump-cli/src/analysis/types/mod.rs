@@ -282,12 +282,12 @@ impl Types {
 
 /// Gathers fields and what is missing of them.
 #[derive(Debug)]
-pub struct Needs<'a> {
+pub struct RequiredFields<'a> {
     types: &'a Types,
     missing: Vec<String>,
 }
 
-impl<'a> Needs<'a> {
+impl<'a> RequiredFields<'a> {
     /// Nothing is missing yet.
     #[must_use]
     pub fn new(types: &'a Types) -> Self {

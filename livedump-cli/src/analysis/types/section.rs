@@ -3,7 +3,7 @@
 //! if need be, or as a whole where there is room. C: `Elf64_Chdr`,
 //! <sys/elf_common.h>.
 
-use super::limits::Room;
+use super::limits::MemoryLimit;
 use livedump_vmcore::elf::{Extent, Kernel};
 use std::io::{self, BufReader, Read};
 
@@ -97,9 +97,9 @@ impl<'a> Section<'a> {
     }
 
     /// All of it, in memory.
-    pub(super) fn whole(
+    pub(super) fn load(
         &self,
-        room: &mut Room,
+        room: &mut MemoryLimit,
     ) -> Result<Vec<u8>, SectionError> {
         read_all(self.reader()?, self.size, room)
     }
@@ -122,9 +122,9 @@ pub(super) fn inflater<'r>(
 pub(super) fn read_all(
     from: impl Read,
     size: u64,
-    room: &mut Room,
+    room: &mut MemoryLimit,
 ) -> Result<Vec<u8>, SectionError> {
-    if !room.take(size) {
+    if !room.charge(size) {
         return Err(SectionError::Large(size));
     }
     let mut out = Vec::new();

@@ -128,7 +128,7 @@ pub(super) fn verdict(
 }
 
 /// Bytes for what lies beside a dump.
-const BESIDE: u64 = 64 << 10;
+const COMPANION_BYTES: u64 = 64 << 10;
 
 /// What a dump may take of the file system.
 #[derive(Clone, Copy)]
@@ -155,7 +155,7 @@ impl Capture<'_> {
                 self.args.maxdumps,
                 Basename::Livecore,
                 self.compression(),
-                &self.sides(keep),
+                &self.companions(keep),
             )?;
             let mut kernel = match keep {
                 Some(_) => Some(self.directory.temp()?),
@@ -193,21 +193,22 @@ impl Capture<'_> {
             }
             _ => None,
         };
-        let sides = [
+        let companions = [
             (Companion::Kernel, kernel),
             (Companion::Debug, debug),
             (Companion::Changed, changes),
         ];
-        let sides = sides.into_iter().filter_map(|(s, t)| Some((s, t?)));
-        let mut sides: Vec<_> = sides.collect();
+        let companions =
+            companions.into_iter().filter_map(|(s, t)| Some((s, t?)));
+        let mut companions: Vec<_> = companions.collect();
         if !self.args.no_seal {
             match write_seal::seal(self.directory, &dump, signals)? {
-                Ok(temp) => sides.push((Companion::Seal, temp)),
+                Ok(temp) => companions.push((Companion::Seal, temp)),
                 Err(why) => beside.push(why),
             }
         }
-        let saved =
-            self.finish(dump, sides, &checked, &dumped, &verdict, signals)?;
+        let saved = self
+            .finish(dump, companions, &checked, &dumped, &verdict, signals)?;
         problems.extend(beside);
         if let Some(e) = &saved.bounds {
             note(format_args!("{}: this is number {}", chain(e), saved.number));
@@ -317,15 +318,15 @@ impl Capture<'_> {
     }
 
     /// The files that will be beside the dump.
-    fn sides(&self, keep: Option<&Keep>) -> Vec<Companion> {
-        let sides = [
+    fn companions(&self, keep: Option<&Keep>) -> Vec<Companion> {
+        let companions = [
             (Companion::Kernel, keep.is_some()),
             (Companion::Debug, matches!(keep, Some(Keep::Files(_)))),
             (Companion::Changed, self.args.stability),
             (Companion::Seal, !self.args.no_seal),
         ];
-        let wanted = sides.into_iter().filter(|(_, wanted)| *wanted);
-        wanted.map(|(side, _)| side).collect()
+        let wanted = companions.into_iter().filter(|(_, wanted)| *wanted);
+        wanted.map(|(companion, _)| companion).collect()
     }
 
     fn flags(&self) -> u32 {
@@ -440,7 +441,8 @@ impl Capture<'_> {
         }
         let free = self.directory.free_bytes()?;
         let minfree = self.directory.minfree_bytes()?;
-        let bytes = free.saturating_sub(minfree).saturating_sub(BESIDE);
+        let bytes =
+            free.saturating_sub(minfree).saturating_sub(COMPANION_BYTES);
         let block = PAGE_SIZE as u64;
         let need = match dumpextent {
             // How far it compresses is not known: only that there is some
@@ -506,13 +508,15 @@ impl Capture<'_> {
     fn finish(
         &self,
         dump: Temp<'_>,
-        sides: Vec<(Companion, Temp<'_>)>,
+        companions: Vec<(Companion, Temp<'_>)>,
         checked: &Checked,
         dumped: &Dumped,
         verdict: &Verdict,
         signals: &Signals,
     ) -> Result<Saved, Error> {
-        let sealed = sides.iter().any(|(side, _)| *side == Companion::Seal);
+        let sealed = companions
+            .iter()
+            .any(|(companion, _)| *companion == Companion::Seal);
         let info = |number| {
             let name = self.device.name();
             let mut text = info_text(&checked.bytes, name, number, verdict)
@@ -526,7 +530,7 @@ impl Capture<'_> {
         let it = Finished {
             dump,
             stem: Basename::Livecore,
-            sides,
+            companions,
             compression: checked.compression,
             sound: !verdict.is_damaged(),
             maxdumps: self.args.maxdumps,
@@ -567,9 +571,9 @@ impl Capture<'_> {
             number: saved.number,
             file: path(&saved.dump),
             info: saved.info.as_deref().map(path),
-            kernel: saved.side(Companion::Kernel).map(path),
-            debug: saved.side(Companion::Debug).map(path),
-            seal: saved.side(Companion::Seal).map(path),
+            kernel: saved.companion(Companion::Kernel).map(path),
+            debug: saved.companion(Companion::Debug).map(path),
+            seal: saved.companion(Companion::Seal).map(path),
             machine: self.device.name().into(),
             architecture: field(|h| clean(h.architecture)),
             hostname: field(|h| clean(h.hostname)),
@@ -586,7 +590,7 @@ impl Capture<'_> {
             missing_cpus: dumped.missing_cpus.clone(),
             changed: dumped.changed.map(|header| {
                 let [page_tables, kernel_map, direct_map] = header.changed;
-                let file = saved.side(Companion::Changed).map(path);
+                let file = saved.companion(Companion::Changed).map(path);
                 let pages = header.total();
                 Changed { file, pages, page_tables, kernel_map, direct_map }
             }),

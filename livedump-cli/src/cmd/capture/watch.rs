@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a request was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ fn poll(
     let started = Instant::now();
     let mut stop = None;
     loop {
-        match events.recv_timeout(LOOK_EVERY) {
+        match events.recv_timeout(POLL_INTERVAL) {
             Ok(Event::Done) | Err(RecvTimeoutError::Disconnected) => {
                 return stop;
             }

@@ -3,8 +3,8 @@
 
 use crate::analysis::stack::Stacks;
 use crate::analysis::threads::{State, Thread, Threads};
-use crate::analysis::waits::{Edge, To, Waits};
-use crate::report::thread::{Call, LockName, Who, calls, shown};
+use crate::analysis::waits::{Edge, WaitTarget, Waits};
+use crate::report::thread::{Call, LockName, ThreadRef, calls, shown};
 use crate::report::{Holder, Last, Wait};
 
 /// Waits that are shown of one cycle or chain.
@@ -30,12 +30,12 @@ impl Builder<'_, '_, '_> {
     pub(super) fn wait(&self, e: &Edge, with_stack: bool) -> Option<Wait> {
         let thread = self.threads.list.get(e.waiter)?;
         Some(Wait {
-            who: Who::new(self.threads, thread),
+            who: ThreadRef::new(self.threads, thread),
             lock: LockName::new(&e.lock),
             shared: e.shared,
             holder: holder(self.threads, e),
             seconds: e.seconds,
-            doubts: e.doubts.clone(),
+            inconsistencies: e.inconsistencies.clone(),
             stack: match with_stack {
                 true => self.stack(thread),
                 false => Vec::new(),
@@ -59,7 +59,7 @@ impl Builder<'_, '_, '_> {
             }
             (state, ..) => format!("is in state {}", state.word()),
         };
-        let who = Who::new(self.threads, thread);
+        let who = ThreadRef::new(self.threads, thread);
         Some(Last { who, state, stack: self.stack(thread) })
     }
 }
@@ -75,16 +75,16 @@ pub(in crate::cmd) fn holder(threads: &Threads, edge: &Edge) -> Holder {
         text,
     };
     match &edge.to {
-        To::Thread(n) => {
+        WaitTarget::Thread(n) => {
             let thread = threads.list.get(*n);
-            let who = thread.map(|t| Who::new(threads, t).to_string());
+            let who = thread.map(|t| ThreadRef::new(threads, t).to_string());
             let text = match *n == edge.waiter {
                 true => "itself".to_string(),
                 false => who.unwrap_or_default(),
             };
             Holder { tid: tid(n), ..new("thread", text) }
         }
-        To::Shared(count, candidates) => {
+        WaitTarget::Shared(count, candidates) => {
             let candidates: Vec<_> =
                 candidates.iter().filter_map(tid).collect();
             let mut text = match count {
@@ -101,8 +101,10 @@ pub(in crate::cmd) fn holder(threads: &Threads, edge: &Edge) -> Holder {
             }
             Holder { count: *count, candidates, ..new("shared", text) }
         }
-        To::Kernel => new("kernel", "the kernel itself".into()),
-        To::Nobody => new("nobody", "no thread".into()),
-        To::Stray(at) => new("stray", format!("{at}, which is no thread")),
+        WaitTarget::Kernel => new("kernel", "the kernel itself".into()),
+        WaitTarget::NoThread => new("none", "no thread".into()),
+        WaitTarget::UnknownThread(at) => {
+            new("unknown", format!("{at}, which is no thread"))
+        }
     }
 }

@@ -99,7 +99,7 @@ pub(super) fn has_option(option: &str) -> Option<bool> {
 }
 
 /// What else counts on FreeBSD.
-pub(super) fn surroundings() -> Vec<Check> {
+pub(super) fn host_checks() -> Vec<Check> {
     if !cfg!(target_os = "freebsd") {
         return Vec::new();
     }

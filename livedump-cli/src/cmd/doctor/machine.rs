@@ -21,8 +21,8 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn ask(device: &dyn Device) -> Self {
-        let ask = |codec: Compression| {
+    pub(super) fn query(device: &dyn Device) -> Self {
+        let query = |codec: Compression| {
             let mut arg = MemMinidumpArg {
                 flags: FLAG_ESTIMATE,
                 compression: codec as u8,
@@ -30,10 +30,10 @@ impl Machine {
             };
             device.minidump(&mut arg, None).map(|()| arg)
         };
-        let codec = |codec| (codec, ask(codec).map(|_| ()));
+        let codec = |codec| (codec, query(codec).map(|_| ()));
         Self {
             name: device.name().into(),
-            plain: ask(Compression::None),
+            plain: query(Compression::None),
             codecs: [codec(Compression::Gzip), codec(Compression::Zstd)],
             wired: device.wired_bytes(),
         }

@@ -35,7 +35,7 @@ pub(super) struct Codec {
     /// compressor.
     pub(super) bytes: Option<u64>,
     /// Whether all of it was compressed, and not a sample.
-    pub(super) whole: bool,
+    pub(super) exact: bool,
     pub(super) sampled_pages: u64,
     pub(super) sampled_bytes: u64,
     pub(super) elapsed_ns: u64,
@@ -93,7 +93,7 @@ impl Codec {
         Self {
             compression: compression.name(),
             bytes: None,
-            whole: false,
+            exact: false,
             sampled_pages: 0,
             sampled_bytes: 0,
             elapsed_ns: 0,
@@ -114,7 +114,7 @@ impl Codec {
             .and_then(|e| (u128::from(bytes) * 100).checked_div(e.into()))
             .unwrap_or(100);
         let size = human(bytes);
-        if self.whole {
+        if self.exact {
             return writeln!(
                 out,
                 "{name}: {size} ({percent} %), all of it compressed"

@@ -27,9 +27,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// Less than this says nothing.
-const LEAST_PAGES: u64 = 64;
+const MIN_PAGES: u64 = 64;
 
 /// What of a machine's memory is compressed into memory at most.
 pub(super) const MOST_IN_MEMORY: u64 = 64 << 20;
@@ -81,7 +81,7 @@ pub(super) struct Sampling<'a> {
 
 /// What was seen of a dump while it ran.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SampleProgress {
     /// Pages done and bytes written when the first pages were done.
     pub(super) first: Option<(u64, u64)>,
     /// The same at the end.
@@ -101,14 +101,15 @@ impl Sampling<'_> {
         let mut arg = self.request;
         let done = signals.sender();
         let events = signals.events_mut();
-        let (answer, seen) = thread::scope(|scope| {
-            let eyes = scope.spawn(|| look(self.device, events, limit));
+        let (answer, progress) = thread::scope(|scope| {
+            let watcher =
+                scope.spawn(|| poll_progress(self.device, events, limit));
             let answer = self.device.minidump(&mut arg, Some(file));
-            // Cannot fail: the receiver is ours until `eyes` has returned.
+            // Cannot fail: the receiver is ours until `watcher` has returned.
             let _ = done.send(Event::Done);
-            (answer, eyes.join().unwrap_or_default())
+            (answer, watcher.join().unwrap_or_default())
         });
-        if let Some(signal) = seen.stopped {
+        if let Some(signal) = progress.stopped {
             return Err(CaptureError::Stopped(signal).into());
         }
         let elapsed = started.elapsed();
@@ -120,11 +121,11 @@ impl Sampling<'_> {
         match answer {
             Ok(()) => {
                 it.bytes = Some(arg.dumplength);
-                it.whole = true;
+                it.exact = true;
                 it.sampled_pages = arg.pages;
                 it.sampled_bytes = arg.dumplength;
             }
-            Err(Errno::EINTR) => extrapolate(&mut it, &seen, dumpextent),
+            Err(Errno::EINTR) => extrapolate(&mut it, &progress, dumpextent),
             // A compressor that the kernel does not have.
             Err(Errno::EINVAL) => {}
             // The kernel dumps into files only.
@@ -136,11 +137,15 @@ impl Sampling<'_> {
 }
 
 /// From what was seen to all of it.
-pub(super) fn extrapolate(it: &mut Codec, seen: &Seen, dumpextent: u64) {
-    let Some(first) = seen.first else { return };
-    let pages = seen.last.0.saturating_sub(first.0);
-    let bytes = seen.last.1.saturating_sub(first.1);
-    if pages < LEAST_PAGES {
+pub(super) fn extrapolate(
+    it: &mut Codec,
+    progress: &SampleProgress,
+    dumpextent: u64,
+) {
+    let Some(first) = progress.first else { return };
+    let pages = progress.last.0.saturating_sub(first.0);
+    let bytes = progress.last.1.saturating_sub(first.1);
+    if pages < MIN_PAGES {
         return;
     }
     it.sampled_pages = pages;
@@ -150,30 +155,34 @@ pub(super) fn extrapolate(it: &mut Codec, seen: &Seen, dumpextent: u64) {
     it.bytes = u64::try_from(all).ok();
 }
 
-fn look(device: &dyn Device, events: &mut Receiver<Event>, limit: u64) -> Seen {
-    let mut seen = Seen::default();
-    let mut enough = false;
+fn poll_progress(
+    device: &dyn Device,
+    events: &mut Receiver<Event>,
+    limit: u64,
+) -> SampleProgress {
+    let mut progress = SampleProgress::default();
+    let mut reached = false;
     loop {
-        match events.recv_timeout(LOOK_EVERY) {
+        match events.recv_timeout(POLL_INTERVAL) {
             Ok(Event::Done) | Err(RecvTimeoutError::Disconnected) => {
-                return seen;
+                return progress;
             }
             Ok(Event::Stop(signal)) => {
-                seen.stopped = seen.stopped.or(Some(signal));
+                progress.stopped = progress.stopped.or(Some(signal));
             }
             Ok(Event::Info) | Err(RecvTimeoutError::Timeout) => {}
         }
-        if !enough && let Some(status) = own_status(device) {
-            enough = seen.add(&status, limit);
+        if !reached && let Some(status) = own_status(device) {
+            reached = progress.add(&status, limit);
         }
-        if enough || seen.stopped.is_some() {
+        if reached || progress.stopped.is_some() {
             // Again and again: the first may have come too early.
             device.interrupt();
         }
     }
 }
 
-impl Seen {
+impl SampleProgress {
     /// Whether that was enough.
     fn add(&mut self, status: &MemMinidumpStatus, limit: u64) -> bool {
         if status.stage() != Some(Stage::Pages) || status.pages_done == 0 {

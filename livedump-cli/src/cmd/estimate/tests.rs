@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Estimates of hosted machines: what is left behind, how good they are.
 
-use super::sample::{Seen, extrapolate};
+use super::sample::{SampleProgress, extrapolate};
 use super::*;
 use crate::device::HostedDevice;
 use clap::Parser;
@@ -52,7 +52,7 @@ fn a_small_machine_is_measured_whole() {
     let names: Vec<_> = it.codecs.iter().map(|c| c.compression).collect();
     assert_eq!(names, ["gzip", "zstd"]);
     for codec in &it.codecs {
-        assert!(codec.whole && codec.bytes < it.dumpextent, "{codec:?}");
+        assert!(codec.exact && codec.bytes < it.dumpextent, "{codec:?}");
     }
     assert_eq!(it.fits, Some(true));
     assert!(it.need.unwrap() > it.dumpextent.unwrap());
@@ -70,12 +70,12 @@ fn a_sample_ends_soon_and_is_near_the_truth() {
         })),
         ..Events::default()
     });
-    let whole = take(&device, &args("-Z", tmp.path()));
+    let exact = take(&device, &args("-Z", tmp.path()));
     let it = take(&device, &args("-Z --sample 8M", tmp.path()));
-    let (whole, codec) = (&whole.codecs[0], &it.codecs[0]);
-    assert!(!codec.whole && codec.sampled_pages >= 1024, "{codec:?}");
-    assert!(codec.sampled_pages < whole.sampled_pages, "{codec:?}");
-    let (truth, guess) = (whole.bytes.unwrap(), codec.bytes.unwrap());
+    let (exact, codec) = (&exact.codecs[0], &it.codecs[0]);
+    assert!(!codec.exact && codec.sampled_pages >= 1024, "{codec:?}");
+    assert!(codec.sampled_pages < exact.sampled_pages, "{codec:?}");
+    let (truth, guess) = (exact.bytes.unwrap(), codec.bytes.unwrap());
     assert!(guess > truth / 8 && guess < truth * 8, "{guess} for {truth}");
 }
 
@@ -112,7 +112,7 @@ fn figures_that_make_no_sense_give_no_estimate() {
     let mut codec = Codec {
         compression: "zstd",
         bytes: None,
-        whole: false,
+        exact: false,
         sampled_pages: 0,
         sampled_bytes: 0,
         elapsed_ns: 0,
@@ -122,14 +122,14 @@ fn figures_that_make_no_sense_give_no_estimate() {
         (Some((10, 0)), (20, 4096)),
         (Some((u64::MAX, 0)), (0, 0)),
     ] {
-        let seen = Seen { first, last, ..Seen::default() };
+        let seen = SampleProgress { first, last, ..SampleProgress::default() };
         extrapolate(&mut codec, &seen, u64::MAX);
         assert_eq!(codec.bytes, None);
     }
-    let seen = Seen {
+    let seen = SampleProgress {
         first: Some((100, 1 << 20)),
         last: (1124, 2 << 20),
-        ..Seen::default()
+        ..SampleProgress::default()
     };
     extrapolate(&mut codec, &seen, 400 << 20);
     assert_eq!(codec.bytes, Some(100 << 20));
@@ -151,6 +151,6 @@ fn the_keys_of_the_json_object_are_these() {
     );
     assert_eq!(
         keys(&json["codecs"][0]),
-        "bytes compression elapsed_ns sampled_bytes sampled_pages whole"
+        "bytes compression elapsed_ns exact sampled_bytes sampled_pages"
     );
 }

@@ -30,9 +30,10 @@ impl Save<'_> {
     pub(super) fn run(&self, signals: &Signals) -> Result<Saved, Error> {
         let found = self.found;
         let (stem, compression) = (self.stem(), found.compression());
-        let key_side = found.key().map(|_| Companion::Key);
-        let seal_side = (!self.args.no_seal).then_some(Companion::Seal);
-        let names: Vec<_> = key_side.into_iter().chain(seal_side).collect();
+        let key_companion = found.key().map(|_| Companion::Key);
+        let seal_companion = (!self.args.no_seal).then_some(Companion::Seal);
+        let names: Vec<_> =
+            key_companion.into_iter().chain(seal_companion).collect();
         let (mut dump, key) = {
             let _lock = self.directory.lock()?;
             self.directory.remove_stale()?;
@@ -42,7 +43,7 @@ impl Save<'_> {
                 compression,
                 &names,
             )?;
-            let key = match key_side {
+            let key = match key_companion {
                 Some(_) => Some(self.directory.temp()?),
                 None => None,
             };
@@ -50,19 +51,19 @@ impl Save<'_> {
         };
         self.room()?;
         self.copy(&mut dump, signals)?;
-        let mut sides = Vec::new();
+        let mut companions = Vec::new();
         if let (Some(mut temp), Some(key)) = (key, found.key()) {
             temp.write_all(key)?;
-            sides.push((Companion::Key, temp));
+            companions.push((Companion::Key, temp));
         }
         let mut unsealed = None;
-        if seal_side.is_some() {
+        if seal_companion.is_some() {
             match write_seal::seal(self.directory, &dump, signals)? {
-                Ok(temp) => sides.push((Companion::Seal, temp)),
+                Ok(temp) => companions.push((Companion::Seal, temp)),
                 Err(why) => unsealed = Some(why),
             }
         }
-        let sealed = unsealed.is_none() && seal_side.is_some();
+        let sealed = unsealed.is_none() && seal_companion.is_some();
         // By its headers, as savecore(8) does: the rest is for `verify`.
         let verdict = of_headers(found);
         let device = escape_path(&self.args.device);
@@ -78,7 +79,7 @@ impl Save<'_> {
         let it = Finished {
             dump,
             stem,
-            sides,
+            companions,
             compression,
             sound: true,
             maxdumps: self.args.maxdumps,
@@ -99,7 +100,7 @@ impl Save<'_> {
             (Err(_), Some(signal)) => return Err(Error::Stopped(signal)),
             (Err(e), None) => return Err(e.into()),
         };
-        let mut saved = Saved::seen(self.args, found);
+        let mut saved = Saved::from_located(self.args, found);
         saved.named(self.directory, &finished);
         if let Some(why) = unsealed {
             saved.problem(why);

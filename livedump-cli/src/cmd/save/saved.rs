@@ -61,7 +61,7 @@ impl Saved {
     }
 
     /// It is on the device.
-    pub(super) fn seen(args: &Args, found: &LocatedDump) -> Self {
+    pub(super) fn from_located(args: &Args, found: &LocatedDump) -> Self {
         let header = KernelDumpHeader::decode(found.header()).ok();
         let field =
             |get: fn(&KernelDumpHeader<'_>) -> String| header.as_ref().map(get);
@@ -104,8 +104,10 @@ impl Saved {
         self.number = Some(it.number);
         self.file = Some(dir.path(&it.dump).into());
         self.info = it.info.as_deref().map(|name| dir.path(name).into());
-        self.key = it.side(Companion::Key).map(|name| dir.path(name).into());
-        self.seal = it.side(Companion::Seal).map(|name| dir.path(name).into());
+        self.key =
+            it.companion(Companion::Key).map(|name| dir.path(name).into());
+        self.seal =
+            it.companion(Companion::Seal).map(|name| dir.path(name).into());
         for problem in &it.problems {
             let file = dir.path(&it.dump);
             self.problem(format!(

@@ -13,17 +13,17 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long it may take to clear up when it is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How it ended.
 #[derive(Debug)]
-pub(super) enum Ran {
+pub(super) enum CommandStatus {
     /// Well.
-    Good,
+    Success,
     /// Otherwise, and how.
-    Bad(String),
+    Failure(String),
     /// We were told to stop, and so was it.
     Stopped(Signal),
 }
@@ -32,7 +32,7 @@ pub(super) fn run(
     command: &str,
     dump: &Captured,
     signals: &Signals,
-) -> io::Result<Ran> {
+) -> io::Result<CommandStatus> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .env("LIVEDUMP_FILE", dump.file.as_os_str())
@@ -47,28 +47,31 @@ pub(super) fn run(
     let mut wait = Duration::from_millis(1);
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(ended(status));
+            return Ok(status_of(status));
         }
         match signals.events().recv_timeout(wait) {
             Ok(Event::Stop(signal)) => {
                 end(&mut child)?;
-                return Ok(Ran::Stopped(signal));
+                return Ok(CommandStatus::Stopped(signal));
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             // Its end is all there is left to wait for.
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
         }
-        wait = (wait * 2).min(LOOK_EVERY);
+        wait = (wait * 2).min(POLL_INTERVAL);
     }
 }
 
-fn ended(status: ExitStatus) -> Ran {
+fn status_of(status: ExitStatus) -> CommandStatus {
     match (status.code(), status.signal()) {
-        (Some(0), _) => Ran::Good,
-        (Some(code), _) => Ran::Bad(format!("exit status {code}")),
-        (None, signal) => {
-            Ran::Bad(format!("signal {}", signal.unwrap_or_default()))
+        (Some(0), _) => CommandStatus::Success,
+        (Some(code), _) => {
+            CommandStatus::Failure(format!("exit status {code}"))
         }
+        (None, signal) => CommandStatus::Failure(format!(
+            "signal {}",
+            signal.unwrap_or_default()
+        )),
     }
 }
 
@@ -86,15 +89,15 @@ fn end(child: &mut Child) -> io::Result<()> {
         let _ = killpg(group, signal);
     };
     send(Signal::SIGTERM);
-    let told = Instant::now();
+    let signalled = Instant::now();
     // The shell may be gone, and what it started be at work yet.
     while child.try_wait()?.is_none() || is_alive(group) {
-        if told.elapsed() > GRACE {
+        if signalled.elapsed() > GRACE {
             send(Signal::SIGKILL);
             child.wait()?;
             break;
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 /// Interval between two reads of a value.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Something whose change asks for a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ struct At {
     zone: TimeZone,
     next: Option<SystemTime>,
     /// When the clock was read last.
-    looked: SystemTime,
+    last_poll: SystemTime,
     /// The one that there was a dump for.
     done: Option<SystemTime>,
 }
@@ -56,7 +56,7 @@ struct At {
 impl At {
     fn new(cron: &Cron, zone: TimeZone, now: SystemTime) -> Self {
         let (cron, done) = (cron.clone(), None);
-        let mut at = Self { cron, zone, next: None, looked: now, done };
+        let mut at = Self { cron, zone, next: None, last_poll: now, done };
         at.seek(now);
         at
     }
@@ -76,10 +76,10 @@ impl At {
 
     /// The clock may have been set back: the next time is earlier then.
     fn poll(&mut self, now: SystemTime) {
-        if now < self.looked {
+        if now < self.last_poll {
             self.seek(now);
         }
-        self.looked = now;
+        self.last_poll = now;
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) struct Schedule {
     every: Option<Duration>,
     at: Option<At>,
     changes: Vec<(Change, Option<Vec<u8>>)>,
-    looked: SystemTime,
+    last_poll: SystemTime,
     last: Option<SystemTime>,
 }
 
@@ -112,7 +112,7 @@ impl Schedule {
             every,
             at: at.map(|(cron, zone)| At::new(cron, zone, now)),
             changes: changes?,
-            looked: now,
+            last_poll: now,
             last,
         })
     }
@@ -122,7 +122,7 @@ impl Schedule {
         self.last = Some(began);
         if let Some(at) = &mut self.at {
             at.done = at.next.filter(|next| *next <= began).or(at.done);
-            at.looked = ended;
+            at.last_poll = ended;
             // Those that passed meanwhile are not made up for.
             at.seek(ended);
         }
@@ -146,11 +146,11 @@ impl Schedule {
         if self.next(now).is_some_and(|next| next <= now) {
             return Some(Reason::Time);
         }
-        let since = now.duration_since(self.looked).unwrap_or(LOOK_EVERY);
-        if self.changes.is_empty() || since < LOOK_EVERY {
+        let since = now.duration_since(self.last_poll).unwrap_or(POLL_INTERVAL);
+        if self.changes.is_empty() || since < POLL_INTERVAL {
             return None;
         }
-        self.looked = now;
+        self.last_poll = now;
         let mut changed = None;
         for (change, before) in &mut self.changes {
             let value = host::sysctl(&change.name);
@@ -165,11 +165,11 @@ impl Schedule {
 
     /// How long to do nothing before asking again.
     pub(super) fn wait(&self, now: SystemTime) -> Duration {
-        let next = self.next(now).map_or(LOOK_EVERY, |next| {
+        let next = self.next(now).map_or(POLL_INTERVAL, |next| {
             next.duration_since(now).unwrap_or_default()
         });
         // Not longer: the clock may be set.
-        next.min(LOOK_EVERY)
+        next.min(POLL_INTERVAL)
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(schedule.now(second(0)), Some(Reason::Time));
         schedule.done(second(1), second(2));
         assert_eq!(schedule.now(second(60)), None);
-        assert_eq!(schedule.wait(second(0)), LOOK_EVERY);
+        assert_eq!(schedule.wait(second(0)), POLL_INTERVAL);
         assert_eq!(schedule.now(second(61)), Some(Reason::Time));
     }
 

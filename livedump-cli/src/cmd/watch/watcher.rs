@@ -5,7 +5,7 @@
 
 use super::Args;
 use super::event::WatchEvent;
-use super::exec::{self, Ran};
+use super::exec::{self, CommandStatus};
 use crate::cmd::capture::captured::Captured;
 use crate::cmd::capture::{self, Prepared, once};
 use crate::crashdir::{CrashDir, Pruned};
@@ -30,7 +30,7 @@ pub(super) enum Iteration {
 /// What a watch has and has done.
 pub(super) struct Watcher<'a> {
     args: &'a Args,
-    what: capture::Args,
+    capture_args: capture::Args,
     directory: &'a CrashDir,
     device: Box<dyn Device>,
     /// What was opened before everything else was given up; `None` where it
@@ -46,7 +46,7 @@ pub(super) struct Watcher<'a> {
 impl<'a> Watcher<'a> {
     pub(super) fn new(
         args: &'a Args,
-        what: capture::Args,
+        capture_args: capture::Args,
         directory: &'a CrashDir,
         device: Box<dyn Device>,
         prepared: Option<Prepared>,
@@ -54,7 +54,7 @@ impl<'a> Watcher<'a> {
         let (taken, failed, unreported, kept) = (0, 0, 0, 0);
         Self {
             args,
-            what,
+            capture_args,
             directory,
             device,
             prepared,
@@ -154,7 +154,7 @@ impl<'a> Watcher<'a> {
             self.device = device::open(&self.args.machine)?;
         }
         let (device, prepared) = (self.device.as_ref(), self.prepared.as_ref());
-        once(&self.what, device, self.directory, prepared, signals)
+        once(&self.capture_args, device, self.directory, prepared, signals)
     }
 
     /// Lets go what is too much.
@@ -193,9 +193,13 @@ impl<'a> Watcher<'a> {
         signals: &Signals,
     ) -> Iteration {
         match exec::run(command, it, signals) {
-            Ok(Ran::Good) => {}
-            Ok(Ran::Bad(how)) => note(format_args!("{command}: {how}")),
-            Ok(Ran::Stopped(signal)) => return Iteration::Stopped(signal),
+            Ok(CommandStatus::Success) => {}
+            Ok(CommandStatus::Failure(how)) => {
+                note(format_args!("{command}: {how}"))
+            }
+            Ok(CommandStatus::Stopped(signal)) => {
+                return Iteration::Stopped(signal);
+            }
             Err(e) => note(format_args!("running {command}: {e}")),
         }
         Iteration::Done

@@ -46,7 +46,7 @@ fn save(
         Finished {
             dump,
             stem: Basename::Livecore,
-            sides: vec![(Companion::Kernel, kernel)],
+            companions: vec![(Companion::Kernel, kernel)],
             compression,
             sound: true,
             maxdumps: Some(2),
@@ -289,7 +289,7 @@ fn bounds_that_is_in_the_way_or_no_number_loses_no_dump() {
                 .finish(Finished {
                     dump,
                     stem: Basename::Vmcore,
-                    sides: Vec::new(),
+                    companions: Vec::new(),
                     compression: Compression::None,
                     sound: true,
                     maxdumps: None,
@@ -377,7 +377,7 @@ fn two_runs_at_once_get_two_numbers() {
                     let saved = dir.finish(Finished {
                         dump,
                         stem: Basename::Livecore,
-                        sides: Vec::new(),
+                        companions: Vec::new(),
                         compression: Compression::None,
                         sound: true,
                         maxdumps: None,

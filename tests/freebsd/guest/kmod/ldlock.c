@@ -163,7 +163,7 @@ waiters_fill(void)
 
 	waiter_add("pair", &pair[0], &pair[1], -1);
 	waiter_add("pair", &pair[1], &pair[0], -1);
-	w = waiter_add("behind", NULL, &pair[0], -1);
+	w = waiter_add("waiter", NULL, &pair[0], -1);
 	w->shared = 1;
 	/* In this order: the mutex's holder sleeps after it is waited for. */
 	waiter_add("mix", &mix[0], &mix[1], 0);

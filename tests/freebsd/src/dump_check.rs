@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One look at one dump. Each question is answered from the dump's own pages
-//! and the symbols of the kernel, not by `verify`, which is on trial as well.
+//! Checks of one dump, from its own pages and the symbols of the kernel. They
+//! do not use `verify`, which is tested by them.
 
 use crate::console::Console;
 use crate::info;
@@ -15,8 +15,8 @@ use std::path::Path;
 /// Pages that may have left the bitset between its copy and theirs.
 const CHURN: usize = 2000;
 
-/// One look at one dump.
-pub(crate) struct Look<'a> {
+/// A dump, and what it is checked against.
+pub(crate) struct DumpCheck<'a> {
     pub(crate) core: Vmcore,
     pub(crate) symbols: Symbols,
     pub(crate) console: &'a Console,
@@ -27,7 +27,7 @@ pub(crate) struct Look<'a> {
 
 pub(crate) type Answer<T> = Result<T, String>;
 
-impl Look<'_> {
+impl DumpCheck<'_> {
     pub(crate) fn all(self, length: u64) {
         let answers = [
             ("structure", self.structure()),
@@ -37,7 +37,7 @@ impl Look<'_> {
             ("msgbuf", self.msgbuf()),
             ("allproc", self.allproc()),
             ("pattern", self.pattern()),
-            ("strangers", self.strangers()),
+            ("unrelated pages", self.unrelated_pages()),
         ];
         for (what, answer) in answers {
             if let Err(e) = answer {
@@ -88,7 +88,7 @@ impl Look<'_> {
         let pages = core.pages().map_err(|e| e.to_string())?;
         match pages.excess_bits() {
             0 => Ok(()),
-            n => Err(format!("{n} bits behind the last page")),
+            n => Err(format!("{n} bits after the last page")),
         }
     }
 
@@ -184,7 +184,7 @@ impl Look<'_> {
         let mut pids = HashSet::new();
         while at != 0 {
             if !seen.insert(at) {
-                return Err(format!("{at:#x} comes twice"));
+                return Err(format!("{at:#x} is on the list twice"));
             }
             pids.insert(self.u32_at(Vaddr(at.wrapping_add(pid_at)))?);
             at = self.u64_at(Vaddr(at.wrapping_add(list)))?;
@@ -236,7 +236,7 @@ impl Look<'_> {
 
     /// Pages that are neither mapped by the dump's page tables nor in the
     /// kernel's own bitset as the dump has it.
-    fn strangers(&self) -> Answer<()> {
+    fn unrelated_pages(&self) -> Answer<()> {
         let mapped = self.mapped()?;
         let pages = self.core.pages().map_err(|e| e.to_string())?;
         let words_at = self.u64_at(self.symbol("vm_page_dump")?)?;
@@ -246,7 +246,7 @@ impl Look<'_> {
         self.core.read_va(va, &mut bitset).map_err(|e| e.to_string())?;
         let avail = memdev::dump_avail::DumpAvail::new(pages.ranges())
             .map_err(|e| e.to_string())?;
-        let mut strangers = 0;
+        let mut unrelated_pages = 0;
         self.core
             .for_each_page(|pa, _| {
                 let bit = avail.bit_of(pa).unwrap_or(0) as usize;
@@ -254,13 +254,13 @@ impl Look<'_> {
                     .get(bit / 8)
                     .is_some_and(|b| b >> (bit % 8) & 1 == 1);
                 if !in_set && !mapped.contains(&pa.0) {
-                    strangers += 1;
+                    unrelated_pages += 1;
                 }
                 ControlFlow::Continue(())
             })
             .map_err(|e| e.to_string())?;
-        match strangers > CHURN {
-            true => Err(format!("{strangers} pages")),
+        match unrelated_pages > CHURN {
+            true => Err(format!("{unrelated_pages} pages")),
             false => Ok(()),
         }
     }
