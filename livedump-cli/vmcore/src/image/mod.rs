@@ -18,6 +18,12 @@ pub mod kdump;
 pub mod lime;
 pub mod raw;
 
+mod fields;
+mod notes;
+mod segments;
+#[cfg(test)]
+mod testing;
+
 use crate::MemoryError;
 use crate::source::{Source, SourceError};
 use memdev::addr::Paddr;
@@ -78,10 +84,24 @@ pub struct CpuState {
     pub gs_base: u64,
     /// What swapgs would exchange it with.
     pub kernel_gs_base: u64,
-    /// Root of the page tables.
+    /// Root of the page tables; 0 where the note has none.
     pub cr3: u64,
     /// Bit 12 is LA57.
     pub cr4: u64,
+}
+
+/// What of an image's pages has checksums, so that damage to them is an error
+/// and not other memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksums {
+    /// No page.
+    #[default]
+    None,
+    /// Pages that are stored compressed; those that would not have become
+    /// smaller are stored as they are, without.
+    Compressed,
+    /// Every page.
+    All,
 }
 
 /// What a file says about its machine. None of it is believed.
@@ -98,8 +118,9 @@ pub struct Claims {
     pub cpus: Vec<CpuState>,
     /// Lines of a vmcoreinfo.
     pub vmcoreinfo: Vec<u8>,
-    /// Whether the format has checksums of what it stores.
-    pub checksums: bool,
+    /// What of its pages has checksums. Headers and indexes have none in any
+    /// of these formats.
+    pub checksums: Checksums,
     /// What is odd about the file, in sentences without an end.
     pub notes: Vec<String>,
 }

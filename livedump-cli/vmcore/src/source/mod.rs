@@ -61,6 +61,16 @@ pub enum SourceError {
         /// What came out.
         found: u64,
     },
+    /// A part of the file that cannot be right.
+    #[error("the {part} at offset {offset:#x} of the file: {why}")]
+    Damaged {
+        /// Which part.
+        part: &'static str,
+        /// Where it starts in the file.
+        offset: u64,
+        /// What is wrong with it.
+        why: String,
+    },
     /// It cannot be unpacked with the memory there is, or that is allowed.
     #[error("not enough memory for the {unit} at offset {offset:#x}")]
     Memory {
@@ -102,7 +112,9 @@ impl SourceError {
     pub fn is_environment(&self) -> bool {
         match self {
             Self::Io { .. } | Self::Memory { .. } | Self::Spool { .. } => true,
-            Self::Unpack { .. } | Self::FrameSize { .. } => false,
+            Self::Unpack { .. }
+            | Self::FrameSize { .. }
+            | Self::Damaged { .. } => false,
         }
     }
 }

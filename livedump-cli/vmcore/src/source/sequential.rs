@@ -87,7 +87,8 @@ impl From<SourceError> for Failure {
             SourceError::Io { offset, source } => {
                 Self::Io(offset, source.kind(), source.to_string())
             }
-            SourceError::FrameSize { offset, .. } => {
+            SourceError::FrameSize { offset, .. }
+            | SourceError::Damaged { offset, .. } => {
                 let kind = io::ErrorKind::InvalidData;
                 Self::Unpack("zstd frame", offset, kind, e.to_string())
             }
