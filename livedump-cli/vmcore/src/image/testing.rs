@@ -19,6 +19,19 @@ pub fn page(n: u64) -> Page {
     page
 }
 
+/// One that does not.
+pub fn noise(n: u64) -> Page {
+    let mut x = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut page = [0; 4096];
+    for word in page.chunks_mut(8) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        word.copy_from_slice(&x.to_le_bytes());
+    }
+    page
+}
+
 /// A file of these bytes.
 pub fn file(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();

@@ -1,19 +1,31 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The last few unpacked frames, by where they start. Bounded by bytes, not
-//! by entries: what the frames hold is the file's choice.
+//! The last few unpacked frames or pages, by where they start. Bounded by
+//! bytes, not by entries: what the frames hold is the file's choice.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 const MAX_BYTES: usize = 16 << 20;
 
-#[derive(Debug, Default)]
-pub(super) struct Cache {
+#[derive(Debug)]
+pub(crate) struct Cache {
+    max_bytes: usize,
     entries: Mutex<VecDeque<(u64, Arc<[u8]>)>>,
 }
 
+impl Default for Cache {
+    fn default() -> Self {
+        Self::new(MAX_BYTES)
+    }
+}
+
 impl Cache {
-    pub(super) fn get(&self, key: u64) -> Option<Arc<[u8]>> {
+    /// One that keeps no more than this, or one entry.
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, entries: Mutex::default() }
+    }
+
+    pub(crate) fn get(&self, key: u64) -> Option<Arc<[u8]>> {
         let mut entries =
             self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let at = entries.iter().position(|(k, _)| *k == key)?;
@@ -23,7 +35,7 @@ impl Cache {
         Some(data)
     }
 
-    pub(super) fn put(&self, key: u64, data: Arc<[u8]>) {
+    pub(crate) fn put(&self, key: u64, data: Arc<[u8]>) {
         let mut entries =
             self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|(k, _)| *k != key);
@@ -33,7 +45,7 @@ impl Cache {
             .iter()
             .take_while(|(_, d)| {
                 bytes = bytes.saturating_add(d.len());
-                bytes <= MAX_BYTES
+                bytes <= self.max_bytes
             })
             .count();
         entries.truncate(keep.max(1));

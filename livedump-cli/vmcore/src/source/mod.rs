@@ -14,6 +14,7 @@ mod sequential;
 mod spool;
 mod unit;
 
+pub(crate) use cache::Cache;
 pub use plain::Plain;
 pub use seekable::Seekable;
 pub use sequential::Sequential;

@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Files made by hand; those of QEMU and makedumpfile are read in the tests
+//! of the whole.
+
+use super::super::notes::tests::qemu_note;
+use super::super::testing::{
+    Pages, bit_flips, file, noise, open, open_bytes, open_file, page, runs,
+};
+use super::super::{Checksums, Format, ImageError};
+use super::codec;
+use crate::MemoryError;
+use memdev::addr::{Paddr, Page};
+use memdev::arch::Machine;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+
+/// What a file is to have.
+struct Recipe {
+    pages: BTreeMap<u64, Page>,
+    /// By page number, round.
+    codecs: Vec<u32>,
+    max_mapnr: u64,
+    status: u32,
+    split: Option<(u64, u64)>,
+    notes: Vec<u8>,
+    vmcoreinfo: Vec<u8>,
+    phys_base: u64,
+    sysname: &'static str,
+    machine: &'static str,
+}
+
+impl Recipe {
+    fn new(codecs: &[u32]) -> Self {
+        // Two pages of the bitmap; runs of several lengths.
+        let numbers = (0..3).chain([9]).chain(20..24).chain(40_000..40_004);
+        let make = |n: u64| match n % 4 {
+            // What does not compress is stored as it is.
+            3 => (n, noise(n)),
+            _ => (n, page(n)),
+        };
+        Self {
+            pages: numbers.map(make).collect(),
+            codecs: codecs.to_vec(),
+            max_mapnr: 50_000,
+            status: codecs.iter().fold(0, |all, c| all | c),
+            split: None,
+            notes: Vec::new(),
+            vmcoreinfo: Vec::new(),
+            phys_base: 0,
+            sysname: "FreeBSD",
+            machine: "x86_64",
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let text = self.notes.len() + self.vmcoreinfo.len() + 104;
+        let sub_blocks = text.div_ceil(4096);
+        let bitmap = self.max_mapnr.div_ceil(8).next_multiple_of(4096);
+        let mut out = Vec::from(b"KDUMP   ");
+        out.extend(6u32.to_le_bytes());
+        out.resize(464, 0);
+        out[12..12 + self.sysname.len()]
+            .copy_from_slice(self.sysname.as_bytes());
+        out[272..272 + self.machine.len()]
+            .copy_from_slice(self.machine.as_bytes());
+        let mut put = |at: usize, n: u32| {
+            out[at..at + 4].copy_from_slice(&n.to_le_bytes());
+        };
+        put(424, self.status);
+        put(428, 4096);
+        put(432, sub_blocks as u32);
+        put(436, (bitmap / 4096 * 2) as u32);
+        put(440, self.max_mapnr as u32);
+        out.resize(4096 + 104, 0);
+        let vmcoreinfo = 4096 + 104;
+        let notes = vmcoreinfo + self.vmcoreinfo.len() as u64;
+        let split = self.split.unwrap_or((0, 0));
+        for (at, n) in [
+            (0, self.phys_base),
+            (8, 1 | u64::from(self.split.is_some()) << 32),
+            (16, split.0),
+            (24, split.1),
+            (32, vmcoreinfo),
+            (40, self.vmcoreinfo.len() as u64),
+            (48, notes),
+            (56, self.notes.len() as u64),
+            (80, split.0),
+            (88, split.1),
+            (96, self.max_mapnr),
+        ] {
+            out[4096 + at..4096 + at + 8].copy_from_slice(&n.to_le_bytes());
+        }
+        out.extend(&self.vmcoreinfo);
+        out.extend(&self.notes);
+        out.resize(4096 * (1 + sub_blocks), 0);
+        let bits = out.len();
+        out.resize(bits + 2 * bitmap as usize, 0);
+        for &n in self.pages.keys() {
+            for half in [0, bitmap] {
+                out[bits + (half + n / 8) as usize] |= 1 << (n % 8);
+            }
+        }
+        let (first, last) = self.split.unwrap_or((0, u64::MAX));
+        let mine = self.pages.range(first..last);
+        let mut at = (out.len() + 24 * mine.clone().count()) as u64;
+        let mut data = Vec::new();
+        for (&n, page) in mine {
+            let codec = self.codecs[n as usize % self.codecs.len()];
+            let stored = compress(codec, page);
+            let (flags, stored) = match stored.len() < 4096 {
+                true => (codec, stored),
+                false => (0, page.to_vec()),
+            };
+            out.extend(at.to_le_bytes());
+            out.extend((stored.len() as u32).to_le_bytes());
+            out.extend(flags.to_le_bytes());
+            out.extend(0u64.to_le_bytes());
+            at += stored.len() as u64;
+            data.extend(stored);
+        }
+        out.extend(data);
+        out
+    }
+}
+
+fn compress(codec: u32, page: &[u8]) -> Vec<u8> {
+    match codec {
+        0 => page.to_vec(),
+        codec::ZLIB => {
+            let level = flate2::Compression::new(1);
+            let mut e = flate2::write::ZlibEncoder::new(Vec::new(), level);
+            e.write_all(page).unwrap();
+            e.finish().unwrap()
+        }
+        codec::LZO => lzokay::compress::compress(page).unwrap(),
+        codec::SNAPPY => snap::raw::Encoder::new().compress_vec(page).unwrap(),
+        codec::ZSTD => zstd::bulk::compress(page, 1).unwrap(),
+        _ => unreachable!(),
+    }
+}
+
+/// A flattened file of these records.
+fn flat(records: &[(u64, &[u8])], end: bool) -> Vec<u8> {
+    let mut out = Vec::from(super::flat::SIGNATURE);
+    out.extend([1u64.to_be_bytes(), 1u64.to_be_bytes()].concat());
+    out.resize(4096, 0);
+    for (offset, data) in records {
+        out.extend(offset.to_be_bytes());
+        out.extend((data.len() as u64).to_be_bytes());
+        out.extend(*data);
+    }
+    if end {
+        out.extend([0xff; 16]);
+    }
+    out
+}
+
+/// Every page of the recipe and no other.
+#[track_caller]
+fn check(bytes: &[u8], recipe: &Recipe) {
+    let image = open(bytes);
+    let (first, last) = recipe.split.unwrap_or((0, u64::MAX));
+    let mine: Vec<u64> =
+        recipe.pages.range(first..last).map(|(&n, _)| n).collect();
+    let found: Vec<u64> = runs(image.as_ref())
+        .into_iter()
+        .flat_map(|(start, end)| start / 4096..end / 4096)
+        .collect();
+    assert_eq!(found, mine);
+    for n in 0..50_001 {
+        match recipe.pages.get(&n).filter(|_| mine.contains(&n)) {
+            Some(page) => assert_eq!(image.page(n).unwrap(), *page, "{n}"),
+            None if n % 64 > 32 => {}
+            None => assert!(matches!(
+                image.page(n),
+                Err(MemoryError::NotDumped { .. })
+            )),
+        }
+    }
+}
+
+#[test]
+fn pages_of_every_codec_come_out_as_they_went_in() {
+    let all = [codec::ZLIB, codec::LZO, codec::SNAPPY, codec::ZSTD, 0];
+    for codecs in [&all[..], &all[..1], &all[1..2], &all[2..3], &all[3..4]] {
+        let recipe = Recipe::new(codecs);
+        check(&recipe.bytes(), &recipe);
+    }
+    let image = open(&Recipe::new(&all).bytes());
+    assert_eq!(image.format(), Format::Kdump);
+    assert_eq!(image.claims().checksums, Checksums::None);
+    assert_eq!(image.claims().machine, Some(Machine::Amd64));
+    assert!(image.claims().notes.is_empty(), "{:?}", image.claims().notes);
+    let mut across = vec![0; 5000];
+    image.read(Paddr(0x1800), &mut across).unwrap();
+    let both = [page(1), page(2)].concat();
+    assert_eq!(across, both[0x800..0x800 + 5000]);
+    let image = open(&Recipe::new(&[codec::ZLIB]).bytes());
+    assert_eq!(image.claims().checksums, Checksums::Compressed);
+}
+
+#[test]
+fn frames_as_makedumpfile_makes_them_have_no_checksum() {
+    // Its call is the simple one of the library. Bit 2 of the descriptor,
+    // behind the magic, says whether there is a checksum.
+    let frame = compress(codec::ZSTD, &page(1));
+    assert_eq!(frame[4] & 4, 0);
+}
+
+#[test]
+fn records_in_any_order_make_up_the_file() {
+    let recipe = Recipe::new(&[codec::ZLIB, codec::ZSTD]);
+    let whole = recipe.bytes();
+    for size in [100, 4096, 5000, whole.len()] {
+        let mut records: Vec<_> = whole
+            .chunks(size)
+            .enumerate()
+            .map(|(i, data)| ((i * size) as u64, data))
+            .collect();
+        check(&flat(&records, true), &recipe);
+        // Every second one first.
+        records.sort_by_key(|(offset, _)| offset / size as u64 % 2);
+        check(&flat(&records, true), &recipe);
+        records.reverse();
+        check(&flat(&records, true), &recipe);
+        // Gaps are zero.
+        records.retain(|(_, data)| data.iter().any(|&b| b != 0));
+        check(&flat(&records, true), &recipe);
+    }
+}
+
+#[test]
+fn later_records_overwrite_earlier_ones() {
+    let recipe = Recipe::new(&[codec::LZO]);
+    let whole = recipe.bytes();
+    let junk = vec![0xee; whole.len()];
+    // The header of a file is often written last.
+    let mut records = vec![(0, &junk[..])];
+    for (i, data) in whole.chunks(1000).enumerate() {
+        records.push((i as u64 * 1000, data));
+        if i % 3 == 0 {
+            records.push((i as u64 * 1000 + 200, &junk[..500]));
+            records.push((i as u64 * 1000 + 100, &data[100.min(data.len())..]));
+            records.push((0, &[]));
+        }
+    }
+    check(&flat(&records, true), &recipe);
+    // Continues the record before in the file, but not where it ends.
+    let records = [(0, &whole[..3000]), (2000, &whole[2000..])];
+    check(&flat(&records, true), &recipe);
+}
+
+#[test]
+fn a_flattened_file_that_is_cut_has_what_was_written() {
+    let recipe = Recipe::new(&[codec::ZLIB]);
+    let whole = recipe.bytes();
+    let records: Vec<_> = whole
+        .chunks(1000)
+        .enumerate()
+        .map(|(i, data)| (i as u64 * 1000, data))
+        .collect();
+    let bytes = flat(&records, false);
+    check(&bytes, &recipe);
+    assert_eq!(open(&bytes).claims().notes.len(), 1);
+    let image = open(&bytes[..bytes.len() - 300]);
+    assert_eq!(image.claims().notes.len(), 2, "{:?}", image.claims().notes);
+    assert_eq!(image.page(0).unwrap(), page(0));
+    let last = *recipe.pages.keys().last().unwrap();
+    assert!(matches!(image.page(last), Err(MemoryError::BeyondEnd { .. })));
+    for cut in [4096, 4100, 4096 + 400, 5 * 4096] {
+        assert!(open_bytes(&bytes[..cut]).is_err());
+    }
+    let mut negative = flat(&records[..1], false);
+    negative.extend((-5i64).to_be_bytes());
+    negative.extend(5i64.to_be_bytes());
+    assert!(open_bytes(&negative).is_err());
+}
+
+#[test]
+fn a_flattened_elf_core_is_an_elf_core() {
+    let mut core = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
+    core.resize(64 + 56, 0);
+    for (at, n) in [(16, 4), (18, 62), (32, 64), (54, 56), (56, 1), (64, 1)] {
+        core[at] = n;
+    }
+    for (at, n) in [(72, 4096u64), (96, 4096), (104, 4096)] {
+        core[at..at + 8].copy_from_slice(&n.to_le_bytes());
+    }
+    core.resize(4096, 0);
+    core.extend(page(0));
+    let image = open(&flat(&[(0, &core)], true));
+    assert_eq!(image.format(), Format::Elf);
+    assert_eq!(image.page(0).unwrap(), page(0));
+}
+
+#[test]
+fn qemus_are_known_by_their_notes_or_by_their_empty_names() {
+    let mut recipe = Recipe::new(&[codec::ZLIB]);
+    recipe.notes = [qemu_note(0), qemu_note(1)].concat();
+    recipe.phys_base = 0x1677_7216;
+    recipe.vmcoreinfo =
+        b"OSRELEASE=15.1\nNUMBER(phys_base)=16777216\n".to_vec();
+    let image = open(&recipe.bytes());
+    assert_eq!(image.format(), Format::QemuKdump);
+    let claims = image.claims();
+    assert_eq!(claims.cpus.len(), 2);
+    assert_eq!(claims.vmcoreinfo, recipe.vmcoreinfo);
+    assert_eq!(claims.phys_base, Some(16_777_216));
+    check(&recipe.bytes(), &recipe);
+    recipe.notes.clear();
+    recipe.vmcoreinfo.clear();
+    let image = open(&recipe.bytes());
+    assert_eq!(image.format(), Format::Kdump);
+    assert_eq!(image.claims().phys_base, Some(0x1677_7216));
+    recipe.sysname = "";
+    assert_eq!(open(&recipe.bytes()).format(), Format::QemuKdump);
+    recipe.machine = "aarch64";
+    let image = open(&recipe.bytes());
+    assert_eq!(image.claims().machine, Some(Machine::Arm64));
+}
+
+#[test]
+fn a_part_of_a_split_dump_has_its_pages() {
+    let mut recipe = Recipe::new(&[codec::SNAPPY]);
+    recipe.split = Some((2, 22));
+    check(&recipe.bytes(), &recipe);
+    assert_eq!(open(&recipe.bytes()).claims().notes.len(), 1);
+    recipe.split = Some((22, 50_000));
+    check(&recipe.bytes(), &recipe);
+    // Ends before it starts: it has nothing.
+    recipe.split = Some((50, 20));
+    let mut bytes = recipe.bytes_of(Recipe::new(&[0]));
+    bytes.truncate(100_000);
+    let image = open(&bytes);
+    assert!(runs(image.as_ref()).is_empty());
+}
+
+impl Recipe {
+    /// The bytes of another recipe with the split of this one.
+    fn bytes_of(&self, other: Self) -> Vec<u8> {
+        let mut bytes = other.bytes();
+        let (start, end) = self.split.unwrap();
+        bytes[4096 + 12] = 1;
+        bytes[4096 + 80..4096 + 88].copy_from_slice(&start.to_le_bytes());
+        bytes[4096 + 88..4096 + 96].copy_from_slice(&end.to_le_bytes());
+        bytes
+    }
+}
+
+#[test]
+fn damaged_pages_are_errors_and_the_others_are_served() {
+    let recipe = Recipe::new(&[codec::ZLIB]);
+    let whole = recipe.bytes();
+    let descriptors = 4096 * (2 + 4);
+    let descriptor = |bytes: &[u8], i: usize| {
+        u64::from_le_bytes(
+            bytes[descriptors + 24 * i..][..8].try_into().unwrap(),
+        ) as usize
+    };
+    let wrong: [(usize, &[u8]); 8] = [
+        (0, &u64::MAX.to_le_bytes()),
+        (0, &(1u64 << 40).to_le_bytes()),
+        (8, &0u32.to_le_bytes()),
+        (8, &u32::MAX.to_le_bytes()),
+        (8, &5u32.to_le_bytes()),
+        (12, &3u32.to_le_bytes()),
+        (12, &0x40u32.to_le_bytes()),
+        (12, &0u32.to_le_bytes()),
+    ];
+    for (at, value) in wrong {
+        let mut bytes = whole.clone();
+        // Of the second page.
+        let at = descriptors + 24 + at;
+        bytes[at..at + value.len()].copy_from_slice(value);
+        let image = open(&bytes);
+        assert!(image.page(1).is_err(), "{at} {value:?}");
+        assert_eq!(image.page(0).unwrap(), page(0));
+        assert_eq!(image.page(2).unwrap(), page(2));
+        let mut three = vec![0; 3 * 4096];
+        assert!(image.read(Paddr(0), &mut three).is_err());
+    }
+    // A descriptor that was never written.
+    let mut bytes = whole.clone();
+    bytes[descriptors + 24..descriptors + 48].fill(0);
+    let missing = open(&bytes).page(1);
+    assert!(matches!(missing, Err(MemoryError::NotDumped { .. })));
+    // Every bit of a page's data.
+    let at = descriptor(&whole, 1);
+    for bit in 0..(descriptor(&whole, 2) - at) * 8 {
+        let mut bytes = whole.clone();
+        bytes[at + bit / 8] ^= 1 << (bit % 8);
+        if let Ok(found) = open(&bytes).page(1) {
+            assert_eq!(found, page(1), "bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn a_truncated_file_has_what_is_before() {
+    let recipe = Recipe::new(&[codec::ZLIB]);
+    let whole = recipe.bytes();
+    let descriptors = 4096 * (2 + 4);
+    for cut in [0, 100, 463, 4096, 4200, 3 * 4096, descriptors - 1] {
+        let cut = open_bytes(&whole[..cut]);
+        let error = matches!(cut, Err(ImageError::Truncated { .. }));
+        assert!(error || matches!(cut, Ok(None)));
+    }
+    let image = open(&whole[..descriptors + 30]);
+    assert!(matches!(image.page(1), Err(MemoryError::BeyondEnd { .. })));
+    assert_eq!(image.claims().notes.len(), 1);
+    let image = open(&whole[..whole.len() - 1]);
+    assert_eq!(image.page(0).unwrap(), page(0));
+    assert_eq!(image.claims().notes.len(), 1);
+}
+
+#[test]
+fn other_layouts_are_refused_by_name() {
+    let whole = Recipe::new(&[codec::ZLIB]).bytes();
+    for (at, value, word) in [
+        (428, 16384u32, "16384"),
+        (428, 4096u32.swap_bytes(), "big-endian"),
+        (0, u32::from_le_bytes(*b"DISK"), ""),
+        (4096 + 100, 1, "pages"),
+        (432, 0, "sub header"),
+        (436, 1, "cannot have"),
+    ] {
+        let mut bytes = whole.clone();
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        match open_bytes(&bytes) {
+            Ok(None) => assert_eq!(word, ""),
+            Ok(Some(_)) => panic!("{at}"),
+            Err(e) => assert!(e.to_string().contains(word), "{e}"),
+        }
+    }
+    let mut bytes = whole;
+    bytes[424] |= 8;
+    assert_eq!(open(&bytes).claims().notes.len(), 1);
+}
+
+/// A sparse file of a machine of a terabyte, whose last page is there.
+fn terabyte() -> File {
+    let mut recipe = Recipe::new(&[codec::ZLIB]);
+    recipe.max_mapnr = 1 << 28;
+    recipe.pages.insert((1 << 28) - 1, page(77));
+    let bytes = recipe.bytes();
+    let mut f = file(&[]);
+    for (i, block) in bytes.chunks(4096).enumerate() {
+        if block.iter().any(|&b| b != 0) {
+            f.seek(SeekFrom::Start(i as u64 * 4096)).unwrap();
+            f.write_all(block).unwrap();
+        }
+    }
+    f.set_len(bytes.len() as u64).unwrap();
+    f
+}
+
+#[test]
+fn a_terabyte_opens_soon() {
+    let image = open_file(terabyte()).unwrap().unwrap();
+    assert_eq!(image.page((1 << 28) - 1).unwrap(), page(77));
+    assert_eq!(image.end(), 1 << 40);
+    assert_eq!(runs(image.as_ref()).len(), 5);
+}
+
+#[test]
+fn a_file_of_empty_records_is_refused() {
+    // 16 bytes each, and no end of them.
+    let f = file(&flat(&[], false));
+    f.set_len(20 << 30).unwrap();
+    assert!(matches!(open_file(f), Err(ImageError::Unsupported(_))));
+    // A record that is longer than any file.
+    let f = file(&flat(&[], false));
+    f.write_all_at(&[0x7f; 16], 4096).unwrap();
+    assert!(open_file(f).is_err());
+}
+
+#[test]
+fn flipped_bits_end_in_an_error_or_in_memory() {
+    let all = [codec::ZLIB, codec::LZO, codec::SNAPPY, codec::ZSTD, 0];
+    let mut recipe = Recipe::new(&all);
+    recipe.max_mapnr = 41_000;
+    recipe.notes = qemu_note(0);
+    let whole = recipe.bytes();
+    bit_flips(&whole, |_, _| {});
+    let records: Vec<_> = whole
+        .chunks(3000)
+        .enumerate()
+        .map(|(i, data)| (i as u64 * 3000, data))
+        .collect();
+    bit_flips(&flat(&records, true), |_, _| {});
+    // Where all pages have a checksum, no other memory comes out.
+    let mut recipe = Recipe::new(&[codec::ZLIB]);
+    recipe.pages.retain(|n, _| n % 4 != 3);
+    let whole = recipe.bytes();
+    let data = 4096 * (2 + 4) + 24 * recipe.pages.len();
+    bit_flips(&whole, |at, image| {
+        let Some(image) = image.filter(|_| at >= data) else { return };
+        for (&n, page) in &recipe.pages {
+            if let Ok(found) = image.page(n) {
+                assert_eq!(found, *page, "{at}");
+            }
+        }
+    });
+}
