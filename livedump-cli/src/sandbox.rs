@@ -50,6 +50,8 @@ pub enum Purpose {
     Update,
     /// The node that takes the three requests, and nothing else.
     Requests,
+    /// A file that is locked, and emptied when the lock is released.
+    Lock,
     /// A directory; files in it are made, read, written, renamed, removed.
     Directory,
     /// A directory; files in it are read.

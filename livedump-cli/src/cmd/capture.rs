@@ -30,7 +30,7 @@ use memdev::errno::Errno;
 use nix::sys::signal::Signal;
 pub(super) use prepare::Prepared;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 /// Arguments of `capture`.
@@ -277,7 +277,7 @@ fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
     let device = device::open(&args.machine)?;
     let prepared = Prepared::gather(args, device.as_ref())?;
     if alone {
-        confine(args, device.as_ref(), &directory, &prepared);
+        confine(args, device.as_ref(), &directory, &prepared, &[]);
     }
     let (device, directory) = (device.as_ref(), &directory);
     let report =
@@ -304,17 +304,18 @@ pub(super) fn once(
     Capture { args, device, directory, prepared }.take(signals)
 }
 
-/// From here on only the node, the directory and what is in it, and the
-/// kernel's file.
+/// From here on only the node, the directory and what is in it, the kernel's
+/// file, and `more`.
 pub(super) fn confine(
     args: &Args,
     device: &dyn Device,
     directory: &CrashDir,
     prepared: &Prepared,
+    more: &[(BorrowedFd<'_>, Purpose)],
 ) {
     let mut files = vec![(directory.descriptor(), Purpose::Directory)];
-    let kernels = prepared.files();
-    files.extend(kernels.iter().map(|file| (file.as_fd(), Purpose::Read)));
+    files.extend(prepared.descriptors().map(|fd| (fd, Purpose::Read)));
+    files.extend_from_slice(more);
     files.extend(device.descriptor().map(|node| (node, Purpose::Requests)));
     if let Entered::Not(why) = sandbox::enter(Role::Writer, &files)
         && args.verbose

@@ -9,7 +9,7 @@ mod saved;
 
 use super::write_seal::Fault;
 use crate::crashdir::{self, CrashDir};
-use crate::dumpdev::{self, DumpDev};
+use crate::dumpdev::{self, Claim, DumpDev};
 use crate::outcome::Outcome;
 use crate::quantity;
 use crate::report::{Report, and_minfree, human, note};
@@ -115,7 +115,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let signals = Signals::take();
     let device = DumpDev::open(&args.device, !(args.check || args.keep))?;
     // Before the dump is looked for: another process may be saving it.
-    let _claim = match args.check {
+    let claim = match args.check {
         true => None,
         false => Some(device.claim()?),
     };
@@ -128,6 +128,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         false => Purpose::Update,
     };
     let mut files = vec![(device.file().as_fd(), purpose)];
+    let lock = claim.as_ref().and_then(Claim::descriptor);
+    files.extend(lock.map(|fd| (fd, Purpose::Lock)));
     let opened = directory.as_ref().map(CrashDir::descriptor);
     files.extend(opened.map(|fd| (fd, Purpose::Directory)));
     // Where the kernel cannot, `livedump doctor` says so.

@@ -12,7 +12,7 @@ mod watcher;
 use crate::cmd::capture::{self, Prepared};
 use crate::cmd::prune::Limits;
 use crate::cmd::suggested::{self, MACHINES, TIMES};
-use crate::crashdir::CrashDir;
+use crate::crashdir::{CrashDir, Instance};
 use crate::device::{self, Device, MachineSpec};
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -20,6 +20,7 @@ use crate::quantity;
 use crate::report::{
     Notes, Priority, inform, known_time_zone, notes_go_to, prepare_time_zone,
 };
+use crate::sandbox::Purpose;
 use crate::signals::{Event, Signals};
 use clap::ValueHint;
 use cron::Cron;
@@ -144,7 +145,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     capture::check_usage(&capture_args)?;
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
-    let _instance = directory.lock_instance()?;
+    let instance = directory.lock_instance()?;
     let opened = device::open(&args.machine);
     let device = opened.map_err(capture::Error::from)?;
     let newest = directory.dumps()?.into_iter().find(|dump| dump.live);
@@ -163,7 +164,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if args.syslog {
         device::openlog();
     }
-    let prepared = confine(args, &capture_args, device.as_ref(), &directory)?;
+    let prepared =
+        confine(args, &capture_args, device.as_ref(), &directory, &instance)?;
     // From here on it is a daemon, or the like of one.
     match args.syslog {
         true => {
@@ -214,12 +216,14 @@ fn confine(
     capture_args: &capture::Args,
     device: &dyn Device,
     directory: &CrashDir,
+    instance: &Instance,
 ) -> Result<Option<Prepared>, Error> {
     if args.exec.is_some() || !args.on_change.is_empty() {
         return Ok(None);
     }
     let prepared = Prepared::gather(capture_args, device)?;
-    capture::confine(capture_args, device, directory, &prepared);
+    let lock = [(instance.descriptor(), Purpose::Lock)];
+    capture::confine(capture_args, device, directory, &prepared, &lock);
     Ok(Some(prepared))
 }
 

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 
 const NAME: &str = "watch.lock";
 
@@ -52,6 +53,12 @@ impl CrashDir {
 }
 
 impl Instance {
+    /// The descriptor of its file, for the sandbox to limit.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     fn write_text(&mut self, text: &str) -> std::io::Result<()> {
         self.file.set_len(0)?;
         self.file.write_all(text.as_bytes())

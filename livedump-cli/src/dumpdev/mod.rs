@@ -39,6 +39,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -142,7 +143,15 @@ impl Error {
 
 /// That this process saves what is on a device; until dropped.
 #[derive(Debug)]
-pub struct Claim(#[allow(dead_code)] Option<Flock<File>>);
+pub struct Claim(Option<Flock<File>>);
+
+impl Claim {
+    /// The descriptor that holds the lock, for the sandbox to limit.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(|lock| lock.as_fd())
+    }
+}
 
 /// An open dump device.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ use super::{Confinement, Purpose, Role};
 use capsicum::{CapRights, FileRights, IoctlsBuilder, Right};
 use memdev::ioctl::{MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS};
 use nix::libc;
+use nix::sys::stat::{SFlag, fstat};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// What a directory needs; files that are opened in it have no more.
 const DIRECTORY: [Right; 18] = [
@@ -51,6 +52,10 @@ const REPLACE: [Right; 7] = [
     Right::Unlinkat,
 ];
 const READ: [Right; 3] = [Right::Pread, Right::Seek, Right::Fstat];
+const LOCK: [Right; 3] = [Right::Flock, Right::Fstat, Right::Ftruncate];
+/// One past the highest descriptor that is looked for. A new one gets the
+/// lowest number that is free.
+const DESCRIPTORS: i32 = 1024;
 const UPDATE: [Right; 5] =
     [Right::Pread, Right::Pwrite, Right::Seek, Right::Fstat, Right::Fsync];
 
@@ -66,6 +71,7 @@ pub(super) fn enter(
         limit(fd, *purpose).map_err(said("limiting a descriptor"))?;
     }
     streams().map_err(said("limiting the standard streams"))?;
+    others(files).map_err(said("limiting an inherited descriptor"))?;
     capsicum::enter().map_err(said("entering capability mode"))
 }
 
@@ -73,6 +79,7 @@ fn limit(fd: &BorrowedFd<'_>, purpose: Purpose) -> io::Result<()> {
     match purpose {
         Purpose::Read => allow(fd, &READ),
         Purpose::Update => allow(fd, &UPDATE),
+        Purpose::Lock => allow(fd, &LOCK),
         Purpose::Directory => allow(fd, &DIRECTORY),
         Purpose::Listing => allow(fd, &LISTING),
         Purpose::Replace => allow(fd, &REPLACE),
@@ -95,6 +102,26 @@ fn allow(fd: &impl AsFd, rights: &[Right]) -> io::Result<()> {
         all.allow(*right);
     }
     all.limit(fd)
+}
+
+/// Takes all rights from what is open and not listed: whoever started the
+/// process may have left it something. A socket may be sent to: that of
+/// syslog(3) is known to nobody but libc.
+fn others(files: &[(BorrowedFd<'_>, Purpose)]) -> io::Result<()> {
+    let listed = |fd: &BorrowedFd<'_>| {
+        files.iter().any(|(file, _)| file.as_raw_fd() == fd.as_raw_fd())
+    };
+    for fd in crate::device::descriptors(libc::STDERR_FILENO + 1..DESCRIPTORS) {
+        if listed(&fd) {
+            continue;
+        }
+        let is_socket = fstat(fd).is_ok_and(|stat| {
+            SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+                == SFlag::S_IFSOCK
+        });
+        allow(&fd, if is_socket { &[Right::Write] } else { &[] })?;
+    }
+    Ok(())
 }
 
 /// Standard streams: written to, and asked what terminal they are.

@@ -147,7 +147,10 @@ fn landlock(files: &[(BorrowedFd<'_>, Purpose)]) -> Result<(), String> {
             }
             Purpose::Listing => AccessFs::ReadFile | AccessFs::ReadDir,
             Purpose::Replace => AccessFs::MakeReg | AccessFs::RemoveFile,
-            Purpose::Read | Purpose::Update | Purpose::Requests => continue,
+            Purpose::Read
+            | Purpose::Update
+            | Purpose::Requests
+            | Purpose::Lock => continue,
         };
         let beneath = PathBeneath::new(fd, access);
         rules = rules.add_rule(beneath).map_err(failed)?;

@@ -140,11 +140,11 @@ struct Budget {
 
 impl Capture<'_> {
     pub(super) fn take(
-        &self,
+        mut self,
         signals: &mut Signals,
     ) -> Result<Captured, Error> {
         let started = Instant::now();
-        let keep = self.prepared.keep.as_ref();
+        let keep = self.prepared.keep.take();
         let (dump, mut kernel, changes) = {
             let _lock = self.directory.lock()?;
             for name in self.directory.remove_stale()? {
@@ -155,13 +155,13 @@ impl Capture<'_> {
                 self.args.maxdumps,
                 Basename::Livecore,
                 self.compression(),
-                &self.companions(keep),
+                &self.companions(keep.as_ref()),
             )?;
-            let mut kernel = match keep {
+            let mut kernel = match &keep {
                 Some(_) => Some(self.directory.temp()?),
                 None => None,
             };
-            if let (Some(temp), Some(Keep::Model(elf))) = (&mut kernel, keep) {
+            if let (Some(temp), Some(Keep::Model(elf))) = (&mut kernel, &keep) {
                 temp.write_all(elf)?;
             }
             let changes = match self.args.stability {
@@ -183,7 +183,6 @@ impl Capture<'_> {
         let mut beside = Vec::new();
         let debug = match keep {
             Some(Keep::Files(files)) => {
-                let files = files.lock().ok().and_then(|mut f| f.take());
                 let kept = self.keep_kernel(&dump, files, &mut kernel);
                 kept.unwrap_or_else(|why| {
                     kernel = None;
@@ -266,14 +265,14 @@ impl Capture<'_> {
     fn keep_kernel<'d>(
         &'d self,
         dump: &Temp<'_>,
-        files: Option<KernelFiles>,
+        files: KernelFiles,
         kernel: &mut Option<Temp<'_>>,
     ) -> Result<Option<Temp<'d>>, String> {
         let text = |e: &dyn std::error::Error| chain(e);
         let file = dump.file().try_clone().map_err(|e| text(&e))?;
         let core = Vmcore::from_file(file, &dump.path());
         let core = core.map_err(|e| text(&e))?;
-        let found = files.unwrap_or_default().choose(&core);
+        let found = files.choose(&core);
         let found = found.map_err(|e| text(&e))?;
         if let Some(kernel) = kernel {
             self.copy(&found.kernel, kernel)?;

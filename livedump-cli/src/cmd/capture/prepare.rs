@@ -8,8 +8,7 @@ use crate::device::Device;
 use crate::kernel_files::KernelFiles;
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
-use std::fs::File;
-use std::sync::Mutex;
+use std::os::fd::{AsFd, BorrowedFd};
 
 #[derive(Debug)]
 pub(in crate::cmd) struct Prepared {
@@ -27,7 +26,7 @@ pub(super) enum Keep {
     /// The model machine's own.
     Model(Vec<u8>),
     /// The one of these files that the dump proves to be the running one.
-    Files(Mutex<Option<KernelFiles>>),
+    Files(KernelFiles),
 }
 
 impl Prepared {
@@ -63,7 +62,7 @@ impl Prepared {
                          it with --kernel",
                     ));
                 }
-                Some(Keep::Files(Mutex::new(Some(files))))
+                Some(Keep::Files(files))
             }
         };
         let kernel = path.map(|path| {
@@ -73,18 +72,15 @@ impl Prepared {
         Ok(Self { kernel, keep, wired: device.wired_bytes() })
     }
 
-    /// Copies of the descriptors of all open files.
-    pub(super) fn files(&self) -> Vec<File> {
-        let kernel = self.kernel.iter().filter_map(|(_, file)| {
-            file.as_ref().ok().and_then(|file| file.try_clone().ok())
-        });
-        let mut all: Vec<_> = kernel.collect();
-        if let Some(Keep::Files(files)) = &self.keep
-            && let Ok(files) = files.lock()
-        {
-            let files = files.iter().flat_map(KernelFiles::files);
-            all.extend(files.filter_map(|file| file.try_clone().ok()));
-        }
-        all
+    /// The descriptors of all open files themselves: what limits the rights
+    /// of a copy leaves those of the other one as they are.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let kernel = self.kernel.iter();
+        let kernel = kernel.filter_map(|(_, file)| file.as_ref().ok());
+        let keep = match &self.keep {
+            Some(Keep::Files(files)) => Some(files.files()),
+            Some(Keep::Model(_)) | None => None,
+        };
+        kernel.chain(keep.into_iter().flatten()).map(AsFd::as_fd)
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let directory = CrashDir::open(&std::env::temp_dir())?;
     let device = device::open(&args.machine)?;
     let prepared = Prepared::gather(args, device.as_ref())?;
-    confine(args, device.as_ref(), &directory, &prepared);
+    confine(args, device.as_ref(), &directory, &prepared, &[]);
     let mut dump = directory.temp()?;
     dump.unlink()?;
     let (device, directory) = (device.as_ref(), &directory);

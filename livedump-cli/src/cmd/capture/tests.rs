@@ -7,6 +7,7 @@ use super::progress::Progress;
 use super::watch::{Stop, watched};
 use super::*;
 use crate::device::{Device, HostedDevice};
+use crate::kernel_files::KernelFiles;
 use crate::signals::Event;
 use clap::Parser;
 use livedump_hosted::Events;
@@ -19,6 +20,7 @@ use memdev::ioctl::{MemLivedumpArg, MemMinidumpArg, MemMinidumpStatus};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -86,6 +88,26 @@ fn take_with(
 
 fn take(device: &dyn Device, args: &Args) -> Result<Captured, Error> {
     take_with(device, args, &mut Signals::take())
+}
+
+#[test]
+fn what_is_limited_is_what_is_held_and_no_copy_of_it() {
+    let tmp = directory();
+    let device = machine();
+    // Nothing is read from it here.
+    let kernel = tmp.path().join("kernel");
+    fs::write(&kernel, "").unwrap();
+    let words = format!("--kernel {}", kernel.display());
+    let mut prepared =
+        Prepared::gather(&args(&words, tmp.path()), &device).unwrap();
+    let files = KernelFiles::of_machine(Some(&kernel));
+    let mut held: Vec<_> = files.files().map(AsRawFd::as_raw_fd).collect();
+    prepared.keep = Some(prepare::Keep::Files(files));
+    let (_, file) = prepared.kernel.as_ref().unwrap();
+    held.insert(0, file.as_ref().unwrap().as_raw_fd());
+    let limited = prepared.descriptors().map(|fd| fd.as_raw_fd());
+    assert_eq!(limited.collect::<Vec<_>>(), held);
+    assert_eq!(held.len(), 2);
 }
 
 /// Takes a dump that must fail, and returns why. The directory must be as
