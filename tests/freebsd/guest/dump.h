@@ -33,7 +33,8 @@ void	start_load(void);
 void	stop_load(void);
 
 /* Says what another process may not do; 0 when it could be asked. */
-int	ask_within(const char *pid, const char *path);
+int	ask_within(const char *path, const char *pid);
+int	ask_confined(const char *path, char **argv, char **envp);
 
 /* One file of cases each. */
 void	cases_requests(void);

@@ -103,6 +103,17 @@ needs_module(void)
 		fail("kldload", "result", load(MODULE), 0);
 }
 
+/* What a process other than the first does. */
+static int
+other(u64 argc, char **argv)
+{
+	if (argc == 4 && streq(argv[1], "within"))
+		return (ask_within(argv[2], argv[3]));
+	if (argc > 3 && streq(argv[1], "confined"))
+		return (ask_confined(argv[2], argv + 3, argv + argc + 1));
+	return (64);
+}
+
 /* `ap`: argc, argv, as the kernel leaves them. */
 void
 init_main(char **ap)
@@ -110,8 +121,7 @@ init_main(char **ap)
 	char wanted[128];
 
 	if (sys(SYS_getpid) != 1)
-		sys(SYS_exit, (i64)(ap[0] == (char *)4 &&
-		    streq(ap[2], "within") ? ask_within(ap[3], ap[4]) : 64));
+		sys(SYS_exit, (i64)other((u64)ap[0], ap + 1));
 	console();
 	mounts();
 	mem = sys(SYS_open, "/dev/mem", (i64)(O_RDONLY | O_CLOEXEC), 0L);

@@ -48,18 +48,60 @@ is_dumping() {
 	ls $kept | grep -q tmp
 }
 
+# reload: the module goes and comes while a watch runs, and the next dumps are
+# the module's. The one in progress ends first.
+reload() {
+	await kldunload livedump 2>/dev/null
+	expect "$1, kldunload" $? 0
+	run "$1, kldload" 0 kldload /livedump.ko
+	taken=$(cat $kept/bounds)
+	await has_taken $((taken + 2))
+	expect "$1, dumps after it" $? 0
+	last=$(($(cat $kept/bounds) - 1))
+	expect "$1, the node" "$(head -n 1 $kept/info.$last)" \
+	    "Dump header from device: $2"
+	expect "$1, the module's" \
+	    $(($(sysctl -n kern.livedump.completed) > 0)) 1
+}
+
+# What is confined keeps its node; what is not opens one for each dump.
+reopened() {
+	kldunload livedump
+	kenv kern.livedump.mem=0 >/dev/null
+	kldload /livedump.ko
+	livedump watch --every 1s --keep 2 --exec true $kept \
+	    >/tmp/watched 2>&1 &
+	watch=$!
+	taken=$(cat $kept/bounds)
+	await has_taken $((taken + 1))
+	reload "watch --exec, module reloaded" /dev/livedump
+	kill -TERM $watch
+	wait $watch
+	expect "watch --exec, SIGTERM: exit status" $? 0
+	kldunload livedump
+	kenv -u kern.livedump.mem >/dev/null
+	kldload /livedump.ko
+}
+
 # A restart knows what was taken; a killed one leaves nothing for long.
 watched() {
 	mkdir $kept
 	livedump watch --every 1s --keep 2 $kept >$log 2>&1 &
 	watch=$!
 	await has_taken 3
+	case $(ps -o state= -p $watch) in
+	*C*) confined=yes ;;
+	*) confined=no ;;
+	esac
+	expect "watch: capability mode" $confined yes
 	run "watch, a second one" 2 livedump watch --every 1s --keep 2 $kept
+	reload "watch, module reloaded" /dev/mem
 	kill -TERM $watch
 	wait $watch
 	expect "watch, SIGTERM: exit status" $? 0
 	expect "watch, SIGTERM: dumps" $(names | wc -w) 2
 	expect "watch, SIGTERM: temporary files" "$(ls $kept | grep tmp)" ""
+	expect "watch, SIGTERM: its lock" "$(stat -f %z $kept/watch.lock)" 0
 	next=$(cat $kept/bounds)
 	pace 5000
 	livedump watch --every 1s --keep 2 $kept >$log 2>&1 &
@@ -74,16 +116,16 @@ watched() {
 	    "livecore.$((next - 1)) livecore.$next"
 	expect "watch again: temporary files" "$(ls $kept | grep tmp)" ""
 	run "watch --exec" 0 livedump watch --every 1s --keep 2 --count 1 \
-	    --exec 'echo $LIVEDUMP_SOUND $LIVEDUMP_FILE >/tmp/ran' $kept
+	    --exec 'echo $LIVEDUMP_VERDICT $LIVEDUMP_FILE >/tmp/ran' $kept
 	expect "watch --exec: it ran" "$(cat /tmp/ran)" \
-	    "yes $kept/livecore.$((next + 1))"
+	    "sound $kept/livecore.$((next + 1))"
 }
 
 listed() {
 	last=$(($(cat $kept/bounds) - 1))
 	run list 0 livedump list -k $kernel $kept
 	said list "^$last .* guest.example.org *$(sysctl -n kern.osrelease)"
-	said list "^$last .* yes$"
+	said list "^$last .* sound$"
 	run "list --json" 0 livedump list --json $kept
 	expect "list --json: the next one" $(number next $log) $((last + 1))
 	before=$(ls -A $kept)
@@ -117,7 +159,7 @@ piped() {
 # A dump device: what the host has written, as a panic would have.
 saved() {
 	run "save --check, no dump" 1 livedump save --check /dev/vtbd2
-	said "save --check, no dump" "there is no dump at the end"
+	said "save --check, no dump" "no dump at the end"
 	cp /panic.img /scratch/panic.img
 	md=$(mdconfig -a -t vnode -f /scratch/panic.img)
 	run "save --check" 0 livedump save --check /dev/$md
@@ -128,7 +170,7 @@ saved() {
 		run "save is what savecore saves" 0 cmp $kept/vmcore.0 \
 		    /scratch/stock/vmcore.0
 		run "save --check, saved" 1 livedump save --check /dev/$md
-		said "save --check, saved" "has been saved already"
+		said "save --check, saved" "was already saved"
 		run "save --force" 1 livedump save --force /dev/$md $kept
 		said "save --force" "has been saved before"
 		run "save --force is what was saved" 0 cmp $kept/vmcore.0 \

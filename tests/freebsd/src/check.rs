@@ -98,7 +98,9 @@ pub(crate) fn dump(
     let result = extract(&dir.join(OUTPUT), at, &path).and_then(|()| {
         let symbols = Symbols::read(&kernel.path).map_err(|e| e.to_string())?;
         let core = Vmcore::open(&path).map_err(|e| format!("open: {e}"))?;
-        let info = console.infos.get(&at.name).map(String::as_str);
+        let status = format!("dump-status-{}", at.name);
+        let status = console.facts.get(&status).map_or("good", String::as_str);
+        let info = console.infos.get(&at.name).map(|i| (i.as_str(), status));
         let problems = &mut found.problems;
         let dump_check = DumpCheck { core, symbols, console, info, problems };
         if at.name.starts_with("migrate") {

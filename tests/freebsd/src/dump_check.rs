@@ -20,8 +20,9 @@ pub(crate) struct DumpCheck<'a> {
     pub(crate) core: Vmcore,
     pub(crate) symbols: Symbols,
     pub(crate) console: &'a Console,
-    /// The text into which a tool has put the kernel dump header.
-    pub(crate) info: Option<&'a str>,
+    /// The text into which a tool has put the kernel dump header, and the
+    /// status that it should have.
+    pub(crate) info: Option<(&'a str, &'a str)>,
     pub(crate) problems: &'a mut Vec<String>,
 }
 
@@ -114,9 +115,9 @@ impl DumpCheck<'_> {
     }
 
     fn info(&self, length: u64) -> Answer<()> {
-        let Some(text) = self.info else { return Ok(()) };
+        let Some(info) = self.info else { return Ok(()) };
         let extent = self.core.expected_len().ok_or("no size")?;
-        info::check(text, length, extent, self.core.compression())
+        info::check(info, length, extent, self.core.compression())
     }
 
     pub(crate) fn hz(&self) -> Answer<()> {

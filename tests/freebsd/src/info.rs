@@ -24,8 +24,10 @@ const LABELS: [&str; 13] = [
     "Dump Status",
 ];
 
-/// Fields in which two dumps of one machine differ.
-const VARYING: [&str; 4] = ["Dump Length", "Dumptime", "Dump Parity", "Bounds"];
+/// Fields in which two dumps of one machine differ. The status is held against
+/// what the guest expects of the dump, by [`check`].
+const VARYING: [&str; 5] =
+    ["Dump Length", "Dumptime", "Dump Parity", "Bounds", "Dump Status"];
 
 type Fields = BTreeMap<&'static str, String>;
 
@@ -62,9 +64,9 @@ fn parse(text: &str) -> Result<Fields, String> {
 }
 
 /// Does the text describe a dump of this many bytes, and uncompressed of
-/// `extent`?
+/// `extent`, with this status?
 pub(crate) fn check(
-    text: &str,
+    (text, status): (&str, &str),
     length: u64,
     extent: u64,
     compression: Compression,
@@ -100,7 +102,7 @@ pub(crate) fn check(
         ("Compression", compression.name().into()),
         ("Magic", "FreeBSD Kernel Dump".into()),
         ("Dump Parity", parity_field(&bytes).to_string()),
-        ("Dump Status", "good".into()),
+        ("Dump Status", status.into()),
     ] {
         if field(label) != want {
             return Err(format!("{label} is {:?}, not {want}", field(label)));
@@ -190,13 +192,18 @@ mod tests {
 
     #[test]
     fn the_parity_is_the_headers() {
-        let check = |text: &str| check(text, 4096, 4096, Compression::None);
+        let of = |text: &str, status: &str| {
+            check((text, status), 4096, 4096, Compression::None)
+        };
+        let check = |text: &str| of(text, "good");
         let wrong = check(TEXT).unwrap_err();
         let want = wrong.rsplit(' ').next().unwrap();
         let right = TEXT.replace("Parity: 7", &format!("Parity: {want}"));
         assert_eq!(check(&right), Ok(()));
         let other = right.replace("Hostname: h", "Hostname: i");
         assert!(check(&other).unwrap_err().contains("Parity"));
+        let e = of(&right, "unknown").unwrap_err();
+        assert!(e.contains("Dump Status"), "{e}");
     }
 
     #[test]

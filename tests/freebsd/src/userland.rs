@@ -18,11 +18,13 @@ pub(crate) const ROOT: &str = "root-disk.img";
 /// What the guest knows it by.
 pub(crate) const DEVICE: &str = "ufs:/dev/vtbd3";
 
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 7] = [
     "userland.sh",
     "userland-says.sh",
     "userland-dumps.sh",
+    "userland-kernels.sh",
     "userland-hosts.sh",
+    "userland-confined.sh",
     "userland-keeping.sh",
 ];
 
@@ -150,6 +152,11 @@ pub(crate) fn disk(
     let image = root.join("panic.img");
     std::fs::write(&image, dump_device()).map_err(io("writing", &image))?;
     put(&[(&kernel.path, "boot/kernel/kernel".into())], &root)?;
+    let debug = kernel.path.with_file_name("kernel.debug");
+    if debug.exists() {
+        let to = "usr/lib/debug/boot/kernel/kernel.debug";
+        put(&[(&debug, to.into())], &root)?;
+    }
     if let Some(tool) = &userland.tool {
         put(&[(tool, "usr/sbin/livedump".into())], &root)?;
     }
