@@ -107,8 +107,8 @@ livedump_mem_take_now(void)
 
 	error = livedump_mem_lookup(&csw);
 	if (error != 0) {
-		printf("livedump: /dev/mem cannot be taken over (error %d); "
-		    "kern.livedump.mem=0 does without\n", error);
+		printf("livedump: cannot serve /dev/mem (error %d); "
+		    "kern.livedump.mem=0 disables that\n", error);
 		return (error);
 	}
 	livedump_mem_csw = csw;

@@ -78,7 +78,7 @@ livedump_check_kernel(void)
 {
 	if (livedump_built.version != osreldate) {
 		printf("livedump: built for FreeBSD version %d, but this is "
-		    "%d: build it again with this kernel's source\n",
+		    "%d: rebuild it with this kernel's source\n",
 		    livedump_built.version, osreldate);
 		return (ENOEXEC);
 	}
@@ -87,8 +87,8 @@ livedump_check_kernel(void)
 	    livedump_built.p_threads != proc_off_p_threads ||
 	    livedump_built.td_oncpu != thread_off_td_oncpu ||
 	    livedump_built.td_pcb != thread_off_td_pcb) {
-		printf("livedump: built for a kernel with other options: build "
-		    "it again with this kernel's (KERNBUILDDIR)\n");
+		printf("livedump: built for a kernel with other options: "
+		    "rebuild it with this kernel's KERNBUILDDIR\n");
 		return (ENOEXEC);
 	}
 	return (0);

@@ -88,16 +88,15 @@ livedump_sysctl_init(void)
 	    CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, "Live dumps");
 	failed = node == NULL ||
 	    LD_VALUE("mem", CTLFLAG_RDTUN, &livedump_mem_enabled,
-	    "Serve requests on /dev/mem, too") ||
+	    "Serve requests on /dev/mem as well") ||
 	    LD_VALUE("kerneldump", CTLFLAG_RDTUN, &livedump_kerneldump,
-	    "Serve MEM_KERNELDUMP on /dev/mem although the kernel could") ||
+	    "Serve MEM_KERNELDUMP on /dev/mem even if the kernel can") ||
 	    LD_VALUE("gzip_level", CTLFLAG_RWTUN, &livedump_gzip_default,
-	    "gzip level of requests that name none") ||
+	    "Default gzip compression level") ||
 	    LD_VALUE("zstd_level", CTLFLAG_RWTUN, &livedump_zstd_default,
-	    "zstd level of requests that name none") ||
+	    "Default zstd compression level") ||
 	    LD_VALUE("workers", CTLFLAG_RWTUN, &livedump_workers_default,
-	    "Threads of requests that name none; 0: one for each CPU, "
-	    "16 at most") ||
+	    "Default number of threads; 0: one for each CPU, at most 16") ||
 	    LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", started,
 	    "Dumps started since the module was loaded") ||
 	    LD_COUNTER(CTLTYPE_U64, livedump_sysctl_u64, "QU", completed,

@@ -40,7 +40,7 @@ const MAX_DEBUG_FILES: usize = 16;
 /// There is none.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no kernel file found for the dump: name it with -k, or put a copy beside \
+    "no kernel file found for the dump: name it with -k, or copy it next to \
      the dump as kernel.N"
 )]
 pub struct NoKernel;
@@ -266,7 +266,7 @@ fn choose_debug(
             Ok(debug) => debug,
             Err(e) => {
                 if by_name {
-                    note(format_args!("{}; going on without it", chain(&e)));
+                    note(format_args!("{}; continuing without it", chain(&e)));
                 }
                 continue;
             }
@@ -281,7 +281,7 @@ fn choose_debug(
                 unproved.get_or_insert(debug);
             }
             Identity::Other(differs) => note(format_args!(
-                "{} is not the debug file of kernel {}: {differs}; going on \
+                "{} is not the debug file of kernel {}: {differs}; continuing \
                  without it",
                 path.display(),
                 kernel.path()

@@ -55,7 +55,7 @@ pub enum SealError {
     #[error("it has more than {MAX_TEXT} bytes")]
     Long,
     /// A line that is not as it should be.
-    #[error("line {line} is not {wanted}")]
+    #[error("line {line}: expected {wanted}")]
     Line {
         /// Which, from 1.
         line: usize,
@@ -63,7 +63,7 @@ pub enum SealError {
         wanted: &'static str,
     },
     /// Its own digest is another one.
-    #[error("its own checksum does not match")]
+    #[error("its own checksum is wrong")]
     Damaged,
 }
 
@@ -115,9 +115,9 @@ impl Seal {
             let whole = line.strip_suffix('\n');
             whole.map_or(Err(error), |line| Ok((n + 1, line)))
         };
-        let (line, magic) = next("the first of a seal")?;
+        let (line, magic) = next("the first line of a seal")?;
         if magic != MAGIC {
-            let wanted = "the first of a seal that is known here";
+            let wanted = "the first line of a seal of a known version";
             return Err(SealError::Line { line, wanted });
         }
         let (line, size) = next("a size")?;

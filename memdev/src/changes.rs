@@ -88,10 +88,10 @@ impl core::fmt::Display for BadChanges {
         match self {
             Self::Magic => f.write_str("not a list of changed pages"),
             Self::Version(v) => {
-                write!(f, "version {v} of the list is not known here")
+                write!(f, "unknown version {v} of the list")
             }
             Self::PageSize(n) => write!(f, "pages of {n} bytes"),
-            Self::Record(n) => write!(f, "record {n} makes no sense"),
+            Self::Record(n) => write!(f, "record {n} is not valid"),
             Self::Truncated => f.write_str("ends before its last record"),
         }
     }

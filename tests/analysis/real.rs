@@ -32,7 +32,7 @@ fn ps_lists_what_a_real_vmcore_has() {
         let json = ps.expect(3).json();
         assert_eq!(json["verdict"], "undetermined");
         let problems = json["problems"].to_string();
-        assert!(problems.contains("pid 0, is missing"), "{problems}");
+        assert!(problems.contains("process 0 is missing"), "{problems}");
         let all = json["processes"].as_array().unwrap();
         assert_eq!(all.len(), 3);
         for (p, (pid, name, tids)) in all.iter().zip(wanted) {

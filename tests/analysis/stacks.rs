@@ -54,10 +54,10 @@ fn a_stack_that_breaks_off_is_shown_up_to_there() {
     let fp = bt["fp"].as_str().unwrap().trim_start_matches("0x");
     let fp = u64::from_str_radix(fp, 16).unwrap();
     for (next, word) in [
-        (fp, "further in"),
-        (fp - 64, "further in"),
-        (fp + 0x10_0000, "not on it"),
-        (fp + 65, "not on it"),
+        (fp, "not above it"),
+        (fp - 64, "not above it"),
+        (fp + 0x10_0000, "not on the stack"),
+        (fp + 65, "not on the stack"),
     ] {
         case.poke64(fp, next);
         let bt = case.run("bt", &["--json", "100200"]).expect(3);
@@ -77,5 +77,5 @@ fn no_such_thread_is_an_error() {
     let want = "200 is a process: its threads are 100200, 100201";
     assert!(said.contains(want), "{said}");
     let said = case.run("bt", &[&case.path("kernel.0")]).expect(2).stderr;
-    assert!(said.contains("given with -k"), "{said}");
+    assert!(said.contains("name the kernel with -k"), "{said}");
 }

@@ -45,7 +45,7 @@ fn another_kernels_debug_file_is_refused() {
     let other = Case::new(&format!("{TWO}types dwarf\noffset td_tid 1300\n"));
     let debug = other.path("kernel.0");
     let message = case.run("deadlock", &["--debug", &debug]).expect(2).stderr;
-    assert!(message.contains("of another kernel"), "{message}");
+    assert!(message.contains("from another kernel"), "{message}");
     assert!(message.contains("td_tid"), "{message}");
     let right = Case::new(&format!("{TWO}types dwarf\n"));
     let debug = right.path("kernel.0");

@@ -38,7 +38,7 @@ fn a_list_of_processes_that_is_torn_is_undetermined() {
     for (next, why) in [
         (0x0123_4567_89ab_cdef, "cannot be read"),
         (first, "has a cycle"),
-        (0, "pid 0, is missing"),
+        (0, "process 0 is missing"),
     ] {
         case.poke64(first, next);
         undetermined(&case, why);
@@ -47,9 +47,9 @@ fn a_list_of_processes_that_is_torn_is_undetermined() {
         assert_eq!(ps.json()["verdict"], "undetermined");
     }
     case.poke64(allproc, 0);
-    undetermined(&case, "no process is on allproc");
+    undetermined(&case, "allproc is empty");
     let ps = case.run("ps", &[]).expect(3).stderr;
-    assert!(ps.contains("the kernel is of another build"), "{ps}");
+    assert!(ps.contains("the kernel is from another build"), "{ps}");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_thread_of_another_process_ends_what_is_certain() {
     let case = Case::new(CALM);
     // td_proc.
     case.poke64(case.thread(100_201) + 8, case.thread(100_201));
-    undetermined(&case, "it is of another process");
+    undetermined(&case, "it belongs to another process");
     case.run("ps", &[]).expect(3);
     case.run("bt", &["100200"]).expect(3);
 }

@@ -288,7 +288,7 @@ fn a_dump_for_a_pipe_is_the_one_that_a_directory_gets() {
         let out = stream(options).output().unwrap();
         let run = crate::tool::Run::from(out).expect(2);
         assert!(run.stdout.is_empty());
-        assert!(run.stderr.contains("do not go with -"), "{}", run.stderr);
+        assert!(run.stderr.contains("cannot be used with -"), "{}", run.stderr);
     }
     // Who does not take the dump does not have it.
     let mut child = stream(&["-q"])

@@ -233,7 +233,7 @@ fn a_flipped_bit_in_a_sealed_dump_is_found_in_its_part() {
         }
         std::fs::write(dir.file(name), &whole[..len - 1]).unwrap();
         let run = on(&dir, name, "verify", &[]).expect(1);
-        let message = format!("has {} bytes, its seal {len}", len - 1);
+        let message = format!("has {} bytes, expected {len}", len - 1);
         assert!(run.text().contains(&message), "{}", run.text());
         // What is no dump any more still has a seal to be held against.
         let mut bytes = whole.clone();
@@ -249,7 +249,7 @@ fn a_flipped_bit_in_a_sealed_dump_is_found_in_its_part() {
     let seal = seal.to_str().unwrap();
     on(&dir, "livecore.0", "verify", &["--seal", seal]).expect(0);
     let run = on(&dir, "raw", "verify", &["--seal", seal]).expect(1);
-    assert!(run.text().contains("bytes, its seal "), "{}", run.text());
+    assert!(run.text().contains("bytes, expected "), "{}", run.text());
     let mut text = dir.text("seal.0");
     text.push('x');
     std::fs::write(seal, text).unwrap();

@@ -51,7 +51,7 @@ fn what_has_no_dump_is_said_to_have_none() {
     let bench = Bench::new(&[]);
     let dir = bench.dir.path().to_str().unwrap();
     let run = crate::tool::run(["save", "-k", dir, dir]).expect(2);
-    assert!(run.stderr.contains("neither a device"), "{}", run.stderr);
+    assert!(run.stderr.contains("not a device"), "{}", run.stderr);
     let run = crate::tool::run(["save", "/nonexistent", dir]).expect(2);
     assert!(run.stderr.contains("/nonexistent"), "{}", run.stderr);
 }
@@ -80,7 +80,7 @@ fn lengths_that_do_not_fit_are_named() {
     for (size, word) in [
         (u32::MAX, "dumpkeysize 4294967295"),
         (1 << 31, "dumpkeysize 2147483648"),
-        (512, "the first and the last header disagree"),
+        (512, "the first and the last header differ"),
     ] {
         let message =
             refusal(&with(&disk(), put(56, &size.to_be_bytes())), &[], 2);
@@ -93,8 +93,8 @@ fn damage_is_refused_unless_forced() {
     let sound = disk().image();
     let last = sound.len() - 512;
     for (at, word) in [
-        (last + 130, "the last header's parity is wrong"),
-        (disk().before + 130, "the first and the last header disagree"),
+        (last + 130, "parity error in the last header"),
+        (disk().before + 130, "the first and the last header differ"),
     ] {
         let mut image = sound.clone();
         image[at] ^= 4;

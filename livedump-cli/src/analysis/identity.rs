@@ -61,7 +61,7 @@ fn exported_differ(core: &Vmcore, kernel: &Kernel) -> Option<String> {
         let theirs = core.read_u32(symbol.address).ok()?;
         // A hole, as in a dump that was cut or made sparse.
         (theirs != 0 && theirs != ours)
-            .then(|| format!("{name} is {ours}, and {theirs} in the dump"))
+            .then(|| format!("{name} is {ours}, in the dump {theirs}"))
     })
 }
 
@@ -80,7 +80,7 @@ fn build_id_in(core: &Vmcore, ours: &BuildId) -> Option<Identity> {
         return Some(Identity::Same("its build-id"));
     }
     Some(Identity::Other(format!(
-        "its build-id is {ours}, the dump has another one there"
+        "its build-id is {ours}, the dump has another one"
     )))
 }
 
@@ -116,7 +116,7 @@ fn read_only_data(core: &Vmcore, kernel: &Kernel) -> Identity {
     }
     if compared == 0 {
         return Identity::Unknown(
-            "no build-id and no read-only data to compare are in both".into(),
+            "there is no build-id or read-only data in both to compare".into(),
         );
     }
     let differ = other.saturating_add(flipped);
@@ -146,7 +146,7 @@ pub fn debug_identity(kernel: &Kernel, debug: &Kernel) -> Identity {
     }
     let Some(link) = kernel.debug_link() else {
         return Identity::Unknown(
-            "there is no build-id in both, and no .gnu_debuglink".into(),
+            "there is no build-id in both and no .gnu_debuglink".into(),
         );
     };
     match debug.crc32() {

@@ -175,11 +175,11 @@ impl<'t, 'a> Walk<'t, 'a> {
                 }
             };
             if !seen.insert(address.0) {
-                let twice = format!("the {what} at {address} comes twice");
+                let twice = format!("the {what} at {address} is linked twice");
                 return self.problem(twice);
             }
             if !self.within_limit() {
-                return self.problem(format!("{} does not end", k.table));
+                return self.problem(format!("{} is too long", k.table));
             }
             match t.core.read_u64(at(address, k.object)) {
                 Ok(object) => {
@@ -221,14 +221,14 @@ impl<'t, 'a> Walk<'t, 'a> {
                 Ok(0) => return found,
                 Ok(next) => {
                     if !self.within_limit() {
-                        self.problem(format!("{} does not end", k.table));
+                        self.problem(format!("{} is too long", k.table));
                         return found;
                     }
                     if !found.insert(next) {
                         let what = k.what;
                         let at = Vaddr(next);
                         self.problem(format!(
-                            "on a {what} the thread at {at} comes twice"
+                            "the thread at {at} is on a {what} twice"
                         ));
                         return found;
                     }

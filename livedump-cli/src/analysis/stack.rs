@@ -250,7 +250,9 @@ impl<'t, 'a> Stacks<'t, 'a> {
             }
             let within = fp >= bounds.0 && fp < bounds.1;
             if !within || !fp.is_multiple_of(8) {
-                return Some(format!("the frame at {fp:#x} is not on it"));
+                return Some(format!(
+                    "the frame at {fp:#x} is not on the stack"
+                ));
             }
             if frames.len() >= MAX_FRAMES {
                 return Some(format!("more than {MAX_FRAMES} frames"));
@@ -268,7 +270,9 @@ impl<'t, 'a> Stacks<'t, 'a> {
             // What returns there was called just before.
             frames.push(self.frame(back, Vaddr(back.0.wrapping_sub(1))));
             if next <= fp && next >> 63 != 0 {
-                return Some(format!("the frame at {next:#x} is further in"));
+                return Some(format!(
+                    "the next frame, {next:#x}, is not above it"
+                ));
             }
             fp = next;
         }

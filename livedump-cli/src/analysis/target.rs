@@ -35,7 +35,7 @@ const VERSION: &str = "FreeBSD ";
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// Kernels of two machines.
-    #[error("kernel {kernel} is of {found}, the dump of {expected}")]
+    #[error("kernel {kernel} is for {found}, the dump is from {expected}")]
     Machine {
         /// The file.
         kernel: String,
@@ -58,7 +58,7 @@ pub enum TargetError {
         dump: String,
     },
     /// Another build of the same version.
-    #[error("kernel {kernel} is of another build than the dump: {differs}")]
+    #[error("kernel {kernel} is from another build than the dump: {differs}")]
     Build {
         /// The file.
         kernel: String,
@@ -133,7 +133,7 @@ impl<'a> Target<'a> {
             let kernel = kernel.path();
             let text = "is the dump's kernel";
             unproven
-                .push(format!("nothing proves that {kernel} {text}: {why}"));
+                .push(format!("cannot confirm that {kernel} {text}: {why}"));
         }
         let debug_proved = match debug {
             Some(debug) => {
@@ -156,7 +156,7 @@ impl<'a> Target<'a> {
         {
             let (debug, kernel) = (debug.path(), kernel.path());
             let text = format!("{debug} is the debug file of {kernel}");
-            unproven.push(format!("nothing proves that {text}: {why}"));
+            unproven.push(format!("cannot confirm that {text}: {why}"));
         }
         // A stripped kernel's debug file has more names.
         let symbols = Symbols::new(debug.unwrap_or(kernel));

@@ -223,16 +223,13 @@ impl Threads {
         }
         if threads.procs.is_empty() {
             threads.problem(
-                "no process is on allproc: the dump is damaged, or the kernel \
-                 is of another build"
+                "allproc is empty: the dump is damaged, or the kernel is from \
+                 another build"
                     .into(),
             );
         } else if !threads.has_kernel_process() {
             // The first that ever was, and so the last of the list.
-            threads.problem(
-                "the kernel's own, pid 0, is missing: the list ends early"
-                    .into(),
-            );
+            threads.problem("process 0 is missing: the list ends early".into());
         }
         Ok(threads)
     }
@@ -247,8 +244,7 @@ impl Threads {
     pub fn incomplete(&self) -> Vec<String> {
         let tears = (self.tears > 0).then(|| {
             format!(
-                "{} links of it do not lead back: it changed while it was \
-                 dumped",
+                "{} back links do not match: it changed while it was dumped",
                 self.tears
             )
         });
@@ -350,7 +346,7 @@ impl Reader<'_, '_> {
         };
         if of.is_some_and(|of| of != proc_address.0) {
             // What follows it on this list is that process's, too.
-            problem.get_or_insert("it is of another process".into());
+            problem.get_or_insert("it belongs to another process".into());
         }
         if let State::Invalid(n) = state {
             problem.get_or_insert(format!("it is in state {n}"));

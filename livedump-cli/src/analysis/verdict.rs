@@ -99,20 +99,20 @@ impl Readers<'_> {
         if !all {
             return Some(
                 "it is held by readers, which are not recorded and may wait \
-                 in turn",
+                 themselves",
             );
         }
         let mut seen = HashSet::new();
         let mut next = candidates.clone();
         while let Some(n) = next.pop() {
             let Some(left) = self.left.checked_sub(1) else {
-                return Some("too many threads may hold it to follow them all");
+                return Some("it has too many possible holders to follow");
             };
             self.left = left;
             if n == e.waiter {
                 return Some(
-                    "a thread that may be one of its readers waits, over \
-                     others, for this one",
+                    "one of its possible readers waits, directly or \
+                     indirectly, for this thread",
                 );
             }
             if !seen.insert(n) {

@@ -200,11 +200,10 @@ impl Build<'_, '_, '_> {
             Err(why) => return Err(why),
         };
         if !edge.lock.contested {
-            edge.inconsistencies
-                .push("its word says that no thread waits".into());
+            edge.inconsistencies.push("its lock word has no waiters".into());
         }
         if let WaitTarget::UnknownThread(owner) = edge.to {
-            let what = format!("its owner {owner} is on no list of threads");
+            let what = format!("its owner {owner} is not a known thread");
             edge.inconsistencies.push(what);
         }
         if edge.to == WaitTarget::NoThread {
@@ -212,7 +211,7 @@ impl Build<'_, '_, '_> {
         }
         if td.address.0 & 0x1f != 0 {
             edge.inconsistencies
-                .push("the thread is not where threads can be".into());
+                .push("the address of the thread is not aligned".into());
         }
         self.age(td, &mut edge);
         Ok(Some(edge))
@@ -226,14 +225,16 @@ impl Build<'_, '_, '_> {
         let queue = object.and_then(|o| self.queues.turnstiles.get(&o));
         let Some((object, queue)) = object.zip(queue) else {
             return Err(format!(
-                "is blocked, and its turnstile {at} not found"
+                "is blocked, but its turnstile {at} was not found"
             ));
         };
         let object = Vaddr(object);
         let lock = match self.locks.at(object) {
             Ok(Some(lock)) => lock,
             Ok(None) => {
-                return Err(format!("is blocked, and no lock is at {object}"));
+                return Err(format!(
+                    "is blocked, but there is no lock at {object}"
+                ));
             }
             Err(e) => {
                 return Err(format!("is blocked on a lock: {}", chain(&e)));
@@ -292,7 +293,7 @@ impl Build<'_, '_, '_> {
             Ok(Some(lock)) => lock,
             Ok(None) if on_lock => {
                 return Err(format!(
-                    "sleeps for a lock, and none is at {wchan}"
+                    "sleeps on a lock, but there is none at {wchan}"
                 ));
             }
             Err(e) if on_lock || kind.is_none() => {
@@ -317,8 +318,9 @@ impl Build<'_, '_, '_> {
             Some(queue) => {
                 if kind != Some(expected) {
                     let class = lock.class.word();
-                    inconsistencies
-                        .push(format!("its sleep queue is not of {class}"));
+                    inconsistencies.push(format!(
+                        "its sleep queue is not for {class} locks"
+                    ));
                 }
                 self.queued(td, queue, td.sqqueue, &mut inconsistencies)
             }
@@ -363,7 +365,7 @@ impl Build<'_, '_, '_> {
             && found != on
         {
             inconsistencies.push(format!(
-                "the thread is on queue {found} of it and not on {on}"
+                "the thread is on queue {found} of it, expected {on}"
             ));
         }
         found.or(on).map(|n| n == 1)
@@ -422,7 +424,7 @@ impl Build<'_, '_, '_> {
                     .into(),
             );
         } else if self.live && edge.seconds.is_none() {
-            edge.inconsistencies.push("when it began is not known".into());
+            edge.inconsistencies.push("its start time is not known".into());
         }
     }
 }

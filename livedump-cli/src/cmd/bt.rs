@@ -42,8 +42,8 @@ const MAX_NAMED: usize = 16;
 
 fn tid(text: &str) -> Result<i32, String> {
     text.parse().map_err(|_| {
-        "not the id of a thread (livedump ps -t FILE shows them); the \
-         kernel's file is given with -k"
+        "not a thread id (livedump ps -t FILE prints them); name the kernel \
+         with -k"
             .into()
     })
 }
@@ -61,7 +61,7 @@ pub enum NoThread {
     },
     /// There is nothing of this number.
     #[error(
-        "no thread of the dump has id {tid}{}",
+        "the dump has no thread {tid}{}",
         if *.torn { ", but its process list could not be read to the end" }
         else { "" }
     )]
@@ -128,7 +128,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if args.json
         && let Some(why) = &report.broken
     {
-        note(format_args!("the stack breaks off: {why}"));
+        note(format_args!("incomplete stack: {why}"));
     }
     report.print(args.json)?;
     Ok(outcome)

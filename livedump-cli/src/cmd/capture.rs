@@ -147,7 +147,7 @@ pub enum Error {
     },
     /// Room ran out on the way.
     #[error(
-        "the dump was stopped at {} and removed: more would leave less than \
+        "the dump reached {} and was removed: more would leave less than \
          minfree in {}: -f to try anyway",
         human(*written), directory.display()
     )]
@@ -159,8 +159,7 @@ pub enum Error {
     },
     /// The kernel has no live dumps.
     #[error(
-        "this kernel cannot dump itself while it runs: load the module \
-         (kldload livedump)"
+        "this kernel has no live dumps: load the module (kldload livedump)"
     )]
     NoFacility,
     /// The kernel's own facility can do no more.
@@ -181,7 +180,7 @@ pub enum Error {
     #[error("the dump was not kept")]
     Check(#[from] CheckError),
     /// A signal.
-    #[error("stopped by {0}: no dump was left")]
+    #[error("stopped by {0}: no dump was kept")]
     Stopped(Signal),
     /// The dump could not be written.
     #[error("writing the dump to standard output")]
@@ -327,7 +326,7 @@ pub(super) fn confine(
 pub(super) fn check_usage(args: &Args) -> Result<(), Error> {
     let compressed = args.gzip || args.zstd;
     if !compressed && args.level.is_some() {
-        return Err(Error::Usage("--level goes with -z or -Z"));
+        return Err(Error::Usage("--level requires -z or -Z"));
     }
     if args.gzip && args.level.is_some_and(|level| level > 9) {
         return Err(Error::Usage("--level: gzip has levels 1 to 9"));

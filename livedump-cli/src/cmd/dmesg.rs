@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let Inputs { core, kernel, .. } = Inputs::open(&args.file, named)?;
     let mut outcome = Outcome::Clean;
     let own_copy = |why: String| {
-        report::note(format_args!("{why}; showing the dump's own copy"));
+        report::note(format_args!("{why}; showing the msgbuf section"));
     };
     let kernel = kernel.filter(|kernel| match check_match(&core, kernel) {
         Ok(_) => true,
@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let ordered = ring.position.is_some() || !ring.is_full();
     if !ordered {
         report::note(
-            "the buffer is full, and where it starts is known only with its \
+            "the buffer has wrapped, and its start is known only with the \
              kernel (-k): the oldest lines may follow the newest",
         );
     }

@@ -98,7 +98,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 
 fn check_usage(args: &Args) -> Result<(), Error> {
     if args.level.is_some() && !args.gzip && !args.zstd {
-        return Err(Error::Usage("--level goes with -z or -Z"));
+        return Err(Error::Usage("--level requires -z or -Z"));
     }
     if args.gzip && args.level.is_some_and(|level| level > 9) {
         return Err(Error::Usage("--level: gzip has levels 1 to 9"));
@@ -206,7 +206,7 @@ fn codecs(args: &Args) -> Vec<Compression> {
 }
 
 fn refused(source: Errno) -> Error {
-    let doing = "asking the kernel for an estimate";
+    let doing = "requesting an estimate";
     CaptureError::Dump { doing, source }.into()
 }
 

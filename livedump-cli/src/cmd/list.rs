@@ -189,7 +189,7 @@ impl Examiner<'_> {
             Some(left) => self.budget = left,
             None => {
                 return structure.and(Verdict::Undetermined(format!(
-                    "{} were not read: livedump verify",
+                    "{} not read: run livedump verify",
                     human(cost)
                 )));
             }
@@ -299,7 +299,10 @@ impl Report for List {
         }
         table.write(out)?;
         if self.dumps.iter().any(|dump| dump.time_from == "file") {
-            writeln!(out, "* time of the file: there is none in info.N")?;
+            writeln!(
+                out,
+                "* modification time of the file: info.N has no time"
+            )?;
         }
         Ok(())
     }

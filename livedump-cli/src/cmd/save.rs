@@ -90,7 +90,9 @@ pub enum Error {
         minfree: u64,
     },
     /// A signal.
-    #[error("stopped by {0}: nothing was saved, the dump is where it was")]
+    #[error(
+        "stopped by {0}: nothing was saved, the dump remains on the device"
+    )]
     Stopped(Signal),
     /// The JSON could not be written; the dump is saved.
     #[error("writing to standard output")]

@@ -103,7 +103,7 @@ impl Session {
                 if self.debug_named {
                     return Err(e.into());
                 }
-                note(format_args!("{}; going on without it", chain(&e)));
+                note(format_args!("{}; continuing without it", chain(&e)));
                 Ok(Target::new(&self.core, &self.kernel, None)?)
             }
             target => Ok(target?),

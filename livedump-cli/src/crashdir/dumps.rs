@@ -222,15 +222,13 @@ pub fn judge_core(core: &Vmcore, info: Verdict) -> Verdict {
         Ok(_) => {}
     }
     match (core.source().known_len(), core.expected_len()) {
-        (Some(have), Some(want)) if have < want => Verdict::Damaged(format!(
-            "it has {have} bytes, by its header and bitset {want}"
-        )),
+        (Some(have), Some(want)) if have < want => {
+            Verdict::Damaged(format!("it has {have} bytes, expected {want}"))
+        }
         (Some(have), Some(want))
             if have > want && !core.is_padding(want, have) =>
         {
-            Verdict::Damaged(format!(
-                "it has {have} bytes, by its header and bitset {want}"
-            ))
+            Verdict::Damaged(format!("it has {have} bytes, expected {want}"))
         }
         (Some(_), _) => Verdict::Sound,
         // Its length was compared with info.N, which was written with it.
@@ -291,7 +289,8 @@ impl InfoText {
             ),
             (Some(said), _) if more.is_none_or(|n| n > MAX_PADDING) => {
                 Verdict::Damaged(format!(
-                    "info.N has Dump Length: {said}, the dump {length} bytes"
+                    "info.N has Dump Length: {said}, the dump has {length} \
+                     bytes"
                 ))
             }
             (Some(_), _) => Verdict::Sound,

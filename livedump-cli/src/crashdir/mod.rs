@@ -102,9 +102,9 @@ pub enum Error {
     },
     /// Another watch is at work here.
     #[error(
-        "{} is watched already{}",
+        "{} is already watched{}",
         path.display(),
-        pid.map(|pid| format!(", by process {pid}")).unwrap_or_default()
+        pid.map(|pid| format!(" by process {pid}")).unwrap_or_default()
     )]
     Watched {
         /// Where.
@@ -244,7 +244,7 @@ impl CrashDir {
     /// What statvfs(3) answers.
     pub fn free_bytes(&self) -> Result<u64, Error> {
         let fs = fstatvfs(&self.fd)
-            .map_err(|e| self.io("looking for space in", "", e))?;
+            .map_err(|e| self.io("checking the free space in", "", e))?;
         // Both are narrower on some systems.
         #[allow(clippy::useless_conversion)]
         let (blocks, size) =
@@ -282,7 +282,7 @@ impl CrashDir {
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT) => Ok(None),
-            Err(e) => Err(self.io("looking at", name, e)),
+            Err(e) => Err(self.io("checking", name, e)),
         }
     }
 
@@ -358,10 +358,10 @@ impl CrashDir {
         match stat.st_nlink {
             // Unlinked meanwhile: nobody else has it.
             0 | 1 => Ok(()),
-            _ => Err(self.in_the_way(
-                name,
-                "a file that has other names as well (hard links)",
-            )),
+            _ => {
+                Err(self
+                    .in_the_way(name, "a file with other names (hard links)"))
+            }
         }
     }
 

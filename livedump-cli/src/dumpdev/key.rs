@@ -12,7 +12,7 @@ pub(super) const MAX: u32 = 128 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// It is shorter than its own fields.
-    #[error("{0} bytes are too few")]
+    #[error("{0} bytes are too short")]
     Short(usize),
     /// A cipher that no release has.
     #[error("unknown cipher {0} at offset 0, expected 1 or 2")]

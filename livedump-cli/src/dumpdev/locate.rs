@@ -107,7 +107,7 @@ impl DumpDev {
         }
         let mut warnings = Warnings { force, seen: Vec::new() };
         let parity = parity_ok(&trailer) || parity_before_cleared(&trailer);
-        warnings.require(parity, "the last header's parity is wrong")?;
+        warnings.require(parity, "parity error in the last header")?;
         let bytes = block as u64;
         let extent = h.dumpextent;
         let key_size = u64::from(h.dumpkeysize);
@@ -143,7 +143,7 @@ impl DumpDev {
         self.read_block(&mut leading, leading_at, block)?;
         warnings.require(
             same(&trailer, &leading, h.magic == Magic::Cleared),
-            "the first and the last header disagree",
+            "the first and the last header differ",
         )?;
         let magic = match h.magic {
             // The other copy is used.
@@ -158,7 +158,7 @@ impl DumpDev {
         let plain = h.compression == Compression::None;
         warnings.require(
             !plain || h.dumplength == extent,
-            "it is not compressed, and not as long as its dumpextent",
+            "it is not compressed, and its length is not its dumpextent",
         )?;
         let whole = h.dumplength.is_multiple_of(TEXT_BLOCK as u64);
         if text && !(block == TEXT_BLOCK && plain && key_size == 0 && whole) {

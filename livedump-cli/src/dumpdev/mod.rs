@@ -57,7 +57,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A directory, or a pipe.
-    #[error("{} is neither a device nor an image of one", path.display())]
+    #[error("{} is not a device or an image of one", path.display())]
     Kind {
         /// Which.
         path: PathBuf,

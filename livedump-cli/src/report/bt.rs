@@ -84,17 +84,17 @@ impl Report for Bt {
         let from = match (self.registers, self.cpu) {
             ("stale", Some(cpu)) => format!(
                 "was running on CPU {cpu}: this is its stack at its last \
-                 switch, not at the time of the dump"
+                 context switch, not at the time of the dump"
             ),
             ("dumppcb", _) => "took the dump".into(),
             ("stoppcbs", Some(cpu)) => format!("stopped on CPU {cpu}"),
-            _ if self.state == "unknown" => "off any CPU".into(),
-            _ => format!("off any CPU, state {}", self.state),
+            _ if self.state == "unknown" => "not running".into(),
+            _ => format!("not running, state {}", self.state),
         };
         writeln!(out, "{}, {from}", self.who)?;
         frames(out, &self.frames, "")?;
         match &self.broken {
-            Some(why) => writeln!(out, "the rest is missing: {why}"),
+            Some(why) => writeln!(out, "incomplete: {why}"),
             None => Ok(()),
         }
     }

@@ -146,7 +146,7 @@ impl Wait {
             write!(out, " {seconds:.1} s")?;
         }
         let share = match self.shared {
-            Some(true) => " (to share it)",
+            Some(true) => " (shared)",
             _ => "",
         };
         writeln!(out, " for {}{share}", self.lock)?;

@@ -241,7 +241,7 @@ pub(super) fn describe() -> Confinement {
     let (works, text) = match tried {
         Ok(Ok(())) => (
             true,
-            "every command keeps nothing but its files and directory".into(),
+            "every command is restricted to its files and directory".into(),
         ),
         Ok(Err(why)) => (false, why),
         Err(_) => (false, "not confined: the attempt ended early".into()),

@@ -4,7 +4,7 @@
 use super::{Confinement, Purpose, Role};
 use std::os::fd::BorrowedFd;
 
-const WHY: &str = "not confined: nothing is known for this system";
+const WHY: &str = "not confined: not supported on this system";
 
 pub(super) fn enter(
     _role: Role,

@@ -93,7 +93,7 @@ impl Comparison {
         }
         let length = damage
             .length
-            .map(|now| format!("the file has {now} bytes, its seal {size}"));
+            .map(|now| format!("the file has {now} bytes, expected {size}"));
         Self {
             status: Status::Fail,
             compared: true,

@@ -412,7 +412,7 @@ impl Kernel {
         let end = at.checked_add(n).filter(|&end| end <= len);
         if end.is_none() {
             return Err(self.bad(format!(
-                "{what} of {n} bytes at offset {at:#x} ends behind the file"
+                "{what} of {n} bytes at offset {at:#x} ends after the file"
             )));
         }
         let mut buf = vec![0; n as usize];

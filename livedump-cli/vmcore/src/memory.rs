@@ -13,10 +13,10 @@ const PAGE: u64 = PAGE_SIZE as u64;
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     /// Neither the kernel map nor the direct map has the address.
-    #[error("it is in no map that a minidump carries")]
+    #[error("it is outside the kernel map and the direct map")]
     NoMap,
     /// The page tables say that nothing is there.
-    #[error("nothing is mapped there")]
+    #[error("it is not mapped")]
     NotMapped,
     /// A page table that is needed cannot be had.
     #[error("the page table at physical {table} cannot be read")]

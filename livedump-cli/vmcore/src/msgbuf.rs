@@ -25,7 +25,7 @@ const STRUCT_BYTES: usize = 24;
 #[derive(Debug, thiserror::Error)]
 pub enum MsgbufError {
     /// Larger than any.
-    #[error("a message buffer of {0} bytes is more than any kernel has")]
+    #[error("a message buffer of {0} bytes is too large")]
     Size(u32),
     /// The file ends before it starts.
     #[error("the file ends at {end:#x}, before the message buffer")]

@@ -65,7 +65,7 @@ pub enum OpenError {
     },
     /// A textdump(4), which is no minidump.
     #[error("{path} is a textdump(4), not a minidump: {}", match files {
-        Ok(n) => format!("{n} files, see them with tar(1)"),
+        Ok(n) => format!("{n} files, list them with tar(1)"),
         Err(damage) => format!("damaged: {damage}"),
     })]
     Textdump {
@@ -101,8 +101,8 @@ pub enum OpenError {
     },
     /// A section that no kernel's is as large as.
     #[error(
-        "reading {path}: its header has a {section} of {bytes} bytes, no \
-         kernel more than {most}"
+        "reading {path}: its header has a {section} of {bytes} bytes, \
+         expected at most {most}"
     )]
     Size {
         /// As it was named.
@@ -365,7 +365,7 @@ impl Opening {
         } else {
             "gzip has no index"
         };
-        self.note(format!("unpacking from the start as far as needed: {why}"));
+        self.note(format!("no random access, unpacking from the start: {why}"));
         Ok(Box::new(Sequential::new(codec, file, end)))
     }
 

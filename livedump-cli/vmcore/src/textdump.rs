@@ -32,7 +32,7 @@ pub(super) fn walk(source: &dyn Source) -> Result<Option<Walked>, SourceError> {
         let place = format!("file {files}, at {at:#x}");
         let damaged = |what: &str| Ok(Some(Err(format!("{place}: {what}"))));
         if got < BLOCK {
-            return damaged("its header is cut off");
+            return damaged("its header is truncated");
         }
         if octal(block.get(148..156)) != Some(sum(&block)) {
             return damaged("checksum mismatch of its header");
@@ -51,7 +51,7 @@ pub(super) fn walk(source: &dyn Source) -> Result<Option<Walked>, SourceError> {
         };
         files = files.saturating_add(1);
         if there == 0 {
-            return damaged("it is cut off");
+            return damaged("it is truncated");
         }
         if files > MAX_FILES {
             return damaged("more files than a textdump has");
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(walked(&tar), Some(Ok(3)));
         assert_eq!(walked(b"x"), None);
         assert_eq!(walked(&[0; 1024]), None);
-        for (end, words) in [(1000, "cut off"), (1536 + 100, "cut off")] {
+        for (end, words) in [(1000, "truncated"), (1536 + 100, "truncated")] {
             let text = walked(&tar[..end]).unwrap().unwrap_err();
             assert!(text.contains(words), "{end}: {text}");
         }

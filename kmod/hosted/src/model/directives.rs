@@ -75,14 +75,15 @@ fn machine(d: &mut Draft, w: &mut Words) -> Done {
     d.recipe.machine = [Machine::Amd64, Machine::Arm64]
         .into_iter()
         .find(|m| m.name() == name)
-        .ok_or_else(|| w.wrong("no such machine; amd64 or arm64"))?;
+        .ok_or_else(|| w.wrong("unknown machine, expected amd64 or arm64"))?;
     Ok(())
 }
 
 fn release(d: &mut Draft, w: &mut Words) -> Done {
     let name = w.word("a release")?;
-    d.recipe.release = Release::parse(&name)
-        .ok_or_else(|| w.wrong("no release of 12 or later, as 15.1-RELEASE"))?;
+    d.recipe.release = Release::parse(&name).ok_or_else(|| {
+        w.wrong("not a release of 12 or later, such as 15.1-RELEASE")
+    })?;
     Ok(())
 }
 
@@ -166,9 +167,10 @@ fn kernphys(d: &mut Draft, w: &mut Words) -> Done {
 fn region(w: &mut Words, largest: u32) -> Result<Region, RecipeError> {
     let bytes = w.number("the size", PAGE..=MAX_RAM)?;
     let page = w.number_or(PAGE, "the page size", PAGE..=span(largest))?;
-    let level = (0..=largest)
-        .find(|&level| span(level) == page)
-        .ok_or_else(|| w.wrong("no page size; 4K, 2M or (kmap) 1G"))?;
+    let level =
+        (0..=largest).find(|&level| span(level) == page).ok_or_else(|| {
+            w.wrong("not a page size, expected 4K, 2M or (kmap) 1G")
+        })?;
     if !bytes.is_multiple_of(page) {
         return Err(w.wrong("the size is not a multiple of it"));
     }
@@ -186,7 +188,7 @@ fn kernel_part(w: &mut Words) -> Result<Region, RecipeError> {
 fn text(d: &mut Draft, w: &mut Words) -> Done {
     d.recipe.text = kernel_part(w)?;
     if d.recipe.text.bytes < 64 << 10 {
-        return Err(w.wrong("text takes 64K at least"));
+        return Err(w.wrong("text has at least 64K"));
     }
     Ok(())
 }
@@ -200,7 +202,7 @@ fn room<T>(list: &[T], most: usize, w: &Words) -> Done {
     if list.len() < most {
         return Ok(());
     }
-    Err(w.wrong(format!("more than {most} of these")))
+    Err(w.wrong(format!("more than {most} lines of this kind")))
 }
 
 fn kmap(d: &mut Draft, w: &mut Words) -> Done {
@@ -214,7 +216,7 @@ fn device(d: &mut Draft, w: &mut Words) -> Done {
     let pa = w.number("an address", 0..=MAX_PADDR)?;
     let bytes = w.number_or(PAGE, "the size", PAGE..=64 << 20)?;
     if !pa.is_multiple_of(PAGE) || !bytes.is_multiple_of(PAGE) {
-        return Err(w.wrong("devices take whole pages"));
+        return Err(w.wrong("a device has whole pages"));
     }
     d.recipe.devices.push((pa, bytes));
     Ok(())
@@ -271,7 +273,7 @@ fn process(d: &mut Draft, w: &mut Words) -> Done {
     let zombie = match w.next().as_deref() {
         None => false,
         Some("zombie") if pid > 1 => true,
-        Some(_) => return Err(w.wrong("only zombie can stand here")),
+        Some(_) => return Err(w.wrong("expected zombie or nothing")),
     };
     d.recipe.processes.push(Process { pid, comm, zombie, threads: Vec::new() });
     Ok(())
@@ -289,7 +291,7 @@ fn thread(d: &mut Draft, w: &mut Words) -> Done {
     let name = name(w, "a thread's name", MAXCOMLEN)?;
     let state = state(w)?;
     let Some(process) = d.recipe.processes.last_mut() else {
-        return Err(w.wrong("a thread stands behind its process"));
+        return Err(w.wrong("a thread must follow its process"));
     };
     if process.zombie {
         return Err(w.wrong("a zombie has no threads"));
@@ -313,11 +315,13 @@ fn state(w: &mut Words) -> Result<ThreadState, RecipeError> {
             let shared = match w.next().as_deref() {
                 None => false,
                 Some("shared") => true,
-                Some(_) => return Err(w.wrong("only shared can stand here")),
+                Some(_) => return Err(w.wrong("expected shared or nothing")),
             };
             Ok(ThreadState::Wait { lock, shared })
         }
-        Some(_) => Err(w.wrong("no such state; sleep, run, runq or wait")),
+        Some(_) => {
+            Err(w.wrong("unknown state, expected sleep, run, runq or wait"))
+        }
     }
 }
 
@@ -329,8 +333,8 @@ fn dumper(d: &mut Draft, w: &mut Words) -> Done {
 fn offset(d: &mut Draft, w: &mut Words) -> Done {
     room(&d.recipe.offsets, MAX_LINES, w)?;
     let field = w.word("a field")?;
-    let (most, align) = offsets::limits(&field)
-        .ok_or_else(|| w.wrong("no field that the model has"))?;
+    let (most, align) =
+        offsets::limits(&field).ok_or_else(|| w.wrong("unknown field"))?;
     let at = w.number("the offset", 0..=u64::from(most))? as u32;
     if !at.is_multiple_of(align) {
         return Err(w.wrong(format!("{field} is aligned to {align}")));
@@ -353,7 +357,9 @@ fn lock(d: &mut Draft, w: &mut Words) -> Done {
         "rw" => LockKind::Rw,
         "lockmgr" => LockKind::Lockmgr,
         _ => {
-            return Err(w.wrong("no such kind; mtx, spin, sx, rw or lockmgr"));
+            return Err(
+                w.wrong("unknown kind, expected mtx, spin, sx, rw or lockmgr")
+            );
         }
     };
     let mutex = matches!(kind, LockKind::Spin | LockKind::Mutex);
@@ -371,7 +377,9 @@ fn lock(d: &mut Draft, w: &mut Words) -> Done {
         }
         Some("kernel") if kind == LockKind::Lockmgr => Holder::Kernel,
         Some(_) => {
-            return Err(w.wrong("no such holder; owner, shared or kernel"));
+            return Err(
+                w.wrong("unknown holder, expected owner, shared or kernel")
+            );
         }
     };
     d.recipe.locks.push(Lock { name, kind, held });
@@ -383,7 +391,7 @@ fn types(d: &mut Draft, w: &mut Words) -> Done {
         "none" => TypeInfo::None,
         "ctf" => TypeInfo::Ctf,
         "dwarf" => TypeInfo::Dwarf,
-        _ => return Err(w.wrong("no such types; none, ctf or dwarf")),
+        _ => return Err(w.wrong("unknown types, expected none, ctf or dwarf")),
     };
     Ok(())
 }
@@ -404,8 +412,7 @@ fn mutate(d: &mut Draft, w: &mut Words) -> Done {
         }
         _ => {
             return Err(w.wrong(
-                "nothing that changes; pages, tables, bitset, msgbuf, procs \
-                 or all",
+                "expected pages, tables, bitset, msgbuf, procs or all",
             ));
         }
     };

@@ -275,13 +275,22 @@ pub(super) fn check(recipe: &Recipe) -> core::result::Result<(), RecipeError> {
         if let ThreadState::Wait { lock, shared } = &td.state {
             let Some(lock) = recipe.locks.iter().find(|l| l.name == *lock)
             else {
-                return wrong(format!("thread {} waits for no lock", td.tid));
+                return wrong(format!(
+                    "thread {} waits for an unknown lock",
+                    td.tid
+                ));
             };
             if lock.kind == LockKind::Spin {
-                return wrong(format!("nobody waits for spin {}", lock.name));
+                return wrong(format!(
+                    "threads cannot wait for spin {}",
+                    lock.name
+                ));
             }
             if *shared && lock.kind == LockKind::Mutex {
-                return wrong(format!("nobody shares mtx {}", lock.name));
+                return wrong(format!(
+                    "threads cannot share mtx {}",
+                    lock.name
+                ));
             }
         }
     }

@@ -154,7 +154,7 @@ mod tests {
             (
                 "\ncpus",
                 "recipe line 2: \"cpus\": the number of CPUs is \
-             missing behind it",
+             missing after it",
             ),
             (
                 "cpus 257",
@@ -162,7 +162,7 @@ mod tests {
              from 1 to 256",
             ),
             ("seed 1\nseed 2", "recipe line 2: \"seed\": given twice"),
-            ("seed 1 2", "recipe line 1: \"2\": one word too many"),
+            ("seed 1 2", "recipe line 1: \"2\": unexpected word"),
             (
                 "size 15M",
                 "recipe line 1: \"15M\": the size of memory must be \
@@ -170,8 +170,8 @@ mod tests {
             ),
             (
                 "machine mips",
-                "recipe line 1: \"mips\": no such machine; amd64 \
-             or arm64",
+                "recipe line 1: \"mips\": unknown machine, expected \
+             amd64 or arm64",
             ),
             (
                 "kmap 3M 2M",
@@ -195,7 +195,7 @@ mod tests {
             ),
             (
                 "thread 1 x",
-                "recipe line 1: \"x\": a thread stands behind its \
+                "recipe line 1: \"x\": a thread must follow its \
              process",
             ),
             (
@@ -203,11 +203,7 @@ mod tests {
                 "recipe line 2: \"5\": a pid is \
              given twice",
             ),
-            (
-                "offset td_nope 1",
-                "recipe line 1: \"td_nope\": no field that \
-             the model has",
-            ),
+            ("offset td_nope 1", "recipe line 1: \"td_nope\": unknown field"),
             (
                 "offset td_pcb 1081",
                 "recipe line 1: \"1081\": td_pcb is \
@@ -215,18 +211,17 @@ mod tests {
             ),
             (
                 "mutate time",
-                "recipe line 1: \"time\": nothing that changes; \
-             pages, tables, bitset, msgbuf, procs or all",
+                "recipe line 1: \"time\": expected pages, tables, bitset, msgbuf, procs or all",
             ),
             (
                 "size 64M\nram 0 64M",
-                "no such machine: both size and ram are \
+                "invalid machine: both size and ram are \
              given",
             ),
-            ("machine arm64\nla57", "no such machine: la57 is amd64's"),
+            ("machine arm64\nla57", "invalid machine: la57 requires amd64"),
             (
                 "cpus 2\nprocess 5 x\nthread 9 y run 2",
-                "no such machine: thread 9 runs on CPU 2 of 2",
+                "invalid machine: thread 9 runs on CPU 2 of 2",
             ),
         ] {
             assert_eq!(error(text), wanted);
@@ -241,6 +236,6 @@ mod tests {
         assert!(error(&rams).ends_with("more than 62 ranges"));
         let many: String =
             (2..2000).map(|i| format!("process {i} x\n")).collect();
-        assert!(error(&many).contains("more than 1024 of these"));
+        assert!(error(&many).contains("more than 1024 lines"));
     }
 }

@@ -98,7 +98,7 @@ impl Builder<'_> {
         for &(pa, bytes) in &self.recipe.devices {
             if self.recipe.ram.iter().any(|r| pa < r.1 && r.0 < pa + bytes) {
                 return Err(RecipeError::machine(format!(
-                    "the device at {pa:#x} lies in memory"
+                    "the device at {pa:#x} overlaps memory"
                 )));
             }
             let va = self.kmap.reserve(bytes, PAGE);

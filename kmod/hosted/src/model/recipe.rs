@@ -241,7 +241,7 @@ impl Recipe {
     pub fn with_size(bytes: u64) -> Result<Self, RecipeError> {
         if !(MIN_RAM..=MAX_RAM).contains(&bytes) {
             return Err(RecipeError::machine(format!(
-                "{} of memory; from {} to {} can be had",
+                "{} of memory, expected {} to {}",
                 words::amount(bytes),
                 words::amount(MIN_RAM),
                 words::amount(MAX_RAM)
@@ -288,10 +288,10 @@ impl Recipe {
         }
         let least = self.machine == Machine::Amd64;
         if !(1 + u32::from(least)..=3).contains(&self.minidump) {
-            return wrong("its minidumps have a version that is not written");
+            return wrong("its minidump version is not supported");
         }
         if self.la57 && self.machine == Machine::Arm64 {
-            return wrong("la57 is amd64's");
+            return wrong("la57 requires amd64");
         }
         self.check_regions()?;
         locks::check(self)?;
@@ -335,7 +335,7 @@ impl Recipe {
             sizes.fold(0, u64::saturating_add)
         };
         if sum(&mut { kmap }) > MAX_RAM || sum(&mut { devices }) > MAX_DEVICES {
-            return wrong("more is mapped than there can be");
+            return wrong("too much memory is mapped");
         }
         let page = PAGE_SIZE as u64;
         for &(pa, bytes) in &self.devices {

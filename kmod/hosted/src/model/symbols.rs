@@ -103,7 +103,7 @@ impl Image {
     ) -> Result<u64, RecipeError> {
         self.part(section).and_then(|p| p.take(size, align)).ok_or_else(|| {
             RecipeError::machine(format!(
-                "the kernel's {section:?} is too small for what is in it"
+                "the kernel's {section:?} is too small for its contents"
             ))
         })
     }

@@ -19,7 +19,7 @@ pub enum RecipeError {
         problem: String,
     },
     /// Every line is right, but no such machine can be.
-    #[error("no such machine: {0}")]
+    #[error("invalid machine: {0}")]
     Machine(String),
 }
 
@@ -90,7 +90,7 @@ impl Words {
     /// The next word; `what` is said where there is none.
     pub(super) fn word(&mut self, what: &str) -> Result<String, RecipeError> {
         self.next()
-            .ok_or_else(|| self.wrong(format!("{what} is missing behind it")))
+            .ok_or_else(|| self.wrong(format!("{what} is missing after it")))
     }
 
     /// The next word as a number: decimal or 0x, with K, M, G or T behind it.
@@ -135,7 +135,7 @@ impl Words {
         range: RangeInclusive<u64>,
     ) -> Result<u64, RecipeError> {
         let n = number(word)
-            .ok_or_else(|| self.wrong(format!("{what} is no number")))?;
+            .ok_or_else(|| self.wrong(format!("{what} is not a number")))?;
         if range.contains(&n) {
             return Ok(n);
         }
@@ -151,7 +151,7 @@ impl Words {
     pub(super) fn end(mut self) -> Result<(), RecipeError> {
         match self.next() {
             None => Ok(()),
-            Some(_) => Err(self.wrong("one word too many")),
+            Some(_) => Err(self.wrong("unexpected word")),
         }
     }
 }
@@ -240,11 +240,11 @@ mod tests {
         assert_eq!(w.number("the start", 0..=9), Ok(0));
         assert_eq!(
             w.number("the end", 0..=9).unwrap_err().to_string(),
-            "recipe line 7: \"12Q\": the end is no number"
+            "recipe line 7: \"12Q\": the end is not a number"
         );
         assert_eq!(
             w.word("a name").unwrap_err().to_string(),
-            "recipe line 7: \"12Q\": a name is missing behind it"
+            "recipe line 7: \"12Q\": a name is missing after it"
         );
         let open = Words::cut(3, "message \"x").unwrap_err();
         assert_eq!(

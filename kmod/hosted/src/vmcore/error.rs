@@ -43,7 +43,7 @@ pub enum VmcoreError {
         format: &'static str,
     },
     /// Its first page is not a minidump's.
-    #[error("{} cannot be a machine", path.display())]
+    #[error("{} cannot be used as a machine", path.display())]
     Header {
         /// The file.
         path: PathBuf,
@@ -53,8 +53,7 @@ pub enum VmcoreError {
     },
     /// amd64 minidumps before version 2 have no page directories.
     #[error(
-        "{} is an amd64 minidump of version 1 (offset 24), whose flat page \
-         table no kernel walks any more: expected 2 or 3",
+        "{} is an amd64 minidump of version 1 (offset 24), expected 2 or 3",
         path.display()
     )]
     Version1 {
@@ -108,7 +107,7 @@ pub enum VmcoreError {
     },
     /// It ends before its data pages begin.
     #[error(
-        "{} is cut off: it has {len} bytes, its sections before the data \
+        "{} is truncated: it has {len} bytes, its sections before the data \
          pages {expected}",
         path.display()
     )]

@@ -149,7 +149,7 @@ impl Opened<'_> {
             return bad(std::format!("1 to {MAX_BITS} pages, not {bits}"));
         }
         if needed > found {
-            return bad(std::format!("{needed} at least"));
+            return bad(std::format!("at least {needed}"));
         }
         let n = usize::try_from(words_for(bits)).unwrap_or(0);
         let mut words = vec![0; n];
@@ -188,7 +188,7 @@ impl VmcoreMachine {
         }
         let msgbuf = u64::from(header.msgbufsize);
         if msgbuf > MAX_MSGBUF {
-            let most = std::format!("{MAX_MSGBUF} at most");
+            let most = std::format!("at most {MAX_MSGBUF}");
             let at = layout.msgbuf;
             return Err(o.section("message buffer", at, msgbuf, most));
         }

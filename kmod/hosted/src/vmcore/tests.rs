@@ -266,8 +266,8 @@ fn what_is_wrong_is_named_with_file_and_offset() {
     says("v1", &dump(v1), "version 1 (offset 24)");
     let whole = dump(amd64());
     let pages = amd64().layout().pages as usize;
-    says("short", &whole[..pages - 1], "cut off");
-    says("head", &whole[..4096], "cut off");
+    says("short", &whole[..pages - 1], "is truncated");
+    says("head", &whole[..4096], "is truncated");
 
     let h = MinidumpHeader { kernbase: Vaddr(0x1000), ..amd64() };
     says("low", &dump(h), "kernel map at 0x1000");

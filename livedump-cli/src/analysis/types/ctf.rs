@@ -55,16 +55,16 @@ pub(super) fn read(file: &Kernel) -> Result<Structs, TypesError> {
     let body = raw.get(HEADER..).unwrap_or_default();
     let (magic, version) = (read_u16(head, 0), head.get(2).copied());
     if magic != Some(MAGIC) {
-        return Err(bad("another magic number"));
+        return Err(bad("wrong magic number"));
     }
     let Some(version @ 2..=3) = version else {
-        return Err(bad("neither version 2 nor 3"));
+        return Err(bad("unknown version, expected 2 or 3"));
     };
     let at = |i| word(head, i).unwrap_or(0) as usize;
     let (types, strings, strings_len) = (at(24), at(28), at(32));
     let end = (strings as u64).saturating_add(strings_len as u64);
     if end > MAX_BYTES || types > strings {
-        return Err(bad("its tables make no sense"));
+        return Err(bad("its tables are not valid"));
     }
     let unpacked;
     let body = if head.get(3).is_some_and(|f| f & COMPRESSED != 0) {
@@ -76,7 +76,7 @@ pub(super) fn read(file: &Kernel) -> Result<Structs, TypesError> {
     let strings = body.get(strings..).and_then(|s| s.get(..strings_len));
     let table = body.get(types..at(28));
     let (Some(table), Some(strings)) = (table, strings) else {
-        return Err(bad("it ends before its tables do"));
+        return Err(bad("it ends inside its tables"));
     };
     let (ours, theirs) = (strings, file.symbol_names());
     let mut ctf = Ctf {
@@ -87,7 +87,7 @@ pub(super) fn read(file: &Kernel) -> Result<Structs, TypesError> {
         at: Vec::new(),
         steps: Steps::new(),
     };
-    ctf.index().ok_or_else(|| bad("its types do not end where they should"))?;
+    ctf.index().ok_or_else(|| bad("the length of its types is wrong"))?;
     let found = ctf.structures();
     found.map_err(|LimitExceeded| TypesError::Long { path: path.to_string() })
 }

@@ -63,14 +63,14 @@ pub enum TypesError {
         what: &'static str,
     },
     /// Reading it would take too long.
-    #[error("{path}: its type information is too large or loops")]
+    #[error("{path}: its type information is too large or recursive")]
     Long {
         /// The file.
         path: String,
     },
     /// Two sources contradict each other.
     #[error(
-        "{path} is of another kernel: its {source_name} has {field} at \
+        "{path} is from another kernel: its {source_name} has {field} at \
          {found}, {other} {expected}"
     )]
     Other {
@@ -101,8 +101,7 @@ pub struct Field {
 /// Fields that nobody tells: `thread.td_state`, or a structure's size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "neither the kernel nor a debug file tells {}: name kernel.debug with \
-     --debug",
+    "no type information for {}: name kernel.debug with --debug",
     grouped(.0)
 )]
 pub struct Missing(pub Vec<String>);

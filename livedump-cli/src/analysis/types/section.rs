@@ -22,10 +22,10 @@ pub enum SectionError {
     #[error("it cannot be read")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It is too large to be true.
-    #[error("{0} bytes are too many")]
+    #[error("{0} bytes are more than is supported")]
     Large(u64),
     /// Nobody here can unpack it.
-    #[error("compressed by method {0}, which is not known")]
+    #[error("unknown compression method {0}")]
     Method(u32),
     /// It ends early.
     #[error("it ends at {0:#x}")]

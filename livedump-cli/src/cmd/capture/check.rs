@@ -23,7 +23,7 @@ pub enum CheckError {
     #[error("reading the dump back")]
     Read(#[source] io::Error),
     /// Not even a header fits.
-    #[error("the file has {0} bytes only")]
+    #[error("the file has only {0} bytes")]
     Short(u64),
     /// What is at the end is no header.
     #[error("its last 512 bytes are not a dump header")]
@@ -35,7 +35,7 @@ pub enum CheckError {
     #[error("the header's version is {0}, expected 4")]
     Version(u32),
     /// Not what was asked for.
-    #[error("the header has {found}, requested was {wanted} (-f keeps it)")]
+    #[error("the header has {found}, expected {wanted} (-f keeps it)")]
     Compression {
         /// In the header.
         found: &'static str,
@@ -43,7 +43,7 @@ pub enum CheckError {
         wanted: &'static str,
     },
     /// The header is damaged.
-    #[error("the header's parity is wrong (-f keeps it)")]
+    #[error("the header has a parity error (-f keeps it)")]
     Parity,
     /// A key that nobody asked for.
     #[error("the header has a key of {0} bytes")]

@@ -149,7 +149,7 @@ impl Capture<'_> {
             let _lock = self.directory.lock()?;
             for name in self.directory.remove_stale()? {
                 let path = self.directory.path(&name);
-                self.say(&format!("removed {}, left over", path.display()));
+                self.say(&format!("removed stale {}", path.display()));
             }
             self.directory.check_names(
                 self.args.maxdumps,
@@ -210,7 +210,7 @@ impl Capture<'_> {
             .finish(dump, companions, &checked, &dumped, &verdict, signals)?;
         problems.extend(beside);
         if let Some(e) = &saved.bounds {
-            note(format_args!("{}: this is number {}", chain(e), saved.number));
+            note(format_args!("{}: using number {}", chain(e), saved.number));
         }
         let mut it = self.report(saved, &checked, &dumped, started.elapsed());
         it.problems.splice(0..0, problems);
@@ -307,7 +307,7 @@ impl Capture<'_> {
         while at < from.file_len() {
             let got = from.read_file(at, &mut buf).map_err(|e| text(&e))?;
             if got == 0 {
-                return Err(format!("{} ends at {at:#x}", from.path()));
+                return Err(format!("{} is truncated at {at:#x}", from.path()));
             }
             let part = buf.get(..got).unwrap_or_default();
             to.write_all(part).map_err(|e| text(&e))?;
@@ -462,8 +462,8 @@ impl Capture<'_> {
                 human(minfree)
             )),
             None => self.say(
-                "the kernel's own facility dumps: its size is not known \
-                 beforehand, and it cannot be interrupted",
+                "using the stock live dump: its size is not known in advance, \
+                 and it cannot be interrupted",
             ),
         }
         if need > bytes {
@@ -500,7 +500,7 @@ impl Capture<'_> {
         });
         let doing = reached
             .and_then(|status| status.last_stage())
-            .map_or("asking the kernel for a dump", Stage::doing);
+            .map_or("requesting a dump", Stage::doing);
         Error::Dump { doing, source }
     }
 

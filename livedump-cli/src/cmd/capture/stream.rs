@@ -54,13 +54,13 @@ fn check_usage(args: &Args) -> Result<(), Error> {
     let beside = args.keep_kernel || args.stability;
     if beside || args.maxdumps.is_some() || args.json {
         return Err(Error::Usage(
-            "-m, --json, --keep-kernel and --stability do not go with -: \
-             the dump alone is written",
+            "-m, --json, --keep-kernel and --stability cannot be used with -: \
+             only the dump is written",
         ));
     }
     if io::stdout().is_terminal() {
         return Err(Error::Usage(
-            "a dump does not go to a terminal: redirect standard output, or \
+            "not writing a dump to a terminal: redirect standard output, or \
              name a directory",
         ));
     }

@@ -489,7 +489,7 @@ fn a_dump_that_contradicts_itself_is_kept_and_called_bad() {
 fn options_that_contradict_each_other_are_refused() {
     let tmp = directory();
     for (words, named) in [
-        ("--level 3", "--level goes with"),
+        ("--level 3", "--level requires"),
         ("-z --level 10", "levels 1 to 9"),
         ("--keep-kernel", "--keep-kernel"),
     ] {

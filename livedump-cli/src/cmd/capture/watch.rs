@@ -59,8 +59,8 @@ fn poll(
             Ok(Event::Stop(signal)) => {
                 if stop.is_none() && device.status().is_err() {
                     note(
-                        "waiting for the kernel's own facility, which \
-                         cannot be interrupted",
+                        "waiting for the stock live dump, which cannot be \
+                         interrupted",
                     );
                 }
                 stop = stop.or(Some(Stop::Signal(signal)));

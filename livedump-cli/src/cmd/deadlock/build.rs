@@ -104,7 +104,7 @@ pub(in crate::cmd) fn holder(threads: &Threads, edge: &Edge) -> Holder {
         WaitTarget::Kernel => new("kernel", "the kernel itself".into()),
         WaitTarget::NoThread => new("none", "no thread".into()),
         WaitTarget::UnknownThread(at) => {
-            new("unknown", format!("{at}, which is no thread"))
+            new("unknown", format!("{at}, which is not a known thread"))
         }
     }
 }

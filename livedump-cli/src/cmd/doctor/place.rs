@@ -42,7 +42,7 @@ fn writable(directory: &CrashDir) -> Check {
     let path = path.display();
     let file = directory.lock().and_then(|_lock| directory.temp().map(drop));
     match file {
-        Ok(()) => Check::ok("directory", format!("{path} takes files")),
+        Ok(()) => Check::ok("directory", format!("{path} is writable")),
         Err(e) => Check::fail("directory", chain(&e))
             .fix(format!("ls -ld {path}; mount; id")),
     }

@@ -47,8 +47,7 @@ impl Report for Estimate {
         match (self.pages, self.dumpextent, self.wired_bytes) {
             (Some(pages), Some(extent), _) => writeln!(
                 out,
-                "{name}: {} plain, {pages} pages, as the kernel counts them \
-                 now",
+                "{name}: {} plain, {pages} pages at present",
                 human(extent)
             )?,
             (_, _, Some(wired)) => writeln!(
@@ -74,11 +73,9 @@ impl Report for Estimate {
         };
         match self.fits {
             Some(true) => writeln!(out, "{room}: enough for a {dump} dump"),
-            Some(false) => writeln!(
-                out,
-                "{room}: not enough for a {dump} \
-                                          dump"
-            ),
+            Some(false) => {
+                writeln!(out, "{room}: not enough for a {dump} dump")
+            }
             None => writeln!(
                 out,
                 "{room}: not known whether it is enough for a {dump} dump"
@@ -117,13 +114,13 @@ impl Codec {
         if self.exact {
             return writeln!(
                 out,
-                "{name}: {size} ({percent} %), all of it compressed"
+                "{name}: {size} ({percent} %), all memory compressed"
             );
         }
         writeln!(
             out,
-            "{name}: about {size} ({percent} %), for the first {} of {} \
-             pages became {}",
+            "{name}: about {size} ({percent} %): the first {} of {} pages \
+             became {}",
             self.sampled_pages,
             pages.unwrap_or(0),
             human(self.sampled_bytes)

@@ -13,8 +13,8 @@ const DEFAULT_LENGTH: u64 = 16;
 pub enum PlaceError {
     /// A name without a kernel to look it up in.
     #[error(
-        "{0:?} is no address, and no kernel was found to look it up as a \
-         symbol: name it with -k, or put a copy beside the dump as kernel.N"
+        "{0:?} is not an address, and no kernel was found to look it up as a \
+         symbol: name it with -k, or copy it next to the dump as kernel.N"
     )]
     NoKernel(String),
     /// A name that the kernel does not have.
@@ -26,10 +26,10 @@ pub enum PlaceError {
         name: String,
     },
     /// Something behind a + that is no number.
-    #[error("{0:?} is no offset")]
+    #[error("{0:?} is not an offset")]
     Offset(String),
     /// More than fits in memory.
-    #[error("--json takes {MAX_JSON} bytes at most; use --raw for more")]
+    #[error("--json is limited to {MAX_JSON} bytes: use --raw for more")]
     TooMuch,
 }
 

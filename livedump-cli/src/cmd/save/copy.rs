@@ -148,7 +148,7 @@ impl Save<'_> {
         let free = self.directory.free_bytes()?;
         // No reason to lose the dump of a panic; savecore(8) takes it for 0.
         let minfree = self.directory.minfree_bytes().unwrap_or_else(|e| {
-            note(format_args!("{}: 0 is used", chain(&e)));
+            note(format_args!("{}: using 0", chain(&e)));
             0
         });
         let key = self.found.key().map_or(0, <[u8]>::len);

@@ -138,7 +138,7 @@ impl Seekable {
         self.totals = totals;
         self.len = start;
         Ok(if stored != table {
-            Some("its seek table does not add up to the file")
+            Some("its seek table does not match the length of the file")
         } else if large {
             Some("some of its frames are larger than 4 MiB")
         } else {

@@ -19,7 +19,7 @@ const MAX_HZ: u32 = 1_000_000;
 impl Vmcore {
     pub(super) fn verify_lists(&self, kernel: &Kernel, v: &mut Verification) {
         if !self.verify_kernel(kernel, v) {
-            return v.skip("its lists: the kernel is another one");
+            return v.skip("its lists: the kernel is not the dump's");
         }
         self.verify_symbols(kernel, v);
         self.verify_hz(kernel, v);
@@ -73,7 +73,7 @@ impl Vmcore {
                 v.fail(name, text);
                 return true;
             }
-            v.undetermined(name, format!("another kernel: {text}"));
+            v.undetermined(name, format!("not the dump's kernel: {text}"));
             return false;
         }
         if !dump.starts_with(b"FreeBSD ") {
@@ -168,7 +168,7 @@ impl Vmcore {
             v.fail(
                 name,
                 format!(
-                    "it leads to {} bytes at {}, the dump's own copy has \
+                    "it points to {} bytes at {}, the msgbuf section has \
                      {size}",
                     header.size, header.ptr
                 ),
@@ -195,8 +195,9 @@ impl Vmcore {
             Some(n) if n.saturating_mul(2) > size as usize => v.warn(
                 name,
                 format!(
-                    "the message buffer at {at} is not what the dump's own \
-                     copy has: much was logged, or it is not one"
+                    "the message buffer at {at} does not match the msgbuf \
+                     section: much was logged later, or it is not a message \
+                     buffer"
                 ),
             ),
             Some(n) => v.ok(

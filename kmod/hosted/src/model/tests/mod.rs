@@ -365,7 +365,7 @@ fn offsets_that_a_recipe_moves_are_exported_and_used() {
     let overlap = Recipe::parse("offset td_tid 20").unwrap();
     assert_eq!(
         ModelMachine::build(&overlap).unwrap_err().to_string(),
-        "no such machine: td_plist at 16 and td_tid at 20 overlap"
+        "invalid machine: td_plist at 16 and td_tid at 20 overlap"
     );
 }
 
@@ -409,7 +409,7 @@ fn what_does_not_fit_is_said() {
         ("size 32M\numa 100000", "too small for its UMA pages"),
         ("size 512M\nkmap 1G 1G", "too small for a block of the kernel map"),
         ("size 32M\nkernphys 64M", "no room for the kernel's 3M at 0x4000000"),
-        ("size 32M\ndevice 0x100000", "the device at 0x100000 lies in memory"),
+        ("size 32M\ndevice 0x100000", "the device at 0x100000 overlaps memory"),
         ("size 32M\ndumper 5", "no thread has tid 5"),
         ("size 32M\ndata 4K", "Data is too small"),
         ("ram 0 0x10000", "no room for the kernel"),
