@@ -11,6 +11,7 @@
 //! | `faults` | what goes wrong: the answer, and what remains |
 //! | `golden` | files that were written once: read as they were |
 //! | `hostile` | files that mean harm: an answer soon, in little memory |
+//! | `images` | memory that other programs wrote: every page of it |
 //! | `race` | machines that run on: bits and pages agree, lists end |
 //! | `save` | dump devices and images of them: what comes off, what stays on |
 //! | `vmcore` | real FreeBSD memory, in and out |
@@ -23,6 +24,7 @@ mod crashdir;
 mod faults;
 mod golden;
 mod hostile;
+mod images;
 mod race;
 mod save;
 mod tool;
