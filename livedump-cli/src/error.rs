@@ -38,6 +38,9 @@ pub enum Error {
     /// A file that is no dump.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// An image of memory without the kernel in it.
+    #[error(transparent)]
+    Image(#[from] livedump_vmcore::ImageKernelError),
     /// A seal that cannot be opened.
     #[error(transparent)]
     Seal(#[from] crate::seal::NoSeal),

@@ -20,10 +20,10 @@ use crate::analysis::target::check_match;
 use crate::error::Error;
 use crate::host;
 use crate::report::note;
-use livedump_vmcore::Vmcore;
 use livedump_vmcore::chain;
 use livedump_vmcore::companion::companions_of_target;
 use livedump_vmcore::elf::{ElfError, Kernel};
+use livedump_vmcore::{ImageFile, Opened, Vmcore};
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -174,6 +174,55 @@ impl KernelFiles {
     /// # Errors
     /// None of them is.
     pub fn choose(self, core: &Vmcore) -> Result<Found, Error> {
+        self.choose_by(|kernel| Ok(check_match(core, kernel)?.is_none()))
+    }
+
+    /// The kernel that is in an image of memory, and that memory.
+    ///
+    /// # Errors
+    /// None of them is in it.
+    pub fn choose_in(self, image: ImageFile) -> Result<(Vmcore, Found), Error> {
+        if self.candidates.is_empty() && self.failed.is_empty() {
+            return Err(image.needs_kernel().into());
+        }
+        let mut core = None;
+        let found = self.choose_by(|kernel| {
+            core = Some(image.with_kernel(kernel)?);
+            Ok(true)
+        });
+        match (core, found) {
+            (Some(core), found) => Ok((core, found?)),
+            // It may be memory with another kernel in it, or anything.
+            (None, Err(e)) if image.is_unknown() => {
+                note(chain(&e));
+                Err(image.needs_kernel().into())
+            }
+            (None, found) => {
+                found.and_then(|_| Err(image.needs_kernel().into()))
+            }
+        }
+    }
+
+    /// An open file's memory, and the kernel in it.
+    ///
+    /// # Errors
+    /// None of them is.
+    pub fn choose_for(self, opened: Opened) -> Result<(Vmcore, Found), Error> {
+        match opened {
+            Opened::Minidump(core) => {
+                let found = self.choose(&core)?;
+                Ok((*core, found))
+            }
+            Opened::Image(image) => self.choose_in(image),
+        }
+    }
+
+    /// The first kernel that `fits` proves to be the right one, or else the
+    /// first that it says nothing against.
+    fn choose_by(
+        self,
+        mut fits: impl FnMut(&Kernel) -> Result<bool, Error>,
+    ) -> Result<Found, Error> {
         let debug_named = self.debug_named;
         let mut unproved = None;
         let mut errors = Vec::new();
@@ -181,15 +230,15 @@ impl KernelFiles {
             let Candidate { path, kernel, debug } = candidate;
             let opened = Kernel::from_file(kernel, &path);
             let opened = opened.map_err(Error::from).and_then(|kernel| {
-                let unproved = check_match(core, &kernel)?;
-                Ok((kernel, unproved.is_some()))
+                let proved = fits(&kernel)?;
+                Ok((kernel, proved))
             });
             match opened {
-                Ok((kernel, false)) => {
+                Ok((kernel, true)) => {
                     unproved = Some((kernel, debug));
                     break;
                 }
-                Ok((kernel, true)) => {
+                Ok((kernel, false)) => {
                     unproved.get_or_insert((kernel, debug));
                 }
                 Err(e) => errors.push((!path.starts_with(BOOT), e)),
@@ -203,7 +252,7 @@ impl KernelFiles {
             return Err(last.unwrap_or(NoKernel.into()));
         };
         // That an older kernel of this host is not the dump's is no news.
-        for (_, e) in errors.iter().filter(|(is_sibling, _)| *is_sibling) {
+        for (_, e) in errors.iter().filter(|(beside, _)| *beside) {
             note(format_args!("{}; using {}", chain(e), kernel.path()));
         }
         let debug = match debug_named {

@@ -70,8 +70,17 @@ impl Opened {
 
     /// Looks into them.
     pub(super) fn read(self) -> Result<Inputs, Error> {
-        let core = Vmcore::from_file(self.dump, &self.path)?;
-        let kernel = self.kernels.choose_if_any(&core)?;
+        let (core, kernel) =
+            match livedump_vmcore::Opened::new(self.dump, &self.path)? {
+                livedump_vmcore::Opened::Minidump(core) => {
+                    let kernel = self.kernels.choose_if_any(&core)?;
+                    (*core, kernel)
+                }
+                livedump_vmcore::Opened::Image(image) => {
+                    let (core, found) = self.kernels.choose_in(image)?;
+                    (core, Some(found.kernel))
+                }
+            };
         let info = self.info.and_then(|file| InfoText::read(&file).ok());
         Ok(Inputs { core, kernel, changes: self.changes, info })
     }

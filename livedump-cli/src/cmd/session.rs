@@ -9,10 +9,10 @@ use crate::kernel_files::{DebugFile, Found, KernelFiles};
 use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
 use clap::ValueHint;
-use livedump_vmcore::Vmcore;
 use livedump_vmcore::chain;
 use livedump_vmcore::changes::{Changes, ChangesFile};
 use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::{Opened, Vmcore};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -80,8 +80,9 @@ impl Session {
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
         // That it is no dump comes before that its kernel is not found.
-        let core = Vmcore::from_file(dump, file)?;
-        let Found { kernel, debug, debug_named } = kernels.choose(&core)?;
+        let opened = Opened::new(dump, file)?;
+        let (core, found) = kernels.choose_for(opened)?;
+        let Found { kernel, debug, debug_named } = found;
         Ok(Self {
             core,
             kernel,

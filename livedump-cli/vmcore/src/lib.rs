@@ -42,6 +42,7 @@ pub mod source;
 pub mod verdict;
 
 mod memory;
+mod opened;
 mod probe;
 mod read_log;
 mod textdump;
@@ -56,6 +57,7 @@ mod tests;
 
 pub use chain::chain;
 pub use memory::{MemoryError, ReadError};
+pub use opened::{ImageFile, ImageKernelError, Opened};
 pub use pages::{PageState, Pages, PagesError};
 pub use probe::OpenError;
 pub use trailer::Trailer;
@@ -66,6 +68,7 @@ use memdev::minidump::{Layout, MinidumpHeader};
 use source::Source;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use translate::Translations;
 
 /// Whether the dumped machine went on running.
@@ -106,11 +109,13 @@ pub struct Vmcore {
     trailer: Option<Trailer>,
     header: MinidumpHeader,
     layout: Layout,
-    source: Box<dyn Source>,
+    source: Arc<dyn Source>,
     pages: Result<Pages, PagesError>,
     notes: Vec<String>,
     translations: Translations,
     reads: read_log::ReadLog,
+    /// The memory that this is a view of, where it is no minidump's file.
+    memory: Option<Arc<image::kernel::KernelMemory>>,
 }
 
 impl Vmcore {
@@ -136,7 +141,14 @@ impl Vmcore {
     /// # Errors
     /// It is not a minidump that is read here.
     pub fn from_file(file: File, path: &Path) -> Result<Self, OpenError> {
-        probe::open_file(file, path)
+        probe::open_file(file, path)?.minidump()
+    }
+
+    /// The image whose memory this is, and the kernel in it; `None` for a
+    /// minidump.
+    #[must_use]
+    pub fn image(&self) -> Option<&Arc<image::kernel::KernelMemory>> {
+        self.memory.as_ref()
     }
 
     /// The file it is in.

@@ -9,14 +9,17 @@
 //!               28 b5 2f fd               zstd frames; seek table at the end?
 //! ```
 
+use super::opened::{ImageFile, Opened};
 use super::pages::Pages;
 use super::regular;
 use super::source::{Codec, Plain, Seekable, Sequential, Source, SourceError};
 use super::trailer::Trailer;
 use super::{FileFacts, Vmcore};
+use crate::image::raw::Raw;
+use crate::image::{self, ImageError};
 use crate::path::escape_path;
 use crate::verdict::Verdict;
-use memdev::addr::round_page;
+use memdev::addr::{PAGE_SIZE, round_page};
 use memdev::arch::Machine;
 use memdev::kerneldump::{self, Compression, Magic};
 use memdev::minidump::{self, MinidumpError, MinidumpHeader};
@@ -25,6 +28,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// A file without a magic number that is smaller is no machine's memory.
+const MIN_RAW: u64 = 1 << 20;
+/// What images of memory begin with.
+const IMAGES: [&[u8]; 5] =
+    [b"\x7fELF", b"KDUMP   ", b"makedumpfile", b"EMiL", b"AVML"];
 
 const TRAILER: u64 = kerneldump::HEADER_SIZE as u64;
 
@@ -114,6 +123,24 @@ pub enum OpenError {
         /// As many as are allowed.
         most: u32,
     },
+    /// An image of memory that is damaged.
+    #[error("reading {path}")]
+    Image {
+        /// As it was named.
+        path: String,
+        /// What is wrong with it.
+        source: ImageError,
+    },
+    /// An image of memory, in which nothing is found without its kernel.
+    #[error(
+        "{path} is {format} of a machine's memory: name its kernel with -k"
+    )]
+    NeedsKernel {
+        /// As it was named.
+        path: String,
+        /// "ELF core", "LiME".
+        format: image::Format,
+    },
     /// It cannot be read or unpacked.
     #[error("reading {path}")]
     Source {
@@ -135,6 +162,9 @@ impl OpenError {
             Self::Source { source, .. } if source.is_environment() => {
                 Verdict::Undetermined(why)
             }
+            Self::Image { source, .. } if source.is_environment() => {
+                Verdict::Undetermined(why)
+            }
             _ if self.is_unread() || self.is_other_kind() => {
                 Verdict::Undetermined(why)
             }
@@ -151,6 +181,7 @@ impl OpenError {
             Self::Textdump { files: Ok(_), .. }
                 | Self::Encrypted { .. }
                 | Self::Foreign { known: true, .. }
+                | Self::NeedsKernel { .. }
                 | Self::Header {
                     source: MinidumpError::Version { .. }
                         | MinidumpError::Machine { .. }
@@ -196,7 +227,7 @@ fn other_name(path: &Path) -> Option<PathBuf> {
         .find(|other| other != path && other.is_file())
 }
 
-pub(super) fn open_file(file: File, path: &Path) -> Result<Vmcore, OpenError> {
+pub(super) fn open_file(file: File, path: &Path) -> Result<Opened, OpenError> {
     let name = escape_path(path);
     let io = |source| OpenError::Io { path: name.clone(), source };
     let meta = file.metadata().map_err(io)?;
@@ -247,7 +278,39 @@ impl Opening {
         OpenError::Foreign { path: self.name.clone(), what, known }
     }
 
-    fn open(mut self) -> Result<Vmcore, OpenError> {
+    /// An image of memory, if it is one. What begins with no magic number may
+    /// be nothing but memory: whether it is, a kernel in it tells.
+    fn image(
+        &self,
+        source: &Arc<dyn Source>,
+        head: &[u8],
+    ) -> Result<Option<ImageFile>, OpenError> {
+        let file = || self.facts.clone();
+        let found = image::open(source).map_err(|source| OpenError::Image {
+            path: self.name.clone(),
+            source,
+        })?;
+        if let Some(image) = found {
+            return Ok(Some(ImageFile { file: file(), image, unknown: None }));
+        }
+        let len = source.known_len().unwrap_or(0);
+        let memory = len >= MIN_RAW
+            && len.is_multiple_of(PAGE_SIZE as u64)
+            && guess_format(head).is_none();
+        if !memory || head.starts_with(b"minidump") {
+            return Ok(None);
+        }
+        match self.foreign_magic(head, source.as_ref()) {
+            unknown @ OpenError::Foreign { known: false, .. } => {
+                let image = Arc::new(Raw::new(Arc::clone(source), len));
+                let unknown = Some(unknown);
+                Ok(Some(ImageFile { file: file(), image, unknown }))
+            }
+            e => Err(e),
+        }
+    }
+
+    fn open(mut self) -> Result<Opened, OpenError> {
         let len = self.facts.len;
         let whole = Plain::new(Arc::clone(&self.file), len);
         let at = len.saturating_sub(TRAILER);
@@ -265,6 +328,13 @@ impl Opening {
         let head = head.get(..got).unwrap_or_default();
         let compression = self.probe(head, &whole)?;
         let mut source = self.source(compression, end)?;
+        let mut unpacked = [0; minidump::HEADER_SIZE];
+        let got = source.read_at(0, &mut unpacked);
+        let got = got.map_err(|e| self.failed(e))?;
+        let unpacked = unpacked.get(..got).unwrap_or_default();
+        if let Some(image) = self.image(&source, unpacked)? {
+            return Ok(Opened::Image(image));
+        }
         let header = self.header(source.as_ref())?;
         let pages = Pages::new(source.as_ref(), &header);
         if let Err(e) = &pages {
@@ -275,11 +345,11 @@ impl Opening {
         if trailer.is_none() && compression == Compression::None {
             trailer = self.early_trailer(&whole, size)?;
             if let (Some(_), Some(size)) = (&trailer, size) {
-                source = Box::new(Plain::new(Arc::clone(&self.file), size));
+                source = Arc::new(Plain::new(Arc::clone(&self.file), size));
             }
         }
         self.compare(source.known_len(), size);
-        Ok(Vmcore {
+        Ok(Opened::Minidump(Box::new(Vmcore {
             layout: header.layout(),
             file: self.facts,
             compression,
@@ -290,7 +360,8 @@ impl Opening {
             notes: self.notes,
             translations: super::Translations::default(),
             reads: super::read_log::ReadLog::default(),
-        })
+            memory: None,
+        })))
     }
 
     /// Where the data before a trailing header end.
@@ -338,6 +409,10 @@ impl Opening {
         if super::source::is_zstd(head) {
             return Ok(Compression::Zstd);
         }
+        let image = IMAGES.iter().any(|magic| head.starts_with(magic));
+        if image || self.facts.len >= MIN_RAW {
+            return Ok(Compression::None);
+        }
         if head.len() < minidump::HEADER_SIZE {
             let len = head.len() as u64;
             return Err(OpenError::Short { path: self.name.clone(), len });
@@ -349,24 +424,24 @@ impl Opening {
         &mut self,
         compression: Compression,
         end: u64,
-    ) -> Result<Box<dyn Source>, OpenError> {
+    ) -> Result<Arc<dyn Source>, OpenError> {
         let file = Arc::clone(&self.file);
         let codec = match compression {
-            Compression::None => return Ok(Box::new(Plain::new(file, end))),
+            Compression::None => return Ok(Arc::new(Plain::new(file, end))),
             Compression::Gzip => Codec::Gzip,
             Compression::Zstd => Codec::Zstd,
         };
         let why = if codec == Codec::Zstd {
             let open = Seekable::open(Arc::clone(&file), end);
             match open.map_err(|e| self.failed(e))? {
-                Ok(source) => return Ok(Box::new(source)),
+                Ok(source) => return Ok(Arc::new(source)),
                 Err(why) => why,
             }
         } else {
             "gzip has no index"
         };
         self.note(format!("no random access, unpacking from the start: {why}"));
-        Ok(Box::new(Sequential::new(codec, file, end)))
+        Ok(Arc::new(Sequential::new(codec, file, end)))
     }
 
     fn header(&self, from: &dyn Source) -> Result<MinidumpHeader, OpenError> {

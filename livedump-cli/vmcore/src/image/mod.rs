@@ -15,8 +15,10 @@
 
 pub mod elf;
 pub mod kdump;
+pub mod kernel;
 pub mod lime;
 pub mod raw;
+pub mod view;
 
 mod fields;
 mod notes;

@@ -82,6 +82,9 @@ pub enum SourceError {
         /// What the library said.
         source: io::Error,
     },
+    /// Memory that an image lacks.
+    #[error("the image lacks it: {0}")]
+    Absent(String),
     /// The temporary file.
     #[error("unpacking into a temporary file in {directory} (TMPDIR)")]
     Spool {
@@ -115,7 +118,8 @@ impl SourceError {
             Self::Io { .. } | Self::Memory { .. } | Self::Spool { .. } => true,
             Self::Unpack { .. }
             | Self::FrameSize { .. }
-            | Self::Damaged { .. } => false,
+            | Self::Damaged { .. }
+            | Self::Absent(_) => false,
         }
     }
 }

@@ -92,6 +92,11 @@ impl From<SourceError> for Failure {
                 let kind = io::ErrorKind::InvalidData;
                 Self::Unpack("zstd frame", offset, kind, e.to_string())
             }
+            // An image's, which no stream is.
+            SourceError::Absent(_) => {
+                let kind = io::ErrorKind::NotFound;
+                Self::Unpack("stream", 0, kind, e.to_string())
+            }
         }
     }
 }

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A FreeBSD kernel in an image of physical memory. Its virtual addresses are
+//! fixed; where it was loaded is not, and is found by content: a piece of the
+//! kernel file that never changes is looked for at every place where the
+//! loader may have put it, and the kernel's own page tables have to lead
+//! there. What the image says about that is only compared.
+//!
+//! ```text
+//!  physical base   a page of .rodata, every 2 MiB; several: the tables decide
+//!  root            KPML4phys; arm64: the value in kernel_pmap_store that works
+//!  maps            kva_layout or the constants, nkpt, kernel_vm_end
+//!  the dump's      dump_avail, vm_page_dump, msgbufp
+//! ```
+
+mod tables;
+mod variables;
+
+use super::{Format, ImageError, MemoryImage};
+use crate::elf::Kernel;
+use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
+use memdev::arch::Machine;
+use std::sync::Arc;
+
+pub use tables::Walker;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+/// A kernel is loaded at a multiple of this. C: `NBPDR`, `L2_SIZE`.
+const STEP: u64 = 2 << 20;
+/// Places that are tried; on amd64 those below 4 GiB.
+const MAX_PLACES: u64 = 1 << 16;
+/// Bytes that are compared.
+const SAMPLE: usize = 1024;
+
+/// Why no kernel was found in an image.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The kernel file cannot be used for that.
+    #[error("kernel {kernel}: {what}")]
+    Kernel {
+        /// The file.
+        kernel: String,
+        /// What it lacks.
+        what: String,
+    },
+    /// It is not in the image.
+    #[error("kernel {kernel} is not in this memory: {why}")]
+    NotFound {
+        /// The file.
+        kernel: String,
+        /// How far it got.
+        why: String,
+    },
+    /// It is there more than once.
+    #[error(
+        "kernel {kernel} is in this memory at {first:#x} and at {second:#x}"
+    )]
+    Ambiguous {
+        /// The file.
+        kernel: String,
+        /// One physical base.
+        first: u64,
+        /// Another.
+        second: u64,
+    },
+    /// A variable of the kernel that cannot be.
+    #[error("{name}: {what}")]
+    Variable {
+        /// Which.
+        name: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The image cannot be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}
+
+/// The memory of a FreeBSD kernel: where everything is that a minidump is made
+/// of.
+#[derive(Debug)]
+pub struct KernelMemory {
+    pub(super) walker: Walker,
+    /// Physical address at KERNBASE: C: `kernphys` - `KERNLOAD` on amd64.
+    pub base: Paddr,
+    /// Version of the minidumps of this kernel.
+    pub minidump_version: u32,
+    /// C: `VM_MIN_KERNEL_ADDRESS`.
+    pub kernbase: Vaddr,
+    /// After what the walk covers.
+    pub kva_end: Vaddr,
+    /// C: `dump_avail[]`, without the terminating pair.
+    pub dump_avail: Vec<(u64, u64)>,
+    /// C: `sizeof(dump_avail)`; 0 where its minidumps have no such section.
+    pub dump_avail_bytes: u32,
+    /// C: `vm_page_dump`.
+    pub bitset: Vaddr,
+    /// Bits of it.
+    pub bitset_bits: u64,
+    /// C: `msgbufp->msg_ptr`.
+    pub msgbuf: Vaddr,
+    /// C: `msgbufp->msg_size`.
+    pub msgbuf_bytes: u32,
+    /// C: `version`.
+    pub version: String,
+    /// What the image says and is not so, in sentences without an end.
+    pub notes: Vec<String>,
+}
+
+impl KernelMemory {
+    /// Finds `kernel` in `image`.
+    ///
+    /// # Errors
+    /// It is not there, or not as a whole.
+    pub fn find(
+        image: Arc<dyn MemoryImage>,
+        kernel: &Kernel,
+    ) -> Result<Self, KernelError> {
+        let sample = Sample::of(kernel)?;
+        let mut found: Option<Walker> = None;
+        let mut why = format!("no copy of its {} bytes", sample.bytes.len());
+        for base in places(image.as_ref(), kernel.machine())? {
+            if !sample.is_at(image.as_ref(), base) {
+                continue;
+            }
+            match Walker::at(Arc::clone(&image), kernel, base) {
+                Ok(walker) => match &found {
+                    None => found = Some(walker),
+                    Some(first) => {
+                        let kernel = kernel.path().to_owned();
+                        let (first, second) = (first.base().0, base);
+                        return Err(KernelError::Ambiguous {
+                            kernel,
+                            first,
+                            second,
+                        });
+                    }
+                },
+                Err(e) => why = format!("its copy at {base:#x}: {e}"),
+            }
+        }
+        match found {
+            Some(walker) => variables::read(walker, kernel),
+            None => {
+                let kernel = kernel.path().to_owned();
+                Err(KernelError::NotFound { kernel, why })
+            }
+        }
+    }
+
+    /// The memory.
+    #[must_use]
+    pub fn image(&self) -> &Arc<dyn MemoryImage> {
+        self.walker.image()
+    }
+
+    /// What wrote it.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.image().format()
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        self.walker.machine()
+    }
+
+    /// Its page tables and the direct map.
+    #[must_use]
+    pub fn walker(&self) -> &Walker {
+        &self.walker
+    }
+
+    /// Copies memory; what the image lacks of it is zero.
+    pub fn copy(&self, va: Vaddr, out: &mut [u8]) {
+        self.walker.copy(va, out);
+    }
+
+    /// Whether the image has a page.
+    #[must_use]
+    pub fn has_page(&self, pa: Paddr) -> bool {
+        let page = pa.0.saturating_sub(pa.0 % PAGE);
+        let run = self.image().next_run(Paddr(page));
+        run.is_ok_and(|run| run.is_some_and(|run| run.start == page))
+    }
+}
+
+/// Bytes of the kernel file that the running kernel has, too.
+struct Sample {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Sample {
+    /// Around `version`, which no two builds have in common.
+    fn of(kernel: &Kernel) -> Result<Self, KernelError> {
+        let bad = |what: &str| KernelError::Kernel {
+            kernel: kernel.path().to_owned(),
+            what: what.to_owned(),
+        };
+        let version = kernel
+            .find("version")
+            .ok_or_else(|| bad("it has no symbol `version`"))?;
+        let at = version.address.0;
+        let mut read_only = kernel.read_only();
+        let n = read_only.find_map(|(start, size)| {
+            let into = at.checked_sub(start.0)?;
+            let left = size.checked_sub(into)?;
+            // Within a page: the next one may be anywhere in the file.
+            let page = PAGE.saturating_sub(at % PAGE);
+            Some(left.min(page).min(SAMPLE as u64))
+        });
+        let n = n.unwrap_or(version.size.min(256)).max(32);
+        let mut bytes = vec![0; usize::try_from(n).unwrap_or(0)];
+        if !kernel.read(version.address, &mut bytes) {
+            return Err(bad("it has no contents of `version`"));
+        }
+        let kernbase = variables::kernbase(kernel.machine());
+        let at = at
+            .checked_sub(kernbase)
+            .ok_or_else(|| bad("`version` is below KERNBASE"))?;
+        Ok(Self { at, bytes })
+    }
+
+    fn is_at(&self, image: &dyn MemoryImage, base: u64) -> bool {
+        let Some(at) = base.checked_add(self.at) else { return false };
+        let mut found = vec![0; self.bytes.len()];
+        image.read(Paddr(at), &mut found).is_ok() && found == self.bytes
+    }
+}
+
+/// Physical addresses at KERNBASE that are possible.
+fn places(
+    image: &dyn MemoryImage,
+    machine: Machine,
+) -> Result<Vec<u64>, KernelError> {
+    let end = match machine {
+        // C: the loader's tables are below 4 GB.
+        Machine::Amd64 => (4u64 << 30).min(image.end()),
+        Machine::Arm64 => image.end(),
+    };
+    let mut all = Vec::new();
+    let mut at = 0u64;
+    while let Some(run) = image.next_run(Paddr(at)).map_err(ImageError::from)? {
+        if run.start >= end {
+            break;
+        }
+        let first = run.start.saturating_sub(run.start % STEP);
+        let last = run.end.min(end);
+        let mut place =
+            first.max(all.last().map_or(0, |&p: &u64| p.saturating_add(STEP)));
+        while place < last {
+            if all.len() as u64 >= MAX_PLACES {
+                return Err(ImageError::Unsupported(format!(
+                    "more than {MAX_PLACES} places for a kernel"
+                ))
+                .into());
+            }
+            all.push(place);
+            place = place.saturating_add(STEP);
+        }
+        // The next run may be in the same 2 MiB.
+        at = run.end;
+        if let Some(&p) = all.last() {
+            at = at.max(p.saturating_add(STEP).min(last));
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A kernel's page tables in physical memory, walked from the root.
+
+use super::super::MemoryImage;
+use super::variables::{Bounds, kernbase};
+use crate::MemoryError;
+use crate::elf::Kernel;
+use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
+use memdev::arch::{ENTRIES, Entry, Machine, span};
+use std::sync::Arc;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+/// Level of the root, leaf tables being level 0. C: `KPML4phys`, also under
+/// LA57; `pm_l0_paddr`.
+pub const ROOT_LEVEL: u32 = 3;
+/// Bytes of `kernel_pmap_store` in which arm64's root is looked for.
+const PMAP_BYTES: usize = 512;
+
+/// Virtual addresses of a kernel in an image.
+#[derive(Debug)]
+pub struct Walker {
+    image: Arc<dyn MemoryImage>,
+    machine: Machine,
+    base: Paddr,
+    root: Paddr,
+    pub(super) bounds: Bounds,
+}
+
+impl Walker {
+    /// The kernel that is loaded at `base`, if its tables say the same.
+    pub(super) fn at(
+        image: Arc<dyn MemoryImage>,
+        kernel: &Kernel,
+        base: u64,
+    ) -> Result<Self, String> {
+        let machine = kernel.machine();
+        let mut walker = Self {
+            image,
+            machine,
+            base: Paddr(base),
+            root: Paddr(0),
+            bounds: Bounds::default(),
+        };
+        let roots = walker.roots(kernel)?;
+        let text = Vaddr(kernbase(machine).saturating_add(2 << 20));
+        let want = base.saturating_add(2 << 20);
+        let root = roots.into_iter().find(|&root| {
+            walker.root = root;
+            walker.walk(text).is_ok_and(|pa| pa.0 == want)
+        });
+        walker.root = root.ok_or("its page tables do not lead there")?;
+        walker.bounds = Bounds::read(&walker, kernel)?;
+        Ok(walker)
+    }
+
+    /// Where the root may be.
+    fn roots(&self, kernel: &Kernel) -> Result<Vec<Paddr>, String> {
+        let name = match self.machine {
+            Machine::Amd64 => "KPML4phys",
+            Machine::Arm64 => "kernel_pmap_store",
+        };
+        let symbol = kernel.find(name);
+        let symbol = symbol.ok_or_else(|| format!("no symbol {name}"))?;
+        let bytes = match self.machine {
+            Machine::Amd64 => 8,
+            Machine::Arm64 => PMAP_BYTES,
+        };
+        let mut buf = vec![0; bytes];
+        self.loaded(symbol.address, &mut buf)
+            .map_err(|e| format!("{name}: {}", crate::chain(&e)))?;
+        let words = buf.as_chunks().0.iter().map(|&b| u64::from_le_bytes(b));
+        // arm64: bit 0 is CnP, the upper 16 bits the ASID.
+        Ok(words
+            .map(|w| w & 0x000f_ffff_ffff_f000 & !(u64::MAX << 52))
+            .filter(|&w| w != 0)
+            .map(Paddr)
+            .collect())
+    }
+
+    /// Reads what is at its place in the loaded kernel: without tables.
+    pub(super) fn loaded(
+        &self,
+        va: Vaddr,
+        buf: &mut [u8],
+    ) -> Result<(), MemoryError> {
+        let into = va.0.checked_sub(kernbase(self.machine));
+        let pa = into.and_then(|into| self.base.0.checked_add(into));
+        let pa = pa.ok_or(MemoryError::NoMap)?;
+        self.image.read(Paddr(pa), buf)
+    }
+
+    /// The memory.
+    #[must_use]
+    pub fn image(&self) -> &Arc<dyn MemoryImage> {
+        &self.image
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
+    /// Physical address at KERNBASE.
+    #[must_use]
+    pub fn base(&self) -> Paddr {
+        self.base
+    }
+
+    /// The root of the page tables, a table of level 3.
+    #[must_use]
+    pub fn root(&self) -> Paddr {
+        self.root
+    }
+
+    /// C: `DMAP_MIN_ADDRESS`.
+    #[must_use]
+    pub fn dmapbase(&self) -> Vaddr {
+        self.bounds.dmapbase
+    }
+
+    /// C: `DMAP_MAX_ADDRESS`.
+    #[must_use]
+    pub fn dmapend(&self) -> Vaddr {
+        self.bounds.dmapend
+    }
+
+    /// C: `DMAP_MIN_PHYSADDR`.
+    #[must_use]
+    pub fn dmapphys(&self) -> u64 {
+        self.bounds.dmapphys
+    }
+
+    /// One entry of a table.
+    ///
+    /// # Errors
+    /// The image lacks it.
+    pub fn entry(&self, table: Paddr, index: u64) -> Result<u64, MemoryError> {
+        let at = (index % ENTRIES).saturating_mul(8);
+        let mut bytes = [0; 8];
+        self.image
+            .read(Paddr(table.0.saturating_add(at)), &mut bytes)
+            .map_err(|why| MemoryError::Table { table, why: Box::new(why) })?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// The entry of `level`, or one above it, that maps an address, and its
+    /// level.
+    ///
+    /// # Errors
+    /// A table that is needed is not in the image.
+    pub fn entry_for(
+        &self,
+        va: Vaddr,
+        level: u32,
+    ) -> Result<(u32, u64), MemoryError> {
+        let (mut table, mut at) = (self.root, ROOT_LEVEL);
+        loop {
+            let index = va.0.checked_div(span(at)).unwrap_or(0) % ENTRIES;
+            let entry = self.entry(table, index)?;
+            if at <= level {
+                return Ok((at, entry));
+            }
+            match self.machine.decode(at, entry) {
+                Entry::Table(below) => table = below,
+                Entry::Invalid | Entry::Mapped(_) => return Ok((at, entry)),
+            }
+            at = at.saturating_sub(1);
+        }
+    }
+
+    /// The physical address at a kernel address, by the tables alone.
+    ///
+    /// # Errors
+    /// Nothing is mapped there, or a table is not in the image.
+    pub fn walk(&self, va: Vaddr) -> Result<Paddr, MemoryError> {
+        let (level, entry) = self.entry_for(va, 0)?;
+        match self.machine.decode(level, entry) {
+            Entry::Mapped(pa) => {
+                let within = va.0 & span(level).saturating_sub(1);
+                Ok(Paddr(pa.0 | within))
+            }
+            Entry::Invalid | Entry::Table(_) => Err(MemoryError::NotMapped),
+        }
+    }
+
+    /// Reads kernel memory, through the direct map or the tables.
+    ///
+    /// # Errors
+    /// Part of it is not in the image.
+    pub fn read(&self, va: Vaddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        let mut at = va.0;
+        let mut left = buf;
+        while !left.is_empty() {
+            let n = PAGE.saturating_sub(at % PAGE) as usize;
+            let n = n.min(left.len());
+            let Some((part, rest)) = left.split_at_mut_checked(n) else {
+                break;
+            };
+            let pa = match self.direct(Vaddr(at)) {
+                Some(pa) => pa,
+                None => self.walk(Vaddr(at))?,
+            };
+            self.image.read(pa, part)?;
+            left = rest;
+            at = at.checked_add(n as u64).ok_or(MemoryError::NoMap)?;
+        }
+        Ok(())
+    }
+
+    /// The same; what is not there is zero.
+    pub(super) fn copy(&self, va: Vaddr, out: &mut [u8]) {
+        let mut at = va.0;
+        let mut left = out;
+        while !left.is_empty() {
+            let n = PAGE.saturating_sub(at % PAGE) as usize;
+            let n = n.min(left.len());
+            let Some((part, rest)) = left.split_at_mut_checked(n) else {
+                break;
+            };
+            if self.read(Vaddr(at), part).is_err() {
+                part.fill(0);
+            }
+            left = rest;
+            at = at.saturating_add(n as u64);
+        }
+    }
+
+    /// Where the direct map has an address.
+    fn direct(&self, va: Vaddr) -> Option<Paddr> {
+        let b = &self.bounds;
+        if va < b.dmapbase || va >= b.dmapend {
+            return None;
+        }
+        let into = va.0.checked_sub(b.dmapbase.0)?;
+        into.checked_add(b.dmapphys).map(Paddr)
+    }
+}

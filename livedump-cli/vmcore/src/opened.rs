@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What a file turned out to be: a minidump, which describes itself, or an
+//! image of memory, in which a kernel has to be found first.
+
+use super::image::MemoryImage;
+use super::image::kernel::{KernelError, KernelMemory};
+use super::image::view::{MinidumpView, ViewError};
+use super::pages::Pages;
+use super::source::Source;
+use super::{FileFacts, OpenError, Vmcore, probe};
+use crate::elf::Kernel;
+use crate::path::escape_path;
+use memdev::kerneldump::Compression;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// An open file of memory.
+#[derive(Debug)]
+pub enum Opened {
+    /// A minidump.
+    Minidump(Box<Vmcore>),
+    /// An image of memory.
+    Image(ImageFile),
+}
+
+impl Opened {
+    /// Finds out what `file` is; `path` is what to call it.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn new(file: File, path: &Path) -> Result<Self, OpenError> {
+        probe::open_file(file, path)
+    }
+
+    /// The minidump.
+    ///
+    /// # Errors
+    /// It is an image.
+    pub fn minidump(self) -> Result<Vmcore, OpenError> {
+        match self {
+            Self::Minidump(core) => Ok(*core),
+            Self::Image(image) => Err(image.needs_kernel()),
+        }
+    }
+}
+
+/// A file that is an image of memory.
+#[derive(Debug)]
+pub struct ImageFile {
+    pub(super) file: FileFacts,
+    pub(super) image: Arc<dyn MemoryImage>,
+    /// Nothing says that it is one, but for a kernel in it.
+    pub(super) unknown: Option<OpenError>,
+}
+
+/// Why an image is of no use with a kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageKernelError {
+    /// The kernel is not in it.
+    #[error("{path}")]
+    Kernel {
+        /// The image.
+        path: String,
+        /// Why not.
+        source: KernelError,
+    },
+    /// It is there, and the memory is not what a kernel has.
+    #[error("{path}")]
+    View {
+        /// The image.
+        path: String,
+        /// Why not.
+        source: ViewError,
+    },
+}
+
+impl ImageFile {
+    /// The file it is in.
+    #[must_use]
+    pub fn file(&self) -> &FileFacts {
+        &self.file
+    }
+
+    /// The memory.
+    #[must_use]
+    pub fn image(&self) -> &Arc<dyn MemoryImage> {
+        &self.image
+    }
+
+    /// Whether nothing says that it is memory, but for a kernel in it.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.unknown.is_some()
+    }
+
+    /// That nothing can be found in it without a kernel, or that it is nothing
+    /// that is known.
+    #[must_use]
+    pub fn needs_kernel(self) -> OpenError {
+        let path = escape_path(&self.file.path);
+        let format = self.image.format();
+        self.unknown.unwrap_or(OpenError::NeedsKernel { path, format })
+    }
+
+    /// Finds a kernel in it.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn kernel_memory(
+        &self,
+        kernel: &Kernel,
+    ) -> Result<KernelMemory, ImageKernelError> {
+        KernelMemory::find(Arc::clone(&self.image), kernel).map_err(|source| {
+            let path = escape_path(&self.file.path);
+            ImageKernelError::Kernel { path, source }
+        })
+    }
+
+    /// Finds a kernel in it, and reads it as that kernel's minidump.
+    ///
+    /// # Errors
+    /// It is not there, or its memory is not what a kernel has.
+    pub fn with_kernel(
+        &self,
+        kernel: &Kernel,
+    ) -> Result<Vmcore, ImageKernelError> {
+        let memory = Arc::new(self.kernel_memory(kernel)?);
+        let view =
+            MinidumpView::new(Arc::clone(&memory)).map_err(|source| {
+                let path = escape_path(&self.file.path);
+                ImageKernelError::View { path, source }
+            })?;
+        let header = *view.header();
+        let source: Arc<dyn Source> = Arc::new(view);
+        let pages = Pages::new(source.as_ref(), &header);
+        let claims = memory.image().claims();
+        let notes = claims.notes.iter().chain(&memory.notes).cloned();
+        Ok(Vmcore {
+            layout: header.layout(),
+            file: self.file.clone(),
+            compression: Compression::None,
+            trailer: None,
+            header,
+            source,
+            pages,
+            notes: notes.collect(),
+            translations: super::Translations::default(),
+            reads: super::read_log::ReadLog::default(),
+            memory: Some(memory),
+        })
+    }
+}
