@@ -95,11 +95,11 @@ impl Header {
         let bitmap_bytes = u64::from(bitmap_blocks).saturating_mul(BLOCK);
         let descriptors = bitmaps.saturating_add(bitmap_bytes);
         let one = max_mapnr.div_ceil(8).next_multiple_of(BLOCK);
-        let bitmap = if one.saturating_mul(2) <= bitmap_bytes {
-            (bitmaps.saturating_add(bitmap_bytes / 2), descriptors)
+        let second = if one.saturating_mul(2) <= bitmap_bytes {
+            bitmaps.saturating_add(bitmap_bytes / 2)
         } else if one <= bitmap_bytes {
             claims.notes.push("it has only one bitmap".into());
-            (bitmaps, descriptors)
+            bitmaps
         } else {
             let what = format!(
                 "{bitmap_blocks} blocks cannot have the bits of {max_mapnr} \
@@ -107,6 +107,8 @@ impl Header {
             );
             return Err(damaged("bitmap", bitmaps, what));
         };
+        // The header may have any number of blocks.
+        let bitmap = (second, second.saturating_add(one));
         let part = part(version, &sub, max_mapnr, &mut claims);
         if word(424) & INCOMPLETE != 0 {
             claims.notes.push("its writer marked it as incomplete".into());

@@ -465,6 +465,18 @@ fn a_terabyte_opens_soon() {
 }
 
 #[test]
+fn bitmaps_larger_than_memory_are_not_counted() {
+    // A flattened file can say that it is as large as it likes.
+    let recipe = Recipe::new(&[codec::ZLIB]);
+    let mut whole = recipe.bytes();
+    whole[436..440].copy_from_slice(&u32::MAX.to_le_bytes());
+    let far = [0; 100];
+    let image = open(&flat(&[(0, &whole), (1 << 62, &far)], true));
+    // The second bitmap would be far behind the file's.
+    assert!(runs(image.as_ref()).is_empty());
+}
+
+#[test]
 fn a_file_of_empty_records_is_refused() {
     // 16 bytes each, and no end of them.
     let f = file(&flat(&[], false));
