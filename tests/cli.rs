@@ -4,6 +4,7 @@
 
 mod capture;
 mod manners;
+mod named_files;
 mod outputs;
 mod paths;
 mod reading;

@@ -49,7 +49,9 @@ impl Run {
     pub fn expect(self, status: i32) -> Self {
         assert_eq!(self.status, Some(status), "{}", self.stderr);
         for line in self.stderr.lines() {
-            let usage = status == 2 && self.stderr.starts_with("error: ");
+            let usage = status == 2
+                && self.stderr.starts_with("livedump: ")
+                && self.stderr.contains("For more information");
             // `watch` puts the time first: 2024-03-31 02:30:00 +0200
             let timed = line.get(25..).unwrap_or_default();
             let ours = [line, timed]

@@ -37,6 +37,7 @@ pub enum Command {
     /// Take a live dump into DIRECTORY, or to standard output (-)
     #[command(
         help_template = MANY_OPTIONS,
+        override_usage = "livedump capture [OPTIONS] [DIRECTORY]",
         after_help = "Example: livedump capture -Z -m 5 /var/crash"
     )]
     Capture(cmd::capture::Args),
@@ -85,6 +86,7 @@ pub enum Command {
     Bt(cmd::bt::Args),
     /// Find deadlocks and long wait chains
     #[command(
+        override_usage = "livedump deadlock [OPTIONS] <FILE | --live[=DIR]>",
         after_help = "Example: livedump deadlock --svg hang.svg livecore.0.zst"
     )]
     Deadlock(cmd::deadlock::Args),
@@ -175,6 +177,11 @@ pub fn usage_error(
         _ => error.render(),
     };
     let text = text.to_string();
+    // As all other messages start.
+    let text = match text.strip_prefix("error: ") {
+        Some(text) => format!("livedump: {text}"),
+        None => text,
+    };
     text.lines().map(|line| escape_line(line) + "\n").collect()
 }
 

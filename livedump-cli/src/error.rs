@@ -44,6 +44,9 @@ pub enum Error {
     /// A seal that cannot be opened.
     #[error(transparent)]
     Seal(#[from] crate::seal::NoSeal),
+    /// A seal that is none.
+    #[error(transparent)]
+    NotASeal(#[from] crate::seal::NotASeal),
     /// A file that is no kernel.
     #[error(transparent)]
     Kernel(#[from] ElfError),
@@ -66,8 +69,13 @@ pub enum Error {
     #[error(transparent)]
     Graph(#[from] cmd::deadlock::OutputError),
     /// No place for a dump that is not to be kept.
-    #[error("making a temporary directory")]
-    Temporary(#[source] io::Error),
+    #[error("temporary directory in {directory} (TMPDIR)")]
+    Temporary {
+        /// Where.
+        directory: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// What was found out could not be told; what was done stays.
     #[error("the dump was kept; writing to standard output")]
     KeptUnreported(#[source] io::Error),
@@ -99,15 +107,28 @@ impl From<cmd::save::Error> for Error {
 }
 
 impl Error {
-    /// The exit status: 2, but 0 when only the reader of a pipe has gone, and 1
-    /// when there is a dump all the same.
+    /// The exit status: 2, but 0 when only the reader of a pipe has gone, 1
+    /// when there is a dump all the same, and 3 when this host could not read
+    /// or unpack a file.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         if self.is_broken_pipe() {
             ExitCode::SUCCESS
         } else {
-            let kept = matches!(self, Self::KeptUnreported(_));
-            ExitCode::from(if kept { 1 } else { 2 })
+            ExitCode::from(match self {
+                Self::KeptUnreported(_) => 1,
+                e if e.is_environment() => 3,
+                _ => 2,
+            })
+        }
+    }
+
+    fn is_environment(&self) -> bool {
+        match self {
+            Self::Open(e) => e.is_environment(),
+            Self::Target(e) => e.is_environment(),
+            Self::Msgbuf(e) => e.is_environment(),
+            _ => false,
         }
     }
 

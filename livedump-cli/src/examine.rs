@@ -18,6 +18,10 @@ pub struct RelatedFiles {
     pub seal: Option<Comparison>,
     /// Its info.N.
     pub info: Option<InfoText>,
+    /// Why its info.N, which exists, cannot be read.
+    pub info_error: Option<String>,
+    /// Why the kernel that should be its own is not used.
+    pub misfit: Option<String>,
     /// The length of the dump's file, which that is compared with.
     pub length: Option<u64>,
     /// How a file that does not open is compressed, by its name.
@@ -37,13 +41,24 @@ pub fn examine(
         Ok(core) => {
             let plain = core.compression() == Compression::None;
             let layout = plain.then(|| core.layout());
-            (core.verify(kernel, threads), layout)
+            let mut found = core.verify(kernel, threads);
+            if related.info.as_ref().is_some_and(InfoText::is_of_no_kernel) {
+                no_page_tables(&mut found);
+            }
+            (found, layout)
         }
         Err(e) => (unopened(e), None),
     };
     if let Some(sealed) = &related.seal {
         let findings = sealed.findings(layout);
         verification.add_seal(findings, sealed.compared);
+    }
+    // The kernel may be the wrong one, or the dump.
+    if let Some(why) = &related.misfit {
+        verification.add("kernel", Status::Undetermined, why.clone());
+    }
+    if let Some(why) = &related.info_error {
+        verification.add("info", Status::Undetermined, why.clone());
     }
     if let Some(info) = &related.info {
         instant(&mut verification, info);
@@ -72,6 +87,17 @@ pub fn examine(
         }
     }
     verification
+}
+
+/// Raw memory has none, and a dump of it is not damaged for that.
+fn no_page_tables(verification: &mut Verification) {
+    let count = verification.findings.len();
+    verification.findings.retain(|f| f.check != "pagetables");
+    if verification.findings.len() < count {
+        let text = "page tables and lists: it is a dump of raw memory, \
+                    without a kernel";
+        verification.unchecked.push(text.into());
+    }
 }
 
 /// Of a panic nothing ran on while it was dumped; of a quiesced dump less.

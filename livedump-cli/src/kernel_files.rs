@@ -16,13 +16,14 @@
 //! the kernel, in .debug there, below /usr/lib/debug.
 
 use crate::analysis::identity::{Identity, debug_identity};
-use crate::analysis::target::check_match;
+use crate::analysis::target::{check_freebsd, check_match};
 use crate::error::Error;
 use crate::host;
 use crate::report::note;
 use livedump_vmcore::chain;
 use livedump_vmcore::companion::companions_of_target;
 use livedump_vmcore::elf::{ElfError, Kernel};
+use livedump_vmcore::path::escape_path;
 use livedump_vmcore::{ImageFile, Opened, Vmcore};
 use std::collections::HashSet;
 use std::fs::File;
@@ -80,6 +81,8 @@ pub struct KernelFiles {
     failed: Vec<ElfError>,
     /// The only one, named by the user.
     kernel_named: bool,
+    /// One is beside the dump, readable or not.
+    has_sibling: bool,
     debug_named: bool,
 }
 
@@ -109,7 +112,9 @@ impl KernelFiles {
         if let Some(kernel) = kernel {
             files.add(&named(kernel), debug)?;
         } else {
-            for path in kernels_next_to(dump).into_iter().chain(installed()) {
+            let siblings = kernels_next_to(dump);
+            files.has_sibling = !siblings.is_empty();
+            for path in siblings.into_iter().chain(installed()) {
                 if let Err(e) = files.add(&path, debug) {
                     files.failed.push(e);
                 }
@@ -118,7 +123,7 @@ impl KernelFiles {
         if let DebugFile::Named(path) = debug {
             files.debug_named = true;
             // Without a kernel it is of no use, but a wrong name is an error.
-            let _ = Kernel::open_file(path)?;
+            let _ = open_debug(path)?;
         }
         Ok(files)
     }
@@ -151,7 +156,7 @@ impl KernelFiles {
             DebugFile::Unwanted => Vec::new(),
             DebugFile::Search => debug_files(path),
             DebugFile::Named(debug) => {
-                let file = Kernel::open_file(debug)?;
+                let file = open_debug(debug)?;
                 let path = debug.to_path_buf();
                 vec![DebugCandidate { path, file, by_name: true }]
             }
@@ -167,6 +172,19 @@ impl KernelFiles {
             let debug = c.debug.iter().map(|debug| &debug.file);
             std::iter::once(&c.kernel).chain(debug)
         })
+    }
+
+    /// Reads the kernel that was named, if one was, to refuse a wrong file
+    /// before anything is done.
+    ///
+    /// # Errors
+    /// It is no kernel.
+    pub fn check_named(&self) -> Result<(), Error> {
+        let named = self.candidates.iter().take(self.kernel_named.into());
+        for Candidate { path, kernel, .. } in named {
+            check_usable(path, kernel)?;
+        }
+        Ok(())
     }
 
     /// The dump's kernel.
@@ -246,10 +264,11 @@ impl KernelFiles {
         }
         let Some((kernel, debug)) = unproved else {
             let failed = self.failed.into_iter().map(|e| (false, e.into()));
-            let mut all: Vec<_> = errors.into_iter().chain(failed).collect();
-            let last = all.pop().map(|(_, e)| e);
-            all.iter().for_each(|(_, e)| note(chain(e)));
-            return Err(last.unwrap_or(NoKernel.into()));
+            let mut all = errors.into_iter().chain(failed);
+            // That beside the dump is the likeliest.
+            let first = all.next().map(|(_, e)| e);
+            all.for_each(|(_, e)| note(chain(&e)));
+            return Err(first.unwrap_or(NoKernel.into()));
         };
         // That an older kernel of this host is not the dump's is no news.
         for (_, e) in errors.iter().filter(|(beside, _)| *beside) {
@@ -263,35 +282,62 @@ impl KernelFiles {
         Ok(Found { kernel, debug, debug_named })
     }
 
-    /// The dump's kernel for a command that can do without. One that was named
-    /// and cannot be read is an error; that one is not looked into further.
+    /// The dump's kernel for a command that can do without: nothing where no
+    /// file was found that may be it. The inner error: a file beside the dump
+    /// is not its kernel.
     ///
     /// # Errors
-    /// The kernel that was named is none.
-    pub fn choose_if_any(self, core: &Vmcore) -> Result<Option<Kernel>, Error> {
+    /// The kernel that was named is none, or not the dump's.
+    pub fn choose_if_any(
+        self,
+        core: &Vmcore,
+    ) -> Result<Result<Option<Kernel>, Misfit>, Error> {
         if self.kernel_named {
-            let first = self.candidates.into_iter().next();
-            let Some(c) = first else { return Ok(None) };
-            return Ok(Some(Kernel::from_file(c.kernel, &c.path)?));
+            return Ok(Ok(Some(self.choose(core)?.kernel)));
         }
-        if self.candidates.is_empty() {
-            self.failed.iter().for_each(|e| note(chain(e)));
-            return Ok(None);
+        if self.candidates.is_empty() && self.failed.is_empty() {
+            return Ok(Ok(None));
         }
+        let has_sibling = self.has_sibling;
         Ok(match self.choose(core) {
-            Ok(found) => Some(found.kernel),
+            Ok(found) => Ok(Some(found.kernel)),
+            Err(Error::Target(e)) if e.is_environment() => {
+                return Err(e.into());
+            }
+            Err(e) if has_sibling => Err(Misfit(chain(&e))),
             Err(e) => {
                 note(chain(&e));
-                None
+                Ok(None)
             }
         })
     }
 }
 
+/// Whether an open file is a kernel of FreeBSD.
+///
+/// # Errors
+/// Why it is none.
+pub fn check_usable(path: &Path, file: &File) -> Result<(), Error> {
+    let file = file.try_clone().map_err(|source| {
+        let path = escape_path(path);
+        Error::Kernel(ElfError::Io { path, source })
+    })?;
+    Ok(check_freebsd(&Kernel::from_file(file, path)?)?)
+}
+
+/// Why the kernel beside a dump is not the dump's.
+#[derive(Debug)]
+pub struct Misfit(pub String);
+
 impl DebugCandidate {
     fn read(self) -> Result<Kernel, Error> {
-        Ok(Kernel::from_file(self.file, &self.path)?)
+        let read = Kernel::from_file(self.file, &self.path);
+        Ok(read.map_err(ElfError::of_debug)?)
     }
+}
+
+fn open_debug(path: &Path) -> Result<File, ElfError> {
+    Kernel::open_file(path).map_err(ElfError::of_debug)
 }
 
 /// The debug file of a kernel.
@@ -341,7 +387,8 @@ fn choose_debug(
 }
 
 /// A directory that was named is that of a kernel, as /boot/kernel is.
-fn named(kernel: &Path) -> PathBuf {
+#[must_use]
+pub fn named(kernel: &Path) -> PathBuf {
     match kernel.is_dir() {
         true => kernel.join("kernel"),
         false => kernel.to_path_buf(),

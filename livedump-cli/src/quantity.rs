@@ -44,6 +44,15 @@ where
     }
 }
 
+/// A compression level of either format.
+///
+/// # Errors
+/// It is a level of neither.
+pub fn level(word: &str) -> Result<i16, String> {
+    let level = word.parse().ok().filter(|level| (1..=19).contains(level));
+    level.ok_or_else(|| "not 1 to 9 for gzip, or 1 to 19 for zstd".into())
+}
+
 /// `256M`: a number of bytes, with an optional suffix for a power of 1024.
 ///
 /// # Errors
@@ -136,7 +145,10 @@ pub fn show(duration: Duration) -> String {
             return format!("{}{name}", ms / unit);
         }
     }
-    format!("{ms}ms")
+    match ms {
+        0 => "0s".into(),
+        ms => format!("{ms}ms"),
+    }
 }
 
 #[cfg(test)]
@@ -190,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_duration_is_shown_as_it_is_written() {
-        for word in ["7d", "36h", "15m", "90s", "1500ms", "0ms"] {
+        for word in ["7d", "36h", "15m", "90s", "1500ms", "0s"] {
             assert_eq!(show(duration(word).unwrap()), word);
         }
     }

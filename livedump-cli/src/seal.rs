@@ -19,7 +19,7 @@
 mod compare;
 mod hash;
 
-pub use compare::{Comparison, NoSeal, open};
+pub use compare::{Comparison, NoSeal, NotASeal, SealFile, open};
 pub use hash::{Damage, Stopped};
 
 use std::fmt::Write;

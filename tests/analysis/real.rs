@@ -33,6 +33,9 @@ fn ps_lists_what_a_real_vmcore_has() {
         assert_eq!(json["verdict"], "undetermined");
         let problems = json["problems"].to_string();
         assert!(problems.contains("process 0 is missing"), "{problems}");
+        // All reasons, not only those of damage.
+        assert!(problems.contains("back links do not match"), "{problems}");
+        assert_eq!(json["reason"], json["problems"][0]);
         let all = json["processes"].as_array().unwrap();
         assert_eq!(all.len(), 3);
         for (p, (pid, name, tids)) in all.iter().zip(wanted) {
@@ -54,6 +57,9 @@ fn bt_of_a_real_thread_has_its_eleven_addresses() {
     let tid = "100670".as_ref();
     let bt = run(["bt".as_ref(), "--json".as_ref(), "-k".as_ref(), k, f, tid]);
     let json = bt.expect(3).json();
+    let reason = json["reason"].as_str().unwrap();
+    assert!(reason.contains("back links do not match"), "{reason}");
+    assert!(!reason.contains("changed"), "{reason}");
     assert_eq!(json["registers"], "dumppcb");
     assert_eq!(json["command"], "sysctl");
     let frames = json["frames"].as_array().unwrap();

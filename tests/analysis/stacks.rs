@@ -74,7 +74,7 @@ fn no_such_thread_is_an_error() {
     let said = case.run("bt", &["4711"]).expect(2).stderr;
     assert!(said.contains("4711"), "{said}");
     let said = case.run("bt", &["200"]).expect(2).stderr;
-    let want = "200 is a process: its threads are 100200, 100201";
+    let want = "200 is a process, with threads 100200, 100201";
     assert!(said.contains(want), "{said}");
     let said = case.run("bt", &[&case.path("kernel.0")]).expect(2).stderr;
     assert!(said.contains("name the kernel with -k"), "{said}");

@@ -26,11 +26,11 @@ fn fields_that_moved_are_found_in_ctf_and_in_dwarf() {
 fn a_kernel_that_tells_nothing_still_has_ps_and_bt() {
     let case = Case::new(&format!("{TWO}types none\n"));
     let deadlock = case.run("deadlock", &[]).expect(2);
-    for name in ["td_wchan", "ts_lockobj", "sx.sx_lock", "--debug"] {
+    for name in ["thread.td_state, ", "td_wchan and ", " more", "--debug"] {
         assert!(deadlock.stderr.contains(name), "{}", deadlock.stderr);
     }
     let ps = case.run("ps", &["-t"]).expect(0);
-    assert!(ps.stderr.contains("thread.{td_state"), "{}", ps.stderr);
+    assert!(ps.stderr.contains("thread.td_state"), "{}", ps.stderr);
     assert!(ps.text().contains("100200   - unknown"), "{}", ps.text());
     assert!(ps.text().contains("100670   0 run"), "{}", ps.text());
     let bt = case.run("bt", &["100200"]).expect(0);

@@ -133,6 +133,12 @@ fn read_only_data(core: &Vmcore, kernel: &Kernel) -> Identity {
 /// Whether a debug file is that of a kernel.
 #[must_use]
 pub fn debug_identity(kernel: &Kernel, debug: &Kernel) -> Identity {
+    if kernel.machine() != debug.machine() {
+        let (ours, theirs) = (kernel.machine().name(), debug.machine().name());
+        return Identity::Other(format!(
+            "it is of {theirs}, the kernel of {ours}"
+        ));
+    }
     if let Some(differs) = symbols_differ(kernel, debug) {
         return Identity::Other(differs);
     }
@@ -159,7 +165,8 @@ pub fn debug_identity(kernel: &Kernel, debug: &Kernel) -> Identity {
     }
 }
 
-/// Addresses of the same names: one that is elsewhere is enough.
+/// Addresses of the same names: one that is elsewhere is enough, and so is
+/// that there are none.
 fn symbols_differ(kernel: &Kernel, debug: &Kernel) -> Option<String> {
     let mut ours: HashMap<&[u8], Vec<u64>> = HashMap::new();
     let step = kernel.symbol_count().div_ceil(MAX_SYMBOLS).max(1);
@@ -181,6 +188,13 @@ fn symbols_differ(kernel: &Kernel, debug: &Kernel) -> Option<String> {
                 all.push(symbol.address.0);
             }
         }
+    }
+    let common = ours.iter().any(|(name, ours)| {
+        let theirs = theirs.get(name).is_some_and(|all| !all.is_empty());
+        !ours.is_empty() && theirs
+    });
+    if !common && kernel.symbol_count() > 0 {
+        return Some("it has none of the kernel's symbols".into());
     }
     ours.iter().find_map(|(name, ours)| {
         let theirs = theirs.get(name).filter(|all| !all.is_empty())?;

@@ -30,12 +30,33 @@ const MAX_OFFSET: u64 = 64 << 10;
 const VERSION_BYTES: u64 = 256;
 /// What it starts with.
 const VERSION: &str = "FreeBSD ";
+/// Bytes of it that may differ in a damaged dump.
+const FLIPPED_BYTES: usize = 8;
 
 /// Why a dump cannot be analysed with a kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
+    /// A file that is no kernel of FreeBSD.
+    #[error("kernel {kernel} is not a FreeBSD kernel: {why}")]
+    NotKernel {
+        /// The file.
+        kernel: String,
+        /// What it lacks.
+        why: String,
+    },
+    /// This host could not read the dump.
+    #[error("comparing kernel {kernel} with the dump")]
+    Unread {
+        /// The file.
+        kernel: String,
+        /// Why not.
+        source: ReadError,
+    },
     /// Kernels of two machines.
-    #[error("kernel {kernel} is for {found}, the dump is from {expected}")]
+    #[error(
+        "kernel {kernel} is not the dump's: it is of {found}, the dump of \
+         {expected}"
+    )]
     Machine {
         /// The file.
         kernel: String,
@@ -58,7 +79,7 @@ pub enum TargetError {
         dump: String,
     },
     /// Another build of the same version.
-    #[error("kernel {kernel} is from another build than the dump: {differs}")]
+    #[error("kernel {kernel} is not the dump's: {differs}")]
     Build {
         /// The file.
         kernel: String,
@@ -74,6 +95,14 @@ pub enum TargetError {
         kernel: String,
         /// What differs.
         differs: String,
+    },
+    /// The debug file that was named has no types.
+    #[error(
+        "debug file {debug} has no type information: neither DWARF nor CTF"
+    )]
+    NoTypes {
+        /// The debug file.
+        debug: String,
     },
     /// What debug files tell cannot be used.
     #[error(transparent)]
@@ -95,6 +124,18 @@ pub enum TargetError {
 }
 
 impl TargetError {
+    /// Whether it is this host that could not read the dump.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        match self {
+            Self::Unread { source, .. }
+            | Self::Procs(ProcsError::Read { source, .. }) => {
+                source.is_environment()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it is the debug file that does not belong to the others.
     #[must_use]
     pub fn is_of_debug(&self) -> bool {
@@ -136,10 +177,7 @@ impl<'a> Target<'a> {
                 .push(format!("cannot confirm that {kernel} {text}: {why}"));
         }
         let debug_proved = match debug {
-            Some(debug) => {
-                check_machine(core, debug)?;
-                check_debug(kernel, debug)?
-            }
+            Some(debug) => check_debug(kernel, debug)?,
             None => Ok(()),
         };
         let mut exported = Vec::new();
@@ -245,6 +283,7 @@ pub fn check_match(
     core: &Vmcore,
     kernel: &Kernel,
 ) -> Result<Option<String>, TargetError> {
+    check_freebsd(kernel)?;
     check_machine(core, kernel)?;
     check_version(core, kernel)?;
     match kernel_identity(core, kernel) {
@@ -255,6 +294,37 @@ pub fn check_match(
             Err(TargetError::Build { kernel, differs })
         }
     }
+}
+
+/// Whether a file is a kernel of FreeBSD at all, whatever dump it is used
+/// for: it has `version` or at least `allproc`, in the kernel's half of the
+/// addresses.
+///
+/// # Errors
+/// It is not.
+pub fn check_freebsd(kernel: &Kernel) -> Result<(), TargetError> {
+    let refuse = |why: String| {
+        let kernel = kernel.path().into();
+        Err(TargetError::NotKernel { kernel, why })
+    };
+    let version = kernel.find("version");
+    let Some(symbol) = version.or_else(|| kernel.find("allproc")) else {
+        return refuse("it has no symbol version".into());
+    };
+    let at = symbol.address;
+    if at.0 >> 63 == 0 {
+        return refuse(format!("its symbols are in user memory, at {at}"));
+    }
+    // A debug file has no data.
+    let mut start = [0; VERSION.len()];
+    if version.is_none() || !kernel.read(at, &mut start) {
+        return Ok(());
+    }
+    if start != *VERSION.as_bytes() && start != [0; VERSION.len()] {
+        let text = line(&start);
+        return refuse(format!("its version starts with {text:?}"));
+    }
+    Ok(())
 }
 
 fn check_machine(core: &Vmcore, file: &Kernel) -> Result<(), TargetError> {
@@ -280,6 +350,10 @@ fn check_version(core: &Vmcore, kernel: &Kernel) -> Result<(), TargetError> {
         return Ok(());
     }
     if let Err(e) = core.read_va(symbol.address, &mut theirs) {
+        if e.is_environment() {
+            let kernel = kernel.path().into();
+            return Err(TargetError::Unread { kernel, source: e });
+        }
         ours.truncate(e.done);
         theirs.truncate(e.done);
     }
@@ -297,12 +371,33 @@ fn check_version(core: &Vmcore, kernel: &Kernel) -> Result<(), TargetError> {
     if found.is_empty() || found == dump {
         return Ok(());
     }
+    if is_nearly(&ours, &theirs) || header_has(core, &ours) {
+        return Ok(());
+    }
     if !dump.starts_with(VERSION) {
         let at = symbol.address;
         let differs = format!("the dump has no version at {at}");
         return Err(TargetError::Build { kernel, differs });
     }
     Err(TargetError::Version { kernel, found, dump })
+}
+
+/// Whether two texts that should be the same differ as a damaged dump's does.
+/// That of another build differs in its number, its date or its path.
+fn is_nearly(ours: &[u8], theirs: &[u8]) -> bool {
+    let differs = |(a, b): &(&u8, &u8)| a != b;
+    let differ = ours.iter().zip(theirs).filter(differs).count();
+    let no_version = !theirs.starts_with(VERSION.as_bytes());
+    no_version && differ <= FLIPPED_BYTES
+}
+
+/// Whether the kernel dump header has this version, so that it is the memory
+/// that is damaged. The header has the first 190 bytes.
+fn header_has(core: &Vmcore, ours: &[u8]) -> bool {
+    let header = core.trailer().and_then(|t| t.decode().ok());
+    let header = header.map_or(&b""[..], |h| h.versionstring);
+    let header = header.trim_ascii_end();
+    !header.is_empty() && ours.starts_with(header)
 }
 
 /// The text that an address is within, if that is a version.

@@ -242,11 +242,9 @@ impl Threads {
     /// Why there may be threads that are not in it; nothing where it is whole.
     #[must_use]
     pub fn incomplete(&self) -> Vec<String> {
-        let tears = (self.tears > 0).then(|| {
-            format!(
-                "{} back links do not match: it changed while it was dumped",
-                self.tears
-            )
+        let tears = (self.tears > 0).then(|| match self.tears {
+            1 => "1 back link does not match".into(),
+            n => format!("{n} back links do not match"),
         });
         let problems = self.problems.iter().take(MAX_SHOWN).cloned();
         let all = tears.into_iter().chain(problems);

@@ -52,7 +52,7 @@ fn tid(text: &str) -> Result<i32, String> {
 #[derive(Debug, thiserror::Error)]
 pub enum NoThread {
     /// The number is that of a process.
-    #[error("{pid} is a process: its threads are {threads}")]
+    #[error("{pid} is a process, with {threads}")]
     Process {
         /// The number.
         pid: i32,
@@ -82,12 +82,14 @@ impl NoThread {
             let torn = !threads.incomplete().is_empty();
             return Self::Unknown { tid, torn };
         }
+        let what = if ids.len() == 1 { "thread" } else { "threads" };
         let more = ids.len().saturating_sub(MAX_NAMED);
         let mut text = ids.get(..MAX_NAMED).unwrap_or(&ids).join(", ");
         if more > 0 {
             text.push_str(&format!(" and {more} more"));
         }
-        Self::Process { pid: tid, threads: text }
+        let threads = format!("{what} {text}");
+        Self::Process { pid: tid, threads }
     }
 }
 

@@ -87,10 +87,10 @@ pub struct Args {
     #[arg(
         long,
         value_name = "N",
-        value_parser = quantity::number::<i16>(1..=19)
+        value_parser = quantity::level
     )]
     pub level: Option<i16>,
-    /// Threads that copy and compress [default: CPUs]
+    /// Threads that copy [default: CPUs, up to 16]
     #[arg(
         long,
         value_name = "N",
@@ -123,6 +123,17 @@ pub enum Error {
     /// There is no machine.
     #[error(transparent)]
     Device(#[from] device::OpenError),
+    /// The kernel that was named is none.
+    #[error(transparent)]
+    Kernel(Box<crate::error::Error>),
+    /// There is no place for a dump to standard output.
+    #[error("temporary directory {directory} (TMPDIR)")]
+    Temporary {
+        /// Where.
+        directory: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// There is no place.
     #[error(transparent)]
     CrashDir(#[from] crashdir::Error),
@@ -278,6 +289,7 @@ fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
     if alone {
         confine(args, device.as_ref(), &directory, &prepared, &[]);
     }
+    prepared.check_named()?;
     let (device, directory) = (device.as_ref(), &directory);
     let report =
         Capture { args, device, directory, prepared }.take(&mut signals)?;

@@ -86,6 +86,10 @@ pub struct Args {
 /// doubt is [`Outcome::Finding`]; that none is there is [`Outcome::Clean`] only
 /// where everything could be read, else it is [`Outcome::Undetermined`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
+    // clap takes --live for excluded by FILE, and so not for required.
+    if args.machine.is_some() && args.live.is_none() {
+        return Err(Error::Usage("--machine requires --live"));
+    }
     let dot_to = args.dot.as_deref().map(Output::open).transpose()?;
     let svg_to = args.svg.as_deref().map(Output::open).transpose()?;
     let outputs: Vec<_> = dot_to.iter().chain(&svg_to).collect();

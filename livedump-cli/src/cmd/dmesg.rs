@@ -2,7 +2,6 @@
 //! `livedump dmesg`: the dumped machine's message buffer.
 
 use super::{Inputs, WhichKernel};
-use crate::analysis::target::check_match;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::{self, Dmesg, Report};
@@ -46,19 +45,14 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let own_copy = |why: String| {
         report::note(format_args!("{why}; showing the msgbuf section"));
     };
-    let kernel = kernel.filter(|kernel| match check_match(&core, kernel) {
-        Ok(_) => true,
-        Err(e) => {
-            own_copy(chain(&e));
-            outcome = Outcome::Undetermined;
-            false
-        }
-    });
     let (source, ring) = match kernel.map(|k| in_memory(&core, &k)) {
         Some(Ok(ring)) => ("msgbufp", ring),
         Some(Err(e)) => {
             own_copy(chain(&e));
-            outcome = Outcome::Finding;
+            outcome = match e.is_environment() {
+                true => Outcome::Undetermined,
+                false => Outcome::Finding,
+            };
             ("section", core.msgbuf_section()?)
         }
         None => ("section", core.msgbuf_section()?),
@@ -76,6 +70,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     }
     if !ordered {
         outcome = outcome.and(Outcome::Undetermined);
+    }
+    if ring.unrolled().is_empty() {
+        report::note("the message buffer is empty");
     }
     let report = Dmesg {
         file: escape_path(&args.file),

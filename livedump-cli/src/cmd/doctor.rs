@@ -126,7 +126,7 @@ fn diagnose(args: &Args) -> Diagnosis {
     checks.push(confinement());
     checks.push(Check::ok(
         "readers",
-        "info, verify, dmesg, read, list, prune and save work",
+        "info, verify, dmesg, read, ps, bt, deadlock, list, prune and save work",
     ));
     Diagnosis {
         machine: args.machine.to_string(),
@@ -162,7 +162,11 @@ impl Report for Diagnosis {
         }
         let directory = &self.directory;
         let would = if self.works { "would work" } else { "would fail" };
-        writeln!(out, "a capture of {} into {directory} {would}", self.machine)
+        let machine = match self.machine.as_str() {
+            "kernel" => "the kernel",
+            machine => machine,
+        };
+        writeln!(out, "a capture of {machine} into {directory} {would}")
     }
 }
 

@@ -63,7 +63,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "N",
-        value_parser = quantity::number::<i16>(1..=19)
+        value_parser = quantity::level
     )]
     pub level: Option<i16>,
     /// Print one JSON object

@@ -29,9 +29,9 @@ pub struct Args {
 /// Shows it.
 ///
 /// # Errors
-/// The file is no dump.
+/// The file is no dump. A truncated one is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let Inputs { core, kernel, changes, info: file } =
+    let Inputs { core, kernel, changes, info: file, .. } =
         Inputs::open(&args.file, WhichKernel::Any(None))?;
     let mut info = info(&core);
     info.info = file.map(info_file);
@@ -44,7 +44,10 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         report::note(format_args!("{}: {note}", info.file));
     }
     info.print(args.json)?;
-    Ok(Outcome::Clean)
+    Ok(match info.truncated {
+        Some(true) => Outcome::Finding,
+        _ => Outcome::Clean,
+    })
 }
 
 fn info(core: &Vmcore) -> Info {
@@ -222,11 +225,17 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_file_is_outcome_0() {
+    fn a_whole_file_is_outcome_0_and_a_truncated_one_1() {
         let s = sample();
         let f = file(&s.bytes());
         let args = Args { json: true, file: f.path().to_path_buf() };
         assert_eq!(run(&args).unwrap(), Outcome::Clean);
+        let whole = s.bytes();
+        for cut in [whole.len() - 1, s.header.layout().bitmap as usize + 9] {
+            let f = file(&whole[..cut]);
+            let args = Args { json: true, file: f.path().to_path_buf() };
+            assert_eq!(run(&args).unwrap(), Outcome::Finding, "{cut}");
+        }
         let args = Args { json: true, file: "/nonexistent/dump".into() };
         assert!(run(&args).is_err());
     }

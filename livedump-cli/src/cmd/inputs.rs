@@ -2,14 +2,20 @@
 //! What commands read. All files are opened first, then everything else is
 //! given up, and only then is anything in the files looked at.
 
+use crate::analysis::TargetError;
 use crate::crashdir::InfoText;
 use crate::error::Error;
-use crate::kernel_files::{DebugFile, KernelFiles};
+use crate::kernel_files::{DebugFile, KernelFiles, Misfit};
+use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
+use crate::seal::SealFile;
+use livedump_vmcore::chain;
 use livedump_vmcore::changes::ChangesFile;
 use livedump_vmcore::companion::companion;
+use livedump_vmcore::path::escape_path;
 use livedump_vmcore::{Vmcore, elf::Kernel, regular};
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -28,18 +34,21 @@ pub(super) struct Opened {
     pub(super) dump: File,
     path: PathBuf,
     kernels: KernelFiles,
-    pub(super) seal: Option<File>,
+    pub(super) seal: Option<SealFile>,
     changes: Option<ChangesFile>,
     info: Option<File>,
+    /// Why an info.N that exists cannot be read.
+    pub(super) info_error: Option<String>,
 }
 
 impl Opened {
     /// Opens them, and `seal` with them. Where the program is confined,
-    /// nothing can be opened afterwards.
+    /// nothing can be opened afterwards. A kernel that was named is looked
+    /// into at once.
     pub(super) fn open(
         dump: &Path,
         kernel: WhichKernel<'_>,
-        seal: Option<File>,
+        seal: Option<SealFile>,
     ) -> Result<Self, Error> {
         let path = dump.to_path_buf();
         let dump = Vmcore::open_file(dump)?;
@@ -51,16 +60,17 @@ impl Opened {
         };
         // One that cannot be opened is none: the dump is what counts.
         let changes = ChangesFile::open_for(&path).ok().flatten();
-        let info = companion(&path, "info")
-            .and_then(|path| regular::open(&path).ok().flatten());
+        let (info, info_error) = open_info(&path);
         let list = changes.iter().map(|list| &list.file);
-        let all = kernels.files().chain(&seal).chain(list);
+        let seal_file = seal.iter().filter_map(|seal| seal.as_ref().ok());
+        let all = kernels.files().chain(seal_file).chain(list);
         let all = all.chain(&info).chain([&dump]);
         let files: Vec<_> =
             all.map(|file| (file.as_fd(), Purpose::Read)).collect();
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
-        Ok(Self { dump, path, kernels, seal, changes, info })
+        kernels.check_named()?;
+        Ok(Self { dump, path, kernels, seal, changes, info, info_error })
     }
 
     /// What the info.N beside the dump says, if there is one.
@@ -68,21 +78,35 @@ impl Opened {
         InfoText::read(self.info.as_ref()?).ok()
     }
 
-    /// Looks into them.
-    pub(super) fn read(self) -> Result<Inputs, Error> {
-        let (core, kernel) =
+    /// Looks into them. `excuse`: errors of the kernel's that leave it open
+    /// whether it is the dump's.
+    pub(super) fn read(
+        self,
+        excuse: impl Fn(&TargetError) -> bool,
+    ) -> Result<Inputs, Error> {
+        let (core, chosen) =
             match livedump_vmcore::Opened::new(self.dump, &self.path)? {
                 livedump_vmcore::Opened::Minidump(core) => {
-                    let kernel = self.kernels.choose_if_any(&core)?;
-                    (*core, kernel)
+                    let chosen = match self.kernels.choose_if_any(&core) {
+                        Err(Error::Target(e)) if excuse(&e) => {
+                            Err(Misfit(chain(&e)))
+                        }
+                        chosen => chosen?,
+                    };
+                    (*core, chosen)
                 }
                 livedump_vmcore::Opened::Image(image) => {
                     let (core, found) = self.kernels.choose_in(image)?;
-                    (core, Some(found.kernel))
+                    (core, Ok(Some(found.kernel)))
                 }
             };
+        let (kernel, misfit) = match chosen {
+            Ok(kernel) => (kernel, None),
+            Err(misfit) => (None, Some(misfit)),
+        };
         let info = self.info.and_then(|file| InfoText::read(&file).ok());
-        Ok(Inputs { core, kernel, changes: self.changes, info })
+        let changes = self.changes;
+        Ok(Inputs { core, kernel, misfit, changes, info })
     }
 }
 
@@ -93,6 +117,8 @@ pub struct Inputs {
     pub core: Vmcore,
     /// Its kernel: the one that was named, or one that was found.
     pub kernel: Option<Kernel>,
+    /// Why the one beside the dump is not used.
+    pub misfit: Option<Misfit>,
     /// The list of what changed, if one lies beside the dump.
     pub changes: Option<ChangesFile>,
     /// The info.N beside the dump, if there is one.
@@ -106,6 +132,20 @@ impl Inputs {
     /// # Errors
     /// One cannot be opened, or is not what it should be.
     pub fn open(dump: &Path, kernel: WhichKernel<'_>) -> Result<Self, Error> {
-        Opened::open(dump, kernel, None)?.read()
+        let inputs = Opened::open(dump, kernel, None)?.read(|_| false)?;
+        if let Some(Misfit(why)) = &inputs.misfit {
+            note(why);
+        }
+        Ok(inputs)
+    }
+}
+
+/// The info.N beside a dump, or why it cannot be read.
+fn open_info(dump: &Path) -> (Option<File>, Option<String>) {
+    let Some(path) = companion(dump, "info") else { return (None, None) };
+    match regular::open(&path) {
+        Ok(file) => (file, None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => (None, None),
+        Err(e) => (None, Some(format!("opening {}: {e}", escape_path(&path)))),
     }
 }

@@ -103,7 +103,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         (path.clone(), file)
     };
     let kernels: Vec<KernelFile> = match &args.kernel {
-        Some(path) => vec![open(path)],
+        Some(path) => {
+            let path = kernel_files::named(path);
+            let file = Kernel::open_file(&path)?;
+            vec![(path, Ok(file))]
+        }
         None => kernel_files::installed().iter().map(open).collect(),
     };
     let mut files = vec![(directory.descriptor(), Purpose::Listing)];
@@ -112,6 +116,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     }
     // Where the kernel cannot, `livedump doctor` says so.
     let _ = sandbox::enter(Role::Writer, &files);
+    if args.kernel.is_some() {
+        lists::check_usable(&kernels)?;
+    }
     let mut examiner = Examiner {
         directory: &directory,
         kernels: &kernels,
@@ -185,7 +192,6 @@ impl Examiner<'_> {
         let extent = core.as_ref().ok().and_then(Vmcore::expected_len);
         let cost = extent.unwrap_or(0).max(dump.length);
         match self.budget.checked_sub(cost) {
-            _ if structure.is_damaged() => return structure,
             Some(left) => self.budget = left,
             None => {
                 return structure.and(Verdict::Undetermined(format!(
@@ -196,49 +202,67 @@ impl Examiner<'_> {
         }
         let seal = self.open_companion(dump, "seal");
         let file = self.directory.open_plain(&dump.name).ok().flatten();
-        let seal = file
-            .zip(seal)
-            .map(|(file, seal)| Comparison::of(&file, &seal, self.threads));
+        let seal = file.zip(seal).map(|(file, seal)| match seal {
+            Ok(seal) => Comparison::of(&file, &seal, self.threads),
+            Err(why) => Comparison::unreadable(why),
+        });
+        let (kernel, misfit) = match self.kernel_of(dump, core) {
+            Ok(kernel) => (kernel, None),
+            Err(why) => (None, Some(why)),
+        };
+        let info = self.open_companion(dump, "info");
         let related = RelatedFiles {
             seal,
             info: dump.info.clone(),
+            info_error: info.and_then(Result::err),
+            misfit,
             length: Some(dump.length),
             compression: Some(compression_in(&dump.name)),
         };
-        let kernel = self.kernel_of(dump, core);
         let found = examine::examine(
             core.as_ref(),
             kernel.as_ref(),
             &related,
             self.threads,
         );
-        found.verdict()
+        let found = found.verdict();
+        // What could not be read again for it counts for nothing.
+        if structure.is_damaged() { found.and(structure) } else { found }
     }
 
-    fn open_companion(&self, dump: &SavedDump, what: &str) -> Option<File> {
+    /// A file with the dump's number, if there is one, or why it cannot be
+    /// opened.
+    fn open_companion(
+        &self,
+        dump: &SavedDump,
+        what: &str,
+    ) -> Option<Result<File, String>> {
         let name = format!("{what}.{}", dump.number);
-        let there = dump.companions.contains(&name);
-        there.then(|| self.directory.open_plain(&name).ok().flatten())?
+        if !dump.companions.contains(&name) {
+            return None;
+        }
+        match self.directory.open_plain(&name) {
+            Ok(file) => file.map(Ok),
+            Err(e) => Some(Err(chain(&e))),
+        }
     }
 
-    /// That beside it or one of this host, if it is its own; else the first,
-    /// which is reported as another's if it was named or is beside it.
+    /// That beside it or one of this host, if it is its own. The error: one
+    /// that was named or is beside it is not.
     fn kernel_of(
         &self,
         dump: &SavedDump,
         core: &Result<Vmcore, OpenError>,
-    ) -> Option<Kernel> {
+    ) -> Result<Option<Kernel>, String> {
+        let Ok(core) = core else { return Ok(None) };
         let name = format!("kernel.{}", dump.number);
         let kept = self.open_companion(dump, "kernel");
-        let kept = kept.map(|file| (self.directory.path(&name), Ok(file)));
+        let kept = kept.map(|file| (self.directory.path(&name), file));
         let all: Vec<_> = kept.iter().chain(self.kernels).collect();
-        let core = core.as_ref().ok()?;
         match lists::choose(core, &all) {
-            Ok(kernel) => Some(kernel),
-            Err(_) if kept.is_some() || self.kernel_named => {
-                lists::read(all.first()?).ok()
-            }
-            Err(_) => None,
+            Ok(kernel) => Ok(Some(kernel)),
+            Err(why) if kept.is_some() || self.kernel_named => Err(why),
+            Err(_) => Ok(None),
         }
     }
 }
@@ -256,11 +280,13 @@ impl Listed {
         }
     }
 
-    /// `14.0-RELEASE` of a longer text.
+    /// `14.0-RELEASE` of a longer text; what the hosted machines have instead
+    /// starts with a parenthesis.
     fn release(&self) -> String {
         let version = self.version.as_deref().unwrap_or("-");
         let version = version.strip_prefix("FreeBSD ").unwrap_or(version);
-        let word = version.split_whitespace().next().unwrap_or("-");
+        let word = version.split_whitespace().next();
+        let word = word.filter(|word| !word.starts_with('(')).unwrap_or("-");
         word.chars().take(24).collect()
     }
 

@@ -120,6 +120,9 @@ pub(super) struct Removal {
     kept_bytes: u64,
     /// The number of the newest sound one.
     newest_sound: Option<u32>,
+    /// The limit that the newest sound one exceeds by itself.
+    #[serde(skip)]
+    exceeds: Option<&'static str>,
     /// Those of the kept ones of which it cannot be told whether they are.
     undetermined: Vec<Undetermined>,
 }
@@ -163,6 +166,7 @@ impl Removal {
             kept: pruned.kept.iter().rev().map(|dump| dump.number).collect(),
             kept_bytes: pruned.kept.iter().map(|dump| dump.disk_bytes).sum(),
             newest_sound: pruned.protected,
+            exceeds: pruned.exceeds,
             undetermined: pruned
                 .undetermined
                 .iter()
@@ -188,7 +192,11 @@ impl Report for Removal {
             )?;
         }
         let kept = self.kept.len();
-        let dumps = if kept == 1 { "dump kept" } else { "dumps kept" };
-        writeln!(out, "{kept} {dumps}, {}", human(self.kept_bytes))
+        let dumps = if kept == 1 { "live dump" } else { "live dumps" };
+        write!(out, "{kept} {dumps} kept, {}", human(self.kept_bytes))?;
+        if let (Some(limit), Some(n)) = (self.exceeds, self.newest_sound) {
+            write!(out, ": dump {n}, the newest sound one, exceeds {limit}")?;
+        }
+        writeln!(out)
     }
 }

@@ -58,18 +58,19 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let reasons = threads.incomplete();
     reasons.iter().for_each(note);
-    let verdict = match reasons.into_iter().next() {
-        Some(first) => Verdict::Undetermined(first),
+    let verdict = match reasons.first() {
+        Some(first) => Verdict::Undetermined(first.clone()),
         None => Verdict::Sound,
     };
     let outcome = Outcome::from(&verdict);
     let report = Ps {
         file: escape_path(&args.file),
         kernel: target.kernel.path().to_string(),
+        reason: verdict.reason().map(String::from),
         verdict,
         processes: processes(&threads, waits.as_ref()),
         missing,
-        problems: threads.problems.clone(),
+        problems: reasons,
         changed: changed_pages.warn(),
         each_thread: args.threads,
     };

@@ -11,7 +11,6 @@ mod place;
 
 use super::changed_pages::{self, ChangedPages};
 use super::{Inputs, WhichKernel};
-use crate::analysis::target::check_match;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::{self, Hex, Hexdump, Missing, Report};
@@ -33,7 +32,7 @@ const MAX_JSON: u64 = 16 << 20;
 /// Arguments of `read`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kernel to look up symbols in [default: kernel.N]
+    /// Kernel of the dump [default: kernel.N or /boot]
     #[arg(
         short,
         long,
@@ -53,7 +52,7 @@ pub struct Args {
     /// Dump file: plain, gzip or zstd
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Address (0x... or decimal) or symbol, with optional +OFFSET
+    /// Address (0x..., 16 hex digits or decimal) or symbol, and +OFFSET
     #[arg(value_name = "ADDRESS|SYMBOL", value_hint = ValueHint::Other)]
     pub place: String,
     /// Bytes, with K, M or G [default: the symbol's size, or 16]
@@ -78,9 +77,6 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let Inputs { core, kernel, changes, .. } =
         Inputs::open(&args.file, kernel)?;
-    if let Some(kernel) = &kernel {
-        check_match(&core, kernel)?;
-    }
     let place = find(args, kernel.as_ref())?;
     let changes = changed_pages::read_list(changes);
     let changed_pages = ChangedPages::of(&core, changes.as_ref());
@@ -101,10 +97,18 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     Ok(match ended {
         Some(e) => {
             report::note(chain(&e));
-            Outcome::Finding
+            outcome(&e)
         }
         None => Outcome::Clean,
     })
+}
+
+/// What was not dumped is a finding, what could not be read is not known.
+fn outcome(e: &ReadError) -> Outcome {
+    match e.is_environment() {
+        true => Outcome::Undetermined,
+        false => Outcome::Finding,
+    }
 }
 
 fn json(
@@ -121,10 +125,7 @@ fn json(
         data.extend_from_slice(part);
         Ok(())
     })?;
-    let outcome = match ended {
-        Some(_) => Outcome::Finding,
-        None => Outcome::Clean,
-    };
+    let outcome = ended.as_ref().map_or(Outcome::Clean, outcome);
     let report = report::Read {
         file: escape_path(&args.file),
         symbol: place.symbol,

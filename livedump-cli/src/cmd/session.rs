@@ -3,7 +3,9 @@
 //! without. Everything is opened first, then all else is given up, and only
 //! then is anything in the files read.
 
-use crate::analysis::Target;
+use crate::analysis::target::check_debug;
+use crate::analysis::types::has_types;
+use crate::analysis::{Target, TargetError};
 use crate::error::Error;
 use crate::kernel_files::{DebugFile, Found, KernelFiles};
 use crate::report::note;
@@ -81,6 +83,7 @@ impl Session {
         let _ = sandbox::enter(Role::Reader, &files);
         // That it is no dump comes before that its kernel is not found.
         let opened = Opened::new(dump, file)?;
+        kernels.check_named()?;
         let (core, found) = kernels.choose_for(opened)?;
         let Found { kernel, debug, debug_named } = found;
         Ok(Self {
@@ -99,6 +102,14 @@ impl Session {
     /// They do not belong together.
     pub fn target(&self) -> Result<Target<'_>, Error> {
         let debug = self.debug.as_ref();
+        if let Some(debug) = debug.filter(|_| self.debug_named) {
+            // That it is another's says more than that it has none.
+            let _unproved = check_debug(&self.kernel, debug)?;
+            if !has_types(debug) {
+                let debug = debug.path().into();
+                return Err(TargetError::NoTypes { debug }.into());
+            }
+        }
         match Target::new(&self.core, &self.kernel, debug) {
             Err(e) if e.is_of_debug() && debug.is_some() => {
                 if self.debug_named {

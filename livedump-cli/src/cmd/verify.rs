@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::examine::{RelatedFiles, examine};
 use crate::outcome::Outcome;
 use crate::report::{Report, Verify, note};
-use crate::seal::{self, Comparison};
+use crate::seal::{self, Comparison, NotASeal};
 use clap::ValueHint;
 use livedump_vmcore::chain;
 use livedump_vmcore::changes::ChangesFile;
@@ -26,7 +26,7 @@ use std::thread::available_parallelism;
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kernel of the dump [default: kernel.N]
+    /// Kernel of the dump [default: kernel.N or /boot]
     #[arg(
         short,
         long,
@@ -51,37 +51,54 @@ pub struct Args {
 /// Checks it.
 ///
 /// # Errors
-/// The file cannot be read, or the kernel is no kernel.
+/// The file cannot be read, or the kernel or the seal that was named is none,
+/// or not the dump's.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let threads = available_parallelism().map_or(1, |n| n.get().min(16));
     let sealed = seal::open(&args.file, args.seal.as_deref())?;
     let kernel = WhichKernel::Any(args.kernel.as_deref());
     let opened = Opened::open(&args.file, kernel, sealed)?;
-    let related = RelatedFiles {
-        seal: opened
-            .seal
-            .as_ref()
-            .map(|seal| Comparison::of(&opened.dump, seal, threads)),
+    let compared = opened
+        .seal
+        .as_ref()
+        .map(|seal| Comparison::with(&opened.dump, seal, threads));
+    if let (Some(path), Some(compared)) = (&args.seal, &compared)
+        && let Some(why) = &compared.no_seal
+    {
+        let (path, why) = (escape_path(path), why.clone());
+        return Err(NotASeal { path, why }.into());
+    }
+    let mut related = RelatedFiles {
+        seal: compared,
         info: opened.info(),
+        info_error: opened.info_error.clone(),
         length: opened.dump.metadata().map(|meta| meta.len()).ok(),
         compression: args
             .file
             .file_name()
             .and_then(|name| Some(compression_in(name.to_str()?))),
+        misfit: None,
     };
-    let (core, kernel, changes) = match opened.read() {
-        Ok(inputs) => (Ok(inputs.core), inputs.kernel, inputs.changes),
+    let is_damaged = related.seal.as_ref().is_some_and(Comparison::is_damaged);
+    let (core, kernel, changes) = match opened
+        .read(|e| is_damaged || e.is_environment())
+    {
+        Ok(inputs) => {
+            related.misfit = inputs.misfit.map(|misfit| misfit.0);
+            (Ok(inputs.core), inputs.kernel, inputs.changes)
+        }
         Err(Error::Open(e)) if is_dump(&args.file, &e, &related) => {
             (Err(e), None, None)
         }
-        Err(e) => {
+        Err(Error::Open(e)) => {
             // Of what cannot be read at all it is the only thing to say.
             let sealed = related.seal.iter();
             for finding in sealed.flat_map(|s| s.findings(None)) {
                 note(format_args!("{}: {}", args.file.display(), finding.text));
             }
-            return Err(e);
+            return Err(e.into());
         }
+        Err(e) => return Err(e),
     };
     let mut found = examine(core.as_ref(), kernel.as_ref(), &related, threads);
     // What changed is not damage; a list of it that is none is odd.
@@ -128,8 +145,9 @@ mod tests {
     fn outcome(change: impl Fn(&mut Sample), strict: bool) -> Outcome {
         let (machine, version) = VERSIONS[2];
         let mut s = Sample::new(machine, version);
+        let kernel = file(&s.kernel());
         change(&mut s);
-        let (dump, kernel) = (file(&s.bytes()), file(&s.kernel()));
+        let dump = file(&s.bytes());
         let args = Args {
             kernel: Some(kernel.path().to_path_buf()),
             seal: None,

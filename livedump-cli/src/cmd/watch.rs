@@ -96,10 +96,10 @@ pub struct Args {
     #[arg(
         long,
         value_name = "N",
-        value_parser = quantity::number::<i16>(1..=19)
+        value_parser = quantity::level
     )]
     pub level: Option<i16>,
-    /// Threads that copy and compress [default: CPUs]
+    /// Threads that copy [default: CPUs, up to 16]
     #[arg(
         long,
         value_name = "N",
@@ -140,6 +140,9 @@ pub struct Args {
 /// is taken.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     check_usage(args)?;
+    if args.at.is_some() {
+        known_time_zone()?;
+    }
     prepare_time_zone();
     let capture_args = capture_args(args);
     capture::check_usage(&capture_args)?;
@@ -219,11 +222,15 @@ fn confine(
     instance: &Instance,
 ) -> Result<Option<Prepared>, Error> {
     if args.exec.is_some() || !args.on_change.is_empty() {
+        if args.kernel.is_some() {
+            Prepared::gather(capture_args, device)?.check_named()?;
+        }
         return Ok(None);
     }
     let prepared = Prepared::gather(capture_args, device)?;
     let lock = [(instance.descriptor(), Purpose::Lock)];
     capture::confine(capture_args, device, directory, &prepared, &lock);
+    prepared.check_named()?;
     Ok(Some(prepared))
 }
 

@@ -222,13 +222,16 @@ pub fn judge_core(core: &Vmcore, info: Verdict) -> Verdict {
         Ok(_) => {}
     }
     match (core.source().known_len(), core.expected_len()) {
-        (Some(have), Some(want)) if have < want => {
-            Verdict::Damaged(format!("it has {have} bytes, expected {want}"))
-        }
+        (Some(have), Some(want)) if have < want => Verdict::Damaged(format!(
+            "length: truncated: {have} bytes, {want} by its header and bitset"
+        )),
         (Some(have), Some(want))
             if have > want && !core.is_padding(want, have) =>
         {
-            Verdict::Damaged(format!("it has {have} bytes, expected {want}"))
+            Verdict::Damaged(format!(
+                "length: more than the dump: {have} bytes, {want} by its \
+                 header and bitset"
+            ))
         }
         (Some(_), _) => Verdict::Sound,
         // Its length was compared with info.N, which was written with it.
@@ -382,7 +385,7 @@ mod tests {
         for (info, words) in [
             ("  Dump Length: 7\n", "Dump Length: 7,"),
             ("  Dump Length: 1\n  Dump Status: bad\n", "bad"),
-            ("  Dump Length: 1\n  Dump Status: good\n", "ends after 1 bytes"),
+            ("  Dump Length: 1\n  Dump Status: good\n", "it has 1 byte, fewer"),
         ] {
             fs::write(tmp.path().join("info.0"), info).unwrap();
             let dumps = dir.dumps().unwrap();

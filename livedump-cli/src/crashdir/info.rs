@@ -127,6 +127,13 @@ impl InfoText {
         Ok(Self::parse(&bytes))
     }
 
+    /// Whether the dump is of memory without a kernel, as that of the machine
+    /// `raw:FILE`.
+    #[must_use]
+    pub fn is_of_no_kernel(&self) -> bool {
+        self.version.as_deref() == Some("FreeBSD (none: raw memory)")
+    }
+
     /// Takes what it knows; what is missing or odd is `None`.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {

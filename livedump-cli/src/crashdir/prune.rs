@@ -27,6 +27,8 @@ pub struct Pruned {
     pub kept: Vec<SavedDump>,
     /// The number of the one that stays whatever the limits say.
     pub protected: Option<u32>,
+    /// The option whose limit that one exceeds by itself.
+    pub exceeds: Option<&'static str>,
     /// What could not be done.
     pub problems: Vec<Error>,
 }
@@ -57,8 +59,13 @@ impl CrashDir {
             }
         };
         let protected = plan.protected.and_then(|i| dumps.get(i));
+        let exceeds = protected.and_then(|dump| {
+            let (bytes, age) = (dump.disk_bytes, dump.age(now));
+            retention.exceeded_by(Weight { bytes, age })
+        });
         let mut pruned = Pruned {
             protected: protected.map(|dump| dump.number),
+            exceeds,
             undetermined: plan
                 .undetermined
                 .iter()

@@ -100,9 +100,22 @@ impl Retention {
         plan
     }
 
+    /// The option whose limit a single dump exceeds.
+    #[must_use]
+    pub fn exceeded_by(&self, dump: Weight) -> Option<&'static str> {
+        if self.too_large(dump.bytes).is_some() {
+            Some("--max-bytes")
+        } else {
+            self.too_old(dump.age).map(|_| "--max-age")
+        }
+    }
+
     fn too_many(&self, count: u32) -> Option<String> {
         let keep = self.keep?;
-        (count >= keep).then(|| format!("at most {keep} are kept"))
+        (count >= keep).then(|| match keep {
+            1 => "at most 1 is kept".into(),
+            keep => format!("at most {keep} are kept"),
+        })
     }
 
     fn too_large(&self, bytes: u64) -> Option<String> {

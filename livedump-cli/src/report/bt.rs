@@ -35,6 +35,8 @@ pub struct Bt {
     pub frames: Vec<Call>,
     /// Sound, or undetermined where it breaks off or is of another moment.
     pub verdict: Verdict,
+    /// The first reason why, where it is not sound.
+    pub reason: Option<String>,
     /// Why there are no more, where that is not the end.
     pub broken: Option<String>,
     /// What of it changed, if that was looked at.
@@ -72,6 +74,7 @@ impl Bt {
             fp: r.map(|r| Hex(r.fp.0)),
             sp: r.map(|r| Hex(r.sp.0)),
             frames: calls(stack),
+            reason: verdict.reason().map(String::from),
             verdict,
             broken: stack.broken.clone(),
             changed,

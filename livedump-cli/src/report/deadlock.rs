@@ -204,6 +204,9 @@ impl Report for Deadlock {
             }
             verdict => writeln!(out, "verdict: {}", word(verdict))?,
         }
+        if self.verdict.is_damaged() && !self.reasons.is_empty() {
+            writeln!(out, "undetermined: whether there are others")?;
+        }
         self.reasons.iter().try_for_each(|why| writeln!(out, "  {why}"))
     }
 }

@@ -4,6 +4,7 @@
 
 use super::time::now;
 use livedump_vmcore::path::escape_line;
+use livedump_vmcore::without_errno;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -61,7 +62,7 @@ pub fn complain(text: impl Display) {
 }
 
 fn print(priority: Priority, text: impl Display) {
-    let line = escape_line(&text.to_string());
+    let line = escape_line(&without_errno(&text.to_string()));
     let notes = NOTES.get().copied().unwrap_or(Notes::Plain);
     match (notes, SYSLOG.get()) {
         (Notes::Syslog, Some(syslog)) => syslog(priority, &line),

@@ -16,6 +16,8 @@ pub struct Ps {
     pub kernel: String,
     /// Sound, or undetermined where the lists could not be read to the end.
     pub verdict: Verdict,
+    /// The first reason why, where it is not sound.
+    pub reason: Option<String>,
     /// In the order of the kernel's list.
     pub processes: Vec<Process>,
     /// Fields that could not be shown because nobody tells where they are.

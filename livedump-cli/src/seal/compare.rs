@@ -26,26 +26,43 @@ pub struct NoSeal {
     pub source: io::Error,
 }
 
+/// A file that was named as a seal and is none.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} is not a seal: {why}")]
+pub struct NotASeal {
+    /// Which.
+    pub path: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The file of a seal, or why it cannot be opened.
+pub type SealFile = Result<File, NoSeal>;
+
 /// Opens the seal that was named, or the one beside the dump if there is one.
 ///
 /// # Errors
-/// There is one, or should be, and it cannot be opened.
-pub fn open(dump: &Path, named: Option<&Path>) -> Result<Option<File>, NoSeal> {
+/// One was named and cannot be opened.
+pub fn open(
+    dump: &Path,
+    named: Option<&Path>,
+) -> Result<Option<SealFile>, NoSeal> {
     let Some(path) =
         named.map(Path::to_path_buf).or_else(|| companion(dump, "seal"))
     else {
         return Ok(None);
     };
-    match regular::open(&path) {
-        Ok(Some(file)) => Ok(Some(file)),
-        Ok(None) => {
-            let source = io::Error::other("not a regular file");
-            Err(NoSeal { path, source })
-        }
+    let opened = match regular::open(&path) {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(io::Error::other("not a regular file")),
         Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {
-            Ok(None)
+            return Ok(None);
         }
-        Err(source) => Err(NoSeal { path, source }),
+        Err(e) => Err(e),
+    };
+    match opened.map_err(|source| NoSeal { path, source }) {
+        Err(e) if named.is_some() => Err(e),
+        opened => Ok(Some(opened)),
     }
 }
 
@@ -55,6 +72,8 @@ pub struct Comparison {
     status: Status,
     /// Whether every byte was compared with a seal that is one.
     pub compared: bool,
+    /// Why the file is not a seal, damaged or not: something else.
+    pub no_seal: Option<String>,
     text: Option<String>,
     damaged: Vec<Range<u64>>,
 }
@@ -67,7 +86,13 @@ impl Comparison {
             Ok(seal) => seal,
             Err(e) => {
                 let environment = matches!(e, SealError::Io(_));
-                return Self::failed(chain(&e), environment);
+                let foreign = matches!(
+                    e,
+                    SealError::Long | SealError::Line { line: 1, .. }
+                );
+                let why = chain(&e);
+                let no_seal = foreign.then(|| why.clone());
+                return Self { no_seal, ..Self::failed(why, environment) };
             }
         };
         let damage = match seal.check(dump, threads) {
@@ -82,11 +107,14 @@ impl Comparison {
         };
         let (size, parts) = (seal.size(), seal.parts());
         if damage.is_none() {
-            let text =
-                format!("{size} bytes in {parts} parts: checksums match");
+            let text = format!(
+                "{size} bytes in {parts} part{}: checksums match",
+                if parts == 1 { "" } else { "s" }
+            );
             return Self {
                 status: Status::Ok,
                 compared: true,
+                no_seal: None,
                 text: Some(text),
                 damaged: Vec::new(),
             };
@@ -97,9 +125,32 @@ impl Comparison {
         Self {
             status: Status::Fail,
             compared: true,
+            no_seal: None,
             text: length,
             damaged: damage.parts,
         }
+    }
+
+    /// The same with a seal that may not be readable, which leaves it open
+    /// whether the dump is as it was.
+    #[must_use]
+    pub fn with(dump: &File, seal: &SealFile, threads: usize) -> Self {
+        match seal {
+            Ok(seal) => Self::of(dump, seal, threads),
+            Err(e) => Self::unreadable(chain(e)),
+        }
+    }
+
+    /// With a seal that cannot be read.
+    #[must_use]
+    pub fn unreadable(why: String) -> Self {
+        Self::failed(why, true)
+    }
+
+    /// Whether the dump is not as it was when it was sealed.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.compared && self.status == Status::Fail
     }
 
     fn failed(why: String, environment: bool) -> Self {
@@ -108,7 +159,8 @@ impl Comparison {
             false => Status::Fail,
         };
         let text = Some(format!("the seal cannot be used: {why}"));
-        Self { status, compared: false, text, damaged: Vec::new() }
+        let (compared, no_seal) = (false, None);
+        Self { status, compared, no_seal, text, damaged: Vec::new() }
     }
 
     /// As findings; with a layout, damage is listed by section.

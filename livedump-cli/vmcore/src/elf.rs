@@ -69,6 +69,33 @@ pub enum ElfError {
         /// What.
         what: String,
     },
+    /// The same of a debug file.
+    #[error("debug file {path}: {what}")]
+    Debug {
+        /// As it was named.
+        path: String,
+        /// What.
+        what: String,
+    },
+}
+
+impl ElfError {
+    /// The same of a debug file.
+    #[must_use]
+    pub fn of_debug(self) -> Self {
+        let (Self::Io { path, .. }
+        | Self::Source { path, .. }
+        | Self::Format { path, .. }
+        | Self::Debug { path, .. }) = &self;
+        let path = path.clone();
+        let what = crate::chain(&self);
+        // As it is named for a kernel.
+        let what = what
+            .replace(&format!("kernel {path}: "), "")
+            .replace(&format!("kernel {path}"), "it")
+            .replace(NOT_ELF, "it is not an ELF file");
+        Self::Debug { path, what }
+    }
 }
 
 /// Where a symbol is.

@@ -55,7 +55,7 @@ pub mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use chain::chain;
+pub use chain::{chain, without_errno};
 pub use memory::{MemoryError, ReadError};
 pub use opened::{ImageFile, ImageKernelError, Opened};
 pub use pages::{PageState, Pages, PagesError};

@@ -73,7 +73,10 @@ pub enum MemoryError {
 
 /// A read that ended early.
 #[derive(Debug, thiserror::Error)]
-#[error("address {at:#x} is not in the dump")]
+#[error(
+    "address {at:#x} {}",
+    if why.is_environment() { "cannot be read" } else { "is not in the dump" }
+)]
 pub struct ReadError {
     /// The first address that could not be read.
     pub at: u64,

@@ -91,8 +91,8 @@ pub enum OpenError {
     },
     /// Too short for a header.
     #[error(
-        "{path} is not a dump: it ends after {len} bytes, before a minidump \
-         header does"
+        "{path} is not a dump: it has {len} {}, fewer than a minidump header",
+        if *len == 1 { "byte" } else { "bytes" }
     )]
     Short {
         /// As it was named.
@@ -170,6 +170,12 @@ impl OpenError {
             }
             _ => Verdict::Damaged(why),
         }
+    }
+
+    /// Whether it is this host that could not read or unpack the file.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        matches!(self, Self::Source { source, .. } if source.is_environment())
     }
 
     /// Whether it is something else that is known: encrypted, another kind of

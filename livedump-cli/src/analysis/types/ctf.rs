@@ -12,7 +12,7 @@ use super::wanted::{STRUCTS, Struct};
 use super::{Field, FoundStruct, MAX_STRUCT, Structs, TypesError};
 use livedump_vmcore::elf::{Kernel, is_name};
 
-const NAME: &str = ".SUNW_ctf";
+pub(super) const NAME: &str = ".SUNW_ctf";
 const MAGIC: u16 = 0xcff1;
 const HEADER: usize = 36;
 const COMPRESSED: u8 = 1;

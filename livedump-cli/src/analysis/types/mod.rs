@@ -101,36 +101,25 @@ pub struct Field {
 /// Fields that nobody tells: `thread.td_state`, or a structure's size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no type information for {}: name kernel.debug with --debug",
-    grouped(.0)
+    "type information is missing ({}): name kernel.debug with --debug",
+    shortened(.0)
 )]
 pub struct Missing(pub Vec<String>);
 
-/// `thread.{td_state, td_wchan}, the size of turnstile_chain`.
-fn grouped(missing: &[String]) -> String {
-    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
-    for name in missing {
-        let (of, field) = name.split_once('.').unwrap_or((name, ""));
-        let fields = match groups.iter_mut().find(|g| g.0 == of) {
-            Some(group) => &mut group.1,
-            None => {
-                groups.push((of, Vec::new()));
-                match groups.last_mut() {
-                    Some(group) => &mut group.1,
-                    None => continue,
-                }
-            }
-        };
-        if !field.is_empty() && !fields.contains(&field) {
-            fields.push(field);
-        }
+/// `thread.td_state, thread.td_wchan, lock_object.lo_name and 27 more`.
+fn shortened(missing: &[String]) -> String {
+    let first: Vec<_> = missing.iter().take(3).map(String::as_str).collect();
+    let more = missing.len().saturating_sub(first.len());
+    match more {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
-    let each = groups.iter().map(|(of, fields)| match fields.as_slice() {
-        [] => (*of).to_string(),
-        [field] => format!("{of}.{field}"),
-        all => format!("{of}.{{{}}}", all.join(", ")),
-    });
-    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a file has type information at all.
+#[must_use]
+pub fn has_types(file: &Kernel) -> bool {
+    [".debug_info", ctf::NAME].iter().any(|name| file.section(name).is_some())
 }
 
 /// What is known about the kernel's structures.

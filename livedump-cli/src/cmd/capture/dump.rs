@@ -250,10 +250,12 @@ impl Capture<'_> {
         let kernels = self.prepared.kernel.iter().chain(kernel);
         let kernels: Vec<_> = kernels.collect();
         let lists = match core {
-            Some(core) => lists::walk(core, &kernels),
+            Some(core) => lists::walk(core, &kernels, self.prepared.is_named),
             None => lists::skipped("it does not open"),
         };
-        let unwanted = !self.args.verbose && (ours || self.args.quiet);
+        // What makes the verdict is reported with it.
+        let unwanted = !self.args.verbose && (ours || self.args.quiet)
+            || !lists.verdict.is_sound();
         if let Some(text) = lists.unchecked.as_ref().filter(|_| !unwanted) {
             note(text);
         }

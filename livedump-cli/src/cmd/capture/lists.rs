@@ -5,6 +5,8 @@
 //! at once; `livedump verify` does it for the others.
 
 use crate::analysis::target::check_match;
+use crate::error::Error;
+use crate::kernel_files;
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::verdict::Verdict;
@@ -29,7 +31,12 @@ pub(in crate::cmd) struct Lists {
 pub(in crate::cmd) type KernelFile = (PathBuf, Result<File, String>);
 
 /// Walks those of a dump, with the first of some kernels that is its.
-pub(in crate::cmd) fn walk(core: &Vmcore, kernels: &[&KernelFile]) -> Lists {
+/// `is_named`: that is the one that was named, and has to be.
+pub(in crate::cmd) fn walk(
+    core: &Vmcore,
+    kernels: &[&KernelFile],
+    is_named: bool,
+) -> Lists {
     if kernels.is_empty() {
         return skipped("its kernel's file is not known (livedump verify -k)");
     }
@@ -37,9 +44,15 @@ pub(in crate::cmd) fn walk(core: &Vmcore, kernels: &[&KernelFile]) -> Lists {
     if !plain && core.source().parts().is_none() {
         return skipped("it is compressed without an index (livedump verify)");
     }
+    let unfit = |why: &str| match is_named {
+        true => {
+            Lists { verdict: Verdict::Undetermined(why.into()), ..skipped(why) }
+        }
+        false => skipped(why),
+    };
     let kernel = match choose(core, kernels) {
         Ok(kernel) => kernel,
-        Err(why) => return skipped(&why),
+        Err(why) => return unfit(&why),
     };
     let found = core.verify_lists_only(&kernel);
     // Another kernel's file says nothing about the dump.
@@ -48,7 +61,7 @@ pub(in crate::cmd) fn walk(core: &Vmcore, kernels: &[&KernelFile]) -> Lists {
         .iter()
         .find(|f| f.check == "kernel" && f.status == Status::Undetermined);
     if let Some(f) = another.filter(|_| !found.walked) {
-        return skipped(&format!("{}: {}", kernel.path(), f.text));
+        return unfit(&format!("{}: {}", kernel.path(), f.text));
     }
     let verdict = found.verdict();
     match &verdict {
@@ -94,9 +107,20 @@ pub(in crate::cmd) fn choose(
     unproved.ok_or_else(|| failed.join("; "))
 }
 
-pub(in crate::cmd) fn read(
-    (path, file): &KernelFile,
-) -> Result<Kernel, String> {
+/// Whether the files of kernels can be read and are kernels of FreeBSD.
+pub(in crate::cmd) fn check_usable(
+    kernels: &[KernelFile],
+) -> Result<(), Error> {
+    for (path, file) in kernels {
+        // One that cannot be opened was refused before.
+        if let Ok(file) = file {
+            kernel_files::check_usable(path, file)?;
+        }
+    }
+    Ok(())
+}
+
+fn read((path, file): &KernelFile) -> Result<Kernel, String> {
     let file = file.as_ref().map_err(Clone::clone)?;
     let file = file.try_clone().map_err(|e| e.to_string())?;
     Kernel::from_file(file, path).map_err(|e| chain(&e))

@@ -2,18 +2,21 @@
 //! What a capture needs that is neither its machine nor its directory:
 //! fetched while files may still be opened and the system still be asked.
 
-use super::lists::KernelFile;
+use super::lists::{self, KernelFile};
 use super::{Args, Error};
 use crate::device::Device;
-use crate::kernel_files::KernelFiles;
+use crate::kernel_files::{self, KernelFiles};
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 #[derive(Debug)]
 pub(in crate::cmd) struct Prepared {
     /// The file of the machine's kernel, or why it cannot be opened.
     pub(super) kernel: Option<KernelFile>,
+    /// It was named, and has to be the machine's.
+    pub(super) is_named: bool,
     /// What is kept beside the dump, with --keep-kernel.
     pub(super) keep: Option<Keep>,
     /// Bytes that a dump of unknown size may have.
@@ -40,7 +43,17 @@ impl Prepared {
                 .and_then(|file| file.try_clone().map_err(|e| chain(&e)));
             (path.clone(), file)
         });
-        Self { kernel, keep: None, wired: self.wired }
+        let (is_named, wired) = (self.is_named, self.wired);
+        Self { kernel, is_named, keep: None, wired }
+    }
+
+    /// Whether the kernel that was named is one. To be called when all else
+    /// has been given up, and before there is a dump.
+    pub(in crate::cmd) fn check_named(&self) -> Result<(), Error> {
+        let named = self.kernel.as_slice();
+        let named = if self.is_named { named } else { &[] };
+        let checked = lists::check_usable(named);
+        checked.map_err(|e| Error::Kernel(Box::new(e)))
     }
 
     pub(in crate::cmd) fn gather(
@@ -48,7 +61,7 @@ impl Prepared {
         device: &dyn Device,
     ) -> Result<Self, Error> {
         let path = match &args.kernel {
-            Some(kernel) => Some(kernel.clone()),
+            Some(kernel) => Some(kernel_files::named(kernel)),
             None => device.kernel_path(),
         };
         let keep = match (args.keep_kernel, device.kernel_elf()) {
@@ -65,11 +78,13 @@ impl Prepared {
                 Some(Keep::Files(files))
             }
         };
-        let kernel = path.map(|path| {
-            let file = Kernel::open_file(&path).map_err(|e| chain(&e));
-            (path, file)
-        });
-        Ok(Self { kernel, keep, wired: device.wired_bytes() })
+        let is_named = args.kernel.is_some();
+        let open = |path: PathBuf| match Kernel::open_file(&path) {
+            Err(e) if is_named => Err(Error::Kernel(Box::new(e.into()))),
+            file => Ok((path, file.map_err(|e| chain(&e)))),
+        };
+        let kernel = path.map(open).transpose()?;
+        Ok(Self { kernel, is_named, keep, wired: device.wired_bytes() })
     }
 
     /// The descriptors of all open files themselves: what limits the rights

@@ -8,11 +8,13 @@
 use super::dump::{Capture, verdict};
 use super::prepare::Prepared;
 use super::{Args, Error, confine};
-use crate::crashdir::CrashDir;
+use crate::crashdir::{self, CrashDir};
 use crate::device;
 use crate::outcome::Outcome;
 use crate::report::{human, note};
 use crate::signals::Signals;
+use livedump_vmcore::path::escape_path;
+use memdev::kerneldump::Compression;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileExt;
@@ -25,10 +27,17 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     super::check_usage(args)?;
     check_usage(args)?;
     let mut signals = Signals::take();
-    let directory = CrashDir::open(&std::env::temp_dir())?;
+    let place = std::env::temp_dir();
+    let directory = CrashDir::open(&place).map_err(|e| match e {
+        crashdir::Error::Io { source, .. } => {
+            Error::Temporary { directory: escape_path(&place), source }
+        }
+        e => e.into(),
+    })?;
     let device = device::open(&args.machine)?;
     let prepared = Prepared::gather(args, device.as_ref())?;
     confine(args, device.as_ref(), &directory, &prepared, &[]);
+    prepared.check_named()?;
     let mut dump = directory.temp()?;
     dump.unlink()?;
     let (device, directory) = (device.as_ref(), &directory);
@@ -42,9 +51,12 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     copy(dump.file(), checked.dumplength, &signals)?;
     if !args.quiet {
         note(format_args!(
-            "{} to standard output ({})",
+            "{} to standard output{}",
             human(checked.dumplength),
-            checked.compression.name()
+            match checked.compression {
+                Compression::None => String::new(),
+                codec => format!(" ({})", codec.name()),
+            }
         ));
     }
     Ok(Outcome::from(&verdict))

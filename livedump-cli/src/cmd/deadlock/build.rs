@@ -96,8 +96,10 @@ pub(in crate::cmd) fn holder(threads: &Threads, edge: &Edge) -> Holder {
             let known: Vec<_> =
                 candidates.iter().map(|t| t.to_string()).collect();
             if !known.is_empty() {
+                let thread =
+                    if known.len() == 1 { "thread" } else { "threads" };
                 let known = known.join(", ");
-                text.push_str(&format!("; perhaps threads {known}"));
+                text.push_str(&format!("; perhaps {thread} {known}"));
             }
             Holder { count: *count, candidates, ..new("shared", text) }
         }

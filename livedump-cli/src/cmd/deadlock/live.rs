@@ -6,6 +6,8 @@ use super::super::capture;
 use super::super::session::KernelArgs;
 use crate::device::MachineSpec;
 use crate::error::Error;
+use livedump_vmcore::path::escape_path;
+use std::io;
 use std::path::PathBuf;
 
 /// A dump that was taken for this.
@@ -43,11 +45,21 @@ pub(super) fn take(
 
 /// Where dumps have room: /tmp is often memory.
 fn temporary() -> Result<tempfile::TempDir, Error> {
+    let place = std::env::var_os("TMPDIR");
+    let place = place.map_or_else(|| "/var/tmp".into(), PathBuf::from);
     let mut builder = tempfile::Builder::new();
     builder.prefix("livedump.");
-    let made = match std::env::var_os("TMPDIR") {
-        Some(_) => builder.tempdir(),
-        None => builder.tempdir_in("/var/tmp"),
-    };
-    made.map_err(Error::Temporary)
+    builder.tempdir_in(&place).map_err(|e| {
+        let directory = escape_path(&place);
+        Error::Temporary { directory, source: without_path(e) }
+    })
+}
+
+/// The error of the system without the random name that it was about.
+fn without_path(e: io::Error) -> io::Error {
+    let text = e.to_string();
+    match text.split_once(" at path ") {
+        Some((text, _)) => io::Error::new(e.kind(), text.to_string()),
+        None => e,
+    }
 }

@@ -86,7 +86,7 @@ pub enum SourceError {
     #[error("the image lacks it: {0}")]
     Absent(String),
     /// The temporary file.
-    #[error("unpacking into a temporary file in {directory} (TMPDIR)")]
+    #[error("temporary file in {directory} (TMPDIR)")]
     Spool {
         /// Where.
         directory: String,

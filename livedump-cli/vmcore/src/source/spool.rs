@@ -15,16 +15,41 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Made while files may still be opened, for a source that is not yet there.
-static RESERVED: Mutex<Option<UnnamedFile>> = Mutex::new(None);
+/// Made while files may still be opened, for a source that is not yet there;
+/// or why it could not be made, which is not known any more when it is needed.
+static RESERVED: Mutex<Option<Result<UnnamedFile, Refused>>> = Mutex::new(None);
+
+/// The directory, and what the system said.
+#[derive(Clone, Debug)]
+struct Refused {
+    directory: Arc<str>,
+    kind: io::ErrorKind,
+    errno: Option<i32>,
+}
+
+impl Refused {
+    fn new(directory: &str, e: &io::Error) -> Self {
+        let (kind, errno) = (e.kind(), e.raw_os_error());
+        Self { directory: directory.into(), kind, errno }
+    }
+
+    fn error(&self) -> SourceError {
+        let source = match self.errno {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => self.kind.into(),
+        };
+        SourceError::Spool { directory: self.directory.to_string(), source }
+    }
+}
 
 /// Makes the temporary file that the next source may need, and shows it to
 /// the function that limits what may be done with it. That it cannot be made
 /// is an error where it is needed.
 pub fn reserve<T>(limit: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
-    let unnamed = UnnamedFile::create().ok();
-    let limited = limit(unnamed.as_ref().map(|it| it.file.as_fd()));
-    *RESERVED.lock().unwrap_or_else(PoisonError::into_inner) = unnamed;
+    let unnamed = UnnamedFile::create();
+    let fd = unnamed.as_ref().ok().map(|it| it.file.as_fd());
+    let limited = limit(fd);
+    *RESERVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(unnamed);
     limited
 }
 
@@ -38,7 +63,7 @@ struct UnnamedFile {
 }
 
 impl UnnamedFile {
-    fn create() -> Result<Self, SourceError> {
+    fn create() -> Result<Self, Refused> {
         let dir = std::env::temp_dir();
         let directory = dir.display().to_string();
         match create_unnamed(&dir) {
@@ -47,7 +72,7 @@ impl UnnamedFile {
                 directory: directory.into(),
                 dirty: 0,
             }),
-            Err(source) => Err(SourceError::Spool { directory, source }),
+            Err(e) => Err(Refused::new(&directory, &e)),
         }
     }
 }
@@ -60,9 +85,17 @@ pub(super) struct Spool {
 
 impl Spool {
     pub(super) fn new() -> Result<Self, SourceError> {
-        let reserved =
-            RESERVED.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let unnamed = reserved.map_or_else(UnnamedFile::create, Ok)?;
+        let mut reserved =
+            RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+        let unnamed = match reserved.take() {
+            Some(Ok(unnamed)) => unnamed,
+            Some(Err(refused)) => {
+                let error = refused.error();
+                *reserved = Some(Err(refused));
+                return Err(error);
+            }
+            None => UnnamedFile::create().map_err(|e| e.error())?,
+        };
         Ok(Self { unnamed, len: 0 })
     }
 
@@ -122,7 +155,7 @@ impl Drop for Spool {
                 Ok(()) => 0,
                 Err(_) => unnamed.dirty.max(self.len),
             };
-            *reserved = Some(unnamed);
+            *reserved = Some(Ok(unnamed));
         }
     }
 }

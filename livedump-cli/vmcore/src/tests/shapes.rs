@@ -191,8 +191,8 @@ fn what_is_no_minidump_is_named() {
         Err(e) => e.to_string(),
         Ok(_) => panic!("opened"),
     };
-    assert!(text(b"").contains("ends after 0 bytes"));
-    assert!(text(b"minidump").contains("ends after 8 bytes"));
+    assert!(text(b"").contains("has 0 bytes"));
+    assert!(text(b"minidump").contains("has 8 bytes"));
     let long = |head: &[u8]| [head, &[0; 4096]].concat();
     assert!(text(&long(b"\x7fELF")).contains("ELF"));
     assert!(matches!(
@@ -203,7 +203,7 @@ fn what_is_no_minidump_is_named() {
     assert!(text(b"some text\n").contains("is not a dump: "));
     let twice = zstd_frame(&gzip(&sample().bytes(), 1 << 20));
     assert!(text(&twice).contains("compressed twice"));
-    assert!(text(&gzip(b"hello", 5)).contains("ends after 5 bytes"));
+    assert!(text(&gzip(b"hello", 5)).contains("has 5 bytes"));
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(
         Vmcore::open(dir.path()),
