@@ -120,7 +120,9 @@ fn diagnose(args: &Args) -> Diagnosis {
         checks.extend(host::host_checks());
     }
     match CrashDir::open(&args.directory) {
-        Ok(directory) => checks.extend(place::checks(&directory, extent)),
+        Ok(directory) => {
+            checks.extend(place::checks(&directory, extent, &args.machine))
+        }
         Err(e) => checks.push(place::missing(&args.directory, &e)),
     }
     checks.push(confinement());
@@ -202,7 +204,11 @@ mod tests {
             std::fs::write(tmp.path().join(name), text).unwrap();
         };
         put("minfree", "999999999999\n");
-        assert_eq!(wrong(&doctor("model:16M", tmp.path())), ["room"]);
+        let it = doctor("model:16M", tmp.path());
+        assert_eq!(wrong(&it), ["room"]);
+        let room = it.checks.iter().find(|check| check.name == "room");
+        let fix = room.unwrap().fix.clone().unwrap();
+        assert!(fix.starts_with("df -h /"), "{fix}");
         put("minfree", "2 GB\n");
         assert_eq!(wrong(&doctor("model:16M", tmp.path())), ["room"]);
         put("minfree", "0\n");

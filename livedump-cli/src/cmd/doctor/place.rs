@@ -4,6 +4,7 @@
 
 use super::Check;
 use crate::crashdir::{Basename, CrashDir, Error};
+use crate::device::MachineSpec;
 use crate::report::human;
 use livedump_vmcore::chain;
 use livedump_vmcore::verdict::Verdict;
@@ -24,10 +25,14 @@ pub(super) fn missing(path: &Path, e: &Error) -> Check {
     }
 }
 
-pub(super) fn checks(directory: &CrashDir, extent: Option<u64>) -> Vec<Check> {
+pub(super) fn checks(
+    directory: &CrashDir,
+    extent: Option<u64>,
+    machine: &MachineSpec,
+) -> Vec<Check> {
     let mut checks = vec![writable(directory)];
     checks.push(bounds(directory));
-    checks.push(room(directory, extent));
+    checks.push(room(directory, extent, machine));
     checks.extend(dumps(directory));
     checks
 }
@@ -81,7 +86,11 @@ fn bounds(directory: &CrashDir) -> Check {
     }
 }
 
-fn room(directory: &CrashDir, extent: Option<u64>) -> Check {
+fn room(
+    directory: &CrashDir,
+    extent: Option<u64>,
+    machine: &MachineSpec,
+) -> Check {
     let name = "room";
     let space = directory
         .free_bytes()
@@ -99,8 +108,17 @@ fn room(directory: &CrashDir, extent: Option<u64>) -> Check {
     match extent {
         Some(extent) if extent > free.saturating_sub(minfree) => {
             let (size, path) = (human(extent), named(directory));
+            let path = path.display();
+            let fix = match machine {
+                // Compressed or not, there is no room at all.
+                _ if free <= minfree => format!("df -h {path}"),
+                MachineSpec::Kernel => format!("livedump estimate -Z {path}"),
+                machine => {
+                    format!("livedump estimate -Z --machine {machine} {path}")
+                }
+            };
             Check::fail(name, format!("{text}: a dump needs up to {size}"))
-                .fix(format!("livedump estimate -Z {}", path.display()))
+                .fix(fix)
         }
         _ if minfree == 0 => {
             let text = format!("{text} (no such file)");

@@ -116,7 +116,8 @@ pub(super) fn length(text: &str) -> Result<u64, String> {
     digits
         .and_then(number)
         .and_then(|n| n.checked_mul(unit))
-        .ok_or_else(|| "not a number of bytes".into())
+        .filter(|&n| n > 0)
+        .ok_or_else(|| "not a number of bytes from 1".into())
 }
 
 #[cfg(test)]
@@ -143,5 +144,6 @@ mod tests {
         assert!(length("K").is_err());
         assert!(length("99999999999G").is_err());
         assert!(length("").is_err());
+        assert!(length("0").is_err());
     }
 }
