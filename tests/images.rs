@@ -35,14 +35,14 @@ fn runs(image: &dyn MemoryImage) -> Vec<(u64, u64)> {
     all
 }
 
-/// Everything an image has below `end`, and zeros between.
-fn memory(image: &dyn MemoryImage, end: u64) -> Vec<u8> {
-    let mut all = vec![0; end as usize];
-    for (start, stop) in runs(image) {
-        let stop = stop.min(end);
-        for page in (start..stop).step_by(4096) {
-            let part = &mut all[page as usize..page as usize + 4096];
-            image.read(Paddr(page), part).unwrap();
+/// What an image has of `size` bytes from `base` on, and zeros between.
+fn memory(image: &dyn MemoryImage, base: u64, size: u64) -> Vec<u8> {
+    let mut all = vec![0; size as usize];
+    for (start, end) in runs(image) {
+        let pages = start.max(base)..end.min(base + size);
+        for page in pages.step_by(4096) {
+            let at = (page - base) as usize;
+            image.read(Paddr(page), &mut all[at..at + 4096]).unwrap();
         }
     }
     all

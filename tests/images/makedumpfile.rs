@@ -10,7 +10,7 @@ use std::process::Command;
 
 #[test]
 fn what_makedumpfile_rearranges_is_what_was_flattened() {
-    let Some(mut guest) = Guest::start() else { return };
+    let Some(mut guest) = Guest::amd64() else { return };
     let raw = guest.memory();
     let flat = guest.dump("kdump-zlib");
     let whole = flat.with_extension("whole");

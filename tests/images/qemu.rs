@@ -15,9 +15,13 @@ const MEMORY: u64 = 64 << 20;
 /// What the firmware has of the first megabyte is for devices.
 const LOW: u64 = 0xa_0000;
 const HIGH: u64 = 0xc_0000;
+/// Where memory starts on arm64.
+const ARM: u64 = 1 << 30;
 
 /// A guest that is stopped; killed when it is dropped.
 pub struct Guest {
+    /// Where its memory is.
+    start: u64,
     child: Child,
     socket: BufReader<UnixStream>,
     dir: tempfile::TempDir,
@@ -31,21 +35,49 @@ impl Drop for Guest {
 }
 
 impl Guest {
-    /// Starts one with two CPUs and lets it run a moment; says why it is
-    /// skipped where there is no QEMU.
-    pub fn start() -> Option<Self> {
+    /// Starts an amd64 one and lets its firmware run a moment.
+    pub fn amd64() -> Option<Self> {
+        let args = ["-machine", "q35,accel=tcg", "-vga", "std"];
+        let mut guest = Self::start("qemu-system-x86_64", &args, 0)?;
+        guest.command("cont", json!({}));
+        std::thread::sleep(Duration::from_millis(500));
+        guest.command("stop", json!({}));
+        Some(guest)
+    }
+
+    /// Starts an arm64 one, which has no firmware: there are numbers in its
+    /// memory, after a megabyte for its device tree.
+    fn arm64() -> Option<Self> {
+        let numbers = tempfile::NamedTempFile::new().unwrap();
+        let bytes: Vec<u8> =
+            (0..MEMORY as u32 / 8).flat_map(u32::to_be_bytes).collect();
+        std::fs::write(numbers.path(), &bytes).unwrap();
+        let loader = format!(
+            "loader,file={},addr={:#x},force-raw=on",
+            numbers.path().display(),
+            ARM + (1 << 20)
+        );
+        let args = ["-machine", "virt,accel=tcg", "-cpu", "cortex-a57"];
+        let args = [&args[..], &["-device", &loader]].concat();
+        Self::start("qemu-system-aarch64", &args, ARM)
+    }
+
+    /// Starts one with two CPUs, which do not run; says why it is skipped
+    /// where there is no QEMU.
+    fn start(program: &str, args: &[&str], start: u64) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("qmp");
-        let mut child = match Command::new("qemu-system-x86_64")
-            .args(["-S", "-display", "none", "-smp", "2", "-nodefaults"])
-            .args(["-machine", "q35,accel=tcg", "-m", "64", "-vga", "std"])
+        let mut child = match Command::new(program)
+            .args(["-S", "-display", "none", "-nodefaults"])
+            .args(["-smp", "2", "-m", "64"])
+            .args(args)
             .args(["-qmp".into(), qmp(&socket)])
             .stdin(Stdio::null())
             .spawn()
         {
             Ok(child) => child,
             Err(e) => {
-                livedump_skip::skipped(format_args!("qemu-system-x86_64: {e}"));
+                livedump_skip::skipped(format_args!("{program}: {e}"));
                 return None;
             }
         };
@@ -63,12 +95,10 @@ impl Guest {
         };
         let timeout = Some(Duration::from_secs(120));
         stream.set_read_timeout(timeout).unwrap();
-        let mut guest = Self { child, socket: BufReader::new(stream), dir };
+        let socket = BufReader::new(stream);
+        let mut guest = Self { start, child, socket, dir };
         guest.line();
         guest.command("qmp_capabilities", json!({}));
-        guest.command("cont", json!({}));
-        std::thread::sleep(Duration::from_millis(500));
-        guest.command("stop", json!({}));
         Some(guest)
     }
 
@@ -111,9 +141,10 @@ impl Guest {
     /// Its memory without a format.
     pub fn memory(&mut self) -> Vec<u8> {
         let path = self.dir.path().join("memory");
+        let start = self.start;
         self.command(
             "pmemsave",
-            json!({ "val": 0, "size": MEMORY, "filename": path }),
+            json!({ "val": start, "size": MEMORY, "filename": path }),
         );
         std::fs::read(path).unwrap()
     }
@@ -126,7 +157,7 @@ fn qmp(socket: &Path) -> std::ffi::OsString {
     arg
 }
 
-/// That an image has the memory and nothing else below its end.
+/// That an image has an amd64 guest's memory and nothing else below its end.
 #[track_caller]
 pub fn check(path: &Path, raw: &[u8], format: Format) {
     let image = open(path);
@@ -142,25 +173,54 @@ pub fn check(path: &Path, raw: &[u8], format: Format) {
     assert_eq!(found.last().unwrap().1, 4 << 30);
     let mut want = raw.to_vec();
     want[LOW as usize..HIGH as usize].fill(0);
-    let have = memory(image.as_ref(), MEMORY);
+    equal(&want, &memory(image.as_ref(), 0, MEMORY), path);
+}
+
+#[track_caller]
+fn equal(want: &[u8], have: &[u8], path: &Path) {
+    assert_eq!(want.len(), have.len());
     for (i, (a, b)) in want.chunks(4096).zip(have.chunks(4096)).enumerate() {
         assert!(a == b, "page {i:#x} of {}", path.display());
     }
 }
 
+/// What a format that QEMU lists is read as.
+fn kind(format: &str) -> Option<Format> {
+    match format {
+        "elf" => Some(Format::QemuElf),
+        kdump if kdump.starts_with("kdump-") => Some(Format::QemuKdump),
+        _ => None,
+    }
+}
+
 #[test]
 fn every_page_of_a_guest_is_in_every_format() {
-    let Some(mut guest) = Guest::start() else { return };
+    let Some(mut guest) = Guest::amd64() else { return };
     let raw = guest.memory();
     assert_eq!(raw.len() as u64, MEMORY);
     assert!(raw.iter().any(|&b| b != 0), "the firmware has not run");
     for format in guest.formats() {
-        let kind = match format.as_str() {
-            "elf" => Format::QemuElf,
-            kdump if kdump.starts_with("kdump-") => Format::QemuKdump,
-            _ => continue,
-        };
+        let Some(kind) = kind(&format) else { continue };
         let path = guest.dump(&format);
         check(&path, &raw, kind);
+    }
+}
+
+#[test]
+fn every_page_of_an_arm64_guest_is_in_every_format() {
+    let Some(mut guest) = Guest::arm64() else { return };
+    let raw = guest.memory();
+    assert!(raw[1 << 20..].starts_with(&[0, 0, 0, 0, 0, 0, 0, 1]));
+    for format in guest.formats() {
+        let Some(kind) = kind(&format) else { continue };
+        let path = guest.dump(&format);
+        let image = open(&path);
+        assert_eq!(image.format(), kind);
+        assert_eq!(image.claims().machine, Some(Machine::Arm64));
+        // The registers that are recorded are those of amd64.
+        assert!(image.claims().cpus.is_empty());
+        let found = runs(image.as_ref());
+        assert!(found.contains(&(ARM, ARM + MEMORY)), "{found:x?}");
+        equal(&raw, &memory(image.as_ref(), ARM, MEMORY), &path);
     }
 }

@@ -16,14 +16,19 @@ const MAX_CPUS: usize = 1 << 14;
 const MAX_VMCOREINFO: u64 = 1 << 20;
 const HEADER: u64 = 12;
 const NT_PRSTATUS: u32 = 1;
+/// C: `struct elf_prstatus` of Linux, for two machines.
+const AMD64_PRSTATUS: usize = 336;
+const ARM64_PRSTATUS: usize = 392;
 
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     /// Whether QEMU wrote them.
     pub(super) qemu: bool,
-    /// Whether they end as they should.
+    /// Whether they do not end as they should.
     pub(super) damaged: bool,
+    /// Whether their registers have the size of arm64's.
+    pub(super) arm64: bool,
     qemu_cpus: Vec<CpuState>,
     prstatus: Vec<CpuState>,
     vmcoreinfo: Vec<u8>,
@@ -89,8 +94,9 @@ impl Notes {
                     self.qemu_cpus.push(cpu);
                 }
             }
-            b"CORE" if kind == NT_PRSTATUS && amd64 => {
-                if let Some(cpu) = prstatus(&body)
+            b"CORE" if kind == NT_PRSTATUS => {
+                self.arm64 |= body.len() == ARM64_PRSTATUS;
+                if let Some(cpu) = prstatus(&body).filter(|_| amd64)
                     && self.prstatus.len() < MAX_CPUS
                 {
                     self.prstatus.push(cpu);
@@ -136,7 +142,7 @@ fn qemu(body: &[u8]) -> Option<CpuState> {
 
 /// C: `struct elf_prstatus` of Linux on amd64; registers at 112.
 fn prstatus(body: &[u8]) -> Option<CpuState> {
-    if body.len() < 336 {
+    if body.len() != AMD64_PRSTATUS {
         return None;
     }
     let at = |register| fields::u64(body, 112usize.saturating_add(register));
@@ -233,6 +239,20 @@ pub(super) mod tests {
         let cpu = &claims.cpus[0];
         assert_eq!(cpu.pcb, [0, 1, 2, 3, 4, 19, 5, 16]);
         assert_eq!((cpu.cs, cpu.gs_base, cpu.cr3), (17, 22, 0));
+    }
+
+    #[test]
+    fn registers_of_other_machines_are_not_taken_for_amd64s() {
+        for (len, arm64) in [(144, false), (392, true), (400, false)] {
+            let bytes = note(b"CORE", 1, &vec![7; len]);
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes).unwrap();
+            let source = Plain::new(Arc::new(file), bytes.len() as u64);
+            let mut notes = Notes::default();
+            notes.read(&source, 0, bytes.len() as u64, true).unwrap();
+            assert_eq!(notes.arm64, arm64, "{len}");
+            assert!(notes.prstatus.is_empty(), "{len}");
+        }
     }
 
     #[test]

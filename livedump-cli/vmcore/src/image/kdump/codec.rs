@@ -2,7 +2,6 @@
 //! One page of a kdump, unpacked.
 
 use flate2::{Decompress, FlushDecompress, Status};
-use memdev::addr::{PAGE_SIZE, Page};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use zstd::bulk::Decompressor;
@@ -60,14 +59,14 @@ impl Unpackers {
         &self,
         flags: u32,
         stored: &[u8],
-        page: &mut Page,
+        page: &mut [u8],
     ) -> io::Result<()> {
         let mut contexts = self.idle().pop().unwrap_or_default();
         let done = contexts.unpack(flags, stored, page);
         self.idle().push(contexts);
         match done? {
-            PAGE_SIZE => Ok(()),
-            n => Err(invalid(format!("it has {n} bytes, not {PAGE_SIZE}"))),
+            n if n == page.len() => Ok(()),
+            n => Err(invalid(format!("it has {n} bytes, not {}", page.len()))),
         }
     }
 }
@@ -77,7 +76,7 @@ impl Contexts {
         &mut self,
         flags: u32,
         stored: &[u8],
-        page: &mut Page,
+        page: &mut [u8],
     ) -> io::Result<usize> {
         match flags & MASK {
             0 => match page.get_mut(..stored.len()) {
@@ -92,7 +91,7 @@ impl Contexts {
                 .map_err(|e| invalid(e.to_string())),
             SNAPPY => {
                 let n = snap::raw::decompress_len(stored).map_err(snappy)?;
-                if n != PAGE_SIZE {
+                if n != page.len() {
                     return Ok(n);
                 }
                 snap::raw::Decoder::new()
@@ -110,7 +109,7 @@ impl Contexts {
         }
     }
 
-    fn zlib(&mut self, stored: &[u8], page: &mut Page) -> io::Result<usize> {
+    fn zlib(&mut self, stored: &[u8], page: &mut [u8]) -> io::Result<usize> {
         let zlib = match &mut self.zlib {
             Some(zlib) => {
                 zlib.reset(true);

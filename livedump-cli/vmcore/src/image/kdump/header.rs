@@ -9,8 +9,9 @@ use super::codec;
 use crate::source::Source;
 use memdev::arch::Machine;
 
-/// Bytes of a block, which is a page of the dumped machine.
-pub(super) const BLOCK: u64 = 4096;
+/// Bytes of a block: of a page, on amd64 and, by makedumpfile, on arm64. QEMU
+/// takes the largest page that an arm64 machine could have.
+const BLOCKS: [u64; 3] = [4096, 16384, 65536];
 const HEADER_BYTES: usize = 464;
 const SUB_HEADER_BYTES: usize = 104;
 const UTSNAME: usize = 12;
@@ -26,13 +27,15 @@ const MAX_MAPNR: u64 = 1 << 34;
 pub(super) struct Header {
     /// Whether QEMU wrote it.
     pub(super) qemu: bool,
+    /// Bytes of a block, which has one bit and one descriptor.
+    pub(super) block: u64,
     /// Bits of the second bitmap that mean something.
     pub(super) bits: u64,
     /// The second bitmap.
     pub(super) bitmap: (u64, u64),
     /// The first descriptor.
     pub(super) descriptors: u64,
-    /// Pages that this part of a split dump has, by number.
+    /// Blocks that this part of a split dump has, by number.
     pub(super) part: (u64, u64),
 }
 
@@ -68,14 +71,14 @@ impl Header {
     ) -> Result<(Self, Claims), ImageError> {
         let head: [u8; HEADER_BYTES] = read(source, 0, "kdump header")?;
         let word = |at| fields::u32(&head, at);
-        check_block_size(&head)?;
+        let block = block_size(&head)?;
         let (sub_blocks, bitmap_blocks) = (word(432), word(436));
         if i32::try_from(sub_blocks).is_err() || sub_blocks == 0 {
             let what = format!("a sub header of {sub_blocks} blocks");
             return Err(damaged("kdump header", 432, what));
         }
         let sub: [u8; SUB_HEADER_BYTES] =
-            read(source, BLOCK, "kdump sub header")?;
+            read(source, block, "kdump sub header")?;
         let version = word(8);
         let long = |at| fields::u64(&sub, at);
         let max_mapnr = match long(96) {
@@ -91,10 +94,10 @@ impl Header {
         let mut claims =
             Claims { checksums: checksums(word(424)), ..Claims::default() };
         let bitmaps =
-            u64::from(sub_blocks).saturating_add(1).saturating_mul(BLOCK);
-        let bitmap_bytes = u64::from(bitmap_blocks).saturating_mul(BLOCK);
+            u64::from(sub_blocks).saturating_add(1).saturating_mul(block);
+        let bitmap_bytes = u64::from(bitmap_blocks).saturating_mul(block);
         let descriptors = bitmaps.saturating_add(bitmap_bytes);
-        let one = max_mapnr.div_ceil(8).next_multiple_of(BLOCK);
+        let one = max_mapnr.div_ceil(8).next_multiple_of(block);
         let second = if one.saturating_mul(2) <= bitmap_bytes {
             bitmaps.saturating_add(bitmap_bytes / 2)
         } else if one <= bitmap_bytes {
@@ -136,31 +139,34 @@ impl Header {
             && !machine.is_empty()
             && head.get(408..424) == Some(&[0; 16]);
         let qemu = notes.qemu || nameless;
+        if claims.machine.is_none() && notes.arm64 {
+            claims.machine = Some(Machine::Arm64);
+        }
         notes.into_claims(&mut claims);
         claims.phys_base =
             number(&claims.vmcoreinfo, "phys_base").or(Some(long(0)));
         let bits = max_mapnr;
-        Ok((Self { qemu, bits, bitmap, descriptors, part }, claims))
+        Ok((Self { qemu, block, bits, bitmap, descriptors, part }, claims))
     }
 }
 
-fn check_block_size(head: &[u8]) -> Result<(), ImageError> {
+fn block_size(head: &[u8]) -> Result<u64, ImageError> {
     let unsupported = |what: String| Err(ImageError::Unsupported(what));
-    let block = u64::from(fields::u32(head, 428));
-    if block == BLOCK {
-        return Ok(());
+    let word = |at| u64::from(fields::u32(head, at));
+    let block = word(428);
+    if BLOCKS.contains(&block) {
+        return Ok(block);
     }
-    if u64::from(fields::u32(head, 416)) == BLOCK {
+    if BLOCKS.contains(&word(416)) {
         let what = "kdump files of 32-bit machines are not read";
         return unsupported(what.into());
     }
-    let swapped = fields::u32(head, 428).swap_bytes();
-    if swapped.is_power_of_two() && (4096..=65536).contains(&swapped) {
+    if BLOCKS.contains(&fields::u32(head, 428).swap_bytes().into()) {
         let what = "kdump files of big-endian machines are not read";
         return unsupported(what.into());
     }
     unsupported(format!(
-        "kdump files with a block size of 4096 are read, and not {block}"
+        "kdump files with blocks of {block} bytes are not read"
     ))
 }
 

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Pages by number: bit, descriptor, data. C: `struct page_desc`.
+//! Blocks by number: bit, descriptor, data. C: `struct page_desc`. A block is
+//! one page, or several.
 
 use super::super::{Claims, Format, ImageError, MemoryImage, Run, fields};
 use super::codec::{self, Unpackers};
-use super::header::{BLOCK, Header};
+use super::header::Header;
 use crate::MemoryError;
 use crate::pages::rank::{CountError, RankedBits};
 use crate::source::{Cache, Source, SourceError};
-use memdev::addr::{PAGE_SIZE, Paddr, Page};
+use memdev::addr::{PAGE_SIZE, Paddr};
 use std::sync::Arc;
 
+const PAGE: u64 = PAGE_SIZE as u64;
 const DESCRIPTOR_BYTES: u64 = 24;
-/// A page is stored as it is where it would not become smaller; some writers
-/// do not look.
-const MAX_STORED: u32 = 2 * PAGE_SIZE as u32;
-/// Unpacked pages that are kept: a caller reads a page a word at a time.
-const CACHE_BYTES: usize = 64 * PAGE_SIZE;
+/// Unpacked blocks that are kept: a caller reads a page a word at a time.
+const CACHED: u64 = 64;
 
-/// Where the data of a page are.
+/// Where the data of a block are.
 #[derive(Clone, Copy, Debug)]
 struct Descriptor {
     /// Of the descriptor.
@@ -33,11 +32,12 @@ pub(super) struct Kdump {
     format: Format,
     claims: Claims,
     source: Arc<dyn Source>,
+    block: u64,
     set: RankedBits,
     descriptors: u64,
-    /// Pages that this file has the data of, by number.
+    /// Blocks that this file has the data of, by number.
     part: (u64, u64),
-    /// Pages before those.
+    /// Blocks before those that are in the set.
     before: u64,
     unpackers: Unpackers,
     cache: Cache,
@@ -62,11 +62,12 @@ impl Kdump {
             format,
             claims,
             source: Arc::clone(source),
+            block: header.block,
             before: 0,
             descriptors: header.descriptors,
             part: header.part,
             unpackers: Unpackers::default(),
-            cache: Cache::new(CACHE_BYTES),
+            cache: Cache::new(header.block.saturating_mul(CACHED) as usize),
             set,
         };
         let (first, last) = header.part;
@@ -120,15 +121,17 @@ impl Kdump {
         }))
     }
 
-    fn page(&self, number: u64) -> Result<Arc<[u8]>, MemoryError> {
-        let pa = Paddr(number.saturating_mul(BLOCK));
+    /// The block that has `at`.
+    fn unpacked(&self, at: u64) -> Result<Arc<[u8]>, MemoryError> {
+        let number = at / self.block;
+        let pa = Paddr(at.saturating_sub(at % PAGE));
         let missing = MemoryError::NotDumped { pa };
         let (first, last) = self.part;
         if number < first || number >= last {
             return Err(missing);
         }
-        if let Some(page) = self.cache.get(number) {
-            return Ok(page);
+        if let Some(block) = self.cache.get(number) {
+            return Ok(block);
         }
         let (rank, present) = self.rank(number)?;
         if !present {
@@ -141,32 +144,34 @@ impl Kdump {
             // An incomplete dump's: the page was not reached.
             return Err(missing);
         }
-        check(d)?;
+        check(d, self.block)?;
         let mut stored = vec![0; d.size as usize];
         let got = self.source.read_at(d.offset, &mut stored)?;
         if got < stored.len() {
             let end = d.offset.saturating_add(got as u64);
             return Err(beyond(d.offset, end));
         }
-        let mut page: Page = [0; PAGE_SIZE];
-        self.unpackers.unpack(d.flags, &stored, &mut page).map_err(|e| {
+        let mut block = vec![0; self.block as usize];
+        self.unpackers.unpack(d.flags, &stored, &mut block).map_err(|e| {
             let unit = codec::unit(d.flags);
             SourceError::Unpack { unit, offset: d.offset, source: e }
         })?;
-        let page: Arc<[u8]> = page.as_slice().into();
-        self.cache.put(number, Arc::clone(&page));
-        Ok(page)
+        let block: Arc<[u8]> = block.into();
+        self.cache.put(number, Arc::clone(&block));
+        Ok(block)
     }
 }
 
-/// Whether a descriptor can be right.
-fn check(d: Descriptor) -> Result<(), SourceError> {
+/// Whether a descriptor can be right. A block is stored as it is where it would
+/// not become smaller; some writers do not look.
+fn check(d: Descriptor, block: u64) -> Result<(), SourceError> {
+    let size = u64::from(d.size);
     let codec = d.flags & codec::MASK;
     let why = if i64::try_from(d.offset).is_err() {
         format!("its offset is {:#x}", d.offset)
-    } else if d.size == 0 || d.size > MAX_STORED {
+    } else if size == 0 || size / 2 > block {
         format!("its size is {}", d.size)
-    } else if codec == 0 && d.size as usize != PAGE_SIZE {
+    } else if codec == 0 && size != block {
         format!("a page that is not compressed has {} bytes", d.size)
     } else if d.flags & !codec::MASK != 0 || codec.count_ones() > 1 {
         format!("its flags are {:#x}", d.flags)
@@ -187,13 +192,16 @@ impl MemoryImage for Kdump {
 
     fn next_run(&self, from: Paddr) -> Result<Option<Run>, SourceError> {
         let (first, last) = self.part;
-        let from = from.0.div_ceil(BLOCK).max(first);
-        let run = self.set.next_run(self.source.as_ref(), from)?;
+        let Some(from) = from.0.checked_next_multiple_of(PAGE) else {
+            return Ok(None);
+        };
+        let bit = first.max(from / self.block);
+        let run = self.set.next_run(self.source.as_ref(), bit)?;
         Ok(run.and_then(|(start, end)| {
             let end = end.min(last);
             (start < end).then(|| Run {
-                start: start.saturating_mul(BLOCK),
-                end: end.saturating_mul(BLOCK),
+                start: start.saturating_mul(self.block).max(from),
+                end: end.saturating_mul(self.block),
             })
         }))
     }
@@ -201,9 +209,9 @@ impl MemoryImage for Kdump {
     fn read(&self, pa: Paddr, buf: &mut [u8]) -> Result<(), MemoryError> {
         let (mut at, mut rest) = (pa.0, buf);
         while !rest.is_empty() {
-            let page = self.page(at / BLOCK)?;
-            let from = (at % BLOCK) as usize;
-            let have = page.get(from..).unwrap_or_default();
+            let block = self.unpacked(at)?;
+            let from = (at % self.block) as usize;
+            let have = block.get(from..).unwrap_or_default();
             let n = have.len().min(rest.len());
             let Some((part, after)) = rest.split_at_mut_checked(n) else {
                 break;
@@ -217,6 +225,6 @@ impl MemoryImage for Kdump {
 
     fn end(&self) -> u64 {
         let bits = self.set.bits().min(self.part.1);
-        bits.saturating_mul(BLOCK)
+        bits.saturating_mul(self.block)
     }
 }

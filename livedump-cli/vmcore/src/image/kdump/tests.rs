@@ -2,7 +2,7 @@
 //! Files made by hand; those of QEMU and makedumpfile are read in the tests
 //! of the whole.
 
-use super::super::notes::tests::qemu_note;
+use super::super::notes::tests::{note, qemu_note};
 use super::super::testing::{
     Pages, bit_flips, file, noise, open, open_bytes, open_file, page, runs,
 };
@@ -419,7 +419,7 @@ fn a_truncated_file_has_what_is_before() {
 fn other_layouts_are_refused_by_name() {
     let whole = Recipe::new(&[codec::ZLIB]).bytes();
     for (at, value, word) in [
-        (428, 16384u32, "16384"),
+        (428, 8192u32, "8192"),
         (428, 4096u32.swap_bytes(), "big-endian"),
         (0, u32::from_le_bytes(*b"DISK"), ""),
         (4096 + 100, 1, "pages"),
@@ -437,6 +437,65 @@ fn other_layouts_are_refused_by_name() {
     let mut bytes = whole;
     bytes[424] |= 8;
     assert_eq!(open(&bytes).claims().notes.len(), 1);
+}
+
+/// QEMU's of an arm64 machine, whose blocks are sixteen pages.
+#[test]
+fn blocks_may_be_larger_than_pages() {
+    let block: Vec<u8> = (0..16).flat_map(page).collect();
+    let mut bytes = Recipe::new(&[codec::ZLIB]).bytes();
+    bytes.truncate(464);
+    bytes[12..19].fill(0);
+    bytes[272..279].copy_from_slice(b"Unknown");
+    let mut put = |at: usize, n: u32| {
+        bytes[at..at + 4].copy_from_slice(&n.to_le_bytes());
+    };
+    put(428, 65536);
+    put(436, 2);
+    put(440, 9);
+    bytes.resize(5 << 16, 0);
+    let registers = note(b"CORE", 1, &[0; 392]);
+    let at = (1 << 16) + 104;
+    bytes[at..at + registers.len()].copy_from_slice(&registers);
+    for (field, n) in [(48, at as u64), (56, registers.len() as u64), (96, 9)] {
+        let at = (1 << 16) + field;
+        bytes[at..at + 8].copy_from_slice(&n.to_le_bytes());
+    }
+    // Blocks 4 and 8: one that is packed and one that is not.
+    bytes[3 << 16] = 0x10;
+    bytes[(3 << 16) + 1] = 1;
+    let packed = compress(codec::ZLIB, &block);
+    let data = (4 << 16) + 48;
+    bytes.truncate(4 << 16);
+    for (at, len, flags) in
+        [(data, packed.len(), 1u64), (data + packed.len(), 65536, 0)]
+    {
+        bytes.extend((at as u64).to_le_bytes());
+        bytes.extend((flags << 32 | len as u64).to_le_bytes());
+        bytes.extend([0; 8]);
+    }
+    bytes.extend(&packed);
+    bytes.extend(&block);
+    let image = open(&bytes);
+    assert_eq!(image.format(), Format::QemuKdump);
+    assert_eq!(image.claims().machine, Some(Machine::Arm64));
+    assert!(image.claims().cpus.is_empty());
+    assert_eq!(
+        runs(image.as_ref()),
+        [(0x4_0000, 0x5_0000), (0x8_0000, 0x9_0000)]
+    );
+    let run = image.next_run(Paddr(0x4_3001)).unwrap().unwrap();
+    assert_eq!((run.start, run.end), (0x4_4000, 0x5_0000));
+    for n in 0..16 {
+        assert_eq!(image.page(0x40 + n).unwrap(), page(n));
+        assert_eq!(image.page(0x80 + n).unwrap(), page(n));
+    }
+    let missing = image.read(Paddr(0x4_f000), &mut [0; 8192]);
+    let pa = Paddr(0x5_0000);
+    assert!(
+        matches!(missing, Err(MemoryError::NotDumped { pa: p }) if p == pa)
+    );
+    assert_eq!(image.end(), 0x9_0000);
 }
 
 /// A sparse file of a machine of a terabyte, whose last page is there.
