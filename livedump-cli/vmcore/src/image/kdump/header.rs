@@ -8,6 +8,7 @@ use super::super::{Checksums, Claims, ImageError, fields};
 use super::codec;
 use crate::source::Source;
 use memdev::arch::Machine;
+use std::num::NonZeroU64;
 
 /// Bytes of a block: of a page, on amd64 and, by makedumpfile, on arm64. QEMU
 /// takes the largest page that an arm64 machine could have.
@@ -28,7 +29,7 @@ pub(super) struct Header {
     /// Whether QEMU wrote it.
     pub(super) qemu: bool,
     /// Bytes of a block, which has one bit and one descriptor.
-    pub(super) block: u64,
+    pub(super) block: NonZeroU64,
     /// Bits of the second bitmap that mean something.
     pub(super) bits: u64,
     /// The second bitmap.
@@ -71,7 +72,8 @@ impl Header {
     ) -> Result<(Self, Claims), ImageError> {
         let head: [u8; HEADER_BYTES] = read(source, 0, "kdump header")?;
         let word = |at| fields::u32(&head, at);
-        let block = block_size(&head)?;
+        let size = block_size(&head)?;
+        let block = size.get();
         let (sub_blocks, bitmap_blocks) = (word(432), word(436));
         if i32::try_from(sub_blocks).is_err() || sub_blocks == 0 {
             let what = format!("a sub header of {sub_blocks} blocks");
@@ -146,16 +148,21 @@ impl Header {
         claims.phys_base =
             number(&claims.vmcoreinfo, "phys_base").or(Some(long(0)));
         let bits = max_mapnr;
-        Ok((Self { qemu, block, bits, bitmap, descriptors, part }, claims))
+        Ok((
+            Self { qemu, block: size, bits, bitmap, descriptors, part },
+            claims,
+        ))
     }
 }
 
-fn block_size(head: &[u8]) -> Result<u64, ImageError> {
+fn block_size(head: &[u8]) -> Result<NonZeroU64, ImageError> {
     let unsupported = |what: String| Err(ImageError::Unsupported(what));
     let word = |at| u64::from(fields::u32(head, at));
     let block = word(428);
-    if BLOCKS.contains(&block) {
-        return Ok(block);
+    if let Some(size) = NonZeroU64::new(block)
+        && BLOCKS.contains(&block)
+    {
+        return Ok(size);
     }
     if BLOCKS.contains(&word(416)) {
         let what = "kdump files of 32-bit machines are not read";

@@ -9,6 +9,7 @@ use crate::MemoryError;
 use crate::pages::rank::{CountError, RankedBits};
 use crate::source::{Cache, Source, SourceError};
 use memdev::addr::{PAGE_SIZE, Paddr};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -32,7 +33,7 @@ pub(super) struct Kdump {
     format: Format,
     claims: Claims,
     source: Arc<dyn Source>,
-    block: u64,
+    block: NonZeroU64,
     set: RankedBits,
     descriptors: u64,
     /// Blocks that this file has the data of, by number.
@@ -50,6 +51,7 @@ impl Kdump {
         header: &Header,
         claims: Claims,
     ) -> Result<Self, ImageError> {
+        let block = header.block;
         let (bitmap, end) = header.bitmap;
         let set = RankedBits::count(source.as_ref(), bitmap, end, header.bits);
         let set = set.map_err(|e| match e {
@@ -62,12 +64,12 @@ impl Kdump {
             format,
             claims,
             source: Arc::clone(source),
-            block: header.block,
+            block,
             before: 0,
             descriptors: header.descriptors,
             part: header.part,
             unpackers: Unpackers::default(),
-            cache: Cache::new(header.block.saturating_mul(CACHED) as usize),
+            cache: Cache::new(block.get().saturating_mul(CACHED) as usize),
             set,
         };
         let (first, last) = header.part;
@@ -144,14 +146,14 @@ impl Kdump {
             // An incomplete dump's: the page was not reached.
             return Err(missing);
         }
-        check(d, self.block)?;
+        check(d, self.block.get())?;
         let mut stored = vec![0; d.size as usize];
         let got = self.source.read_at(d.offset, &mut stored)?;
         if got < stored.len() {
             let end = d.offset.saturating_add(got as u64);
             return Err(beyond(d.offset, end));
         }
-        let mut block = vec![0; self.block as usize];
+        let mut block = vec![0; self.block.get() as usize];
         self.unpackers.unpack(d.flags, &stored, &mut block).map_err(|e| {
             let unit = codec::unit(d.flags);
             SourceError::Unpack { unit, offset: d.offset, source: e }
@@ -200,8 +202,8 @@ impl MemoryImage for Kdump {
         Ok(run.and_then(|(start, end)| {
             let end = end.min(last);
             (start < end).then(|| Run {
-                start: start.saturating_mul(self.block).max(from),
-                end: end.saturating_mul(self.block),
+                start: start.saturating_mul(self.block.get()).max(from),
+                end: end.saturating_mul(self.block.get()),
             })
         }))
     }
@@ -225,6 +227,6 @@ impl MemoryImage for Kdump {
 
     fn end(&self) -> u64 {
         let bits = self.set.bits().min(self.part.1);
-        bits.saturating_mul(self.block)
+        bits.saturating_mul(self.block.get())
     }
 }
