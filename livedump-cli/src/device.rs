@@ -28,7 +28,7 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
@@ -142,14 +142,17 @@ pub enum OpenError {
     },
 }
 
-/// Opens a machine.
+/// Opens a machine; `kernel` is the kernel file of one that is an image.
 ///
 /// # Errors
 /// Why there is none.
-pub fn open(spec: &MachineSpec) -> Result<Box<dyn Device>, OpenError> {
+pub fn open(
+    spec: &MachineSpec,
+    kernel: Option<&Path>,
+) -> Result<Box<dyn Device>, OpenError> {
     match spec {
         MachineSpec::Kernel => Ok(Box::new(MemDevice::open()?)),
-        _ => Ok(Box::new(HostedDevice::open(spec)?)),
+        _ => Ok(Box::new(HostedDevice::open(spec, kernel)?)),
     }
 }
 

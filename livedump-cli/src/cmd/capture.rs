@@ -67,7 +67,7 @@ pub struct Args {
         value_parser = quantity::number::<u32>(1..=100_000)
     )]
     pub maxdumps: Option<u32>,
-    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, raw:FILE
+    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, image:FILE, raw:FILE
     #[arg(
         long,
         value_name = "MACHINE",
@@ -81,7 +81,7 @@ pub struct Args {
     #[arg(long)]
     pub keep_kernel: bool,
     /// Kernel to check dumps with [default: running]
-    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
+    #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
     /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
     #[arg(
@@ -284,7 +284,7 @@ fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
     // Before any thread is started, so that all have them blocked.
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
-    let device = device::open(&args.machine)?;
+    let device = device::open(&args.machine, args.kernel.as_deref())?;
     let prepared = Prepared::gather(args, device.as_ref())?;
     if alone {
         confine(args, device.as_ref(), &directory, &prepared, &[]);

@@ -31,7 +31,7 @@ pub struct Args {
         value_hint = ValueHint::DirPath
     )]
     pub directory: PathBuf,
-    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE or raw:FILE
+    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, image:FILE or raw:FILE
     #[arg(
         long,
         value_name = "MACHINE",
@@ -108,7 +108,7 @@ fn diagnose(args: &Args) -> Diagnosis {
         checks.extend(host::kernel());
     }
     let mut extent = None;
-    match device::open(&args.machine) {
+    match device::open(&args.machine, None) {
         Ok(device) => {
             let machine = Machine::query(device.as_ref());
             extent = machine.extent();

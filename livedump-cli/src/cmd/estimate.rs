@@ -50,7 +50,7 @@ pub struct Args {
         value_hint = ValueHint::Other
     )]
     pub sample: u64,
-    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE or raw:FILE
+    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, image:FILE or raw:FILE
     #[arg(
         long,
         value_name = "MACHINE",
@@ -79,7 +79,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     check_usage(args)?;
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
-    let device = device::open(&args.machine).map_err(CaptureError::from)?;
+    let device =
+        device::open(&args.machine, None).map_err(CaptureError::from)?;
     // Cannot be asked for once we are confined.
     let wired = device.wired_bytes();
     let mut files = vec![(directory.descriptor(), Purpose::Directory)];

@@ -107,9 +107,9 @@ pub struct Args {
     )]
     pub workers: Option<u32>,
     /// Kernel to check dumps with [default: running]
-    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
+    #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
-    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, raw:FILE
+    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, image:FILE, raw:FILE
     #[arg(
         long,
         value_name = "MACHINE",
@@ -149,7 +149,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
     let instance = directory.lock_instance()?;
-    let opened = device::open(&args.machine);
+    let opened = device::open(&args.machine, args.kernel.as_deref());
     let device = opened.map_err(capture::Error::from)?;
     let newest = directory.dumps()?.into_iter().find(|dump| dump.live);
     let at = match &args.at {

@@ -10,7 +10,8 @@ use livedump_hosted::machine::Machine;
 use livedump_hosted::model::{ModelMachine, Recipe};
 use livedump_hosted::process::{Credentials, Descriptor, Process};
 use livedump_hosted::raw::RawMachine;
-use livedump_hosted::vmcore::VmcoreMachine;
+use livedump_hosted::vmcore;
+use livedump_vmcore::companion::companions_of_target;
 use memdev::errno::Errno;
 use memdev::ioctl::{
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
@@ -18,6 +19,8 @@ use memdev::ioctl::{
 };
 use std::error::Error as StdError;
 use std::fs::File;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 type Cause = Box<dyn StdError + Send + Sync>;
@@ -34,10 +37,12 @@ impl HostedDevice {
     ///
     /// # Errors
     /// What of it cannot be.
-    pub fn open(spec: &MachineSpec) -> Result<Self, OpenError> {
-        let machine = build(spec).map_err(|source| OpenError::Hosted {
-            machine: spec.to_string(),
-            source,
+    pub fn open(
+        spec: &MachineSpec,
+        kernel: Option<&Path>,
+    ) -> Result<Self, OpenError> {
+        let machine = build(spec, kernel).map_err(|source| {
+            OpenError::Hosted { machine: spec.to_string(), source }
         })?;
         Ok(Self::new(&spec.to_string(), machine))
     }
@@ -74,11 +79,47 @@ impl HostedDevice {
     }
 }
 
-fn build(spec: &MachineSpec) -> Result<Arc<dyn Machine>, Cause> {
+/// The kernel of an image: the one that is named, or one beside it.
+fn kernel_of(image: &Path, named: Option<&Path>) -> Option<PathBuf> {
+    let beside = || {
+        let all = companions_of_target(image, "kernel");
+        all.into_iter().find(|path| path.is_file())
+    };
+    match named {
+        Some(path) if path.is_dir() => Some(path.join("kernel")),
+        Some(path) => Some(path.to_path_buf()),
+        None => beside(),
+    }
+}
+
+/// What of a machine has memory at its addresses and no size.
+fn is_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| {
+        let kind = meta.file_type();
+        kind.is_char_device() || kind.is_block_device()
+    })
+}
+
+fn image(path: &Path, named: Option<&Path>) -> Result<Arc<dyn Machine>, Cause> {
+    let kernel = kernel_of(path, named);
+    match (is_device(path), &kernel) {
+        (true, Some(kernel)) => {
+            let file = File::open(path)?;
+            Ok(vmcore::open_device(file, path, kernel)?)
+        }
+        (true, None) => Err("name its kernel with -k".into()),
+        (false, kernel) => Ok(vmcore::open(path, kernel.as_deref())?),
+    }
+}
+
+fn build(
+    spec: &MachineSpec,
+    kernel: Option<&Path>,
+) -> Result<Arc<dyn Machine>, Cause> {
     let recipe = match spec {
         MachineSpec::Kernel => return Err("is not a hosted one".into()),
-        MachineSpec::Vmcore(path) => {
-            return Ok(Arc::new(VmcoreMachine::open(path)?));
+        MachineSpec::Vmcore(path) | MachineSpec::Image(path) => {
+            return image(path, kernel);
         }
         MachineSpec::Raw(path) => {
             return Ok(Arc::new(RawMachine::open(path)?));
@@ -201,7 +242,7 @@ mod tests {
     #[test]
     fn a_machine_that_cannot_be_is_named_with_its_reason() {
         let spec: MachineSpec = "vmcore:/nonexistent".parse().unwrap();
-        let Err(e) = HostedDevice::open(&spec) else { panic!("opened") };
+        let Err(e) = HostedDevice::open(&spec, None) else { panic!("opened") };
         let text = livedump_vmcore::chain(&e);
         assert!(text.starts_with("machine vmcore:/nonexistent: "), "{text}");
         assert!(text.contains("No such file"), "{text}");

@@ -20,6 +20,8 @@ pub enum MachineSpec {
     Vmcore(PathBuf),
     /// The memory in a file, byte for byte.
     Raw(PathBuf),
+    /// The memory of a kernel in an image of any format, or in a device.
+    Image(PathBuf),
 }
 
 /// Which model machine.
@@ -39,7 +41,8 @@ pub enum ModelSpec {
 pub enum SpecError {
     /// No such kind.
     #[error(
-        "not kernel, model, model:SIZE, model:RECIPE, vmcore:FILE or raw:FILE"
+        "not kernel, model, model:SIZE, model:RECIPE, vmcore:FILE, \
+         image:FILE or raw:FILE"
     )]
     Unknown,
     /// A kind that needs a file.
@@ -79,6 +82,7 @@ impl FromStr for MachineSpec {
             "model" => model(rest).map(Self::Model),
             "vmcore" => Ok(Self::Vmcore(file("vmcore")?)),
             "raw" => Ok(Self::Raw(file("raw")?)),
+            "image" => Ok(Self::Image(file("image")?)),
             _ => Err(SpecError::Unknown),
         }
     }
@@ -116,6 +120,7 @@ impl fmt::Display for MachineSpec {
             }
             Self::Vmcore(path) => write!(f, "vmcore:{}", path.display()),
             Self::Raw(path) => write!(f, "raw:{}", path.display()),
+            Self::Image(path) => write!(f, "image:{}", path.display()),
         }
     }
 }
@@ -151,6 +156,7 @@ mod tests {
             ("Model", "not kernel, "),
             ("kernel:0", "no value"),
             ("vmcore", "vmcore:FILE"),
+            ("image:", "image:FILE"),
             ("raw:", "raw:FILE"),
             ("model:", "model:"),
             ("model:12Q", "\"12Q\""),

@@ -196,6 +196,14 @@ impl Vmcore {
         self.pages.as_ref()
     }
 
+    /// The same, of a dump that is not needed any more.
+    ///
+    /// # Errors
+    /// Those of [`Vmcore::pages`].
+    pub fn into_pages(self) -> Result<Pages, PagesError> {
+        self.pages
+    }
+
     /// Bytes that the unpacked dump should have; `None` without pages.
     #[must_use]
     pub fn expected_len(&self) -> Option<u64> {

@@ -4,16 +4,21 @@
 
 use super::image::MemoryImage;
 use super::image::kernel::{KernelError, KernelMemory};
+use super::image::raw::Raw;
 use super::image::view::{MinidumpView, ViewError};
 use super::pages::Pages;
-use super::source::Source;
+use super::source::{Plain, Source};
 use super::{FileFacts, OpenError, Vmcore, probe};
 use crate::elf::Kernel;
 use crate::path::escape_path;
 use memdev::kerneldump::Compression;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Physical addresses have 52 bits at most on amd64 and arm64.
+const MAX_PADDR: u64 = 1 << 52;
 
 /// An open file of memory.
 #[derive(Debug)]
@@ -76,6 +81,25 @@ pub enum ImageKernelError {
 }
 
 impl ImageFile {
+    /// A device that has memory at its addresses and no size, such as
+    /// /dev/mem. Reading where there is no memory may have side effects.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn device(file: File, path: &Path) -> Result<Self, OpenError> {
+        let name = || escape_path(path);
+        let io = |source| OpenError::Io { path: name(), source };
+        let meta = file.metadata().map_err(io)?;
+        let facts = FileFacts {
+            path: path.to_path_buf(),
+            len: meta.len(),
+            allocated: meta.blocks().saturating_mul(512),
+        };
+        let source = Arc::new(Plain::new(Arc::new(file), MAX_PADDR));
+        let image = Arc::new(Raw::new(source, MAX_PADDR));
+        Ok(Self { file: facts, image, unknown: None })
+    }
+
     /// The file it is in.
     #[must_use]
     pub fn file(&self) -> &FileFacts {

@@ -1,122 +1,83 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Why a dump cannot be a machine: the file, and where in it.
+//! Why the memory in a file cannot be a machine.
 
-use memdev::dump_avail::DumpAvailError;
-use memdev::minidump::MinidumpError;
-use std::io::Error;
+use livedump_vmcore::elf::ElfError;
+use livedump_vmcore::{ImageKernelError, OpenError, PagesError, ReadError};
 use std::path::PathBuf;
 
-/// Why a file cannot be a machine.
+/// What of a file stands in the way.
 #[derive(Debug, thiserror::Error)]
 pub enum VmcoreError {
-    /// It cannot be opened, or not be asked for its size.
-    #[error("cannot open {}", path.display())]
-    Open {
+    /// It is no dump, or no image.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its pages cannot be found.
+    #[error("{}", path.display())]
+    Pages {
         /// The file.
         path: PathBuf,
         /// Why.
-        #[source]
-        source: Error,
+        source: PagesError,
     },
-    /// It cannot be read.
-    #[error(
-        "cannot read the {section} at offset {offset:#x} of {}",
-        path.display()
-    )]
-    Read {
+    /// A section of it cannot be read.
+    #[error("{}: reading its {section}", path.display())]
+    Section {
         /// The file.
         path: PathBuf,
-        /// What was wanted.
+        /// Which.
         section: &'static str,
-        /// Where.
-        offset: u64,
         /// Why.
-        #[source]
-        source: Error,
+        source: livedump_vmcore::source::SourceError,
     },
-    /// It is packed.
-    #[error("{} is compressed ({format}): unpack it first", path.display())]
-    Compressed {
-        /// The file.
-        path: PathBuf,
-        /// With what.
-        format: &'static str,
-    },
-    /// Its first page is not a minidump's.
-    #[error("{} cannot be used as a machine", path.display())]
-    Header {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: MinidumpError,
-    },
-    /// amd64 minidumps before version 2 have no page directories.
+    /// The engine writes none of this version.
     #[error(
-        "{} is an amd64 minidump of version 1 (offset 24), expected 2 or 3",
+        "{}: amd64 minidump version 1 cannot be used as a machine",
         path.display()
     )]
     Version1 {
         /// The file.
         path: PathBuf,
     },
-    /// A section is not what its header or a kernel makes of it.
-    #[error(
-        "{}: the {section} at offset {offset:#x} has {found} bytes, \
-         expected {expected}",
-        path.display()
-    )]
-    Section {
+    /// More pages or ranges than a machine has.
+    #[error("{}: {found} {what}, at most {most}", path.display())]
+    Size {
         /// The file.
         path: PathBuf,
-        /// Which.
-        section: &'static str,
-        /// Where.
-        offset: u64,
-        /// Its size.
+        /// Of what.
+        what: &'static str,
+        /// How many.
         found: u64,
-        /// What it should be.
-        expected: String,
+        /// How many there may be.
+        most: u64,
     },
-    /// dump_avail contradicts itself.
-    #[error("{}: bad dump_avail at offset {offset:#x}", path.display())]
-    DumpAvail {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        offset: u64,
-        /// Why.
-        #[source]
-        source: DumpAvailError,
-    },
-    /// The kernel map is where no kernel has it.
+    /// A kernel map that no page tables can have.
     #[error(
-        "{}: {pages} pages of page tables for a kernel map at {kernbase:#x} \
-         (offset 40) with memory up to {memory_end:#x}",
+        "{}: kernel map at {kernbase:#x} (offset 40) with {pages} pages of \
+         page tables, memory to {memory_end:#x}: no such machine",
         path.display()
     )]
     KernelMap {
         /// The file.
         path: PathBuf,
-        /// kernbase.
+        /// Where it begins.
         kernbase: u64,
-        /// Pages in the pmap section.
+        /// Pages of the pmap section.
         pages: u64,
-        /// Where memory ends.
+        /// The last address of dump_avail.
         memory_end: u64,
     },
-    /// It ends before its data pages begin.
-    #[error(
-        "{} is truncated: it has {len} bytes, its sections before the data \
-         pages {expected}",
-        path.display()
-    )]
-    CutOff {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        len: u64,
-        /// Where the data pages would begin.
-        expected: u64,
+    /// The kernel file cannot be used.
+    #[error(transparent)]
+    Kernel(#[from] ElfError),
+    /// The kernel is not in the image.
+    #[error(transparent)]
+    Image(#[from] ImageKernelError),
+    /// It is there, and part of its memory is not.
+    #[error("reading {what}")]
+    Memory {
+        /// What was read.
+        what: &'static str,
+        /// Why it cannot be.
+        source: ReadError,
     },
 }

@@ -3,12 +3,17 @@
 //! in them by hand is found through this machine, and a dump of the machine
 //! has what they have.
 
+use super::VmcoreMachine;
 use super::tests::{Scratch, scratch, translate};
-use super::*;
 use crate::HostedKernel;
+use crate::machine::Machine;
 use crate::process::{Credentials, Descriptor};
+use livedump_vmcore::Vmcore;
 use memdev::addr::Vaddr;
+use memdev::addr::{PAGE_SIZE, Paddr};
+use memdev::dump_avail::DumpAvail;
 use memdev::ioctl::{MEM_KERNELDUMP, MemLivedumpArg};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -37,6 +42,10 @@ fn real(name: &str) -> Option<Scratch> {
     Some(out)
 }
 
+fn open(path: &Path) -> Result<VmcoreMachine, super::VmcoreError> {
+    VmcoreMachine::new(Vmcore::open(path)?)
+}
+
 fn bytes_at(m: &VmcoreMachine, va: u64) -> [u8; 8] {
     let pa = translate(m, va).unwrap();
     let mut page = [0; PAGE_SIZE];
@@ -48,10 +57,10 @@ fn bytes_at(m: &VmcoreMachine, va: u64) -> [u8; 8] {
 fn check_every_page(m: &VmcoreMachine, path: &Path) {
     let file = std::fs::File::open(path).unwrap();
     let end = file.metadata().unwrap().len();
-    let avail = DumpAvail::new(&m.ranges).unwrap();
+    let avail = DumpAvail::new(m.dump_avail()).unwrap();
     let (mut page, mut want) = ([0; PAGE_SIZE], Box::new([0; PAGE_SIZE]));
     for (rank, bit) in m.set.iter().enumerate() {
-        let at = m.layout.pages + rank as u64 * 4096;
+        let at = m.core().layout().pages + rank as u64 * 4096;
         let there = (end - at).min(4096) as usize;
         want.fill(0);
         file.read_exact_at(&mut want[..there], at).unwrap();
@@ -63,7 +72,7 @@ fn check_every_page(m: &VmcoreMachine, path: &Path) {
 #[test]
 fn a_real_amd64_kernels_variables_are_found_through_the_tables() {
     let Some(file) = real("vmcore-amd64-minidump") else { return };
-    let m = VmcoreMachine::open(&file.0).unwrap();
+    let m = open(&file.0).unwrap();
     assert_eq!(m.pages() + m.missing_pages(), 24144);
     assert_eq!(m.missing_pages(), 1392, "the file is a shortened one");
     let t = m.target();
@@ -84,7 +93,7 @@ fn a_real_amd64_kernels_variables_are_found_through_the_tables() {
 #[test]
 fn a_real_arm64_kernels_variables_are_found_through_the_tables() {
     let Some(file) = real("vmcore-arm64-minidump") else { return };
-    let m = VmcoreMachine::open(&file.0).unwrap();
+    let m = open(&file.0).unwrap();
     assert_eq!(m.pages() + m.missing_pages(), 19296);
     assert_eq!(m.target().bitset_bits, 64816);
     let pa = translate(&m, 0xffff_0000_00e2_651c);
@@ -103,7 +112,7 @@ fn a_real_arm64_kernels_variables_are_found_through_the_tables() {
 /// Dumps the machine and opens that dump: everything both have is equal.
 fn check_a_dump_of_it(m: VmcoreMachine) {
     let m = Arc::new(m);
-    let out = scratch(&format!("again-{}", m.header.pmapsize), b"");
+    let out = scratch(&format!("again-{}", m.header().pmapsize), b"");
     let kernel = HostedKernel::new(m.clone());
     let p = kernel.process(Credentials::ROOT);
     let file = std::fs::File::options().write(true).open(&out.0).unwrap();
@@ -112,23 +121,30 @@ fn check_a_dump_of_it(m: VmcoreMachine) {
     p.ioctl(MEM_KERNELDUMP, &mut arg.encode()).unwrap();
     assert_eq!((kernel.locks_held(), kernel.memory().current()), (0, 0));
 
-    let again = VmcoreMachine::open(&out.0).unwrap();
-    assert_eq!(again.header, m.header);
-    assert_eq!(again.ranges, m.ranges);
+    let again = open(&out.0).unwrap();
+    assert_eq!(again.header(), m.header());
+    assert_eq!(again.dump_avail(), m.dump_avail());
     assert_eq!(again.missing_pages(), 0);
     // Everything dumpable is in the bitset already: the walk adds nothing.
     assert_eq!(again.set.words(), m.set.words());
     let (mut a, mut b) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
-    let avail = DumpAvail::new(&m.ranges).unwrap();
+    let avail = DumpAvail::new(m.dump_avail()).unwrap();
     for bit in m.set.iter() {
         let pa = avail.pa_of(bit).unwrap();
         m.read_page(pa, &mut a).unwrap();
         again.read_page(pa, &mut b).unwrap();
         assert_eq!(a, b, "{pa}");
     }
-    for n in 0..u64::from(m.header.pmapsize) / 4096 {
-        m.read_at(m.layout.pmap + n * 4096, &mut a).unwrap();
-        again.read_at(again.layout.pmap + n * 4096, &mut b).unwrap();
+    for n in 0..u64::from(m.header().pmapsize) / 4096 {
+        m.core()
+            .source()
+            .read_at(m.core().layout().pmap + n * 4096, &mut a)
+            .unwrap();
+        again
+            .core()
+            .source()
+            .read_at(again.core().layout().pmap + n * 4096, &mut b)
+            .unwrap();
         assert_eq!(a, b, "pmap page {n}");
     }
 }

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Small dumps, made here byte by byte.
 
-use super::*;
-use memdev::addr::Vaddr;
+use super::{VmcoreError, VmcoreMachine};
+use crate::machine::Machine;
+use livedump_kmod::error::Errno;
+use livedump_vmcore::Vmcore;
+use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
 use memdev::arch::{self, Entry, span};
 use memdev::dump_avail;
-use std::path::{Path, PathBuf};
+use memdev::minidump::MinidumpHeader;
+use std::path::PathBuf;
 
 const AVAIL: [(u64, u64); 2] = [(0, 0x9000), (0x10_0000, 0x20_0000)];
 const KVA: u64 = 0xffff_fe00_0000_0000;
@@ -29,7 +33,7 @@ pub(super) fn scratch(name: &str, contents: &[u8]) -> Scratch {
 type Opened = core::result::Result<VmcoreMachine, VmcoreError>;
 
 fn open(name: &str, contents: &[u8]) -> Opened {
-    VmcoreMachine::open(&scratch(name, contents).0)
+    VmcoreMachine::new(Vmcore::open(&scratch(name, contents).0)?)
 }
 
 fn amd64() -> MinidumpHeader {
@@ -188,7 +192,7 @@ fn the_tables_above_the_files_lead_to_its_entries() {
 }
 
 #[test]
-fn pages_behind_the_end_lose_their_bits_and_are_counted() {
+fn pages_after_the_end_lose_their_bits_and_are_counted() {
     let whole = small_dump(&amd64());
     let pages = amd64().layout().pages as usize;
     for (len, there, missing) in [
@@ -240,34 +244,24 @@ fn a_header_at_the_end_tells_host_and_version_and_is_no_data() {
     assert_eq!(m.missing_pages(), 1, "the dump ends where the header says");
     *f.last_mut().unwrap() ^= 1;
     let m = open("parity", &f).unwrap();
-    assert_eq!((m.hostname(), m.missing_pages()), ("", 0));
+    // The reader goes by its length all the same, and says so.
+    assert_eq!((m.hostname(), m.missing_pages()), ("", 1));
 }
 
 #[test]
-fn what_is_wrong_is_named_with_file_and_offset() {
+fn what_no_machine_can_have_is_named_with_the_file() {
     let says = |name: &str, contents: &[u8], wanted: &str| {
         let e = open(name, contents).unwrap_err();
-        let mut text = e.to_string();
-        let mut source = std::error::Error::source(&e);
-        while let Some(e) = source {
-            text += &format!(": {e}");
-            source = e.source();
-        }
+        let text = livedump_vmcore::chain(&e);
         assert!(text.contains(wanted), "{text:?} lacks {wanted:?}");
         assert!(text.contains(&format!("-{name}")), "{text:?} names no file");
     };
     let dump = |h: MinidumpHeader| small_dump(&h);
-    says("empty", b"", "not a FreeBSD minidump");
-    says("text", &[b'x'; 10_000], "not a FreeBSD minidump");
-    says("gz", &[0x1f, 0x8b, 8, 0], "compressed (gzip)");
-    says("zst", &[0x28, 0xb5, 0x2f, 0xfd, 0], "compressed (zstd)");
-    says("bz2", b"BZh91AY", "compressed (bzip2)");
+    says("text", &[b'x'; 10_000], "is not a dump");
     let v1 = MinidumpHeader { version: 1, dumpavailsize: 0, ..amd64() };
-    says("v1", &dump(v1), "version 1 (offset 24)");
+    says("v1", &dump(v1), "minidump version 1");
     let whole = dump(amd64());
-    let pages = amd64().layout().pages as usize;
-    says("short", &whole[..pages - 1], "is truncated");
-    says("head", &whole[..4096], "is truncated");
+    says("head", &whole[..4096], "the file ends at 0x1000");
 
     let h = MinidumpHeader { kernbase: Vaddr(0x1000), ..amd64() };
     says("low", &dump(h), "kernel map at 0x1000");
@@ -280,30 +274,18 @@ fn what_is_wrong_is_named_with_file_and_offset() {
 
     let mut f = whole.clone();
     let avail = amd64().layout().dump_avail as usize;
-    f[avail + 16..avail + 24].copy_from_slice(&0x8000u64.to_le_bytes());
-    says("order", &f, "range 1 is out of order");
-    f[avail + 8..avail + 16].copy_from_slice(&(1u64 << 60).to_le_bytes());
-    says("range", &f, "dump_avail at offset 0x2000");
-    let mut f = whole.clone();
     f[avail + 8..avail + 16].fill(0);
-    says("none", &f, "1 to 4294967296 pages, not 0");
+    says("none", &f, "0 pages of memory");
     let mut f = whole.clone();
     for i in 0..65u64 {
         let at = avail + 16 * i as usize;
         f[at..at + 8].copy_from_slice(&(i << 20).to_le_bytes());
         f[at + 8..at + 16].copy_from_slice(&((i + 1) << 20).to_le_bytes());
     }
-    says("many", &f, "at most 64 ranges");
+    says("many", &f, "65 ranges of memory, at most 64");
     let mut f = whole.clone();
-    f[avail + 24..avail + 32].copy_from_slice(&(1u64 << 51).to_le_bytes());
-    says("huge", &f, "1 to 4294967296 pages");
     f[avail + 24..avail + 32].copy_from_slice(&(1u64 << 40).to_le_bytes());
-    says("bitmap", &f, "page bitset at offset 0x3000 has 4096 bytes");
-
-    let e = VmcoreMachine::open(Path::new("/nonexistent/x")).unwrap_err();
-    assert_eq!(e.to_string(), "cannot open /nonexistent/x");
-    let e = VmcoreMachine::open(&std::env::temp_dir());
-    assert!(e.is_err(), "a directory");
+    says("bitmap", &f, "pages of memory, at most 32768");
 }
 
 /// No header, however broken, may take the process with it.

@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         }
         e => e.into(),
     })?;
-    let device = device::open(&args.machine)?;
+    let device = device::open(&args.machine, args.kernel.as_deref())?;
     let prepared = Prepared::gather(args, device.as_ref())?;
     confine(args, device.as_ref(), &directory, &prepared, &[]);
     prepared.check_named()?;

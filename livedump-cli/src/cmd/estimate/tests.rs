@@ -24,7 +24,7 @@ fn args(words: &str, directory: &Path) -> Args {
 }
 
 fn hosted(machine: &str) -> HostedDevice {
-    HostedDevice::open(&machine.parse().unwrap()).unwrap()
+    HostedDevice::open(&machine.parse().unwrap(), None).unwrap()
 }
 
 fn take(device: &dyn Device, args: &Args) -> Estimate {

@@ -151,7 +151,8 @@ impl<'a> Watcher<'a> {
         let confined = self.prepared.is_some();
         if self.args.machine == MachineSpec::Kernel && !confined {
             // The module may have come or gone since.
-            self.device = device::open(&self.args.machine)?;
+            self.device =
+                device::open(&self.args.machine, self.args.kernel.as_deref())?;
         }
         let (device, prepared) = (self.device.as_ref(), self.prepared.as_ref());
         once(&self.capture_args, device, self.directory, prepared, signals)

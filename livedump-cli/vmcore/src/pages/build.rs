@@ -51,11 +51,12 @@ fn read_ranges(
     let mut section = vec![0; size as usize];
     let got = source.read_at(layout.dump_avail, &mut section)?;
     if got < section.len() {
+        let end = layout.dump_avail.saturating_add(got as u64);
         return Err(PagesError::Truncated {
             section: "dump_avail",
             offset: layout.dump_avail,
             section_end: layout.bitmap,
-            end: layout.dump_avail.saturating_add(got as u64),
+            end: source.known_len().unwrap_or(end).min(end),
         });
     }
     let mut ranges = vec![(0, 0); section.len() / 16];

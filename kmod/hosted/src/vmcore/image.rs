@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A kernel's memory in an image as a machine: its bitset, page tables and
+//! message buffer are where that kernel keeps them. A page that the image
+//! lacks is no memory: not dumpable.
+
+use super::cache::TableCache;
+use crate::errno::from_host;
+use crate::machine::Machine;
+use livedump_kmod::error::{Errno, Result};
+use livedump_kmod::kpi::Target;
+use livedump_vmcore::MemoryError;
+use livedump_vmcore::image::kernel::{KernelMemory, ROOT_LEVEL};
+use livedump_vmcore::source::SourceError;
+use memdev::addr::{PAGE_SIZE, Paddr, Page};
+use std::sync::Arc;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// An image as memory.
+#[derive(Debug)]
+pub struct ImageMachine {
+    memory: Arc<KernelMemory>,
+    cache: TableCache,
+}
+
+impl ImageMachine {
+    /// The machine of a kernel that was found.
+    #[must_use]
+    pub fn new(memory: Arc<KernelMemory>) -> Self {
+        Self { memory, cache: TableCache::new() }
+    }
+
+    /// The kernel's memory.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<KernelMemory> {
+        &self.memory
+    }
+}
+
+/// What a device would answer.
+fn errno(e: &MemoryError) -> Errno {
+    match e {
+        MemoryError::Source(SourceError::Io { source, .. }) => {
+            from_host(source)
+        }
+        MemoryError::Source(SourceError::Absent(_))
+        | MemoryError::NotDumped { .. }
+        | MemoryError::OutsideMemory { .. } => Errno::EFAULT,
+        _ => Errno::EIO,
+    }
+}
+
+impl Machine for ImageMachine {
+    fn target(&self) -> Target {
+        let m = &self.memory;
+        let walker = m.walker();
+        Target {
+            machine: m.machine(),
+            minidump_version: m.minidump_version,
+            minidump_flags: 0,
+            root: walker.root(),
+            root_level: ROOT_LEVEL,
+            kernbase: m.kernbase,
+            kva_end: m.kva_end,
+            dmapphys: walker.dmapphys(),
+            dmapbase: walker.dmapbase(),
+            dmapend: walker.dmapend(),
+            bitset_bits: m.bitset_bits,
+            msgbuf_bytes: m.msgbuf_bytes,
+            dump_avail_bytes: m.dump_avail_bytes,
+        }
+    }
+
+    fn dump_avail(&self) -> &[(u64, u64)] {
+        &self.memory.dump_avail
+    }
+
+    fn copy_bitset(&self, words: &mut [u64]) {
+        let mut at = self.memory.bitset;
+        for chunk in words.chunks_mut(PAGE_SIZE / 8) {
+            let mut page = [0; PAGE_SIZE];
+            let (bytes, _) = page.split_at_mut(chunk.len() * 8);
+            self.memory.copy(at, bytes);
+            for (word, bytes) in chunk.iter_mut().zip(bytes.as_chunks().0) {
+                *word = u64::from_le_bytes(*bytes);
+            }
+            at.0 = at.0.saturating_add(PAGE);
+        }
+    }
+
+    fn copy_msgbuf(&self, text: &mut [u8]) {
+        self.memory.copy(self.memory.msgbuf, text);
+    }
+
+    fn load_entry(&self, table: Paddr, index: u64) -> u64 {
+        self.cache.entry(table, index, |page| {
+            if self.memory.image().read(table, page).is_err() {
+                page.fill(0);
+            }
+        })
+    }
+
+    fn phys_in_dmap(&self, pa: Paddr) -> bool {
+        let walker = self.memory.walker();
+        let size = walker.dmapend().0.saturating_sub(walker.dmapbase().0);
+        pa.0.checked_sub(walker.dmapphys()).is_some_and(|offset| offset < size)
+    }
+
+    fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool {
+        let within = |&(start, end): &(u64, u64)| (start..end).contains(&pa.0);
+        self.memory.dump_avail.iter().any(within) && self.memory.has_page(pa)
+    }
+
+    fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
+        let pa = Paddr(pa.0 & !(PAGE - 1));
+        self.memory.image().read(pa, page).map_err(|e| {
+            page.fill(0);
+            errno(&e)
+        })
+    }
+
+    fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Option<Result<()>> {
+        let bytes = pages.as_flattened_mut();
+        // One that fails is found one by one.
+        self.memory.image().read(pa, bytes).ok().map(Ok)
+    }
+
+    fn hostname(&self) -> &str {
+        ""
+    }
+
+    fn version(&self) -> &str {
+        &self.memory.version
+    }
+}
