@@ -43,7 +43,7 @@ struct Args {
     #[arg(long)]
     root: Option<PathBuf>,
     /// What to run: module, dumps, requests, instant, userland,
-    /// deadlocks, limits, writing, panic.
+    /// deadlocks, limits, writing, panic, full.
     #[arg(
         long,
         default_value = "module,dumps,requests,instant,userland,deadlocks,\
@@ -150,8 +150,10 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
         }
     };
     let files = guest::build(kernel, args.module.as_deref(), &dir)?;
+    let full = args.cases.contains("full");
     let env = [
-        ("livedump.cases", args.cases.clone()),
+        ("livedump.cases", args.cases.replace("full", "panic")),
+        ("debug.minidump", u8::from(!full).to_string()),
         ("livedump.load", args.load.to_string()),
         ("livedump.registers", args.registers.to_string()),
         ("livedump.stock", args.stock.to_string()),
@@ -196,7 +198,8 @@ fn report(
     for what in &console.failed {
         fail(what);
     }
-    let panics = args.cases.contains("panic");
+    let full = args.cases.contains("full");
+    let panics = full || args.cases.contains("panic");
     for what in &console.complaints {
         if !(panics && what.contains(panic::WHY)) {
             fail(&format!("on the console: {what}"));
@@ -249,7 +252,7 @@ fn report(
         }
     }
     if panics {
-        match panic::dump(kernel, dir) {
+        match panic::dump(kernel, dir, full) {
             Ok(()) => done.passed += 1,
             Err(e) => {
                 println!("{}: FAIL panic dump: {e}", kernel.name);

@@ -10,8 +10,8 @@ use crate::qemu::DUMPDEV;
 use crate::symbols::Symbols;
 use livedump_cli::cmd::save;
 use livedump_cli::outcome::Outcome;
-use livedump_vmcore::Vmcore;
-use livedump_vmcore::chain;
+use livedump_vmcore::image::Format;
+use livedump_vmcore::{Opened, Vmcore, chain, elf};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
@@ -20,8 +20,9 @@ use std::path::Path;
 /// What ldtest.ko panics with.
 pub(crate) const WHY: &str = "ldtest: asked to";
 
-/// Saved as an operator does it, equal to what is on the device, readable.
-pub(crate) fn dump(kernel: &Kernel, dir: &Path) -> Answer<()> {
+/// Saved as an operator does it, equal to what is on the device, readable. A
+/// full dump is an ELF core, in which the kernel has to be found.
+pub(crate) fn dump(kernel: &Kernel, dir: &Path, full: bool) -> Answer<()> {
     let disk = dir.join(DUMPDEV);
     let (want, crash) = (dir.join("panic-dump"), dir.join("panic-crash"));
     let text = |e: io::Error| e.to_string();
@@ -66,14 +67,30 @@ pub(crate) fn dump(kernel: &Kernel, dir: &Path) -> Answer<()> {
     if !info.contains(&format!("\n  Panic String: {WHY}")) {
         return Err(format!("info.1 has not {WHY:?}: {info}"));
     }
-    readable(kernel, &saved[1])?;
+    readable(kernel, &saved[1], full)?;
     std::fs::remove_file(&want).map_err(text)?;
     std::fs::remove_dir_all(&crash).map_err(text)
 }
 
-fn readable(kernel: &Kernel, file: &Path) -> Answer<()> {
+fn open(kernel: &Kernel, path: &Path, full: bool) -> Answer<Vmcore> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let opened = Opened::new(file, path).map_err(|e| chain(&e))?;
+    let image = match opened {
+        Opened::Minidump(core) if !full => return Ok(*core),
+        Opened::Image(image) if full => image,
+        _ => return Err("not the kind of dump that was asked for".into()),
+    };
+    let (format, claims) = (image.image().format(), image.image().claims());
+    if format != Format::Elf || !claims.notes.is_empty() {
+        return Err(format!("a full dump is {format}: {:?}", claims.notes));
+    }
+    let kernel = elf::Kernel::open(&kernel.path).map_err(|e| chain(&e))?;
+    image.with_kernel(&kernel).map_err(|e| chain(&e))
+}
+
+fn readable(kernel: &Kernel, file: &Path, full: bool) -> Answer<()> {
     let symbols = Symbols::read(&kernel.path).map_err(|e| e.to_string())?;
-    let core = Vmcore::open(file).map_err(|e| format!("open: {e}"))?;
+    let core = open(kernel, file, full).map_err(|e| format!("open: {e}"))?;
     let console = Console::default();
     let mut problems = Vec::new();
     let dump_check = DumpCheck {
