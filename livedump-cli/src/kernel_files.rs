@@ -166,6 +166,12 @@ impl KernelFiles {
         Ok(())
     }
 
+    /// Whether there is no candidate.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
     /// All open files.
     pub fn files(&self) -> impl Iterator<Item = &File> {
         self.candidates.iter().flat_map(|c| {
@@ -200,7 +206,7 @@ impl KernelFiles {
     /// # Errors
     /// None of them is in it.
     pub fn choose_in(self, image: ImageFile) -> Result<(Vmcore, Found), Error> {
-        if self.candidates.is_empty() && self.failed.is_empty() {
+        if self.is_empty() && self.failed.is_empty() {
             return Err(image.needs_kernel().into());
         }
         let mut core = None;
@@ -295,7 +301,7 @@ impl KernelFiles {
         if self.kernel_named {
             return Ok(Ok(Some(self.choose(core)?.kernel)));
         }
-        if self.candidates.is_empty() && self.failed.is_empty() {
+        if self.is_empty() && self.failed.is_empty() {
             return Ok(Ok(None));
         }
         let has_sibling = self.has_sibling;

@@ -145,7 +145,8 @@ impl<'t, 'a> Stacks<'t, 'a> {
     }
 
     fn pcb(&self, thread: &Thread) -> (Source, Option<Vaddr>) {
-        if self.dumptid == Some(thread.tid) {
+        // In an image it is of an earlier dump, or of its notes as the others.
+        if self.dumptid == Some(thread.tid) && self.t.core.image().is_none() {
             return (Source::Dumppcb, self.t.address("dumppcb"));
         }
         let own = (thread.pcb.0 != 0).then_some(thread.pcb);

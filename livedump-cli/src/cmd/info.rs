@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `livedump info`: everything a dump says about itself.
 
+use super::inputs::{Content, Opened};
 use super::{Inputs, WhichKernel};
 use crate::crashdir::InfoText;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::{
-    self, DumpHeader, Hex, Info, InfoFile, Memory, Report, Section,
+    self, DumpHeader, Hex, ImageInfo, Info, InfoFile, Memory, Report, Section,
 };
 use clap::ValueHint;
 use livedump_vmcore::chain;
 use livedump_vmcore::changes::ChangesFile;
 use livedump_vmcore::path::escape_path;
-use livedump_vmcore::{Trailer, Vmcore};
+use livedump_vmcore::{ImageFile, Trailer, Vmcore};
+use memdev::addr::{PAGE_SIZE, Paddr};
 use std::path::PathBuf;
+
+/// Ranges of an image that are shown.
+const MAX_RANGES: usize = 64;
 
 /// Arguments of `info`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +26,15 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Dump file: plain, gzip or zstd
+    /// Kernel of the dump [default: kernel.N or /boot]
+    #[arg(
+        short,
+        long,
+        value_name = "KERNEL",
+        value_hint = ValueHint::FilePath
+    )]
+    pub kernel: Option<PathBuf>,
+    /// Dump or memory image: plain, gzip or zstd
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 }
@@ -31,8 +44,13 @@ pub struct Args {
 /// # Errors
 /// The file is no dump. A truncated one is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let Inputs { core, kernel, changes, info: file, .. } =
-        Inputs::open(&args.file, WhichKernel::Any(None))?;
+    let kernel = WhichKernel::Any(args.kernel.as_deref());
+    let opened = Opened::open(&args.file, kernel, None)?;
+    let inputs = match opened.read_any(|_| false)? {
+        Content::Dump(inputs) => *inputs,
+        Content::Image(image) => return image_info(&image, args.json),
+    };
+    let Inputs { core, kernel, changes, info: file, .. } = inputs;
     let mut info = info(&core);
     info.info = file.map(info_file);
     info.kernel = kernel.map(|kernel| kernel.path().to_string());
@@ -48,6 +66,43 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         Some(true) => Outcome::Finding,
         _ => Outcome::Clean,
     })
+}
+
+/// What an image says about itself.
+fn image_info(file: &ImageFile, json: bool) -> Result<Outcome, Error> {
+    let image = file.image();
+    let claims = image.claims();
+    let (mut ranges, mut pages, mut at) = (Vec::new(), 0, 0);
+    while let Some(run) =
+        image.next_run(Paddr(at)).map_err(|source| file.read_error(source))?
+    {
+        pages += (run.end - run.start) / PAGE_SIZE as u64;
+        let more = ranges.len() < MAX_RANGES;
+        match ranges.last_mut() {
+            Some((_, end)) if *end == Hex(run.start) => *end = Hex(run.end),
+            _ if more => ranges.push((Hex(run.start), Hex(run.end))),
+            _ => {}
+        }
+        at = run.end;
+    }
+    let info = ImageInfo {
+        file: escape_path(&file.file().path),
+        form: image.format().name(),
+        file_length: file.file().len,
+        allocated: file.file().allocated,
+        machine: claims.machine.map(|machine| machine.name()),
+        phys_base: claims.phys_base.map(Hex),
+        cpus: claims.cpus.len(),
+        checksums: claims.checksums.name(),
+        pages,
+        ranges,
+        notes: claims.notes.clone(),
+    };
+    for note in &info.notes {
+        report::note(format_args!("{}: {note}", info.file));
+    }
+    info.print(json)?;
+    Ok(Outcome::Clean)
 }
 
 fn info(core: &Vmcore) -> Info {
@@ -75,7 +130,11 @@ fn info(core: &Vmcore) -> Info {
     let trailer = core.trailer();
     Info {
         file: escape_path(&file.path),
-        form: if trailer.is_some() { "raw" } else { "stripped" },
+        form: match core.image() {
+            Some(memory) => memory.format().name(),
+            None if trailer.is_some() => "raw",
+            None => "stripped",
+        },
         compression: core.compression().name(),
         frames: core.source().parts(),
         file_length: file.len,

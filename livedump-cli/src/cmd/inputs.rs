@@ -13,7 +13,7 @@ use livedump_vmcore::chain;
 use livedump_vmcore::changes::ChangesFile;
 use livedump_vmcore::companion::companion;
 use livedump_vmcore::path::escape_path;
-use livedump_vmcore::{Vmcore, elf::Kernel, regular};
+use livedump_vmcore::{ImageFile, Vmcore, elf::Kernel, regular};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -26,6 +26,15 @@ pub enum WhichKernel<'a> {
     Unneeded,
     /// The one that was named, or else the dump's, if it is found.
     Any(Option<&'a Path>),
+}
+
+/// What a file turned out to be.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// A dump, or an image with its kernel.
+    Dump(Box<Inputs>),
+    /// An image in which nothing can be found without its kernel.
+    Image(ImageFile),
 }
 
 /// Files that are open and that nothing has been read from.
@@ -84,29 +93,46 @@ impl Opened {
         self,
         excuse: impl Fn(&TargetError) -> bool,
     ) -> Result<Inputs, Error> {
-        let (core, chosen) =
-            match livedump_vmcore::Opened::new(self.dump, &self.path)? {
-                livedump_vmcore::Opened::Minidump(core) => {
-                    let chosen = match self.kernels.choose_if_any(&core) {
-                        Err(Error::Target(e)) if excuse(&e) => {
-                            Err(Misfit(chain(&e)))
-                        }
-                        chosen => chosen?,
-                    };
-                    (*core, chosen)
-                }
-                livedump_vmcore::Opened::Image(image) => {
-                    let (core, found) = self.kernels.choose_in(image)?;
-                    (core, Ok(Some(found.kernel)))
-                }
-            };
+        match self.read_any(excuse)? {
+            Content::Dump(inputs) => Ok(*inputs),
+            Content::Image(image) => Err(image.needs_kernel().into()),
+        }
+    }
+
+    /// The same, of an image whose kernel is not known, too.
+    pub(super) fn read_any(
+        self,
+        excuse: impl Fn(&TargetError) -> bool,
+    ) -> Result<Content, Error> {
+        let opened = livedump_vmcore::Opened::new(self.dump, &self.path)?;
+        let (core, chosen) = match opened {
+            livedump_vmcore::Opened::Minidump(core) => {
+                let chosen = match self.kernels.choose_if_any(&core) {
+                    Err(Error::Target(e)) if excuse(&e) => {
+                        Err(Misfit(chain(&e)))
+                    }
+                    chosen => chosen?,
+                };
+                (*core, chosen)
+            }
+            livedump_vmcore::Opened::Image(image)
+                if self.kernels.is_empty() && !image.is_unknown() =>
+            {
+                return Ok(Content::Image(image));
+            }
+            livedump_vmcore::Opened::Image(image) => {
+                let (core, found) = self.kernels.choose_in(image)?;
+                (core, Ok(Some(found.kernel)))
+            }
+        };
         let (kernel, misfit) = match chosen {
             Ok(kernel) => (kernel, None),
             Err(misfit) => (None, Some(misfit)),
         };
         let info = self.info.and_then(|file| InfoText::read(&file).ok());
         let changes = self.changes;
-        Ok(Inputs { core, kernel, misfit, changes, info })
+        let inputs = Inputs { core, kernel, misfit, changes, info };
+        Ok(Content::Dump(Box::new(inputs)))
     }
 }
 

@@ -17,7 +17,8 @@ const MOST_RANGES: usize = 4;
 pub struct Info {
     /// As the file was named.
     pub file: String,
-    /// "raw" with its kernel dump header, "stripped" without.
+    /// "raw" with its kernel dump header, "stripped" without; the format of
+    /// an image of memory.
     pub form: &'static str,
     /// "none", "gzip" or "zstd", by content.
     pub compression: &'static str,
@@ -198,7 +199,7 @@ pub struct DumpHeader {
     pub parity_ok: bool,
 }
 
-fn line(
+pub(super) fn line(
     out: &mut dyn Write,
     key: &str,
     value: impl std::fmt::Display,
@@ -206,7 +207,7 @@ fn line(
     writeln!(out, "{:<21} {value}", format!("{key}:"))
 }
 
-fn size(n: u64) -> String {
+pub(super) fn size(n: u64) -> String {
     format!("{n} ({})", human(n))
 }
 

@@ -7,7 +7,7 @@ use super::image::kernel::{KernelError, KernelMemory};
 use super::image::raw::Raw;
 use super::image::view::{MinidumpView, ViewError};
 use super::pages::Pages;
-use super::source::{Plain, Source};
+use super::source::{Plain, Source, SourceError};
 use super::{FileFacts, OpenError, Vmcore, probe};
 use crate::elf::Kernel;
 use crate::path::escape_path;
@@ -125,6 +125,12 @@ impl ImageFile {
         let path = escape_path(&self.file.path);
         let format = self.image.format();
         self.unknown.unwrap_or(OpenError::NeedsKernel { path, format })
+    }
+
+    /// An error of reading the image, with its name.
+    #[must_use]
+    pub fn read_error(&self, source: SourceError) -> OpenError {
+        OpenError::Source { path: escape_path(&self.file.path), source }
     }
 
     /// Finds a kernel in it.

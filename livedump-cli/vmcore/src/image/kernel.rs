@@ -12,6 +12,7 @@
 //!  the dump's      dump_avail, vm_page_dump, msgbufp
 //! ```
 
+mod registers;
 mod tables;
 mod variables;
 

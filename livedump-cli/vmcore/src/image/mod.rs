@@ -17,6 +17,7 @@ pub mod elf;
 pub mod kdump;
 pub mod kernel;
 pub mod lime;
+pub mod overlay;
 pub mod raw;
 pub mod view;
 
@@ -52,9 +53,11 @@ pub enum Format {
     Raw,
 }
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Format {
+    /// What people call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Elf => "ELF core",
             Self::QemuElf => "ELF core (QEMU)",
             Self::Kdump => "kdump",
@@ -62,7 +65,13 @@ impl fmt::Display for Format {
             Self::Lime => "LiME",
             Self::Avml => "AVML",
             Self::Raw => "raw memory",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -104,6 +113,18 @@ pub enum Checksums {
     Compressed,
     /// Every page.
     All,
+}
+
+impl Checksums {
+    /// "none", "compressed pages", "all pages".
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Compressed => "compressed pages",
+            Self::All => "all pages",
+        }
+    }
 }
 
 /// What a file says about its machine. None of it is believed.

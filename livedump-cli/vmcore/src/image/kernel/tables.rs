@@ -226,8 +226,13 @@ impl Walker {
         }
     }
 
+    /// The same tables, found in a copy of the memory.
+    pub(super) fn with_image(self, image: Arc<dyn MemoryImage>) -> Self {
+        Self { image, ..self }
+    }
+
     /// Where the direct map has an address.
-    fn direct(&self, va: Vaddr) -> Option<Paddr> {
+    pub(super) fn direct(&self, va: Vaddr) -> Option<Paddr> {
         let b = &self.bounds;
         if va < b.dmapbase || va >= b.dmapend {
             return None;

@@ -2,6 +2,7 @@
 //! The kernel's variables that a minidump is made of. All of them are checked:
 //! the memory may be anybody's.
 
+use super::registers;
 use super::tables::Walker;
 use super::{KernelError, KernelMemory, PAGE};
 use crate::elf::Kernel;
@@ -193,7 +194,8 @@ pub(super) fn read(
     let bitset = Vaddr(get("vm_page_dump")?);
     let (msgbuf, msgbuf_bytes) = message_buffer(&walker, get("msgbufp")?)?;
     let version = text(&walker, kernel);
-    let notes = notes(&walker);
+    let mut notes = notes(&walker);
+    let walker = registers::show(walker, kernel, &mut notes);
     Ok(KernelMemory {
         base: walker.base(),
         minidump_version,

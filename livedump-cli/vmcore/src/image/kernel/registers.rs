@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A hypervisor writes the registers of all CPUs into the notes of its image.
+//! Debuggers look for those of running threads elsewhere: in `stoppcbs`, where
+//! `stopped_cpus` says that a CPU has put them, and in `dumppcb`, those of the
+//! thread `dumptid`. They are put there, over the copied pages, as if the CPUs
+//! had been stopped by a dump.
+
+use super::super::overlay::Overlay;
+use super::super::{CpuState, MemoryImage};
+use super::tables::Walker;
+use crate::MemoryError;
+use crate::elf::Kernel;
+use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
+use memdev::arch::Machine;
+use std::sync::Arc;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+/// C: `MAXCPU` is 1024 at most.
+const MAX_CPUS: u32 = 1024;
+/// A pcb is some hundred bytes.
+const MAX_PCB: u32 = 4096;
+/// Members of a thread are within it.
+const MAX_OFFSET: u32 = 64 << 10;
+/// The privilege level of user mode.
+const USER: u64 = 3;
+
+/// Where things are in this kernel.
+struct Places {
+    stoppcbs: Vaddr,
+    pcb_size: u64,
+    stopped_cpus: Vaddr,
+    td_oncpu: u64,
+    td_tid: u64,
+    dumppcb: Option<Vaddr>,
+    dumptid: Option<Vaddr>,
+}
+
+impl Places {
+    fn find(walker: &Walker, kernel: &Kernel) -> Option<Self> {
+        let int = |name: &str, most: u32| {
+            let mut bytes = [0; 4];
+            let at = kernel.find(name)?.address;
+            walker.loaded(at, &mut bytes).ok()?;
+            let n = u32::from_le_bytes(bytes);
+            (n <= most).then_some(u64::from(n))
+        };
+        let stoppcbs = kernel.find("stoppcbs")?;
+        // From 14 on it is a pointer.
+        let stoppcbs = if stoppcbs.size == 8 {
+            let mut bytes = [0; 8];
+            walker.loaded(stoppcbs.address, &mut bytes).ok()?;
+            Vaddr(u64::from_le_bytes(bytes))
+        } else {
+            stoppcbs.address
+        };
+        let address = |name: &str| kernel.find(name).map(|s| s.address);
+        Some(Self {
+            stoppcbs,
+            pcb_size: int("pcb_size", MAX_PCB)?,
+            stopped_cpus: address("stopped_cpus")?,
+            td_oncpu: int("thread_off_td_oncpu", MAX_OFFSET)?,
+            td_tid: int("thread_off_td_tid", MAX_OFFSET)?,
+            dumppcb: address("dumppcb"),
+            dumptid: address("dumptid"),
+        })
+    }
+}
+
+/// A CPU in the kernel: its number, its thread, and its registers.
+struct Running<'a> {
+    cpu: u32,
+    tid: u32,
+    state: &'a CpuState,
+}
+
+/// `walker` with the registers where debuggers look, if the image has them.
+pub(super) fn show(
+    walker: Walker,
+    kernel: &Kernel,
+    notes: &mut Vec<String>,
+) -> Walker {
+    let image = Arc::clone(walker.image());
+    let cpus = &image.claims().cpus;
+    if cpus.is_empty() || walker.machine() != Machine::Amd64 {
+        return walker;
+    }
+    let Some(places) = Places::find(&walker, kernel) else {
+        notes.push(
+            "the registers of its notes are not used: kernel symbols are \
+             missing"
+                .into(),
+        );
+        return walker;
+    };
+    let running: Vec<_> = cpus
+        .iter()
+        .filter_map(|state| running(&walker, &places, state))
+        .collect();
+    let mut overlay = Overlay::new(Arc::clone(&image));
+    let put = running
+        .iter()
+        .filter(|cpu| stop(&walker, &mut overlay, &places, cpu).is_ok())
+        .count();
+    if let Some(first) = running.first() {
+        // Those of an earlier dump are not of this moment.
+        let _ = dumping(&walker, &mut overlay, &places, first);
+    }
+    let user = cpus.iter().filter(|c| c.cs & USER == USER).count();
+    notes.push(format!(
+        "registers of {put} of {} CPUs are from its notes; {user} ran user code",
+        cpus.len()
+    ));
+    walker.with_image(Arc::new(overlay))
+}
+
+fn read_int(walker: &Walker, va: u64) -> Option<u32> {
+    let mut bytes = [0; 4];
+    walker.read(Vaddr(va), &mut bytes).ok()?;
+    Some(u32::from_le_bytes(bytes))
+}
+
+/// The thread that a CPU runs, if it runs in the kernel.
+fn running<'a>(
+    walker: &Walker,
+    places: &Places,
+    state: &'a CpuState,
+) -> Option<Running<'a>> {
+    if state.cs & USER == USER {
+        return None;
+    }
+    // C: pc_curthread is the first member of struct pcpu.
+    let mut bytes = [0; 8];
+    walker.read(Vaddr(state.gs_base), &mut bytes).ok()?;
+    let thread = u64::from_le_bytes(bytes);
+    let cpu = read_int(walker, thread.checked_add(places.td_oncpu)?)?;
+    let tid = read_int(walker, thread.checked_add(places.td_tid)?)?;
+    (cpu < MAX_CPUS).then_some(Running { cpu, tid, state })
+}
+
+/// A pcb's first words.
+fn pcb(state: &CpuState) -> Vec<u8> {
+    state.pcb.iter().flat_map(|r| r.to_le_bytes()).collect()
+}
+
+fn stop(
+    walker: &Walker,
+    overlay: &mut Overlay,
+    places: &Places,
+    running: &Running<'_>,
+) -> Result<(), MemoryError> {
+    let cpu = u64::from(running.cpu);
+    let into = cpu.saturating_mul(places.pcb_size);
+    let at = places.stoppcbs.0.saturating_add(into);
+    put(walker, overlay, Vaddr(at), &pcb(running.state))?;
+    let at = places.stopped_cpus.0.saturating_add(cpu / 8);
+    let pa = translate(walker, Vaddr(at))?;
+    let mut byte = [0];
+    overlay.read(pa, &mut byte)?;
+    let [set] = byte;
+    overlay.put(pa, &[set | 1 << (cpu % 8)])
+}
+
+fn dumping(
+    walker: &Walker,
+    overlay: &mut Overlay,
+    places: &Places,
+    running: &Running<'_>,
+) -> Result<(), MemoryError> {
+    if let (Some(dumppcb), Some(dumptid)) = (places.dumppcb, places.dumptid) {
+        put(walker, overlay, dumppcb, &pcb(running.state))?;
+        put(walker, overlay, dumptid, &running.tid.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+fn translate(walker: &Walker, va: Vaddr) -> Result<Paddr, MemoryError> {
+    match walker.direct(va) {
+        Some(pa) => Ok(pa),
+        None => walker.walk(va),
+    }
+}
+
+/// Puts bytes at a kernel address, across pages.
+fn put(
+    walker: &Walker,
+    overlay: &mut Overlay,
+    va: Vaddr,
+    bytes: &[u8],
+) -> Result<(), MemoryError> {
+    let (mut at, mut left) = (va.0, bytes);
+    while !left.is_empty() {
+        let n = PAGE.saturating_sub(at % PAGE) as usize;
+        let (part, rest) = left.split_at(n.min(left.len()));
+        overlay.put(translate(walker, Vaddr(at))?, part)?;
+        at = at.saturating_add(part.len() as u64);
+        left = rest;
+    }
+    Ok(())
+}
