@@ -287,15 +287,18 @@ mod tests {
     fn a_whole_file_is_outcome_0_and_a_truncated_one_1() {
         let s = sample();
         let f = file(&s.bytes());
-        let args = Args { json: true, file: f.path().to_path_buf() };
+        let args =
+            Args { kernel: None, json: true, file: f.path().to_path_buf() };
         assert_eq!(run(&args).unwrap(), Outcome::Clean);
         let whole = s.bytes();
         for cut in [whole.len() - 1, s.header.layout().bitmap as usize + 9] {
             let f = file(&whole[..cut]);
-            let args = Args { json: true, file: f.path().to_path_buf() };
+            let args =
+                Args { kernel: None, json: true, file: f.path().to_path_buf() };
             assert_eq!(run(&args).unwrap(), Outcome::Finding, "{cut}");
         }
-        let args = Args { json: true, file: "/nonexistent/dump".into() };
+        let args =
+            Args { kernel: None, json: true, file: "/nonexistent/dump".into() };
         assert!(run(&args).is_err());
     }
 }
