@@ -38,7 +38,7 @@ struct Sound {
 impl Sound {
     /// A small machine's.
     fn new(recipe: &str, compression: u8) -> Self {
-        use livedump_hosted::machine::Machine;
+        use livedump_hosted::machine::Running;
         let s = Scenario::model(recipe);
         s.kernel.set_time_second(1);
         let _ = s.dump(compression);

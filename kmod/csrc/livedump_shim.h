@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The border between the engine (Rust) and the kernel: what the engine calls,
- * in the order of trait Kpi (kmod/src/kpi/mod.rs, where each function's
- * meaning, locks and errors are), and what it offers.
+ * in the order of trait Kpi (kmod/src/kpi/, where each function's meaning,
+ * locks and errors are), and what it offers.
  *
  * No decisions on this side. A function here exists because the kernel offers
  * the thing as a macro, an inline function, with variable arguments, or with

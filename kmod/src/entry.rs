@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::Errno;
-use crate::kpi::Kpi;
+use crate::kpi::System;
 use crate::kpi::freebsd::{FreeBsd, panic};
 use crate::livedump::Livedump;
 use core::ffi::{c_int, c_ulong};

@@ -27,7 +27,7 @@
 //! lock. The stock facility holds the vnode lock throughout, so that even
 //! stat(2) of the file waits for the whole dump. The range lock keeps
 //! truncation out, and other writers where the file system has them take it;
-//! elsewhere they are detected ([`Kpi::vn_check`]).
+//! elsewhere they are detected ([`vn_check`](crate::kpi::Files::vn_check)).
 
 use crate::dumper::Output;
 use crate::error::{Errno, Result, Stage};

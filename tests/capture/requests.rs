@@ -4,7 +4,7 @@
 use livedump_hosted::process::{Credentials, Descriptor};
 use livedump_hosted::{Block, Caller, Events};
 use livedump_kmod::error::Errno;
-use livedump_kmod::kpi::Kpi;
+use livedump_kmod::kpi::DumpLock;
 use livedump_tests::decoder::judge_raw;
 use livedump_tests::scenario::{Scenario, minidump};
 use memdev::ioctl::{

@@ -7,7 +7,7 @@ use livedump_hosted::process::{Credentials, Descriptor};
 use livedump_hosted::vnode::FileKind;
 use livedump_hosted::{Caller, Events};
 use livedump_kmod::error::{Errno, Result};
-use livedump_kmod::kpi::Kpi;
+use livedump_kmod::kpi::DumpLock;
 use livedump_tests::scenario::Scenario;
 use memdev::ioctl::{
     FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY,

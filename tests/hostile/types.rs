@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// Loads the types of a kernel with these sections; whether that worked.
 #[track_caller]
 fn load(sections: &[Section<'_>]) -> Result<Types, String> {
-    use livedump_hosted::machine::Machine;
+    use livedump_hosted::machine::Running;
     let elf = model("size 16M\ntypes none\n").kernel_elf().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kernel");

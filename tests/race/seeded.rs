@@ -3,7 +3,7 @@
 //! by a seed. `SEED=n` replays one of them.
 
 use super::check;
-use livedump_hosted::machine::Machine;
+use livedump_hosted::machine::Running;
 use livedump_tests::decoder::judge_raw;
 use livedump_tests::scenario::{Scenario, TINY, TINY_ARM64, model};
 use livedump_tests::wrapped::Wrapped;

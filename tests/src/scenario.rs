@@ -79,7 +79,8 @@ impl<M: Machine + Clone + 'static> Scenario<M> {
     /// When there is none.
     #[must_use]
     pub fn symbols(&self) -> Symbols {
-        let elf = self.machine.kernel_elf().unwrap();
+        let machine = self.machine.running().unwrap();
+        let elf = machine.kernel_elf().unwrap();
         Symbols::parse(&elf).unwrap()
     }
 

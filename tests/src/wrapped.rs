@@ -2,10 +2,10 @@
 //! A model machine seen through a filter: fewer pages that may be dumped, or
 //! fewer moments at which it changes.
 
-use livedump_hosted::machine::Machine;
+use livedump_hosted::machine::{Machine, Running};
 use livedump_hosted::model::ModelMachine;
 use livedump_kmod::error::Result;
-use livedump_kmod::kpi::Target;
+use livedump_kmod::kpi::{Context, Debugger, Target};
 use memdev::addr::{Paddr, Page};
 
 /// The model, but for two things.
@@ -32,10 +32,8 @@ impl Machine for Wrapped {
         (self.dumpable)(pa) && self.model.vm_phys_is_dumpable(pa)
     }
 
-    fn step(&self, n: u64) {
-        if n.is_multiple_of(self.every) {
-            self.model.step(n);
-        }
+    fn running(&self) -> Option<&dyn Running> {
+        Some(self)
     }
 
     fn target(&self) -> Target {
@@ -72,6 +70,34 @@ impl Machine for Wrapped {
 
     fn version(&self) -> &str {
         self.model.version()
+    }
+}
+
+impl Running for Wrapped {
+    fn step(&self, n: u64) {
+        if n.is_multiple_of(self.every) {
+            self.model.step(n);
+        }
+    }
+
+    fn cpus(&self) -> usize {
+        self.model.cpus()
+    }
+
+    fn debugger(&self) -> Debugger {
+        self.model.debugger()
+    }
+
+    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]) {
+        self.model.instant(contexts, stacks);
+    }
+
+    fn oncpus(&self) -> Vec<Paddr> {
+        self.model.oncpus()
+    }
+
+    fn set_quiesced(&self, quiesced: bool) {
+        self.model.set_quiesced(quiesced);
     }
 
     fn kernel_elf(&self) -> Option<Vec<u8>> {

@@ -167,7 +167,9 @@ impl Faults {
         if let Some(recent) = self.recent.get(n as usize % RECENT) {
             recent.store(method as u8, Ordering::Relaxed);
         }
-        machine.step(n + 1);
+        if let Some(machine) = machine.running() {
+            machine.step(n + 1);
+        }
         if self.armed.load(Ordering::Acquire) {
             return self.scripted(method);
         }

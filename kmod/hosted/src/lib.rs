@@ -39,7 +39,7 @@ use fault::Faults;
 use livedump_kmod::error::Result;
 use livedump_kmod::livedump::Livedump;
 use lock::SleepLock;
-use machine::Machine;
+use machine::{Machine, Running};
 use memory::Memory;
 use method::Method;
 use parking_lot::RwLock;
@@ -145,6 +145,17 @@ impl HostedKernel {
         &self.machine
     }
 
+    /// The machine, where it is one that runs.
+    fn running(&self) -> Option<&dyn Running> {
+        self.machine.running()
+    }
+
+    fn set_quiesced(&self, quiesced: bool) {
+        if let Some(machine) = self.running() {
+            machine.set_quiesced(quiesced);
+        }
+    }
+
     /// The engine of this kernel.
     pub fn livedump(&self) -> &Livedump {
         &self.livedump
@@ -193,7 +204,7 @@ impl HostedKernel {
     /// Suspended processes are resumed, as when a dump does not get on.
     pub fn let_go(&self) {
         self.let_go.store(true, Ordering::SeqCst);
-        self.machine.set_quiesced(false);
+        self.set_quiesced(false);
     }
 
     /// Replaces the event handlers.

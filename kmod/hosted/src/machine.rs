@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What a hosted machine is made of: physical memory, page tables, the page
 //! bitset and the message buffer. Who calls, what they may do and where the
-//! dump goes are not the machine's: see `process` and `vnode`.
+//! dump goes are not the machine's: see `process` and `vnode`. Memory alone
+//! (an image, a raw file) is a machine; [`Running`] is what the model adds.
 //!
 //! Everything may change between any two calls, as it does on a real machine;
 //! a method must only never block on a dump in progress.
@@ -10,7 +11,7 @@ use livedump_kmod::error::Result;
 use livedump_kmod::kpi::{Context, Debugger, Target};
 use memdev::addr::{Paddr, Page};
 
-/// The memory side of the KPI: the model, an existing dump, a raw file.
+/// The memory of a machine: the model's, an existing dump, a raw file.
 pub trait Machine: Send + Sync {
     /// What the kernel is.
     fn target(&self) -> Target;
@@ -52,40 +53,34 @@ pub trait Machine: Send + Sync {
     /// The kernel's `version`.
     fn version(&self) -> &str;
 
-    /// CPUs there may be.
-    fn cpus(&self) -> usize {
-        1
+    /// What it does besides, where it is more than memory.
+    fn running(&self) -> Option<&dyn Running> {
+        None
     }
+}
+
+/// A machine that runs: it has CPUs and processes, and its memory changes.
+pub trait Running: Send + Sync {
+    /// CPUs there may be.
+    fn cpus(&self) -> usize;
 
     /// Where debuggers look for registers.
-    fn debugger(&self) -> Debugger {
-        Debugger::default()
-    }
+    fn debugger(&self) -> Debugger;
 
     /// What each CPU does now, and the caller in the last place.
-    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]) {
-        let _ = (contexts, stacks);
-    }
+    fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]);
 
     /// Where the threads' `td_oncpu` are.
-    fn oncpus(&self) -> Vec<Paddr> {
-        Vec::new()
-    }
+    fn oncpus(&self) -> Vec<Paddr>;
 
     /// User processes are suspended, or go on.
-    fn set_quiesced(&self, quiesced: bool) {
-        let _ = quiesced;
-    }
+    fn set_quiesced(&self, quiesced: bool);
 
     /// Told of each KPI call before it is made, counted from 1 since the
     /// kernel was built: a seeded script changes the machine here and is
     /// replayed exactly.
-    fn step(&self, n: u64) {
-        let _ = n;
-    }
+    fn step(&self, n: u64);
 
     /// The ELF kernel that belongs to this memory, where there is one.
-    fn kernel_elf(&self) -> Option<Vec<u8>> {
-        None
-    }
+    fn kernel_elf(&self) -> Option<Vec<u8>>;
 }

@@ -163,7 +163,7 @@ impl Vnode {
     /// pwrite(2) of another process: waits for the range lock.
     ///
     /// # Errors
-    /// As [`Vnode::write`].
+    /// As `Vnode::write`.
     pub fn pwrite(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.range.lock();
         let result = self.write(offset, data);

@@ -8,12 +8,12 @@
 //! every 4 KB of the map: too many to keep, they are read when written.
 
 use crate::error::{Errno, Result};
-use crate::kpi::{Kpi, Target};
+use crate::kpi::{Heap, Memory, Target};
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use memdev::arch::{ENTRIES, Entry, Machine, span};
 
 /// One entry for each page of the pmap section.
-pub(super) struct Directory<K: Kpi> {
+pub(super) struct Directory<K: Heap> {
     machine: Machine,
     /// Level of the tables that are the section's pages.
     level: u32,
@@ -25,7 +25,7 @@ pub(super) struct Directory<K: Kpi> {
     copies: K::Words,
 }
 
-impl<K: Kpi> Directory<K> {
+impl<K: Heap + Memory> Directory<K> {
     /// Reads the tables above the section's, each entry once, and takes the
     /// memory for the copies.
     pub(super) fn allocate(kpi: &K, target: &Target) -> Result<Self> {
@@ -129,14 +129,14 @@ fn fill(page: &mut Page, entry: impl Fn(u64) -> u64) {
 
 /// The walk from the root down to the entries above the section. Addresses
 /// in it have no sign extension.
-struct Upper<'a, K: Kpi> {
+struct Upper<'a, K: Memory> {
     kpi: &'a K,
     target: &'a Target,
     level: u32,
     above: &'a mut [u64],
 }
 
-impl<K: Kpi> Upper<'_, K> {
+impl<K: Memory> Upper<'_, K> {
     /// One table, whose first entry maps `base`. As deep as there are levels.
     fn table(&mut self, table: Paddr, level: u32, base: u64) {
         if !self.kpi.phys_in_dmap(table) {

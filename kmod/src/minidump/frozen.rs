@@ -10,7 +10,7 @@
 //! frozen as far as it fits.
 
 use crate::error::Result;
-use crate::kpi::{Kpi, LinkedPage};
+use crate::kpi::{Heap, LinkedPage, Memory, Processes};
 use memdev::addr::{PAGE_SHIFT, PAGE_SIZE, Paddr, Page};
 use memdev::bitset::Bitset;
 use memdev::dump_avail::DumpAvail;
@@ -23,14 +23,14 @@ const CELLS: usize = 2 * MAX_FROZEN;
 const NTH_BITS: u32 = 12 + 1;
 
 /// The copies, found by page.
-pub(super) struct Frozen<K: Kpi> {
+pub(super) struct Frozen<K: Heap> {
     cells: K::Words,
     copies: K::Pages,
     used: usize,
 }
 
-impl<K: Kpi> Frozen<K> {
-    /// Copies what [`Kpi::linked_pages`] names, and adds it to `set`: a page
+impl<K: Heap + Memory + Processes> Frozen<K> {
+    /// Copies what [`Processes::linked_pages`] names, and adds it to `set`: a page
     /// that came into use after the bitset was copied belongs to it, too.
     pub(super) fn take(
         kpi: &K,

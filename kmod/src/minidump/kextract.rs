@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The physical address behind one of the kernel's. C: `pmap_kextract`.
 
-use crate::kpi::{Kpi, Target};
+use crate::kpi::{Memory, Target};
 use memdev::addr::{Paddr, Vaddr};
 use memdev::arch::{ENTRIES, Entry, span};
 
 /// `None` where nothing is mapped.
-pub(super) fn kextract<K: Kpi>(
+pub(super) fn kextract<K: Memory>(
     kpi: &K,
     target: &Target,
     va: Vaddr,

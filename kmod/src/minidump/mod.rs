@@ -15,6 +15,7 @@ mod emit;
 mod frozen;
 mod instant;
 mod kextract;
+mod kinds;
 mod overlay;
 mod plan;
 mod scan;
@@ -31,6 +32,7 @@ use memdev::addr::Page;
 use memdev::bitset::Bitset;
 use memdev::changes::Header;
 use snapshot::{MAX_RANGES, Snapshot};
+use stability::Stability;
 
 /// What a dump is to have besides.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,7 +94,10 @@ pub fn minidumpsys<K: Kpi>(
     let target = kpi.target();
     let snapshot =
         Snapshot::take(kpi, &target, &mut ranges, options, progress)?;
-    let mut stability = snapshot.stability(kpi)?;
+    let mut stability = match options.stability {
+        true => Some(Stability::new(kpi, &snapshot)?),
+        false => None,
+    };
     let memory = kpi.direct_map();
     let (words, avail) = (&*snapshot.words, snapshot.avail);
     let source = |nth: usize, bit, pages: &mut [Page]| {

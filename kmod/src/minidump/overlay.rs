@@ -4,7 +4,7 @@
 
 use super::kextract::kextract;
 use crate::error::Result;
-use crate::kpi::{Kpi, Target};
+use crate::kpi::{Heap, Memory, Target};
 use memdev::addr::{PAGE_SIZE, Paddr, Page, Vaddr};
 
 /// Bytes at a physical address, never across pages.
@@ -17,14 +17,14 @@ struct Patch {
 }
 
 /// The patches, sorted by address.
-pub(super) struct Overlay<K: Kpi> {
+pub(super) struct Overlay<K: Heap> {
     patches: K::Array<Patch>,
     used: usize,
     bytes: K::Pages,
     filled: usize,
 }
 
-impl<K: Kpi> Overlay<K> {
+impl<K: Heap + Memory> Overlay<K> {
     /// Room for so many patches and bytes, of which the first `pages` pages are
     /// filled by the caller.
     pub(super) fn new(

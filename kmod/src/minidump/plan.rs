@@ -3,7 +3,7 @@
 //! counted; after that the file's every offset is known.
 
 use crate::error::{Errno, Result};
-use crate::kpi::{Kpi, Target};
+use crate::kpi::{Caller, Memory, Target};
 use memdev::addr::{PAGE_SIZE, round_page};
 use memdev::bitset::{Bitset, words_for};
 use memdev::dump_avail::DumpAvail;
@@ -26,7 +26,7 @@ pub struct Planned {
     pub(super) dumpavailsize: u32,
 }
 
-pub(super) fn plan<K: Kpi>(
+pub(super) fn plan<K: Caller + Memory>(
     kpi: &K,
     target: &Target,
     avail: DumpAvail<'_>,
@@ -58,7 +58,7 @@ pub(super) fn plan<K: Kpi>(
 
 /// Clears the bits of pages outside the direct map or marked PG_NODUMP, and
 /// counts the rest.
-fn keep_dumpable<K: Kpi>(
+fn keep_dumpable<K: Caller + Memory>(
     kpi: &K,
     avail: DumpAvail<'_>,
     set: &mut Bitset<&mut [u64]>,

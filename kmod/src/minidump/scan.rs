@@ -3,9 +3,9 @@
 //! bitset. Each entry is loaded once, since it may change between two looks.
 
 use super::directory::Directory;
-use super::stability::Kinds;
+use super::kinds::Kinds;
 use crate::error::Result;
-use crate::kpi::{Kpi, Target};
+use crate::kpi::{Caller, Heap, Memory, Target};
 use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::arch::{ENTRIES, Entry, Machine, span};
 use memdev::bitset::Bitset;
@@ -13,7 +13,7 @@ use memdev::dump_avail::DumpAvail;
 
 /// Walks everything below `directory`, filling its copies and, where somebody
 /// wants to know, what each page is.
-pub(super) fn scan<K: Kpi>(
+pub(super) fn scan<K: Caller + Heap + Memory>(
     kpi: &K,
     target: &Target,
     avail: DumpAvail<'_>,
@@ -48,7 +48,7 @@ pub(super) fn scan<K: Kpi>(
     Ok(())
 }
 
-struct Scan<'a, K: Kpi> {
+struct Scan<'a, K: Caller + Memory> {
     kpi: &'a K,
     machine: Machine,
     avail: DumpAvail<'a>,
@@ -57,7 +57,7 @@ struct Scan<'a, K: Kpi> {
     tables: Option<Bitset<&'a mut [u64]>>,
 }
 
-impl<K: Kpi> Scan<'_, K> {
+impl<K: Caller + Memory> Scan<'_, K> {
     /// A table of `level`; its entries also go to `copy`, where one is kept.
     fn table(
         &mut self,

@@ -8,9 +8,9 @@ use super::Options;
 use super::directory::Directory;
 use super::frozen::Frozen;
 use super::instant::Instant;
+use super::kinds::Kinds;
 use super::plan::{self, Planned};
 use super::scan;
-use super::stability::{Kinds, Stability};
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
@@ -85,17 +85,6 @@ impl<'a, K: Kpi> Snapshot<'a, K> {
             kinds,
             planned,
         })
-    }
-
-    /// Memory to see which pages change.
-    pub(super) fn stability(&self, kpi: &K) -> Result<Option<Stability<K>>> {
-        match self.kinds {
-            Some(_) => {
-                let pages = self.planned.pages;
-                Stability::new(kpi, pages, self.words.len()).map(Some)
-            }
-            None => Ok(None),
-        }
     }
 
     /// What the page of a bit is to the kernel.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Which pages did not hold at the end what the dump has of them. Four bytes
-//! of memory for each page that is dumped, and three bits for each that could
-//! be; all of it taken before the first byte is out.
+//! of memory for each page that is dumped, and a bit for each that could be (two
+//! more are its kind); all of it taken before the first byte is out.
 //!
 //! A page counts as unchanged with one chance in 2^32 of being wrong; one that
 //! was changed and changed back is unchanged.
@@ -13,35 +13,10 @@ use crate::progress::Progress;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use memdev::addr::{PAGE_SIZE, Page};
 use memdev::bitset::Bitset;
-use memdev::changes::{HEADER_BYTES, Header, Kind, RECORD_BYTES, Record};
+use memdev::changes::{HEADER_BYTES, Header, RECORD_BYTES, Record};
 
 /// Pages between two looks at signals.
 const PAGES_BETWEEN_CHECKS: usize = 1 << 10;
-
-/// What a page is, by what the walk met; no bit is the direct map alone.
-pub(super) struct Kinds<K: Kpi> {
-    pub(super) mapped: K::Words,
-    pub(super) tables: K::Words,
-}
-
-impl<K: Kpi> Kinds<K> {
-    pub(super) fn new(kpi: &K, words: usize) -> Result<Self> {
-        let (mapped, tables) =
-            (kpi.malloc_words(words)?, kpi.malloc_words(words)?);
-        Ok(Self { mapped, tables })
-    }
-
-    pub(super) fn of(&self, bits: u64, bit: u64) -> Kind {
-        let test = |words: &K::Words| {
-            Bitset::new(&**words, bits).is_some_and(|set| set.test(bit))
-        };
-        match (test(&self.tables), test(&self.mapped)) {
-            (true, _) => Kind::Tables,
-            (_, true) => Kind::KernelMap,
-            _ => Kind::DirectMap,
-        }
-    }
-}
 
 /// A hash of each page as it went into the dump.
 pub(super) struct Stability<K: Kpi> {
@@ -51,11 +26,13 @@ pub(super) struct Stability<K: Kpi> {
 }
 
 impl<K: Kpi> Stability<K> {
-    pub(super) fn new(kpi: &K, pages: u64, words: usize) -> Result<Self> {
-        let pages = usize::try_from(pages).map_err(|_| Errno::ENOMEM)?;
+    /// Memory for the dump that `from` is of.
+    pub(super) fn new(kpi: &K, from: &Snapshot<'_, K>) -> Result<Self> {
+        let pages = usize::try_from(from.planned.pages);
+        let pages = pages.map_err(|_| Errno::ENOMEM)?;
         Ok(Self {
             hashes: kpi.malloc_array(pages, |_| Ok(AtomicU32::new(0)))?,
-            changed: kpi.malloc_words(words)?,
+            changed: kpi.malloc_words(from.words.len())?,
             page: kpi.malloc_pages(1)?,
         })
     }

@@ -193,7 +193,7 @@ impl Device for HostedDevice {
     }
 
     fn kernel_elf(&self) -> Option<Vec<u8>> {
-        self.machine.kernel_elf()
+        self.machine.running()?.kernel_elf()
     }
 }
 

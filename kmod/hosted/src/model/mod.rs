@@ -55,7 +55,7 @@ pub use release::Release;
 pub use rng::{nodump_page, pattern_page, pattern_word};
 pub use words::RecipeError;
 
-use super::machine::Machine;
+use super::machine::{Machine, Running};
 use dumpset::DumpSet;
 use layout::Booted;
 use livedump_kmod::error::Result;
@@ -303,6 +303,12 @@ impl Machine for ModelMachine {
         &self.0.version
     }
 
+    fn running(&self) -> Option<&dyn Running> {
+        Some(self)
+    }
+}
+
+impl Running for ModelMachine {
     fn cpus(&self) -> usize {
         self.0.recipe.cpus as usize
     }

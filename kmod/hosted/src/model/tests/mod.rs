@@ -3,7 +3,7 @@
 //! file, addresses through the page tables, lists by exported offsets.
 
 use super::*;
-use crate::machine::Machine as _;
+use crate::machine::{Machine as _, Running as _};
 use memdev::arch::{ENTRIES, Entry, span};
 use memdev::dump_avail::DumpAvail;
 use std::collections::{BTreeMap, BTreeSet};
