@@ -78,7 +78,7 @@ fn capture(into: PathBuf, format: Option<&str>) {
     let words = ["livedump", "capture", "-q", "--machine", SIZE];
     let words = words.into_iter().chain(format).map(Into::into);
     let cli = Cli::parse_from_args(words.chain([into.into()])).unwrap();
-    livedump_cli::cmd::run(cli).unwrap();
+    cli.run().unwrap();
 }
 
 impl Dumps {

@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 fn ours(args: Vec<OsString>) -> ExitCode {
     let name = std::iter::once("livedump".into());
     match Cli::parse_from_args(name.chain(args)) {
-        Ok(cli) => match livedump_cli::cmd::run(cli) {
+        Ok(cli) => match cli.run() {
             Ok(outcome) => outcome.into(),
             Err(e) => {
                 e.report();

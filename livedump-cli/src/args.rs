@@ -3,8 +3,10 @@
 //! `livedump capture`.
 
 use crate::cmd;
+use crate::error::Error;
+use crate::outcome::Outcome;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use livedump_vmcore::path::escape_line;
 use std::ffi::{OsStr, OsString};
 
@@ -106,6 +108,32 @@ impl Cli {
     ) -> Result<Self, clap::Error> {
         Self::try_parse_from(savecore_letters(args.into_iter().collect()))
             .map_err(without_far_suggestions)
+    }
+
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Why it could not run.
+    pub fn run(self) -> Result<Outcome, Error> {
+        match self.command {
+            Command::Capture(args) => Ok(cmd::capture::run(&args)?),
+            Command::Save(args) => Ok(cmd::save::run(&args)?),
+            Command::Estimate(args) => cmd::estimate::run(&args),
+            Command::Watch(args) => cmd::watch::run(&args),
+            Command::Doctor(args) => cmd::doctor::run(&args),
+            Command::List(args) => cmd::list::run(&args),
+            Command::Prune(args) => cmd::prune::run(&args),
+            Command::Info(args) => cmd::info::run(&args),
+            Command::Verify(args) => cmd::verify::run(&args),
+            Command::Dmesg(args) => cmd::dmesg::run(&args),
+            Command::Read(args) => cmd::read::run(&args),
+            Command::Ps(args) => cmd::ps::run(&args),
+            Command::Bt(args) => cmd::bt::run(&args),
+            Command::Deadlock(args) => cmd::deadlock::run(&args),
+            Command::Completions(args) => {
+                cmd::completions::run(&args, Self::command())
+            }
+        }
     }
 }
 
@@ -297,7 +325,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

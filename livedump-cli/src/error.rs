@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The tool's errors, joined; how they are said and what they exit with.
+//! What ends a command, joined; how it is said and what it exits with. What
+//! only one command meets is in that command's file and comes here as
+//! [`Error::Command`]: nothing here knows the commands.
 //!
 //! A message says what was being done; its cause stands in `source()` and is
 //! printed behind it, once, by [`Error::report`].
 
 use crate::analysis::TargetError;
-use crate::cmd;
 use crate::crashdir;
+use crate::kernel_files;
 use livedump_vmcore::OpenError;
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::ElfError;
@@ -17,12 +19,9 @@ use std::process::ExitCode;
 /// Why a command could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `livedump capture`.
+    /// What only one command meets.
     #[error(transparent)]
-    Capture(cmd::capture::Error),
-    /// `livedump save`.
-    #[error(transparent)]
-    Save(cmd::save::Error),
+    Command(Box<dyn std::error::Error + Send + Sync>),
     /// A crash directory.
     #[error(transparent)]
     CrashDir(#[from] crashdir::Error),
@@ -53,21 +52,12 @@ pub enum Error {
     /// A dump without a message buffer.
     #[error(transparent)]
     Msgbuf(#[from] MsgbufError),
-    /// `livedump read` of a place that is none.
-    #[error(transparent)]
-    Place(#[from] cmd::read::PlaceError),
     /// A dump without its kernel.
     #[error(transparent)]
-    NoKernel(#[from] crate::kernel_files::NoKernel),
+    NoKernel(#[from] kernel_files::NoKernel),
     /// A dump and a kernel that do not belong together, or tell too little.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// `livedump bt` of no thread.
-    #[error(transparent)]
-    NoThread(#[from] cmd::bt::NoThread),
-    /// A picture that could not be written.
-    #[error(transparent)]
-    Graph(#[from] cmd::deadlock::OutputError),
     /// No place for a dump that is not to be kept.
     #[error("temporary directory in {directory} (TMPDIR)")]
     Temporary {
@@ -84,29 +74,26 @@ pub enum Error {
     Output(#[from] io::Error),
 }
 
-impl From<cmd::capture::Error> for Error {
-    fn from(e: cmd::capture::Error) -> Self {
+impl From<kernel_files::Error> for Error {
+    fn from(e: kernel_files::Error) -> Self {
         match e {
-            // That nobody listens is no failure of the dump.
-            cmd::capture::Error::Output(e) => match e.kind() {
-                io::ErrorKind::BrokenPipe => Self::Output(e),
-                _ => Self::KeptUnreported(e),
-            },
-            e => Self::Capture(e),
-        }
-    }
-}
-
-impl From<cmd::save::Error> for Error {
-    fn from(e: cmd::save::Error) -> Self {
-        match e {
-            cmd::save::Error::Output(e) => Self::Output(e),
-            e => Self::Save(e),
+            kernel_files::Error::NoKernel(e) => Self::NoKernel(e),
+            kernel_files::Error::Kernel(e) => Self::Kernel(e),
+            kernel_files::Error::Target(e) => Self::Target(e),
+            kernel_files::Error::Open(e) => Self::Open(e),
+            kernel_files::Error::Image(e) => Self::Image(e),
         }
     }
 }
 
 impl Error {
+    /// What only one command meets.
+    pub fn of_command(
+        e: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Command(Box::new(e))
+    }
+
     /// The exit status: 2, but 0 when only the reader of a pipe has gone, 1
     /// when there is a dump all the same, and 3 when this host could not read
     /// or unpack a file.

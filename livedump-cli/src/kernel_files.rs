@@ -15,16 +15,16 @@
 //! nothing contradicts. A debug file is looked for where gdb(1) looks: beside
 //! the kernel, in .debug there, below /usr/lib/debug.
 
+use crate::analysis::TargetError;
 use crate::analysis::identity::{Identity, debug_identity};
 use crate::analysis::target::{check_freebsd, check_match};
-use crate::error::Error;
 use crate::host;
 use crate::report::note;
 use livedump_vmcore::chain;
 use livedump_vmcore::companion::companions_of_target;
 use livedump_vmcore::elf::{ElfError, Kernel};
 use livedump_vmcore::path::escape_path;
-use livedump_vmcore::{ImageFile, Opened, Vmcore};
+use livedump_vmcore::{ImageFile, ImageKernelError, OpenError, Opened, Vmcore};
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,26 @@ const MAX_DEBUG_FILES: usize = 16;
      the dump as kernel.N"
 )]
 pub struct NoKernel;
+
+/// Why a dump is without its kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is none.
+    #[error(transparent)]
+    NoKernel(#[from] NoKernel),
+    /// A file that is no kernel.
+    #[error(transparent)]
+    Kernel(#[from] ElfError),
+    /// A kernel that is not the dump's.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// An image that cannot be read without one.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A kernel that is not in the image.
+    #[error(transparent)]
+    Image(#[from] ImageKernelError),
+}
 
 /// Which debug file.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         }
     };
     livedump_cli::sandbox::arm();
-    match livedump_cli::cmd::run(cli) {
+    match cli.run() {
         Ok(outcome) => outcome.into(),
         Err(e) => {
             e.report();

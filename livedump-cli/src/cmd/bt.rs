@@ -73,6 +73,12 @@ pub enum NoThread {
     },
 }
 
+impl From<NoThread> for Error {
+    fn from(e: NoThread) -> Self {
+        Self::of_command(e)
+    }
+}
+
 impl NoThread {
     fn new(tid: i32, threads: &Threads) -> Self {
         let of = threads.procs.iter().position(|p| p.pid == tid);

@@ -18,6 +18,7 @@ use super::write_seal::Fault;
 use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::{self, CrashDir};
 use crate::device::{self, Device, MachineSpec};
+use crate::kernel_files;
 use crate::outcome::Outcome;
 use crate::quantity;
 use crate::report::{Report, and_minfree, human, note};
@@ -125,7 +126,7 @@ pub enum Error {
     Device(#[from] device::OpenError),
     /// The kernel that was named is none.
     #[error(transparent)]
-    Kernel(Box<crate::error::Error>),
+    Kernel(#[from] kernel_files::Error),
     /// There is no place for a dump to standard output.
     #[error("temporary directory {directory} (TMPDIR)")]
     Temporary {
@@ -199,6 +200,19 @@ pub enum Error {
     /// The JSON could not be written; the dump is there.
     #[error("writing to standard output")]
     Output(#[from] io::Error),
+}
+
+impl From<Error> for crate::error::Error {
+    fn from(e: Error) -> Self {
+        match e {
+            // That nobody listens is no failure of the dump.
+            Error::Output(e) => match e.kind() {
+                io::ErrorKind::BrokenPipe => Self::Output(e),
+                _ => Self::KeptUnreported(e),
+            },
+            e => Self::of_command(e),
+        }
+    }
 }
 
 impl From<Fault> for Error {

@@ -2,10 +2,8 @@
 //! `livedump completions`: a script for a shell that completes command lines,
 //! generated from the definitions that parse them.
 
-use crate::args::Cli;
 use crate::error::Error;
 use crate::outcome::Outcome;
-use clap::CommandFactory;
 use clap_complete::Shell;
 use std::io::{self, Write};
 
@@ -17,14 +15,13 @@ pub struct Args {
     pub shell: Shell,
 }
 
-/// Writes the script to standard output.
+/// Writes the script for `command` to standard output.
 ///
 /// # Errors
 /// Writing to standard output failed.
-pub fn run(args: &Args) -> Result<Outcome, Error> {
+pub fn run(args: &Args, mut command: clap::Command) -> Result<Outcome, Error> {
     // The generator panics where it cannot write: not into a pipe.
     let mut script = Vec::new();
-    let mut command = Cli::command();
     clap_complete::generate(args.shell, &mut command, "livedump", &mut script);
     if args.shell == Shell::Bash {
         let text = String::from_utf8_lossy(&script);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `livedump dmesg`: the dumped machine's message buffer.
 
-use super::{Inputs, WhichKernel};
+use super::inputs::{Inputs, WhichKernel};
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::{self, Dmesg, Report};

@@ -2,7 +2,7 @@
 //! `livedump info`: everything a dump says about itself.
 
 use super::inputs::{Content, Opened};
-use super::{Inputs, WhichKernel};
+use super::inputs::{Inputs, WhichKernel};
 use crate::crashdir::InfoText;
 use crate::error::Error;
 use crate::outcome::Outcome;

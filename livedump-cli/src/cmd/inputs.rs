@@ -5,7 +5,7 @@
 use crate::analysis::TargetError;
 use crate::crashdir::InfoText;
 use crate::error::Error;
-use crate::kernel_files::{DebugFile, KernelFiles, Misfit};
+use crate::kernel_files::{self, DebugFile, KernelFiles, Misfit};
 use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
 use crate::seal::SealFile;
@@ -108,7 +108,7 @@ impl Opened {
         let (core, chosen) = match opened {
             livedump_vmcore::Opened::Minidump(core) => {
                 let chosen = match self.kernels.choose_if_any(&core) {
-                    Err(Error::Target(e)) if excuse(&e) => {
+                    Err(kernel_files::Error::Target(e)) if excuse(&e) => {
                         Err(Misfit(chain(&e)))
                     }
                     chosen => chosen?,

@@ -10,7 +10,7 @@
 mod place;
 
 use super::changed_pages::{self, ChangedPages};
-use super::{Inputs, WhichKernel};
+use super::inputs::{Inputs, WhichKernel};
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::{self, Hex, Hexdump, Missing, Report};

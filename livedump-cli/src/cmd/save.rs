@@ -99,6 +99,15 @@ pub enum Error {
     Output(#[from] io::Error),
 }
 
+impl From<Error> for crate::error::Error {
+    fn from(e: Error) -> Self {
+        match e {
+            Error::Output(e) => Self::Output(e),
+            e => Self::of_command(e),
+        }
+    }
+}
+
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {

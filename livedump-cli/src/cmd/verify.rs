@@ -5,8 +5,7 @@
 //! nothing, such as the garbage which stock kernels leave in the bitset's
 //! padding; `--strict` lets them count.
 
-use super::WhichKernel;
-use super::inputs::Opened;
+use super::inputs::{Opened, WhichKernel};
 use crate::crashdir::compression_in;
 use crate::error::Error;
 use crate::examine::{RelatedFiles, examine};

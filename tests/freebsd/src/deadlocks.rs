@@ -27,7 +27,7 @@ pub(crate) fn run_tool() -> Option<ExitCode> {
         Err(e) => e.exit(),
     };
     livedump_cli::sandbox::arm();
-    Some(match livedump_cli::cmd::run(cli) {
+    Some(match cli.run() {
         Ok(outcome) => outcome.into(),
         Err(e) => {
             e.report();

@@ -5,7 +5,6 @@
 //! at once; `livedump verify` does it for the others.
 
 use crate::analysis::target::check_match;
-use crate::error::Error;
 use crate::kernel_files;
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
@@ -110,7 +109,7 @@ pub(in crate::cmd) fn choose(
 /// Whether the files of kernels can be read and are kernels of FreeBSD.
 pub(in crate::cmd) fn check_usable(
     kernels: &[KernelFile],
-) -> Result<(), Error> {
+) -> Result<(), kernel_files::Error> {
     for (path, file) in kernels {
         // One that cannot be opened was refused before.
         if let Ok(file) = file {

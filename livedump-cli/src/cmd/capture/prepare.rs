@@ -52,8 +52,7 @@ impl Prepared {
     pub(in crate::cmd) fn check_named(&self) -> Result<(), Error> {
         let named = self.kernel.as_slice();
         let named = if self.is_named { named } else { &[] };
-        let checked = lists::check_usable(named);
-        checked.map_err(|e| Error::Kernel(Box::new(e)))
+        Ok(lists::check_usable(named)?)
     }
 
     pub(in crate::cmd) fn gather(
@@ -80,7 +79,7 @@ impl Prepared {
         };
         let is_named = args.kernel.is_some();
         let open = |path: PathBuf| match Kernel::open_file(&path) {
-            Err(e) if is_named => Err(Error::Kernel(Box::new(e.into()))),
+            Err(e) if is_named => Err(Error::Kernel(e.into())),
             file => Ok((path, file.map_err(|e| chain(&e)))),
         };
         let kernel = path.map(open).transpose()?;

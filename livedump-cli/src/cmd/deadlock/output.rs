@@ -49,6 +49,12 @@ pub enum OutputError {
     },
 }
 
+impl From<OutputError> for Error {
+    fn from(e: OutputError) -> Self {
+        Self::of_command(e)
+    }
+}
+
 /// A file, whatever it is called.
 type Identity = (u64, u64);
 

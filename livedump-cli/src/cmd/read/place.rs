@@ -33,6 +33,12 @@ pub enum PlaceError {
     TooMuch,
 }
 
+impl From<PlaceError> for Error {
+    fn from(e: PlaceError) -> Self {
+        Self::of_command(e)
+    }
+}
+
 /// Where to read, and how much.
 pub(super) struct Place {
     pub(super) symbol: Option<String>,
