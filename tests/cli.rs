@@ -3,6 +3,7 @@
 //! ends.
 
 mod capture;
+mod convert;
 mod manners;
 mod named_files;
 mod outputs;

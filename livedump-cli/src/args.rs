@@ -17,7 +17,7 @@ use std::ffi::{OsStr, OsString};
     version,
     about,
     max_term_width = 80,
-    help_template = "{about}\n{usage-heading} {usage}\n\n{all-args}"
+    help_template = "{about}\n{usage-heading} {usage}\n{all-args}"
 )]
 pub struct Cli {
     /// The command.
@@ -92,6 +92,12 @@ pub enum Command {
         after_help = "Example: livedump deadlock --svg hang.svg livecore.0.zst"
     )]
     Deadlock(cmd::deadlock::Args),
+    /// Write a dump's memory in the format of another program
+    #[command(
+        after_help = "Example: livedump convert livecore.0.zst --to elf \
+                            livecore.elf"
+    )]
+    Convert(cmd::convert::Args),
     /// Print a completion script for a shell
     #[command(after_help = "Example: livedump completions zsh \
                       >/usr/local/share/zsh/site-functions/_livedump")]
@@ -130,6 +136,7 @@ impl Cli {
             Command::Ps(args) => cmd::ps::run(&args),
             Command::Bt(args) => cmd::bt::run(&args),
             Command::Deadlock(args) => cmd::deadlock::run(&args),
+            Command::Convert(args) => cmd::convert::run(&args),
             Command::Completions(args) => {
                 cmd::completions::run(&args, Self::command())
             }

@@ -13,6 +13,7 @@
 //!           |  dumpdev   where a panic left one
 //!           |  kernel_files  which kernel is the dump's, which its debug file
 //!           |  vmcore    a dump as a file: open, check, read
+//!           |  convert   a dump in another format
 //!           |  examine   all checks of one dump, and their verdict
 //!           '- report    what is said about it, as text and as JSON
 //! ```
@@ -20,6 +21,7 @@
 pub mod analysis;
 pub mod args;
 pub mod cmd;
+pub mod convert;
 pub mod crashdir;
 pub mod device;
 pub mod dumpdev;
@@ -28,6 +30,7 @@ pub mod examine;
 pub mod host;
 pub mod kernel_files;
 pub mod outcome;
+pub mod output;
 pub mod quantity;
 pub mod report;
 pub mod sandbox;

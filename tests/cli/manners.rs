@@ -102,7 +102,7 @@ fn help_and_version_are_data() {
     }
 }
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "doctor",
     "capture",
     "save",
@@ -117,6 +117,7 @@ const COMMANDS: [&str; 15] = [
     "ps",
     "bt",
     "deadlock",
+    "convert",
     "completions",
 ];
 

@@ -11,6 +11,7 @@
 //!  locks        a lock's class, word and holder
 //!  queues       turnstile_chains and sleepq_chains
 //!  unlinked_queues  queues that these do not lead to any more
+//!  modules      what the kernel linker has loaded
 //!  stack        a thread's registers and backtrace
 //!  waits        the wait-for graph, each edge checked from both ends
 //!  wait_chains  its cycles and its long chains
@@ -35,6 +36,7 @@
 
 pub mod identity;
 pub mod locks;
+pub mod modules;
 pub mod queues;
 pub mod stack;
 pub mod symbols;

@@ -6,8 +6,9 @@
 //! in the thread's own pcb, where its last switch left them. A thread that
 //! was running on a CPU nobody stopped has only stale ones.
 
+use super::modules::{MAX_MODULE, Module, modules};
 use super::symbols::SymbolOffset;
-use super::target::{Target, at};
+use super::target::Target;
 use super::threads::{State, Thread};
 use super::types::Field;
 use memdev::addr::Vaddr;
@@ -21,9 +22,6 @@ const MAX_STACK: u64 = 256 << 10;
 const ALLOCATED_STOPPCBS: u32 = 1_400_089;
 /// arm64's pcb has callee-saved registers only from here on.
 const SHORT_ARM64_PCB: u32 = 1_400_084;
-const MAX_MODULES: usize = 1024;
-/// Modules whose size is not known are not larger.
-const MAX_MODULE: u64 = 64 << 20;
 
 /// The registers that a stack starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +32,17 @@ pub struct Registers {
     pub fp: Vaddr,
     /// Its stack.
     pub sp: Vaddr,
+}
+
+/// All registers of a thread that are known, by their numbers in DWARF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Where it goes on.
+    pub pc: u64,
+    /// Its stack.
+    pub sp: u64,
+    /// The others.
+    pub general: Vec<(u16, u64)>,
 }
 
 /// Where registers are from.
@@ -69,14 +78,6 @@ pub struct Stack {
     pub frames: Vec<Frame>,
     /// Why there are no more, where that is not its end.
     pub broken: Option<String>,
-}
-
-/// A file of the kernel linker's.
-#[derive(Debug)]
-struct Module {
-    name: Vec<u8>,
-    start: u64,
-    size: u64,
 }
 
 /// Reads stacks.
@@ -195,17 +196,56 @@ impl<'t, 'a> Stacks<'t, 'a> {
         }
     }
 
+    /// The registers that a thread was left with, all that are known.
+    #[must_use]
+    pub fn saved(&self, thread: &Thread) -> (Source, Option<Saved>) {
+        let (source, pcb) = self.pcb(thread);
+        (source, pcb.and_then(|pcb| self.saved_at(pcb)))
+    }
+
+    fn saved_at(&self, pcb: Vaddr) -> Option<Saved> {
+        let (layout, r) = self.layout_of(pcb)?;
+        let [pc, ..] = layout;
+        // The first register of the area, its offset before that of pc, and
+        // the numbers of the others.
+        let amd64: &[u16] = &[15, 14, 13, 12, 6, 7, 3];
+        let arm64: Vec<u16> = match pc >= 240 {
+            true => (0..30).collect(),
+            false => (19..30).collect(),
+        };
+        let numbers = match self.t.core.header().machine {
+            Machine::Amd64 => amd64,
+            Machine::Arm64 => &arm64,
+        };
+        let bytes = (numbers.len() as u64).saturating_mul(8);
+        let start = pcb.0.wrapping_add(pc.checked_sub(bytes)?);
+        let mut all = Vec::new();
+        for (n, &number) in (0u64..).zip(numbers) {
+            let at = Vaddr(start.wrapping_add(n.saturating_mul(8)));
+            all.push((number, self.t.core.read_u64(at).ok()?));
+        }
+        if self.t.core.header().machine == Machine::Arm64 {
+            all.push((30, r.pc.0));
+        }
+        Some(Saved { pc: r.pc.0, sp: r.sp.0, general: all })
+    }
+
     fn registers(&self, pcb: Vaddr) -> Option<Registers> {
+        self.layout_of(pcb).map(|(_, registers)| registers)
+    }
+
+    fn layout_of(&self, pcb: Vaddr) -> Option<(Pcb, Registers)> {
         let read = |layout: Pcb| {
             let get = |offset: u64| {
                 let at = Vaddr(pcb.0.wrapping_add(offset));
                 self.t.core.read_u64(at).map(Vaddr).ok()
             };
             let [pc, fp, sp] = layout.map(get);
-            Some(Registers { pc: self.code(pc?), fp: fp?, sp: sp? })
+            let pc = self.code(pc?);
+            Some((layout, Registers { pc, fp: fp?, sp: sp? }))
         };
         let all: Vec<_> = self.layouts().into_iter().filter_map(read).collect();
-        let plausible = all.iter().find(|r| {
+        let plausible = all.iter().find(|(_, r)| {
             r.fp.0 >= r.sp.0 && r.fp.0.wrapping_sub(r.sp.0) < MAX_STACK
         });
         plausible.or(all.first()).copied()
@@ -291,39 +331,9 @@ impl<'t, 'a> Stacks<'t, 'a> {
     fn module(&self, pc: Vaddr) -> Option<SymbolOffset> {
         self.modules.iter().find_map(|m| {
             let offset = pc.0.checked_sub(m.start)?;
-            let name = m.name.clone();
-            (offset < m.size).then_some(SymbolOffset { name, offset })
+            let size = m.size.unwrap_or(MAX_MODULE);
+            let name = m.name.clone().into_bytes();
+            (offset < size).then_some(SymbolOffset { name, offset })
         })
     }
-}
-
-/// What the kernel linker has loaded behind the kernel. C: `linker_files`.
-fn modules(t: &Target<'_>) -> Vec<Module> {
-    let of = |name| t.types.field("linker_file", name);
-    let (Some(next), Some(filename), Some(address)) =
-        (of("link"), of("filename"), of("address"))
-    else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    let Some(mut file) = t.pointer("linker_files") else { return found };
-    for _ in 0..MAX_MODULES {
-        let get =
-            |f: Field| t.core.read_u64(at(file, Field { size: 8, ..f })).ok();
-        if let (Some(name), Some(start)) = (get(filename), get(address))
-            && let Some(name) = t.text(Vaddr(name), 64)
-            && name != "kernel"
-        {
-            let size = of("size").and_then(get).unwrap_or(MAX_MODULE);
-            let (name, size) = (name.into_bytes(), size.min(MAX_MODULE));
-            found.push(Module { name, start, size });
-        }
-        match get(next) {
-            Some(next) if next != 0 => file = Vaddr(next),
-            _ => break,
-        }
-    }
-    // The nearest below comes first.
-    found.sort_by_key(|m| core::cmp::Reverse(m.start));
-    found
 }

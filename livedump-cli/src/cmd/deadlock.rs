@@ -10,7 +10,6 @@
 
 mod build;
 mod live;
-mod output;
 
 use super::changed_pages::ChangedPages;
 use super::session::{KernelArgs, Session};
@@ -24,14 +23,13 @@ use crate::cmd::suggested::{self, MACHINES};
 use crate::device::MachineSpec;
 use crate::error::Error;
 use crate::outcome::Outcome;
+use crate::output::Output;
 use crate::report::{Chain, Cycle, Deadlock, Report, dot, note, svg};
 use build::Builder;
 pub(super) use build::holder;
 use clap::ValueHint;
 use livedump_vmcore::path::escape_path;
 use livedump_vmcore::verdict::Verdict;
-use output::Output;
-pub use output::OutputError;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
@@ -105,7 +103,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     }
     let keep: Vec<_> = outputs.iter().flat_map(|to| to.descriptors()).collect();
     let check_inputs = |inputs: &[BorrowedFd<'_>]| {
-        outputs.iter().try_for_each(|to| to.check_no_input(inputs))
+        outputs.iter().try_for_each(|to| to.check_no_input(inputs))?;
+        Ok(())
     };
     let (file, session) = match (&args.live, &args.file) {
         (None, Some(file)) => {

@@ -6,6 +6,7 @@ pub mod bt;
 pub mod capture;
 mod changed_pages;
 pub mod completions;
+pub mod convert;
 pub mod deadlock;
 pub mod dmesg;
 pub mod doctor;

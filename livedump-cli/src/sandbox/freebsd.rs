@@ -56,8 +56,14 @@ const LOCK: [Right; 3] = [Right::Flock, Right::Fstat, Right::Ftruncate];
 /// One past the highest descriptor that is looked for. A new one gets the
 /// lowest number that is free.
 const DESCRIPTORS: i32 = 1024;
-const UPDATE: [Right; 5] =
-    [Right::Pread, Right::Pwrite, Right::Seek, Right::Fstat, Right::Fsync];
+const UPDATE: [Right; 6] = [
+    Right::Pread,
+    Right::Pwrite,
+    Right::Seek,
+    Right::Fstat,
+    Right::Fsync,
+    Right::Ftruncate,
+];
 
 pub(super) fn enter(
     _role: Role,

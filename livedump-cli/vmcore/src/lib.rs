@@ -6,6 +6,7 @@
 //!  source     its unpacked bytes, at any offset
 //!  pages      where a physical page stands in them
 //!  translate  kernel addresses to physical ones
+//!  mappings   the kernel map, in the order of its addresses
 //!  msgbuf     the message buffer
 //!  elf        a kernel's symbols
 //!  procs      the process list, through them
@@ -33,6 +34,7 @@ pub mod changes;
 pub mod companion;
 pub mod elf;
 pub mod image;
+pub mod mappings;
 pub mod msgbuf;
 pub mod pages;
 pub mod path;
@@ -114,6 +116,8 @@ pub struct Vmcore {
     notes: Vec<String>,
     translations: Translations,
     reads: read_log::ReadLog,
+    /// What it says as an image.
+    claims: image::Claims,
     /// The memory that this is a view of, where it is no minidump's file.
     memory: Option<Arc<image::kernel::KernelMemory>>,
 }

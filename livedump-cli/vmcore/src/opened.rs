@@ -177,6 +177,7 @@ impl ImageFile {
             notes: notes.collect(),
             translations: super::Translations::default(),
             reads: super::read_log::ReadLog::default(),
+            claims: super::image::Claims::default(),
             memory: Some(memory),
         })
     }

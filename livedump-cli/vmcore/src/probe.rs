@@ -366,6 +366,10 @@ impl Opening {
             notes: self.notes,
             translations: super::Translations::default(),
             reads: super::read_log::ReadLog::default(),
+            claims: image::Claims {
+                machine: Some(header.machine),
+                ..image::Claims::default()
+            },
             memory: None,
         })))
     }

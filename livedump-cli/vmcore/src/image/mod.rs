@@ -17,6 +17,7 @@ pub mod elf;
 pub mod kdump;
 pub mod kernel;
 pub mod lime;
+mod minidump;
 pub mod overlay;
 pub mod raw;
 pub mod view;
@@ -51,6 +52,8 @@ pub enum Format {
     Avml,
     /// Nothing but memory.
     Raw,
+    /// A minidump.
+    Minidump,
 }
 
 impl Format {
@@ -65,6 +68,7 @@ impl Format {
             Self::Lime => "LiME",
             Self::Avml => "AVML",
             Self::Raw => "raw memory",
+            Self::Minidump => "minidump",
         }
     }
 }

@@ -9,6 +9,7 @@
 mod build;
 pub(crate) mod rank;
 
+use super::image::Run;
 use super::source::{Source, SourceError};
 use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::dump_avail::{DumpAvail, DumpAvailError};
@@ -168,6 +169,39 @@ impl Pages {
     /// How many blocks of the bitset were read to find pages.
     pub(super) fn blocks_read(&self) -> u64 {
         self.set.blocks_read()
+    }
+
+    /// The first run of pages in the dump at or after `from`, and the rank
+    /// of its first page.
+    pub(super) fn next_run(
+        &self,
+        source: &dyn Source,
+        from: Paddr,
+    ) -> Result<Option<(Run, u64)>, SourceError> {
+        let Some(avail) = self.avail() else { return Ok(None) };
+        let from = from.0.div_ceil(PAGE);
+        // The first page of memory that is not below it.
+        let at = self.ranges.iter().find_map(|&(start, end)| {
+            let at = from.max(start / PAGE);
+            (at < end.div_ceil(PAGE)).then(|| at.saturating_mul(PAGE))
+        });
+        let Some(bit) = at.and_then(|at| avail.bit_of(Paddr(at))) else {
+            return Ok(None);
+        };
+        let Some((bit, end)) = self.set.next_run(source, bit)? else {
+            return Ok(None);
+        };
+        let Some(Paddr(start)) = avail.pa_of(bit) else { return Ok(None) };
+        // Bits of two ranges are adjacent, their pages need not be.
+        let range = self.ranges.iter().find(|&&(a, b)| {
+            (a / PAGE..b.div_ceil(PAGE)).contains(&(start / PAGE))
+        });
+        let last = range.map_or(start, |range| range.1);
+        let last = last.div_ceil(PAGE).saturating_mul(PAGE);
+        let bytes = end.saturating_sub(bit).saturating_mul(PAGE);
+        let end = start.saturating_add(bytes).min(last);
+        let (rank, _) = self.set.rank(source, bit)?;
+        Ok((start < end).then_some((Run { start, end }, rank)))
     }
 
     /// Where the page of a rank stands.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The destination of a graph: standard output for `-`, else a file.
+//! A file that a command writes: standard output for `-`, else a file of that
+//! name.
 //!
 //! The file is written under a temporary name in its directory and renamed
 //! when it is whole: what had the name before is there until then, also when
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// How many names are tried for a temporary file.
 const TRIES: u32 = 100;
 
-/// A picture that cannot be written.
+/// A file that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     /// The file cannot be made, written or named.
@@ -42,16 +43,22 @@ pub enum OutputError {
         path: PathBuf,
     },
     /// Two outputs have the same destination.
-    #[error("--dot and --svg write to the same file, {}", escape_path(path))]
+    #[error("two outputs are written to the same file, {}", escape_path(path))]
     Twice {
         /// Which.
         path: PathBuf,
     },
+    /// Standard output does not take it.
+    #[error("writing to standard output")]
+    Stdout(#[source] io::Error),
 }
 
 impl From<OutputError> for Error {
     fn from(e: OutputError) -> Self {
-        Self::of_command(e)
+        match e {
+            OutputError::Stdout(e) => Self::Output(e),
+            e => Self::of_command(e),
+        }
     }
 }
 
@@ -60,14 +67,16 @@ type Identity = (u64, u64);
 
 /// An open one.
 #[derive(Debug)]
-pub(super) enum Output {
+pub enum Output {
+    /// Standard output.
     Stdout,
+    /// A file, or a device.
     File(PathBuf, Target),
 }
 
 /// How a file is written.
 #[derive(Debug)]
-pub(super) enum Target {
+pub enum Target {
     /// Under a temporary name first.
     Replaced(Replacement),
     /// As it is: a device or a pipe, or a file in a directory that takes no
@@ -77,7 +86,7 @@ pub(super) enum Target {
 
 /// A file that is to get the name of another one.
 #[derive(Debug)]
-pub(super) struct Replacement {
+pub struct Replacement {
     directory: OwnedFd,
     /// That of the directory.
     place: Identity,
@@ -91,7 +100,11 @@ pub(super) struct Replacement {
 }
 
 impl Output {
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// It cannot be made there.
+    pub fn open(path: &Path) -> Result<Self, OutputError> {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
         }
@@ -106,36 +119,44 @@ impl Output {
         })
     }
 
-    pub(super) fn is_stdout(&self) -> bool {
+    /// Whether it is standard output.
+    #[must_use]
+    pub fn is_stdout(&self) -> bool {
         matches!(self, Self::Stdout)
     }
 
     /// Checks that two outputs differ. The caller checks standard output.
-    pub(super) fn check_distinct(&self, other: &Self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn check_distinct(&self, other: &Self) -> Result<(), OutputError> {
         match (self, other) {
             (Self::File(path, a), Self::File(_, b)) if a.is_same(b) => {
-                Err(OutputError::Twice { path: path.clone() }.into())
+                Err(OutputError::Twice { path: path.clone() })
             }
             _ => Ok(()),
         }
     }
 
     /// That it replaces none of these files.
-    pub(super) fn check_no_input(
+    ///
+    /// # Errors
+    /// It does.
+    pub fn check_no_input(
         &self,
         inputs: &[BorrowedFd<'_>],
-    ) -> Result<(), Error> {
+    ) -> Result<(), OutputError> {
         let Self::File(path, target) = self else { return Ok(()) };
         let before = target.before();
         let mut stats = inputs.iter().filter_map(|fd| fstat(fd).ok());
         match stats.any(|stat| Some(identity(&stat)) == before) {
-            true => Err(OutputError::IsInput { path: path.clone() }.into()),
+            true => Err(OutputError::IsInput { path: path.clone() }),
             false => Ok(()),
         }
     }
 
     /// What has to stay open.
-    pub(super) fn descriptors(
+    pub fn descriptors(
         &self,
     ) -> impl Iterator<Item = (BorrowedFd<'_>, Purpose)> {
         let files = match self {
@@ -151,15 +172,63 @@ impl Output {
         files.into_iter().flatten()
     }
 
-    pub(super) fn write(self, text: &str) -> Result<(), Error> {
+    /// The file to write to; `None` for standard output. One that is replaced
+    /// gets its name by [`Output::finish`].
+    #[must_use]
+    pub fn file(&self) -> Option<&File> {
         match self {
-            Self::Stdout => {
-                io::stdout().lock().write_all(text.as_bytes())?;
-                Ok(())
+            Self::Stdout => None,
+            Self::File(_, target) => Some(target.file()),
+        }
+    }
+
+    /// An error of writing to it.
+    #[must_use]
+    pub fn error(&self, source: io::Error) -> OutputError {
+        match self {
+            Self::Stdout => OutputError::Stdout(source),
+            Self::File(path, _) => {
+                OutputError::Io { path: path.clone(), source }
             }
+        }
+    }
+
+    /// Gives a file its name, once everything is written to it.
+    ///
+    /// # Errors
+    /// It cannot be synced or renamed.
+    pub fn finish(self) -> Result<(), OutputError> {
+        match self {
+            Self::Stdout => Ok(()),
             Self::File(path, target) => target
-                .write(text)
-                .map_err(|source| OutputError::Io { path, source }.into()),
+                .finish()
+                .map_err(|source| OutputError::Io { path, source }),
+        }
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// It does not take it.
+    pub fn write(self, text: &str) -> Result<(), OutputError> {
+        let written = match self.file() {
+            None => io::stdout().lock().write_all(text.as_bytes()),
+            Some(mut file) => {
+                self.clear().and_then(|()| file.write_all(text.as_bytes()))
+            }
+        };
+        written.map_err(|source| self.error(source))?;
+        self.finish()
+    }
+
+    /// Empties a file that is written in place.
+    ///
+    /// # Errors
+    /// It cannot be emptied.
+    pub fn clear(&self) -> io::Result<()> {
+        match self.file() {
+            Some(file) if file.metadata()?.is_file() => file.set_len(0),
+            _ => Ok(()),
         }
     }
 }
@@ -211,16 +280,17 @@ impl Target {
         }
     }
 
-    fn write(self, text: &str) -> io::Result<()> {
+    fn file(&self) -> &File {
         match self {
-            Self::InPlace(mut file, _) => {
-                if file.metadata()?.is_file() {
-                    file.set_len(0)?;
-                }
-                file.write_all(text.as_bytes())
-            }
+            Self::Replaced(it) => &it.file,
+            Self::InPlace(file, _) => file,
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::InPlace(..) => Ok(()),
             Self::Replaced(mut it) => {
-                it.file.write_all(text.as_bytes())?;
                 it.file.sync_all()?;
                 let (from, to) =
                     (it.temporary.as_os_str(), it.name.as_os_str());
@@ -284,7 +354,8 @@ impl Drop for Replacement {
 
 /// A file of its own in a directory.
 fn temporary(directory: &OwnedFd) -> io::Result<(OsString, File)> {
-    let flags = OFlag::O_WRONLY
+    // Read again to be sealed.
+    let flags = OFlag::O_RDWR
         | OFlag::O_CREAT
         | OFlag::O_EXCL
         | OFlag::O_NOFOLLOW

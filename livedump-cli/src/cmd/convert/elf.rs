@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump convert --to elf`: with the kernel, its threads and modules, and
+//! a script beside the core.
+
+use super::{Args, NoPages, failed, sink};
+use crate::analysis::modules::modules;
+use crate::analysis::threads::Threads;
+use crate::cmd::session::Session;
+use crate::convert::elf::{self, Doubts, Threads as CoreThreads};
+use crate::convert::modules::ModuleFiles;
+use crate::convert::script::{self, Script};
+use crate::convert::tables::WithTables;
+use crate::convert::{self, Job, Progress};
+use crate::error::Error;
+use crate::outcome::Outcome;
+use crate::output::Output;
+use crate::report::note;
+use crate::sandbox::Purpose;
+use crate::signals::Signals;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+/// Where modules are, on FreeBSD.
+const MODULES: [&str; 2] = ["/boot/kernel", "/boot/modules"];
+/// Threads that are named in a remark.
+const MAX_NAMED: usize = 16;
+
+/// Converts it.
+pub(super) fn run(
+    args: &Args,
+    out: Output,
+    signals: &Signals,
+) -> Result<Outcome, Error> {
+    let core_path = absolute(&args.out);
+    let is_file = out
+        .file()
+        .is_some_and(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
+    let script = is_file.then(|| script::path(&args.out, args.debugger));
+    let script = script.as_deref().map(Output::open).transpose()?;
+    if let Some(script) = &script {
+        out.check_distinct(script)?;
+    }
+    let files = ModuleFiles::open(module_directories(args));
+    let directory = absolute(Path::new(""));
+    let outputs = || [&out].into_iter().chain(&script);
+    let written = outputs().flat_map(Output::descriptors);
+    let listed = files.descriptors().map(|fd| (fd, Purpose::Listing));
+    let keep: Vec<_> = written.chain(listed).collect();
+    let check = |inputs: &[BorrowedFd<'_>]| {
+        outputs().try_for_each(|to| to.check_no_input(inputs))?;
+        Ok(())
+    };
+    let session = Session::open_with(&args.file, &args.kernel, &keep, check)?;
+    drop(keep);
+    let core = &session.core;
+    core.notes().iter().for_each(note);
+    core.pages().map_err(NoPages::new)?;
+    let target = session.target()?;
+    let mut outcome = Outcome::Clean;
+    let found = Threads::walk(&target).unwrap_or_else(|e| {
+        note(livedump_vmcore::chain(&e));
+        outcome = Outcome::Undetermined;
+        Threads::default()
+    });
+    for reason in found.incomplete() {
+        note(reason);
+        outcome = Outcome::Undetermined;
+    }
+    let (threads, doubts) = CoreThreads::of(&target, &found, args.debugger);
+    let remarks = remarks(&doubts);
+    remarks.iter().for_each(note);
+    let tables = match core.image() {
+        None => Some(
+            WithTables::new(core, &session.kernel)
+                .map_err(Error::of_command)?,
+        ),
+        Some(_) => None,
+    };
+    let progress =
+        Progress::new(convert::bytes(core).map_err(Error::of_command)?);
+    let mut job = Job::new(Some(signals), progress);
+    let written = sink(&out).and_then(|sink| {
+        elf::write(core, tables.as_ref(), &threads, sink, &mut job)
+    });
+    let unfollowed = written.map_err(|e| failed(&out, e))?;
+    let Job { problems, .. } = job;
+    if let Some(script) = script {
+        let modules = modules(&target).into_iter().map(|module| {
+            let placed = files.find(&module);
+            (module.name, module.start, placed)
+        });
+        let symbols = session.debug.as_ref().unwrap_or(&session.kernel);
+        let text = Script {
+            core: core_path,
+            symbols: directory.join(symbols.path()),
+            machine: core.header().machine,
+            threads: &threads,
+            modules: modules.collect(),
+            remarks,
+        }
+        .text();
+        script.write(&text)?;
+    }
+    out.finish()?;
+    if let Some(text) = unfollowed.text() {
+        note(text);
+        outcome = outcome.and(Outcome::Undetermined);
+    }
+    problems.text("are not in the output").iter().for_each(note);
+    Ok(outcome.and(problems.outcome()))
+}
+
+/// Where modules of the dump's kernel may be.
+fn module_directories(args: &Args) -> impl Iterator<Item = &Path> {
+    let named = [args.kernel.debug.as_deref(), args.kernel.kernel.as_deref()];
+    let named = named.into_iter().flatten().flat_map(|path| {
+        let directory = path.is_dir().then_some(path);
+        directory.into_iter().chain(path.parent())
+    });
+    named.chain(MODULES.map(Path::new))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    match path == Path::new("") {
+        true => std::env::current_dir().unwrap_or_default(),
+        false => std::path::absolute(path).unwrap_or_else(|_| path.into()),
+    }
+}
+
+/// What is to be known about the registers.
+fn remarks(doubts: &Doubts) -> Vec<String> {
+    let list = |tids: &[i32]| {
+        let shown = tids.iter().take(MAX_NAMED).map(i32::to_string);
+        let mut text = shown.collect::<Vec<_>>().join(", ");
+        let more = tids.len().saturating_sub(MAX_NAMED);
+        if more > 0 {
+            text.push_str(&format!(" and {more} more"));
+        }
+        text
+    };
+    let mut all = Vec::new();
+    if !doubts.stale.is_empty() {
+        all.push(format!(
+            "these threads were running; their registers are those of their \
+             last switch: {}",
+            list(&doubts.stale)
+        ));
+    }
+    if !doubts.unknown.is_empty() {
+        all.push(format!(
+            "these threads have no registers in the dump: {}",
+            list(&doubts.unknown)
+        ));
+    }
+    all
+}

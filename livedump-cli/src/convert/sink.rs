@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where a conversion is written to: a regular file, in which zeros are holes
+//! and everything has an offset, or a stream, which takes one byte after the
+//! other.
+
+use super::{Error, Job, is_zero};
+use memdev::addr::PAGE_SIZE;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+
+/// What is written to a stream at a time where there is nothing.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+const ZERO_PAGE: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+
+enum To<'a> {
+    File(&'a File),
+    Stream(Box<dyn Write + 'a>),
+}
+
+/// An output with a position.
+pub struct Sink<'a> {
+    to: To<'a>,
+    at: u64,
+}
+
+impl std::fmt::Debug for Sink<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seekable = self.is_seekable();
+        write!(f, "Sink {{ seekable: {seekable}, at: {} }}", self.at)
+    }
+}
+
+impl<'a> Sink<'a> {
+    /// A regular file, which is empty, or else a stream.
+    ///
+    /// # Errors
+    /// Which it is cannot be told.
+    pub fn file(file: &'a File) -> io::Result<Self> {
+        Ok(match file.metadata()?.is_file() {
+            true => Self { to: To::File(file), at: 0 },
+            false => Self::stream(file),
+        })
+    }
+
+    /// Anything else.
+    pub fn stream(out: impl Write + 'a) -> Self {
+        Self { to: To::Stream(Box::new(out)), at: 0 }
+    }
+
+    /// Whether bytes can be written in any order.
+    #[must_use]
+    pub fn is_seekable(&self) -> bool {
+        matches!(self.to, To::File(_))
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Writes all of it.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.to {
+            To::File(file) => file.write_all_at(bytes, self.at)?,
+            To::Stream(out) => out.write_all(bytes)?,
+        }
+        self.at = self.at.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Writes pages; those of zeros are holes where that is possible.
+    pub(super) fn pages(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let To::File(file) = &self.to else { return self.write(bytes) };
+        let mut start = 0usize;
+        let mut end = 0usize;
+        let put = |start: usize, end: usize| match bytes.get(start..end) {
+            Some(part) if !part.is_empty() => {
+                let at = self.at.saturating_add(start as u64);
+                file.write_all_at(part, at)
+            }
+            _ => Ok(()),
+        };
+        for page in bytes.chunks(PAGE_SIZE) {
+            let next = end.saturating_add(page.len());
+            if is_zero(page) {
+                put(start, end)?;
+                start = next;
+            }
+            end = next;
+        }
+        put(start, end)?;
+        self.at = self.at.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Writes what was read, or zeros for a page that could not be.
+    pub(super) fn pages_or_zeros(
+        &mut self,
+        data: Option<&[u8]>,
+    ) -> io::Result<()> {
+        self.pages(data.unwrap_or(&ZERO_PAGE))
+    }
+
+    /// Bytes of zeros; a hole where that is possible.
+    pub(super) fn skip(&mut self, n: u64, job: &Job<'_>) -> Result<(), Error> {
+        let To::Stream(out) = &mut self.to else {
+            self.at = self.at.checked_add(n).ok_or_else(too_large)?;
+            return Ok(());
+        };
+        let mut left = n;
+        while left > 0 {
+            job.check()?;
+            let n = left.min(ZEROS.len() as u64);
+            out.write_all(ZEROS.get(..n as usize).unwrap_or_default())?;
+            left = left.saturating_sub(n);
+        }
+        self.at = self.at.saturating_add(n);
+        Ok(())
+    }
+
+    /// Zeros up to an offset.
+    pub(super) fn skip_to(
+        &mut self,
+        at: u64,
+        job: &Job<'_>,
+    ) -> Result<(), Error> {
+        self.skip(at.saturating_sub(self.at), job)
+    }
+
+    /// Writes at another place of a file.
+    pub(super) fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        match &self.to {
+            To::File(file) => file.write_all_at(bytes, at),
+            To::Stream(_) => Err(io::ErrorKind::NotSeekable.into()),
+        }
+    }
+
+    /// Where a file ends that was not written in order.
+    pub(super) fn set_end(&mut self, end: u64) {
+        self.at = end;
+    }
+
+    /// Makes the file as long as all that was written and skipped.
+    pub(super) fn finish(mut self) -> Result<(), Error> {
+        match &mut self.to {
+            To::File(file) => file.set_len(self.at)?,
+            To::Stream(out) => out.flush()?,
+        }
+        Ok(())
+    }
+}
+
+fn too_large() -> Error {
+    Error::TooLarge("an offset does not fit into 64 bits".into())
+}

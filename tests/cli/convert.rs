@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump convert`: every format from a minidump, and back.
+
+use crate::tool::{CrashDir, run};
+use livedump_tests::vmcores;
+use std::ffi::OsString;
+
+fn scene() -> CrashDir {
+    let dir = CrashDir::new();
+    dir.capture("model:16M", &["-q", "--keep-kernel"]).expect(0);
+    dir
+}
+
+fn args(dir: &CrashDir, words: &[&str]) -> Vec<OsString> {
+    let place = |word: &&str| match word.strip_prefix('@') {
+        Some(name) => dir.file(name).into(),
+        None => OsString::from(word),
+    };
+    words.iter().map(place).collect()
+}
+
+/// Physical memory at an address.
+fn physical(dir: &CrashDir, file: &str, at: &str) -> Vec<u8> {
+    let words = ["read", "-k", "@kernel.0", "--phys", "--raw", file, at, "64K"];
+    run(args(dir, &words)).expect(0).stdout
+}
+
+#[test]
+fn what_is_written_is_read_and_has_the_same_memory() {
+    let dir = scene();
+    for to in ["raw", "lime", "kdump", "elf"] {
+        let out = format!("@out.{to}");
+        let words = ["convert", "@livecore.0", "--to", to, &out];
+        run(args(&dir, &words)).expect(0);
+        // The bitset of the model's kernel is there, whatever has it.
+        for at in ["0x200000", "0x300000"] {
+            let words = physical(&dir, &out, at);
+            assert!(words == physical(&dir, "@livecore.0", at), "{to}");
+        }
+        let words = ["ps", "-t", "-k", "@kernel.0", &out];
+        let found = run(args(&dir, &words)).expect(0).stdout;
+        let words = ["ps", "-t", "-k", "@kernel.0", "@livecore.0"];
+        assert_eq!(found, run(args(&dir, &words)).expect(0).stdout, "{to}");
+    }
+    let script = dir.text("out.elf.lldb");
+    assert!(script.contains("--slide 0"), "{script}");
+    let words =
+        ["convert", "@livecore.0", "--to", "elf", "--for", "gdb", "@out.gdb"];
+    run(args(&dir, &words)).expect(0);
+    assert!(dir.text("out.gdb.gdb").contains("set osabi GNU/Linux\n"));
+}
+
+#[test]
+fn standard_output_has_the_bytes_of_the_file() {
+    let dir = scene();
+    for to in ["raw", "lime", "elf"] {
+        let words = ["convert", "@livecore.0", "--to", to, "@out"];
+        run(args(&dir, &words)).expect(0);
+        let words = ["convert", "@livecore.0", "--to", to, "-"];
+        let piped = run(args(&dir, &words)).expect(0).stdout;
+        assert!(piped == dir.read("out"), "{to}");
+    }
+}
+
+#[test]
+fn an_output_is_no_input_and_no_directory_and_is_whole_or_not_there() {
+    let dir = scene();
+    let names = dir.names();
+    let before = [dir.read("livecore.0"), dir.read("kernel.0")];
+    for out in ["@livecore.0", "@kernel.0", "@livecore.last"] {
+        let words = ["convert", "@livecore.0", "--to", "elf", out];
+        let run = run(args(&dir, &words)).expect(2);
+        assert!(run.stderr.contains("is an input"), "{}", run.stderr);
+    }
+    for out in ["@", "@none/file"] {
+        let words = ["convert", "@livecore.0", "--to", "raw", out];
+        run(args(&dir, &words)).expect(2);
+    }
+    // Raw memory is known by its kernel only.
+    std::fs::write(dir.file("zeros"), vec![0; 16 << 20]).unwrap();
+    let words = ["convert", "@zeros", "--to", "lime", "@out"];
+    run(args(&dir, &words)).expect(2);
+    std::fs::remove_file(dir.file("zeros")).unwrap();
+    assert_eq!(dir.names(), names);
+    assert!([dir.read("livecore.0"), dir.read("kernel.0")] == before);
+}
+
+#[test]
+fn pages_that_cannot_be_read_are_counted_and_the_rest_is_written() {
+    let dir = scene();
+    let dump = dir.read("livecore.0");
+    let cut = dump.len() - 10 * 4096 - 100;
+    std::fs::write(dir.file("livecore.1"), &dump[..cut]).unwrap();
+    std::fs::copy(dir.file("kernel.0"), dir.file("kernel.1")).unwrap();
+    for to in ["raw", "lime", "kdump", "elf"] {
+        let words = ["convert", "@livecore.1", "--to", to, "@out"];
+        let run = run(args(&dir, &words)).expect(1);
+        let said = "11 pages could not be read";
+        assert!(run.stderr.contains(said), "{to}: {}", run.stderr);
+        let want = physical(&dir, "@livecore.0", "0x200000");
+        let raw = dir.read("out");
+        let found = raw.get(0x20_0000..0x21_0000);
+        assert!(to != "raw" || found == Some(&want[..]));
+    }
+}
+
+#[test]
+fn real_vmcores_convert_and_open() {
+    for (arch, tid) in [("amd64", "100670"), ("arm64", "100137")] {
+        let dir = CrashDir::new();
+        let Some(real) = vmcores::unpack(arch, dir.path()) else { return };
+        let dump = real.vmcore.file_name().unwrap().to_str().unwrap();
+        let kernel = real.kernel.file_name().unwrap().to_str().unwrap();
+        let (dump, kernel) = (format!("@{dump}"), format!("@{kernel}"));
+        let words = ["bt", "-k", &kernel, &dump, tid];
+        let want = run(args(&dir, &words));
+        for to in ["lldb", "gdb"] {
+            let words = ["convert", "-k", &kernel, &dump, "--to", "elf"];
+            let more = ["--for", to, "@out"];
+            let words: Vec<_> = words.into_iter().chain(more).collect();
+            // They end before all their pages do.
+            let run = run(args(&dir, &words)).expect(1);
+            assert!(run.stderr.contains("could not be read"));
+            let elf = dir.read("out");
+            let threads = threads(&elf);
+            assert!(threads.contains(&tid.parse().unwrap()), "{threads:?}");
+            let stack = want.text();
+            assert!(stack.contains("#5") || arch == "arm64", "{stack}");
+        }
+    }
+}
+
+/// The threads of an ELF core, by another reader of its notes.
+fn threads(elf: &[u8]) -> Vec<i32> {
+    use object::LittleEndian as E;
+    use object::read::elf::{FileHeader, ProgramHeader};
+    let header = object::elf::FileHeader64::<E>::parse(elf).unwrap();
+    let first = &header.program_headers(E, elf).unwrap()[0];
+    let mut notes = first.notes(E, elf).unwrap().unwrap();
+    let mut all = Vec::new();
+    while let Some(note) = notes.next().unwrap() {
+        let at = if note.name() == b"CORE" { 32 } else { 40 };
+        if note.n_type(E) == 1 {
+            let tid = note.desc()[at..at + 4].try_into().unwrap();
+            all.push(i32::from_le_bytes(tid));
+        }
+    }
+    all
+}
