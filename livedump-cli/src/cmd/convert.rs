@@ -9,13 +9,12 @@
 mod elf;
 
 use super::session::KernelArgs;
-use crate::analysis::target::check_match;
 use crate::convert::elf::Debugger;
 use crate::convert::kdump::{self, Codec, Facts};
 use crate::convert::tables::WithTables;
 use crate::convert::{self, Job, Progress, Sink};
 use crate::error::Error;
-use crate::kernel_files::{DebugFile, KernelFiles};
+use crate::kernel_files::{DebugFile, KernelFiles, Misfit};
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::report::note;
@@ -114,10 +113,13 @@ impl Memory {
         };
         let image = match opened {
             Opened::Minidump(core) => {
-                let kernel = kernels.choose_if_any(&core)?;
-                if let Some(kernel) = &kernel {
-                    check_match(&core, kernel)?;
-                }
+                let kernel = match kernels.choose_if_any(&core)? {
+                    Ok(kernel) => kernel,
+                    Err(Misfit(why)) => {
+                        note(why);
+                        None
+                    }
+                };
                 return Ok(with(*core, kernel));
             }
             Opened::Image(image) => image,

@@ -109,7 +109,7 @@ pub struct Args {
     /// Kernel to check dumps with [default: running]
     #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
-    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, image:FILE, raw:FILE
+    /// kernel, model[:SIZE|:RECIPE], image:FILE, ...
     #[arg(
         long,
         value_name = "MACHINE",
