@@ -3,11 +3,10 @@
 //! a row of [`DIRECTIVES`] and its function.
 
 use super::offsets;
-use super::parse::Draft;
 use super::recipe::{
     Holder, Lock, LockKind, MAX_CPUS, MAX_LINES, MAX_PADDR, MAX_PROCESSES,
     MAX_RAM, MAX_RANGES, MAX_THREADS, MAXCOMLEN, MIN_RAM, Mutate, Process,
-    Region, Thread, ThreadState, TypeInfo,
+    Recipe, Region, Thread, ThreadState, TypeInfo,
 };
 use super::release::Release;
 use super::words::{RecipeError, Words, amount};
@@ -16,6 +15,13 @@ use memdev::arch::{Machine, span};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 type Done = Result<(), RecipeError>;
+
+/// What is read, and what only the end of the text decides.
+pub(super) struct Draft {
+    pub(super) recipe: Recipe,
+    pub(super) size: Option<u64>,
+    pub(super) osreldate: Option<u32>,
+}
 
 /// A kind of line.
 pub(super) struct Directive {

@@ -5,7 +5,7 @@
 use super::dumpset::DumpSet;
 use super::frames::Frames;
 use super::kmap::Kmap;
-use super::memory::{Kva, Memory};
+use super::memory::{AMD64_KERNBASE, Kva, Memory};
 use super::msgbuf::Ring;
 use super::offsets::Offsets;
 use super::procs::Procs;
@@ -15,7 +15,7 @@ use super::stacks::pcb_size;
 use super::symbols::{Image, Section};
 use super::tables::{Prot, Tables, leaf};
 use super::types::{self, Extra};
-use super::variables::{AMD64_KERNBASE, Facts, Live, Variables};
+use super::variables::{Facts, Live, Variables};
 use super::words::{RecipeError, amount};
 use crate::phys::Phys;
 use livedump_kmod::error::Errno;

@@ -8,7 +8,7 @@ use super::offsets::Offsets;
 use super::procs::{Kernel, Procs};
 use super::recipe::{Holder, Lock, LockKind, Recipe, ThreadState};
 use super::symbols::{Image, Section};
-use super::variables::Variables;
+use super::variables::{TICKS, Variables};
 use super::words::RecipeError;
 use livedump_kmod::error::{Errno, Result};
 use memdev::addr::PAGE_SIZE;
@@ -24,8 +24,7 @@ const SC_BYTES: u64 = 64;
 const SLOT: u64 = 256;
 /// C: `LO_INITIALIZED`.
 const LO_INITIALIZED: u32 = 0x10000;
-/// `ticks` at boot, and how long everybody has been waiting then.
-pub(super) const TICKS: u32 = 0x4000;
+/// How long everybody has been waiting at boot.
 const WAIT_TICKS: u32 = 15_000;
 
 /// C: `lock_classes`, in its order; the kinds that recipes have, the rest.
@@ -265,47 +264,4 @@ impl LockBuilder<'_> {
             mem.store32(field("td_slptick"), since)
         }
     }
-}
-
-/// What no recipe can have.
-pub(super) fn check(recipe: &Recipe) -> core::result::Result<(), RecipeError> {
-    let wrong = |text| Err(RecipeError::machine(text));
-    let threads = || recipe.processes.iter().flat_map(|p| &p.threads);
-    for td in threads() {
-        if let ThreadState::Wait { lock, shared } = &td.state {
-            let Some(lock) = recipe.locks.iter().find(|l| l.name == *lock)
-            else {
-                return wrong(format!(
-                    "thread {} waits for an unknown lock",
-                    td.tid
-                ));
-            };
-            if lock.kind == LockKind::Spin {
-                return wrong(format!(
-                    "threads cannot wait for spin {}",
-                    lock.name
-                ));
-            }
-            if *shared && lock.kind == LockKind::Mutex {
-                return wrong(format!(
-                    "threads cannot share mtx {}",
-                    lock.name
-                ));
-            }
-        }
-    }
-    for lock in &recipe.locks {
-        let tids = match &lock.held {
-            Holder::By(tid) => core::slice::from_ref(tid),
-            Holder::Shared(_, by) => by.as_slice(),
-            _ => &[],
-        };
-        for tid in tids {
-            if threads().all(|t| t.tid != *tid) {
-                let name = &lock.name;
-                return wrong(format!("lock {name}: no thread has tid {tid}"));
-            }
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,6 @@
 //! model itself never translates through tables, which change.
 
 use super::recipe::Recipe;
-use super::variables::AMD64_KERNBASE;
 use crate::phys::Phys;
 use livedump_kmod::error::{Errno, Result};
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
@@ -13,6 +12,9 @@ use memdev::arch::Machine;
 const M2: u64 = 2 << 20;
 const G: u64 = 1 << 30;
 const PAGE: u64 = PAGE_SIZE as u64;
+
+/// C: `KERNBASE`.
+pub(super) const AMD64_KERNBASE: u64 = 0xffff_ffff_8000_0000;
 
 /// Where the direct map and the kernel's image are.
 #[derive(Clone, Copy, Debug)]

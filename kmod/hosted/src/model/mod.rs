@@ -17,6 +17,7 @@
 //! elf      symbols -> file
 //! ```
 
+mod check;
 mod defaults;
 mod directives;
 mod dumpset;

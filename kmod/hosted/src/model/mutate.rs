@@ -13,12 +13,12 @@
 use super::Model;
 use super::dumpset::DumpSet;
 use super::kmap::{Kmap, Slot};
-use super::locks::TICKS;
 use super::memory::Memory;
 use super::procs::{Kernel, Procs};
 use super::recipe::Mutate;
 use super::rng::Rng;
 use super::tables::{Prot, demote, leaf, software_bit};
+use super::variables::TICKS;
 use livedump_kmod::error::Result;
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use std::sync::atomic::Ordering;

@@ -23,19 +23,57 @@
 //! ```
 
 use super::defaults::default_ram;
-use super::directives::DIRECTIVES;
-use super::recipe::Recipe;
-use super::words::{RecipeError, Words};
+use super::directives::{DIRECTIVES, Draft};
+use super::recipe::{MAX_RAM, MIN_RAM, Recipe};
+use super::words::{self, RecipeError, Words};
 
-/// What is read, and what only the end of the text decides.
-pub(super) struct Draft {
-    pub(super) recipe: Recipe,
-    pub(super) size: Option<u64>,
-    pub(super) osreldate: Option<u32>,
+impl Default for Recipe {
+    /// 256 MB of amd64 running 15.1, at rest.
+    fn default() -> Self {
+        let mut recipe = Self::blank();
+        recipe.ram = default_ram(recipe.machine, 256 << 20);
+        recipe.fill(&[]);
+        recipe
+    }
 }
 
-/// Reads a whole recipe.
-pub(super) fn recipe(text: &str) -> Result<Recipe, RecipeError> {
+impl Recipe {
+    /// Reads a recipe's text.
+    ///
+    /// # Errors
+    /// The first wrong line with its word, or what contradicts what.
+    pub fn parse(text: &str) -> Result<Self, RecipeError> {
+        recipe(text)
+    }
+
+    /// The default machine with another size.
+    ///
+    /// # Errors
+    /// A size below [`MIN_RAM`] or above [`MAX_RAM`].
+    pub fn with_size(bytes: u64) -> Result<Self, RecipeError> {
+        if !(MIN_RAM..=MAX_RAM).contains(&bytes) {
+            return Err(RecipeError::machine(format!(
+                "{} of memory, expected {} to {}",
+                words::amount(bytes),
+                words::amount(MIN_RAM),
+                words::amount(MAX_RAM)
+            )));
+        }
+        let mut recipe = Self::blank();
+        recipe.ram = default_ram(recipe.machine, bytes);
+        recipe.fill(&[]);
+        Ok(recipe)
+    }
+
+    /// Reads a size as recipes have it (`256M`, `0x10000000`); `None` where
+    /// it is none, which may then be a file's name.
+    #[must_use]
+    pub fn size(word: &str) -> Option<u64> {
+        words::number(word)
+    }
+}
+
+fn recipe(text: &str) -> Result<Recipe, RecipeError> {
     let recipe = Recipe::blank();
     let mut draft = Draft { recipe, size: None, osreldate: None };
     let mut given: Vec<&'static str> = Vec::new();

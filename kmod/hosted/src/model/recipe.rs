@@ -3,14 +3,8 @@
 //! does not mention filled in from the size of its memory. `parse` reads the
 //! text; `layout` builds the machine.
 
-use super::defaults::default_ram;
-use super::locks;
-use super::parse;
 use super::release::Release;
-use super::words::{self, RecipeError};
-use memdev::addr::PAGE_SIZE;
-use memdev::arch::{Machine, span};
-use memdev::dump_avail::DumpAvail;
+use memdev::arch::Machine;
 
 /// Least memory of a machine.
 pub const MIN_RAM: u64 = 16 << 20;
@@ -34,8 +28,6 @@ pub const MAX_KERNEL: u64 = 256 << 20;
 pub const MAX_DEVICES: u64 = 1 << 30;
 /// C: `MAXCOMLEN`.
 pub const MAXCOMLEN: usize = 19;
-
-const M: u64 = 1 << 20;
 
 /// Bytes that entries of one level map. C: <machine/pmap.h>, `NBPDR`, `NBPDP`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,136 +207,11 @@ pub struct Recipe {
     pub mutate: Mutate,
 }
 
-impl Default for Recipe {
-    /// 256 MB of amd64 running 15.1, at rest.
-    fn default() -> Self {
-        let mut recipe = Self::blank();
-        recipe.ram = default_ram(recipe.machine, 256 * M);
-        recipe.fill(&[]);
-        recipe
-    }
-}
-
 impl Recipe {
-    /// Reads a recipe's text.
-    ///
-    /// # Errors
-    /// The first wrong line with its word, or what contradicts what.
-    pub fn parse(text: &str) -> Result<Self, RecipeError> {
-        parse::recipe(text)
-    }
-
-    /// The default machine with another size.
-    ///
-    /// # Errors
-    /// A size below [`MIN_RAM`] or above [`MAX_RAM`].
-    pub fn with_size(bytes: u64) -> Result<Self, RecipeError> {
-        if !(MIN_RAM..=MAX_RAM).contains(&bytes) {
-            return Err(RecipeError::machine(format!(
-                "{} of memory, expected {} to {}",
-                words::amount(bytes),
-                words::amount(MIN_RAM),
-                words::amount(MAX_RAM)
-            )));
-        }
-        let mut recipe = Self::blank();
-        recipe.ram = default_ram(recipe.machine, bytes);
-        recipe.fill(&[]);
-        Ok(recipe)
-    }
-
-    /// Reads a size as recipes have it (`256M`, `0x10000000`); `None` where
-    /// it is none, which may then be a file's name.
-    #[must_use]
-    pub fn size(word: &str) -> Option<u64> {
-        words::number(word)
-    }
-
     /// Bytes of memory.
     #[must_use]
     pub fn ram_bytes(&self) -> u64 {
         self.ram.iter().map(|&(start, end)| end - start).sum()
-    }
-
-    /// What one line cannot know of another.
-    pub(super) fn check(&self) -> Result<(), RecipeError> {
-        let wrong = |problem: &str| Err(RecipeError::machine(problem));
-        let avail = DumpAvail::new(&self.ram)
-            .map_err(|e| RecipeError::machine(format!("{e}")))?;
-        let ram = avail.bits() * PAGE_SIZE as u64;
-        if ram > MAX_RAM || self.ram.len() > MAX_RANGES {
-            return wrong("its memory is more than 1T, or in too many pieces");
-        }
-        if self.ram.last().is_none_or(|r| r.1 > MAX_PADDR) {
-            return wrong("it has no memory, or some of it above 4T");
-        }
-        if !(1..=MAX_CPUS).contains(&self.cpus.into()) {
-            return wrong("it has no CPUs, or more than 256");
-        }
-        if !(PAGE_SIZE as u64..=16 << 20).contains(&self.msgbuf_bytes)
-            || !self.msgbuf_bytes.is_multiple_of(8)
-        {
-            return wrong("its message buffer is not 4K to 16M in words");
-        }
-        let least = self.machine == Machine::Amd64;
-        if !(1 + u32::from(least)..=3).contains(&self.minidump) {
-            return wrong("its minidump version is not supported");
-        }
-        if self.la57 && self.machine == Machine::Arm64 {
-            return wrong("la57 requires amd64");
-        }
-        self.check_regions()?;
-        locks::check(self)?;
-        for t in self.processes.iter().flat_map(|p| &p.threads) {
-            if let ThreadState::Running(cpu) = t.state
-                && cpu >= self.cpus
-            {
-                return Err(RecipeError::machine(format!(
-                    "thread {} runs on CPU {cpu} of {}",
-                    t.tid, self.cpus
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_regions(&self) -> Result<(), RecipeError> {
-        let wrong = |problem: &str| Err(RecipeError::machine(problem));
-        let Self { text, data, .. } = *self;
-        if text.level > 1 || data.level > 1 {
-            return wrong("its kernel is mapped by pages larger than 2M");
-        }
-        if text.bytes > MAX_KERNEL || data.bytes > MAX_KERNEL {
-            return wrong("its kernel is larger than 256M");
-        }
-        if !self.kernphys.is_multiple_of(span(1))
-            || !text.bytes.is_multiple_of(span(text.level))
-            || !data.bytes.is_multiple_of(span(data.level))
-            || !text.bytes.is_multiple_of(span(data.level))
-        {
-            return wrong("text and data must fill the pages that map them");
-        }
-        for r in &self.kmap {
-            if r.level > 2 || !r.bytes.is_multiple_of(span(r.level)) {
-                return wrong("a kmap must fill the pages that map it");
-            }
-        }
-        let kmap = self.kmap.iter().map(|r| r.bytes);
-        let devices = self.devices.iter().map(|d| d.1);
-        let sum = |sizes: &mut dyn Iterator<Item = u64>| {
-            sizes.fold(0, u64::saturating_add)
-        };
-        if sum(&mut { kmap }) > MAX_RAM || sum(&mut { devices }) > MAX_DEVICES {
-            return wrong("too much memory is mapped");
-        }
-        let page = PAGE_SIZE as u64;
-        for &(pa, bytes) in &self.devices {
-            let whole = pa.is_multiple_of(page) && bytes.is_multiple_of(page);
-            if !whole || pa > MAX_PADDR {
-                return wrong("a device is not in whole pages below 4T");
-            }
-        }
-        Ok(())
     }
 
     /// What nothing but the text decides.

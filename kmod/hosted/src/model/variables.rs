@@ -3,8 +3,7 @@
 //! the machine's memory.
 
 use super::dumpset::DumpSet;
-use super::locks::TICKS;
-use super::memory::Memory;
+use super::memory::{AMD64_KERNBASE, Memory};
 use super::offsets::Offsets;
 use super::procs::{ListHeads, PIDHASH_ENTRIES, Procs};
 use super::recipe::Recipe;
@@ -324,8 +323,8 @@ impl Variables {
     }
 }
 
-/// C: `KERNBASE`.
-pub(super) const AMD64_KERNBASE: u64 = 0xffff_ffff_8000_0000;
+/// `ticks` at boot.
+pub(super) const TICKS: u32 = 0x4000;
 
 /// C: `struct kva_layout_s`, without the sanitizers' shadows.
 fn kva_layout(dmap_low: u64, dmap_high: u64) -> [u64; 15] {
