@@ -3,6 +3,7 @@
 //! is read and compared with the memory it is of.
 
 mod makedumpfile;
+mod model;
 mod qemu;
 
 use livedump_vmcore::image::{self, MemoryImage};

@@ -231,8 +231,13 @@ impl KernelFiles {
         }
         let mut core = None;
         let found = self.choose_by(|kernel| {
-            core = Some(image.with_kernel(kernel)?);
-            Ok(true)
+            let memory = image.with_kernel(kernel)?;
+            let proved = check_match(&memory, kernel)?.is_none();
+            // As the kernel that is chosen: the first, or the proved one.
+            if core.is_none() || proved {
+                core = Some(memory);
+            }
+            Ok(proved)
         });
         match (core, found) {
             (Some(core), found) => Ok((core, found?)),

@@ -55,6 +55,8 @@ impl Opened {
 pub struct ImageFile {
     pub(super) file: FileFacts,
     pub(super) image: Arc<dyn MemoryImage>,
+    /// The same as nothing but memory.
+    pub(super) raw: Option<Arc<Raw>>,
     /// Nothing says that it is one, but for a kernel in it.
     pub(super) unknown: Option<OpenError>,
 }
@@ -97,7 +99,7 @@ impl ImageFile {
         };
         let source = Arc::new(Plain::new(Arc::new(file), MAX_PADDR));
         let image = Arc::new(Raw::new(source, MAX_PADDR));
-        Ok(Self { file: facts, image, unknown: None })
+        Ok(Self { file: facts, image, raw: None, unknown: None })
     }
 
     /// The file it is in.
@@ -141,10 +143,24 @@ impl ImageFile {
         &self,
         kernel: &Kernel,
     ) -> Result<KernelMemory, ImageKernelError> {
-        KernelMemory::find(Arc::clone(&self.image), kernel).map_err(|source| {
+        let named = |source| {
             let path = escape_path(&self.file.path);
             ImageKernelError::Kernel { path, source }
-        })
+        };
+        let flat = KernelMemory::find(Arc::clone(&self.image), kernel);
+        if flat.as_ref().is_ok_and(KernelMemory::has_last_page) {
+            return flat.map_err(named);
+        }
+        // The rest of dump_avail may be behind a hole that the file has not.
+        for low in self.raw.iter().flat_map(|raw| raw.holes()) {
+            let image: Arc<dyn MemoryImage> = Arc::new(low);
+            if let Ok(found) = KernelMemory::find(image, kernel)
+                && found.has_last_page()
+            {
+                return Ok(found);
+            }
+        }
+        flat.map_err(named)
     }
 
     /// Finds a kernel in it, and reads it as that kernel's minidump.

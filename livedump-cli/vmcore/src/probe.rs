@@ -297,7 +297,8 @@ impl Opening {
             source,
         })?;
         if let Some(image) = found {
-            return Ok(Some(ImageFile { file: file(), image, unknown: None }));
+            let (raw, unknown) = (None, None);
+            return Ok(Some(ImageFile { file: file(), image, raw, unknown }));
         }
         let len = source.known_len().unwrap_or(0);
         let memory = len >= MIN_RAW
@@ -308,9 +309,10 @@ impl Opening {
         }
         match self.foreign_magic(head, source.as_ref()) {
             unknown @ OpenError::Foreign { known: false, .. } => {
-                let image = Arc::new(Raw::new(Arc::clone(source), len));
-                let unknown = Some(unknown);
-                Ok(Some(ImageFile { file: file(), image, unknown }))
+                let raw = Arc::new(Raw::new(Arc::clone(source), len));
+                let image = Arc::clone(&raw) as _;
+                let (raw, unknown) = (Some(raw), Some(unknown));
+                Ok(Some(ImageFile { file: file(), image, raw, unknown }))
             }
             e => Err(e),
         }

@@ -177,6 +177,13 @@ impl KernelMemory {
         self.walker.copy(va, out);
     }
 
+    /// Whether the image has the last page of dump_avail.
+    #[must_use]
+    pub fn has_last_page(&self) -> bool {
+        let last = self.dump_avail.last().map_or(0, |r| r.1);
+        last > 0 && self.has_page(Paddr(last.saturating_sub(1)))
+    }
+
     /// Whether the image has a page.
     #[must_use]
     pub fn has_page(&self, pa: Paddr) -> bool {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Nothing but memory. The file's first byte is that of physical address 0;
 //! where the memory has a hole below 4 GiB, for devices, and the file has not
-//! (the backing file of a guest: FACTS of q35 and pc), [`Raw::with_hole`] puts
+//! (the backing file of a guest), [`Raw::with_hole`] puts
 //! it back.
 
 use super::{Claims, Format, MemoryImage, Run};
@@ -13,6 +13,9 @@ use std::sync::Arc;
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Where memory goes on after the hole.
 pub const HIGH: u64 = 4 << 30;
+
+/// Memory below the hole.
+const LOW: [u64; 3] = [2 << 30, 3 << 30, 0xe000_0000];
 
 /// A file of memory.
 #[derive(Debug)]
@@ -39,6 +42,14 @@ impl Raw {
         let low = low.min(self.len).min(HIGH);
         let claims = self.claims.clone();
         Self { source: Arc::clone(&self.source), len: self.len, low, claims }
+    }
+
+    /// The same file with each hole that machines have: that of QEMU's q35,
+    /// of bhyve and pc, and of pc with less memory.
+    pub fn holes(&self) -> impl Iterator<Item = Self> {
+        LOW.into_iter()
+            .filter(|&low| low < self.len)
+            .map(|low| self.with_hole(low))
     }
 
     /// Bytes of memory.

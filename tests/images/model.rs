@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The memory of a model machine, byte for byte: its kernel is found in it,
+//! and commands say of it what they say of a dump of that machine.
+
+use crate::tool::run;
+use livedump_hosted::machine::Machine;
+use livedump_tests::scenario::model;
+use memdev::addr::{PAGE_SIZE, Paddr};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// A deadlock of two threads.
+const TWO: &str = "size 16M\nprocess 200 ab\n\
+    lock alpha sx owner 100200\nlock beta sx owner 100201\n\
+    thread 100200 one wait beta\nthread 100201 two wait alpha\n";
+
+struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    fn new(recipe: &str) -> Self {
+        Self::with(recipe, u64::MAX, u64::MAX)
+    }
+
+    /// With its memory from `low` to `high` left out.
+    fn with(recipe: &str, low: u64, high: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let case = Self { dir };
+        std::fs::write(case.path("recipe"), recipe).unwrap();
+        let (spec, dumps) = (case.text("recipe"), case.text("dumps"));
+        std::fs::create_dir(&dumps).unwrap();
+        let spec = format!("model:{spec}");
+        run(["capture", "-q", "--machine", &spec, &dumps]);
+        let machine = model(recipe);
+        std::fs::write(case.path("kernel"), machine.kernel_elf().unwrap())
+            .unwrap();
+        raw(&machine, &case.path("raw"), low, high);
+        case
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// A command's standard output, without the file's own name.
+    fn says(&self, command: &str, file: &str, exit: i32) -> String {
+        let (kernel, file) = (self.text("kernel"), self.text(file));
+        let run = run([command, "-k", &kernel, &file]).expect(exit);
+        run.text().replace(&file, "FILE")
+    }
+}
+
+/// All memory of a machine below `low` and from `high` on, one after the
+/// other, sparse where it is zero or there is none.
+fn raw(machine: &dyn Machine, to: &Path, low: u64, high: u64) {
+    let file = File::create(to).unwrap();
+    let mut page = [0; PAGE_SIZE];
+    let last = machine.dump_avail().last().unwrap().1;
+    let below = 0..low.min(last);
+    for pa in below.chain(high..last).step_by(PAGE_SIZE) {
+        let at = if pa < low { pa } else { pa - high + low };
+        let read = machine.read_page(Paddr(pa), &mut page);
+        if read.is_ok() && page != [0; PAGE_SIZE] {
+            file.write_all_at(&page, at).unwrap();
+        }
+        file.set_len(at + PAGE_SIZE as u64).unwrap();
+    }
+}
+
+#[test]
+fn commands_say_of_memory_what_they_say_of_a_dump_of_it() {
+    for release in ["", "osreldate 1302001\n", "kernphys 8M\n"] {
+        let case = Case::new(&format!("{TWO}{release}"));
+        for (command, exit) in [("ps", 0), ("deadlock", 1), ("dmesg", 0)] {
+            assert_eq!(
+                case.says(command, "raw", exit),
+                case.says(command, "dumps/livecore.0", exit),
+                "{command}"
+            );
+        }
+        let verify = case.says("verify", "raw", 0);
+        assert!(verify.contains("FILE: sound"), "{verify}");
+    }
+}
+
+#[test]
+fn a_kernel_that_is_not_in_the_memory_is_refused() {
+    let case = Case::new(TWO);
+    let other = Case::new(&format!("{TWO}release 15.0-RELEASE\n"));
+    let (kernel, file) = (other.text("kernel"), case.text("raw"));
+    let run = run(["ps", "-k", &kernel, &file]).expect(2);
+    assert!(run.stderr.contains("is not in this memory"), "{}", run.stderr);
+    let kernel = case.text("recipe");
+    let run = self::run(["ps", "-k", &kernel, &file]).expect(2);
+    assert!(run.stderr.contains("not a kernel"), "{}", run.stderr);
+    // The kernel is above the first 2 MiB.
+    let bytes = std::fs::read(case.path("raw")).unwrap();
+    let cut = case.path("cut");
+    std::fs::write(&cut, &bytes[..2 << 20]).unwrap();
+    let (kernel, file) = (case.text("kernel"), case.text("cut"));
+    let run = self::run(["ps", "-k", &kernel, &file]).expect(2);
+    assert!(run.stderr.contains("is not in this memory"), "{}", run.stderr);
+}
+
+#[test]
+fn a_hole_below_4g_that_the_file_has_not_is_put_back() {
+    let recipe = TWO.replace(
+        "size 16M\n",
+        "ram 0x1000 0x9f000\nram 1M 2G\nram 4G 0x104000000\n",
+    );
+    let case = Case::with(&recipe, 2 << 30, 4 << 30);
+    assert_eq!(
+        case.path("raw").metadata().unwrap().len(),
+        (2 << 30) + (64 << 20)
+    );
+    for (command, exit) in [("ps", 0), ("deadlock", 1)] {
+        assert_eq!(
+            case.says(command, "raw", exit),
+            case.says(command, "dumps/livecore.0", exit)
+        );
+    }
+}
