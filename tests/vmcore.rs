@@ -4,4 +4,5 @@
 
 mod again;
 mod decoder;
+mod example;
 mod vectors;

@@ -15,7 +15,9 @@
 //!    compressed, gathers whole blocks and writes them; last of all the kernel
 //!    dump header.
 //!
-//! Imports run one way: `entry -> livedump -> minidump -> dumper -> kpi`.
+//! Imports run one way: `entry -> livedump -> minidump -> dumper -> kpi`. The
+//! border [`kpi`] is split by role; what runs over memory alone asks for
+//! [`kpi::Memory`]. Machines in user space are the crate `livedump-hosted`.
 //! No allocation but through the KPI, and none once the first byte is out; no
 //! panic; locks are guards.
 

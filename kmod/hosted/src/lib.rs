@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The KPI over a machine built in user space.
+//! Machines in user space: the engine's KPI over a model of a FreeBSD kernel,
+//! or over the memory in a file. Test equipment, and what
+//! `livedump capture --machine` runs.
 //!
 //! ```text
 //!   Process::ioctl --> Livedump (the engine) --> Caller: Kpi
@@ -9,9 +11,10 @@
 //!     HostedKernel  lock, events, books, faults  <--'
 //! ```
 //!
-//! It does what the trait asks and no more. Everything the engine takes is
-//! counted (locks, references, memory), every call is a numbered step, and a
-//! script may make any of them fail.
+//! A machine that is only memory implements [`machine::Machine`]; the model
+//! adds [`machine::Running`]. The rest does what the KPI asks and no more.
+//! Everything the engine takes is counted (locks, references, memory), every
+//! call is a numbered step, and a script may make any of them fail.
 
 mod caller;
 pub mod compressor;

@@ -1,9 +1,36 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A dump as a file: opened by what is in it, checked, read.
+//! The memory of a FreeBSD kernel, from a file: opened by what is in it,
+//! checked, read, on any OS.
+//!
+//! [`Opened::new`] finds out what a file is. A minidump (amd64 and arm64,
+//! versions 1 to 3, of a panic or live; plain, gzip or zstd; with the kernel
+//! dump header or without) describes itself and is a [`Vmcore`]. In an
+//! [`image`] of memory (ELF core, kdump, LiME, AVML, raw), a kernel has to be
+//! found first, by its ELF file; [`ImageFile::with_kernel`] then serves it as
+//! the same [`Vmcore`]. Addresses, symbols and checks are its methods:
+//!
+//! ```no_run
+//! use livedump_vmcore::{Opened, Vmcore, elf::Kernel};
+//! # fn hz() -> Result<u32, Box<dyn std::error::Error>> {
+//! let kernel = Kernel::open("kernel.0".as_ref())?;
+//! let file = "vmcore.0".as_ref();
+//! let memory = match Opened::new(Vmcore::open_file(file)?, file)? {
+//!     Opened::Minidump(dump) => *dump,
+//!     Opened::Image(image) => image.with_kernel(&kernel)?,
+//! };
+//! let symbol = kernel.find("hz").ok_or("no symbol hz")?;
+//! Ok(memory.read_u32(symbol.address)?)
+//! # }
+//! ```
+//!
+//! `examples/hz.rs` is that as a program.
+//!
+//! # Modules
 //!
 //! ```text
 //!  probe      what the file is: raw or stripped, plain, gzip or zstd
-//!  source     its unpacked bytes, at any offset
+//!  image      memory in other formats, one file a format; a kernel in it
+//!  source     a file's unpacked bytes, at any offset
 //!  pages      where a physical page stands in them
 //!  translate  kernel addresses to physical ones
 //!  mappings   the kernel map, in the order of its addresses
@@ -14,9 +41,26 @@
 //!  verify     what of all this can be proved
 //! ```
 //!
+//! # Errors
+//!
 //! Dumps come from other machines, in the state those were in: no offset,
-//! count or pointer in one is believed. What is missing is said, and what is
-//! there is served.
+//! count or pointer in one is believed. What is missing is an error of its own
+//! and never zeros, and what is there is served.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`OpenError`] | the file is not one that is read here, or needs a kernel |
+//! | [`elf::ElfError`] | the kernel's file is none |
+//! | [`ImageKernelError`] | the kernel is not in the image |
+//! | [`ReadError`] | at which address memory could not be read, and why: not dumped, not mapped, or damaged |
+//!
+//! `is_environment` of an error says that it was this host that could not read
+//! a file, so that nothing is known about the dump. An error's text says what
+//! failed and its `source` why; [`chain`] is all of it in one line.
+//!
+//! # Features
+//!
+//! `sample`: small dumps in memory, for tests of programs that read dumps.
 
 #![cfg_attr(
     not(test),

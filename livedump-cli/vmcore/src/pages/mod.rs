@@ -2,7 +2,7 @@
 //! Where the file has a physical page: dump_avail gives its bit, the bits
 //! below it that are set give its place among the data pages.
 //!
-//! The bitset stays in the file ([`rank`]). Bits behind the last page of
+//! The bitset stays in the file (`rank`). Bits behind the last page of
 //! dump_avail do not count: stock kernels of 14 and 15 leave heap garbage
 //! there.
 

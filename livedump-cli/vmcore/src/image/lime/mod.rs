@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! LiME, and AVML, which has the same headers: 32 bytes before each range of
 //! memory. LiME (and AVML version 1) stores it as it is, AVML version 2 packs
-//! it ([`avml`]) and leaves out blocks of zeros.
+//! it (`avml`) and leaves out blocks of zeros.
 
 mod avml;
 #[cfg(test)]
