@@ -3,7 +3,7 @@
 //! and commands say of it what they say of a dump of that machine.
 
 use crate::tool::run;
-use livedump_hosted::machine::Machine;
+use livedump_hosted::machine::{Machine, Running};
 use livedump_tests::scenario::model;
 use memdev::addr::{PAGE_SIZE, Paddr};
 use std::fs::File;
