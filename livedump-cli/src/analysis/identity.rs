@@ -8,7 +8,7 @@
 //! a kernel's where both have the same build-id, or where it has the checksum
 //! that the kernel's .gnu_debuglink names.
 
-use super::target::EXPORTED;
+use super::exported::EXPORTED;
 use livedump_vmcore::Vmcore;
 use livedump_vmcore::elf::{BuildId, Kernel};
 use memdev::addr::{PAGE_SIZE, Vaddr};

@@ -34,6 +34,7 @@
     )
 )]
 
+mod exported;
 pub mod identity;
 pub mod locks;
 pub mod modules;

@@ -1,30 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A dump together with its kernel: variables by name, structures by field.
 
+use super::exported::EXPORTED;
 use super::identity::{Identity, debug_identity, kernel_identity};
 use super::symbols::Symbols;
-use super::types::{Field, FieldId, Missing, Types, TypesError};
+use super::types::{Field, Missing, Types, TypesError};
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::{Kernel, Symbol};
 use livedump_vmcore::procs::ProcsError;
 use livedump_vmcore::{ReadError, Vmcore};
 use memdev::addr::Vaddr;
 
-/// The constants that kernels export for debuggers, and what each tells.
-pub(super) const EXPORTED: &[(&str, FieldId)] = &[
-    ("proc_off_p_list", ("proc", "p_list")),
-    ("proc_off_p_threads", ("proc", "p_threads")),
-    ("proc_off_p_pid", ("proc", "p_pid")),
-    ("proc_off_p_comm", ("proc", "p_comm")),
-    ("thread_off_td_plist", ("thread", "td_plist")),
-    ("thread_off_td_tid", ("thread", "td_tid")),
-    ("thread_off_td_name", ("thread", "td_name")),
-    ("thread_off_td_oncpu", ("thread", "td_oncpu")),
-    ("thread_off_td_pcb", ("thread", "td_pcb")),
-    ("kld_off_address", ("linker_file", "address")),
-    ("kld_off_filename", ("linker_file", "filename")),
-    ("kld_off_next", ("linker_file", "link")),
-];
 const MAX_OFFSET: u64 = 64 << 10;
 /// As long as `version` ever is.
 const VERSION_BYTES: u64 = 256;
