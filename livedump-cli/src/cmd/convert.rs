@@ -84,7 +84,7 @@ pub struct Args {
 struct NoPages(String);
 
 impl NoPages {
-    fn new(e: &PagesError) -> Error {
+    fn of(e: &PagesError) -> Error {
         Error::of_command(Self(chain(e)))
     }
 }
@@ -149,7 +149,7 @@ impl Memory {
         let (Some(core), None) = (&self.core, &self.image) else {
             return Ok(None);
         };
-        core.pages().map_err(NoPages::new)?;
+        core.pages().map_err(NoPages::of)?;
         Ok(Some(match &self.kernel {
             Some(kernel) => {
                 WithTables::new(core, kernel).map_err(Error::of_command)?
