@@ -54,7 +54,7 @@ pub(super) fn run(
     drop(keep);
     let core = &session.core;
     core.notes().iter().for_each(note);
-    core.pages().map_err(NoPages::new)?;
+    core.pages().map_err(NoPages::of)?;
     let target = session.target()?;
     let mut outcome = Outcome::Clean;
     let found = Threads::walk(&target).unwrap_or_else(|e| {
