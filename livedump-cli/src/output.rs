@@ -105,11 +105,24 @@ impl Output {
     /// # Errors
     /// It cannot be made there.
     pub fn open(path: &Path) -> Result<Self, OutputError> {
+        // Modified by umask(2).
+        Self::open_mode(path, Mode::from_bits_truncate(0o666))
+    }
+
+    /// The same for memory of a kernel: a new file is its owner's only.
+    ///
+    /// # Errors
+    /// It cannot be made there.
+    pub fn open_private(path: &Path) -> Result<Self, OutputError> {
+        Self::open_mode(path, Mode::from_bits_truncate(0o600))
+    }
+
+    fn open_mode(path: &Path, mode: Mode) -> Result<Self, OutputError> {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
         }
         let fail = |source| OutputError::Io { path: path.into(), source };
-        let target = Target::open(path).map_err(fail)?;
+        let target = Target::open(path, mode).map_err(fail)?;
         Ok(match target {
             // /dev/stdout
             Target::InPlace(_, identity) if stdout() == Some(identity) => {
@@ -234,7 +247,7 @@ impl Output {
 }
 
 impl Target {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, mode: Mode) -> io::Result<Self> {
         // A link is followed: its target is what is replaced.
         let before = match path.metadata() {
             Ok(meta) => Some(meta),
@@ -254,7 +267,7 @@ impl Target {
         if before.as_ref().is_some_and(|meta| !meta.is_file()) {
             return in_place();
         }
-        match Replacement::new(path, before.as_ref()) {
+        match Replacement::new(path, before.as_ref(), mode) {
             Ok(it) => Ok(Self::Replaced(it)),
             // Whoever may write to the file need not be let into its
             // directory.
@@ -306,6 +319,7 @@ impl Replacement {
     fn new(
         path: &Path,
         before: Option<&std::fs::Metadata>,
+        mode: Mode,
     ) -> io::Result<Self> {
         let real = match before {
             Some(_) => path.canonicalize()?,
@@ -320,7 +334,7 @@ impl Replacement {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = openat(AT_FDCWD, parent, flags, Mode::empty())?;
         let place = identity(&fstat(&directory)?);
-        let (temporary, file) = temporary(&directory)?;
+        let (temporary, file) = temporary(&directory, mode)?;
         let it = Self {
             directory,
             place,
@@ -353,15 +367,13 @@ impl Drop for Replacement {
 }
 
 /// A file of its own in a directory.
-fn temporary(directory: &OwnedFd) -> io::Result<(OsString, File)> {
+fn temporary(directory: &OwnedFd, mode: Mode) -> io::Result<(OsString, File)> {
     // Read again to be sealed.
     let flags = OFlag::O_RDWR
         | OFlag::O_CREAT
         | OFlag::O_EXCL
         | OFlag::O_NOFOLLOW
         | OFlag::O_CLOEXEC;
-    // Modified by umask(2).
-    let mode = Mode::from_bits_truncate(0o666);
     for n in 0..TRIES {
         let name =
             OsString::from(format!(".livedump.{}.{n}", std::process::id()));

@@ -42,6 +42,9 @@ fn what_is_written_is_read_and_has_the_same_memory() {
         let words = ["ps", "-t", "-k", "@kernel.0", "@livecore.0"];
         assert_eq!(found, run(args(&dir, &words)).expect(0).stdout, "{to}");
     }
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(dir.file("out.elf")).unwrap().permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
     let script = dir.text("out.elf.lldb");
     assert!(script.contains("--slide 0"), "{script}");
     let words =

@@ -185,7 +185,7 @@ impl Memory {
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     // Before any thread is started, so that all have them blocked.
     let signals = Signals::take();
-    let out = Output::open(&args.out)?;
+    let out = Output::open_private(&args.out)?;
     refuse_terminal(&out)?;
     if args.to == To::Elf {
         return elf::run(args, out, &signals);

@@ -18,7 +18,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// The dump that others are compared with.
-const REFERENCE: &str = "idle-plain-0";
+pub(crate) const REFERENCE: &str = "idle-plain-0";
 /// A dump with a list of pages that changed, and that list, as the guest has
 /// them: by their names they belong together.
 const LISTED: &str = "deadlocks-with.1";

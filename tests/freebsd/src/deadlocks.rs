@@ -42,6 +42,15 @@ pub(crate) struct Report {
     report: Value,
 }
 
+/// Runs the tool.
+pub(crate) fn tool<S: AsRef<std::ffi::OsStr>>(
+    args: impl IntoIterator<Item = S>,
+) -> Answer<std::process::Output> {
+    let text = |e: std::io::Error| format!("{TOOL}: {e}");
+    let program = std::env::current_exe().map_err(text)?;
+    Command::new(program).arg(TOOL).args(args).output().map_err(text)
+}
+
 /// Runs `livedump deadlock` on a dump.
 pub(crate) fn run_deadlock(kernel: &Path, dump: &Path) -> Answer<Report> {
     let text = |e: std::io::Error| format!("deadlock: {e}");

@@ -8,6 +8,7 @@
 mod check;
 mod console;
 mod deadlocks;
+mod debuggers;
 mod dump_check;
 mod error;
 mod guest;
@@ -242,6 +243,22 @@ fn report(
         }
     }
     done.passed += listed;
+    let reference = dir.join(check::REFERENCE);
+    if kernel.has_types && reference.is_file() {
+        match debuggers::check(&kernel.path, &reference) {
+            Ok(without) => {
+                done.passed += 1;
+                for what in without {
+                    println!("{}: skipped: debuggers: {what}", kernel.name);
+                    done.skipped += 1;
+                }
+            }
+            Err(e) => {
+                println!("{}: FAIL debuggers: {e}", kernel.name);
+                done.failed += 1;
+            }
+        }
+    }
     for (name, result) in check::infos(console) {
         match result {
             Ok(()) => done.passed += 1,
