@@ -126,3 +126,22 @@ fn a_hole_below_4g_that_the_file_has_not_is_put_back() {
         );
     }
 }
+
+#[test]
+fn the_engine_makes_of_memory_the_dump_that_the_machine_makes() {
+    let case = Case::new(TWO);
+    let (kernel, file) = (case.text("kernel"), case.text("raw"));
+    let out = case.text("mini");
+    let to = ["--to", "minidump", &out];
+    let args = [&["convert", "-k", &kernel, &file], &to[..]].concat();
+    run(&args).expect(0);
+    let of = |name: &str| std::fs::read(case.path(name)).unwrap();
+    assert!(of("mini") == of("dumps/livecore.0"), "the dumps differ");
+    // Again, from that minidump and without a kernel.
+    run(["convert", &out, "--to", "minidump", &case.text("again")]).expect(0);
+    assert!(of("again") == of("mini"), "the dumps differ");
+    // Without one, memory is nothing that is known.
+    let none = case.text("none");
+    run(["convert", &file, "--to", "minidump", &none]).expect(2);
+    assert!(!case.path("none").exists());
+}

@@ -7,6 +7,7 @@
 //! ```
 
 mod elf;
+mod minidump;
 
 use super::session::KernelArgs;
 use crate::convert::elf::Debugger;
@@ -41,6 +42,8 @@ pub enum To {
     Kdump,
     /// ELF core with threads, and a script, for lldb(1) or gdb(1)
     Elf,
+    /// Minidump, as the kernel in the memory would write it
+    Minidump,
 }
 
 /// Arguments of `convert`.
@@ -49,7 +52,7 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub kernel: KernelArgs,
-    /// Format to write: elf, kdump, lime or raw
+    /// Format to write: elf, kdump, lime, minidump or raw
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     pub to: To,
     /// Debugger that --to elf is for: lldb or gdb [default: lldb]
@@ -192,6 +195,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     }
     let memory = open(args, &out)?;
     memory.notes().iter().for_each(note);
+    if args.to == To::Minidump {
+        return minidump::run(memory, out, &signals);
+    }
     let tables = memory.tables()?;
     tables.iter().filter_map(WithTables::text).for_each(note);
     let image = match &tables {
@@ -209,7 +215,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             let threads = available_parallelism().map_or(1, |n| n.get());
             kdump::write(image, &facts, codec, threads, sink, &mut job)
         }
-        To::Elf => Ok(()),
+        To::Elf | To::Minidump => Ok(()),
     });
     written.map_err(|e| failed(&out, e))?;
     out.finish()?;
@@ -262,5 +268,6 @@ fn open(args: &Args, out: &Output) -> Result<Memory, Error> {
     // Where the kernel cannot, `livedump doctor` says so.
     let _ = sandbox::enter(Role::Reader, &files);
     let opened = Opened::new(dump, &args.file)?;
-    Memory::new(opened, kernels, named.is_some(), args.to == To::Kdump)
+    let wanted = matches!(args.to, To::Kdump | To::Minidump);
+    Memory::new(opened, kernels, named.is_some(), wanted)
 }

@@ -11,6 +11,7 @@ use livedump_hosted::model::{ModelMachine, Recipe};
 use livedump_hosted::process::{Credentials, Descriptor, Process};
 use livedump_hosted::raw::RawMachine;
 use livedump_hosted::vmcore;
+use livedump_vmcore::Vmcore;
 use livedump_vmcore::companion::companions_of_target;
 use memdev::errno::Errno;
 use memdev::ioctl::{
@@ -45,6 +46,21 @@ impl HostedDevice {
             OpenError::Hosted { machine: spec.to_string(), source }
         })?;
         Ok(Self::new(&spec.to_string(), machine))
+    }
+
+    /// The machine of a dump that is open, or of an image with its kernel.
+    ///
+    /// # Errors
+    /// What of it no machine can have.
+    pub fn of_dump(core: Vmcore) -> Result<Self, OpenError> {
+        let name = core.file().path.display().to_string();
+        match vmcore::of_dump(core) {
+            Ok(machine) => Ok(Self::new(&name, machine)),
+            Err(source) => {
+                let source = source.into();
+                Err(OpenError::Hosted { machine: name, source })
+            }
+        }
     }
 
     /// A machine that is there already, under a name.

@@ -51,6 +51,17 @@ pub fn open(
     }
 }
 
+/// The machine of a dump that is open, or of an image whose kernel was found.
+///
+/// # Errors
+/// What of it no machine can have.
+pub fn of_dump(core: Vmcore) -> Result<Arc<dyn Machine>, VmcoreError> {
+    Ok(match core.image() {
+        Some(memory) => Arc::new(ImageMachine::new(Arc::clone(memory))),
+        None => Arc::new(VmcoreMachine::new(core)?),
+    })
+}
+
 /// A device's memory, such as /dev/mem of a machine that reads another's:
 /// `file` has no size and is read where dump_avail has memory.
 ///
