@@ -4,6 +4,7 @@
 
 use crate::tool::run;
 use livedump_hosted::machine::{Machine, Running};
+use livedump_tests::elf::Symbols;
 use livedump_tests::scenario::model;
 use memdev::addr::{PAGE_SIZE, Paddr};
 use std::fs::File;
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 const TWO: &str = "size 16M\nprocess 200 ab\n\
     lock alpha sx owner 100200\nlock beta sx owner 100201\n\
     thread 100200 one wait beta\nthread 100201 two wait alpha\n";
+
+const KERNBASE: u64 = 0xffff_ffff_8000_0000;
 
 struct Case {
     dir: tempfile::TempDir,
@@ -153,4 +156,38 @@ fn the_engine_makes_a_minidump_of_memory() {
     let none = case.text("none");
     run(["convert", &file, "--to", "minidump", &none]).expect(2);
     assert!(!case.path("none").exists());
+}
+
+#[test]
+fn an_image_without_its_page_bitset_becomes_no_minidump() {
+    let case = Case::new(TWO);
+    let kernel = case.text("kernel");
+    let symbols = Symbols::parse(&std::fs::read(&kernel).unwrap()).unwrap();
+    let raw = std::fs::read(case.path("raw")).unwrap();
+    // The kernel is loaded at its addresses less KERNBASE, the bitset is in
+    // the direct map.
+    let at = (symbols.get("vm_page_dump").unwrap() - KERNBASE) as usize;
+    let bitset = u64::from_le_bytes(raw[at..at + 8].try_into().unwrap());
+    let page = (bitset & 0xfff_ffff) & !0xfff;
+    let lime = lime_without(&raw, page);
+    std::fs::write(case.path("lime"), lime).unwrap();
+    let (file, out) = (case.text("lime"), case.text("mini"));
+    run(["ps", "-k", &kernel, &file]).expect(0);
+    let to = ["convert", "-k", &kernel, &file, "--to", "minidump", &out];
+    let failed = run(to).expect(2);
+    assert!(failed.stderr.contains("vm_page_dump: "), "{}", failed.stderr);
+    assert!(!case.path("mini").exists());
+}
+
+/// LiME ranges of all memory but one page.
+fn lime_without(raw: &[u8], page: u64) -> Vec<u8> {
+    let (len, mut out) = (raw.len() as u64, Vec::new());
+    for (start, end) in [(0, page), (page + PAGE_SIZE as u64, len)] {
+        out.extend(*b"EMiL\x01\0\0\0");
+        out.extend(start.to_le_bytes());
+        out.extend((end - 1).to_le_bytes());
+        out.extend([0; 8]);
+        out.extend(&raw[start as usize..end as usize]);
+    }
+    out
 }

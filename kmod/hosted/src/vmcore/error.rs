@@ -2,7 +2,7 @@
 //! Why the memory in a file cannot be a machine.
 
 use livedump_vmcore::elf::ElfError;
-use livedump_vmcore::{ImageKernelError, OpenError, PagesError, ReadError};
+use livedump_vmcore::{ImageKernelError, OpenError, PagesError};
 use std::path::PathBuf;
 
 /// What of a file stands in the way.
@@ -72,12 +72,12 @@ pub enum VmcoreError {
     /// The kernel is not in the image.
     #[error(transparent)]
     Image(#[from] ImageKernelError),
-    /// It is there, and part of its memory is not.
-    #[error("reading {what}")]
+    /// It is there, and part of what a minidump is made of is not.
+    #[error("{}", path.display())]
     Memory {
-        /// What was read.
-        what: &'static str,
-        /// Why it cannot be.
-        source: ReadError,
+        /// The image.
+        path: PathBuf,
+        /// What is missing.
+        source: livedump_vmcore::image::kernel::KernelError,
     },
 }

@@ -24,6 +24,7 @@ pub use minidump::VmcoreMachine;
 
 use crate::machine::Machine;
 use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::image::kernel::KernelMemory;
 use livedump_vmcore::{Opened, Vmcore};
 use std::fs::File;
 use std::path::Path;
@@ -46,7 +47,7 @@ pub fn open(
             };
             let kernel = Kernel::open(kernel)?;
             let memory = image.kernel_memory(&kernel)?;
-            Ok(Arc::new(ImageMachine::new(Arc::new(memory))))
+            machine(Arc::new(memory), path)
         }
     }
 }
@@ -57,9 +58,21 @@ pub fn open(
 /// What of it no machine can have.
 pub fn of_dump(core: Vmcore) -> Result<Arc<dyn Machine>, VmcoreError> {
     Ok(match core.image() {
-        Some(memory) => Arc::new(ImageMachine::new(Arc::clone(memory))),
+        Some(memory) => machine(Arc::clone(memory), &core.file().path)?,
         None => Arc::new(VmcoreMachine::new(core)?),
     })
+}
+
+/// The machine of a kernel whose bitset and message buffer are all there.
+fn machine(
+    memory: Arc<KernelMemory>,
+    path: &Path,
+) -> Result<Arc<dyn Machine>, VmcoreError> {
+    memory.check_dumpable().map_err(|source| {
+        let path = path.to_path_buf();
+        VmcoreError::Memory { path, source }
+    })?;
+    Ok(Arc::new(ImageMachine::new(memory)))
 }
 
 /// A device's memory, such as /dev/mem of a machine that reads another's:
@@ -74,6 +87,5 @@ pub fn open_device(
 ) -> Result<Arc<dyn Machine>, VmcoreError> {
     let kernel = Kernel::open(kernel)?;
     let image = livedump_vmcore::ImageFile::device(file, path)?;
-    let memory = image.kernel_memory(&kernel)?;
-    Ok(Arc::new(ImageMachine::new(Arc::new(memory))))
+    machine(Arc::new(image.kernel_memory(&kernel)?), path)
 }

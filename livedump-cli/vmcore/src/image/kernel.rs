@@ -172,6 +172,34 @@ impl KernelMemory {
         &self.walker
     }
 
+    /// Reads the whole page bitset and the message buffer once: a minidump
+    /// made without a part of them would silently lack memory.
+    ///
+    /// # Errors
+    /// The image lacks a part of them.
+    pub fn check_dumpable(&self) -> Result<(), KernelError> {
+        let bitset = self.bitset_bits.div_ceil(8);
+        let msgbuf = u64::from(self.msgbuf_bytes);
+        for (name, start, bytes) in [
+            ("vm_page_dump", self.bitset, bitset),
+            ("msgbufp", self.msgbuf, msgbuf),
+        ] {
+            let mut page = [0; PAGE_SIZE];
+            let mut at = 0u64;
+            while at < bytes {
+                let n = bytes.saturating_sub(at).min(PAGE) as usize;
+                let part = page.get_mut(..n).unwrap_or_default();
+                let va = Vaddr(start.0.saturating_add(at));
+                self.walker.read(va, part).map_err(|e| {
+                    let what = crate::chain(&e);
+                    KernelError::Variable { name, what }
+                })?;
+                at = at.saturating_add(PAGE);
+            }
+        }
+        Ok(())
+    }
+
     /// Copies memory; what the image lacks of it is zero.
     pub fn copy(&self, va: Vaddr, out: &mut [u8]) {
         self.walker.copy(va, out);

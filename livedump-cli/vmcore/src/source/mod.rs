@@ -110,16 +110,20 @@ impl SourceError {
         }
     }
 
-    /// Whether this host could not read or unpack the data, so that nothing
+    /// Whether the data could not be had here, be it that this host cannot
+    /// read or unpack them or that an image leaves them out, so that nothing
     /// is known about them.
     #[must_use]
     pub fn is_environment(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Memory { .. } | Self::Spool { .. } => true,
+            // What an image leaves out says nothing about the memory.
+            Self::Io { .. }
+            | Self::Memory { .. }
+            | Self::Spool { .. }
+            | Self::Absent(_) => true,
             Self::Unpack { .. }
             | Self::FrameSize { .. }
-            | Self::Damaged { .. }
-            | Self::Absent(_) => false,
+            | Self::Damaged { .. } => false,
         }
     }
 }
