@@ -1,18 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What every CPU was doing at one instant.
- *
- * A callout is armed on each CPU, for the same time, to run in the interrupt
- * of that CPU's timer. Whichever CPU comes saves what it was interrupted in
- * (td_intr_frame) and waits, interrupts off, until all have come or time is up;
- * so what was saved is of one instant. Time is up after a budget that all tries
- * have together: a CPU that has interrupts off for longer is missing, and all
- * others go on. smp_rendezvous(9) would wait for it, and make them wait.
- *
- * Whoever runs a rendezvous (and, in 12, invalidates a TLB) holds smp_ipi_mtx,
- * interrupts off, until every CPU has taken part. The mutex is held here
- * meanwhile, so that nobody waits for a CPU that waits here. A callout that runs
- * before the mutex is held, or after time was up, finds the gate closed.
+ * What every CPU was doing at one instant, for a dump of a machine that goes
+ * on, or of one that is stopped until it is copied.
  */
 #include <sys/param.h>
 #include <sys/systm.h>
@@ -37,6 +26,7 @@
 #include <machine/pcb.h>
 #include <machine/segments.h>
 
+#include "livedump_gather.h"
 #include "livedump_module.h"
 #include "livedump_shim.h"
 
@@ -61,26 +51,7 @@ struct ld_instant {
 	uint8_t		*stacks;
 	size_t		room;
 	struct thread	*caller;
-	/* The gate: how many CPUs came in, and whether it is closed. */
-	volatile u_int	gate;
-	/* How many of them have saved what there is to save. */
-	volatile u_int	saved;
-	volatile u_int	go_on;
-	/* They do not wait longer than until then. */
-	sbintime_t	until;
-	struct callout	callouts[];
 };
-#define	LD_CLOSED	0x80000000
-
-/*
- * How long CPUs wait with interrupts off, try by try: 100 ms in all. What the
- * last one found is what there is.
- */
-static const u_int livedump_stall_ms[] = { 10, 10, 20, 20, 40 };
-/* From arming the callouts until they run; longer with each try. */
-#define	LD_LEAD		(2 * SBT_1MS)
-/* For what those that came in have to do yet. */
-#define	LD_SAVE		(5 * SBT_1MS)
 
 size_t
 livedump_cpus(void)
@@ -121,14 +92,17 @@ livedump_save_stack(const struct ld_instant *at, struct livedump_cpu *cpu,
 		return;
 	cpu->stack = sp;
 	cpu->stack_bytes = MIN(end - sp, at->room);
+	if (cpu->stack_bytes == 0)
+		return;
 	memcpy(at->stacks + slot * at->room, (const void *)sp,
 	    cpu->stack_bytes);
 }
 
 /* fp: our caller's frame, which stays until all CPUs go on. */
 static void
-livedump_save_cpu(const struct ld_instant *at, u_int id, uintptr_t *fp)
+livedump_save_cpu(void *arg, u_int id, uintptr_t *fp)
 {
+	const struct ld_instant *at = arg;
 	struct thread *td = curthread;
 	struct trapframe *tf = td->td_intr_frame;
 	struct livedump_cpu *cpu = &at->cpus[id];
@@ -157,32 +131,6 @@ livedump_save_cpu(const struct ld_instant *at, u_int id, uintptr_t *fp)
 	cpu->thread = (uintptr_t)td;
 }
 
-/* On each CPU, in its timer's interrupt: through the gate, if it is open. */
-static void
-livedump_arrive(void *arg)
-{
-	struct ld_instant *at = arg;
-	u_int gate, id = PCPU_GET(cpuid);
-
-	if (id >= at->n - 1)
-		return;
-	/* A direct callout of an idle CPU may be run with interrupts on. */
-	spinlock_enter();
-	gate = atomic_load_acq_int(&at->gate);
-	do {
-		if ((gate & LD_CLOSED) != 0) {
-			spinlock_exit();
-			return;
-		}
-	} while (atomic_fcmpset_acq_int(&at->gate, &gate, gate + 1) == 0);
-	livedump_save_cpu(at, id, __builtin_frame_address(0));
-	atomic_add_rel_int(&at->saved, 1);
-	while (atomic_load_acq_int(&at->go_on) == 0 &&
-	    sbinuptime() < at->until)
-		cpu_spinwait();
-	spinlock_exit();
-}
-
 /*
  * The caller's own CPU is not interrupted: as of our return. The frames of
  * those who called stay until its dump is done.
@@ -203,125 +151,108 @@ livedump_save_caller(const struct ld_instant *at, uintptr_t *fp)
 	livedump_save_stack(at, cpu, slot, td, (uintptr_t)(fp + 2));
 }
 
-#ifdef SMP
-static bool
-livedump_mutex_until(sbintime_t until)
-{
-	while (sbinuptime() < until) {
-		if (mtx_trylock_spin(&smp_ipi_mtx) != 0)
-			return (true);
-		cpu_spinwait();
-	}
-	return (false);
-}
-
-/* Closes the gate; how many have come in. */
-static u_int
-livedump_close(struct ld_instant *at)
-{
-	u_int gate = atomic_load_acq_int(&at->gate);
-
-	while (atomic_fcmpset_acq_int(&at->gate, &gate, gate | LD_CLOSED) == 0)
-		continue;
-	return (gate & ~LD_CLOSED);
-}
-
-/* Whether so many CPUs came; contexts of those that did are filled. */
-static bool
-livedump_gather(struct ld_instant *at, u_int others, sbintime_t lead,
-    sbintime_t stall)
-{
-	sbintime_t when;
-	u_int came = 0, cpu;
-
-	memset(at->cpus, 0, at->n * sizeof(*at->cpus));
-	at->gate = LD_CLOSED;
-	at->saved = at->go_on = 0;
-	when = sbinuptime() + lead;
-	at->until = when + stall + 2 * LD_SAVE;
-	atomic_thread_fence_seq_cst();
-	CPU_FOREACH(cpu)
-		if (cpu != PCPU_GET(cpuid) && cpu < at->n - 1)
-			callout_reset_sbt_on(&at->callouts[cpu], when, 0,
-			    livedump_arrive, at, cpu,
-			    C_DIRECT_EXEC | C_ABSOLUTE);
-	/* From here on no lock is taken, and nothing waits without a limit. */
-	if (livedump_mutex_until(when)) {
-		atomic_store_rel_int(&at->gate, 0);
-		while (atomic_load_acq_int(&at->gate) < others &&
-		    sbinuptime() < when + stall)
-			cpu_spinwait();
-		came = livedump_close(at);
-		while (atomic_load_acq_int(&at->saved) < came &&
-		    sbinuptime() < when + stall + LD_SAVE)
-			cpu_spinwait();
-		atomic_store_rel_int(&at->go_on, 1);
-		mtx_unlock_spin(&smp_ipi_mtx);
-	}
-	/* Nobody looks at this memory afterwards. */
-	CPU_FOREACH(cpu)
-		if (cpu != PCPU_GET(cpuid) && cpu < at->n - 1)
-			callout_drain(&at->callouts[cpu]);
-	return (came == others);
-}
-
+/* struct thread is type-stable: the address stays good. */
 static void
-livedump_gather_all(struct ld_instant *at)
+livedump_find_oncpu(struct livedump_cpu *cpus, size_t n)
 {
-	u_int cpu, nth, others = 0;
-
-	CPU_FOREACH(cpu) {
-		if (cpu < at->n - 1)
-			callout_init(&at->callouts[cpu], 1);
-		if (cpu < at->n - 1 && cpu != PCPU_GET(cpuid))
-			others++;
-	}
-	if (others == 0)
-		return;
-	for (nth = 0; nth < nitems(livedump_stall_ms); nth++) {
-		if (livedump_gather(at, others, LD_LEAD << nth,
-		    livedump_stall_ms[nth] * SBT_1MS))
-			return;
-		if (nth + 1 < nitems(livedump_stall_ms))
-			pause("ldinst", 1);
-	}
-	CPU_FOREACH(cpu)
-		if (cpu < at->n - 1 && cpu != PCPU_GET(cpuid) &&
-		    at->cpus[cpu].thread == 0)
-			at->cpus[cpu].tid = LIVEDUMP_MISSING;
-}
-#endif
-
-int
-livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
-    size_t room)
-{
-	struct ld_instant *at;
 	size_t i;
 
-	at = livedump_malloc_of(sizeof(*at) + n * sizeof(at->callouts[0]),
-	    M_LIVEDUMP, 0);
-	if (at == NULL)
-		return (ENOMEM);
-	at->cpus = cpus;
-	at->n = n;
-	at->stacks = stacks;
-	at->room = room;
-	at->caller = curthread;
-	/* This CPU is the caller's, from before until after. */
-	sched_pin();
-#ifdef SMP
-	livedump_gather_all(at);
-#endif
-	livedump_save_caller(at, __builtin_frame_address(0));
-	cpus[n - 1].cpu = PCPU_GET(cpuid);
-	sched_unpin();
-	/* struct thread is type-stable: the address stays good. */
 	for (i = 0; i < n; i++)
 		if (cpus[i].thread != 0)
 			cpus[i].oncpu = pmap_kextract(
 			    (vm_offset_t)&((struct thread *)
 			    cpus[i].thread)->td_oncpu);
-	free(at, M_LIVEDUMP);
+}
+
+static struct ld_gather *
+livedump_gather_alloc(size_t n)
+{
+	struct ld_gather *at;
+
+	at = livedump_malloc_of(livedump_gather_bytes(n), M_LIVEDUMP, 0);
+	if (at != NULL)
+		at->ncpus = n;
+	return (at);
+}
+
+int
+livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
+    size_t room)
+{
+	struct ld_instant at = { cpus, n, stacks, room, curthread };
+	struct ld_gather *gather;
+	u_int nth, cpu;
+
+	gather = livedump_gather_alloc(n - 1);
+	if (gather == NULL)
+		return (ENOMEM);
+	gather->save = livedump_save_cpu;
+	gather->arg = &at;
+	/* This CPU is the caller's, from before until after. */
+	sched_pin();
+	if (livedump_gather_init(gather) != 0) {
+		for (nth = 0; nth < LD_GATHER_TRIES; nth++) {
+			if (nth > 0)
+				pause("ldinst", 1);
+			memset(cpus, 0, n * sizeof(*cpus));
+			if (livedump_gather(gather, nth))
+				break;
+		}
+		CPU_FOREACH(cpu)
+			if (cpu < n - 1 && cpu != PCPU_GET(cpuid) &&
+			    cpus[cpu].thread == 0)
+				cpus[cpu].tid = LIVEDUMP_MISSING;
+	}
+	livedump_save_caller(&at, __builtin_frame_address(0));
+	cpus[n - 1].cpu = PCPU_GET(cpuid);
+	sched_unpin();
+	livedump_find_oncpu(cpus, n);
+	free(gather, M_LIVEDUMP);
 	return (0);
+}
+
+int
+livedump_freeze(struct livedump_cpu *cpus, size_t n, uint64_t max_pause_ns,
+    void (*work)(void *, uint64_t), void *arg,
+    struct livedump_stopped *stopped)
+{
+	struct ld_instant at = { cpus, n, NULL, 0, curthread };
+	struct ld_gather *gather;
+	struct timespec ts;
+	sbintime_t now;
+	bool all = false;
+	u_int nth, others;
+
+	gather = livedump_gather_alloc(n - 1);
+	if (gather == NULL)
+		return (ENOMEM);
+	gather->save = livedump_save_cpu;
+	gather->work = work;
+	gather->arg = &at;
+	gather->work_arg = arg;
+	gather->max_pause = nstosbt(max_pause_ns);
+	sched_pin();
+	others = livedump_gather_init(gather);
+	for (nth = 0; nth < LD_GATHER_TRIES && !all; nth++) {
+		if (nth > 0)
+			pause("ldfreeze", 1);
+		memset(cpus, 0, n * sizeof(*cpus));
+		/* The frames of those who called stay as they are. */
+		livedump_save_caller(&at, __builtin_frame_address(0));
+		cpus[n - 1].cpu = PCPU_GET(cpuid);
+		all = livedump_gather(gather, nth);
+	}
+	nanotime(&ts);
+	now = sbinuptime();
+	sched_unpin();
+	if (all) {
+		livedump_find_oncpu(cpus, n);
+		stopped->pause_ns = sbttons(gather->pause);
+		stopped->uptime_ns = sbttons(gather->instant);
+		stopped->time_ns = (int64_t)ts.tv_sec * 1000000000 +
+		    ts.tv_nsec - (int64_t)sbttons(now - gather->instant);
+		stopped->cpus = others + 1;
+	}
+	free(gather, M_LIVEDUMP);
+	return (all ? 0 : ETIMEDOUT);
 }

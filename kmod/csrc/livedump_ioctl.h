@@ -15,8 +15,9 @@
 #endif
 #include <sys/ioccom.h>
 
-/* Version of both structures. */
+/* Version of mem_minidump_arg and mem_minidump_status; of mem_minidump_arg2. */
 #define	MINIDUMP_ARG_VERSION	1
+#define	MINIDUMP_ARG2_VERSION	2
 
 /* mda_flags */
 #define	MINIDUMP_ESTIMATE	0x00000001	/* sizes only; mda_fd is -1 */
@@ -24,6 +25,7 @@
 #define	MINIDUMP_QUIESCE	0x00000004	/* suspend user processes */
 #define	MINIDUMP_REGISTERS	0x00000008	/* registers of running threads */
 #define	MINIDUMP_STABILITY	0x00000010	/* count pages that changed */
+#define	MINIDUMP_FREEZE		0x00000020	/* one instant; MEM_MINIDUMP2 */
 
 /* mda_compression, as KERNELDUMP_COMP_* */
 #define	MINIDUMP_COMP_NONE	0
@@ -54,6 +56,24 @@ struct mem_minidump_arg {
 	uint64_t	mda_missing_cpus;	/* in: zero; out: REGISTERS */
 };
 
+/* With MINIDUMP_FREEZE; all zero without. */
+struct mem_minidump_freeze {
+	uint64_t	mdf_max_pause_ns;	/* in: 0 is 100 ms; 1 s at most */
+	uint64_t	mdf_pause_ns;		/* out: CPUs were stopped */
+	uint64_t	mdf_uptime_ns;		/* out: the instant, since boot */
+	int64_t		mdf_time_ns;		/* out: the instant, since 1970 */
+	uint64_t	mdf_pages;		/* out: copied meanwhile */
+	uint64_t	mdf_late_pages;		/* out: of these, new */
+	uint64_t	mdf_copy_bytes;		/* out: memory for the copy */
+	uint32_t	mdf_cpus;		/* out: stopped */
+	uint32_t	mdf_pad;		/* in: zero */
+};
+
+struct mem_minidump_arg2 {
+	struct mem_minidump_arg	mda2_arg;	/* MINIDUMP_ARG2_VERSION */
+	struct mem_minidump_freeze mda2_freeze;
+};
+
 struct mem_minidump_status {
 	uint32_t	mds_version;		/* MINIDUMP_ARG_VERSION */
 	uint32_t	mds_stage;		/* of the dump in progress */
@@ -72,10 +92,13 @@ struct mem_minidump_status {
 	int32_t		mds_last_pid;		/* who asked for the last one */
 	uint32_t	mds_pad1;
 	uint64_t	mds_estimates;		/* since the module's load */
-	uint64_t	mds_reserved[3];
+	uint64_t	mds_last_needs;		/* ENOMEM: bytes, ETIMEDOUT: ns */
+	uint64_t	mds_last_has;
+	uint64_t	mds_reserved;
 };
 
 #define	MEM_MINIDUMP		_IOWR('m', 208, struct mem_minidump_arg)
+#define	MEM_MINIDUMP2		_IOWR('m', 208, struct mem_minidump_arg2)
 #define	MEM_MINIDUMP_STATUS	_IOR('m', 209, struct mem_minidump_status)
 
 #ifndef MEM_KERNELDUMP

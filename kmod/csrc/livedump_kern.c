@@ -194,6 +194,12 @@ livedump_nanouptime(void)
 	return ((uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec);
 }
 
+uint64_t
+livedump_uptime_ns(void)
+{
+	return (sbttons(sbinuptime()));
+}
+
 size_t
 livedump_hostname(char *out, size_t len)
 {

@@ -66,6 +66,12 @@ CTASSERT(sizeof(dump_avail[0]) == sizeof(uint64_t));
 #define	LD_PHYS_IN_DMAP(pa)	(dmaplimit == 0 || (pa) < dmaplimit)
 #endif
 
+uint64_t
+livedump_kva_end(void)
+{
+	return (MAX(KERNBASE + (uint64_t)nkpt * NBPDR, kernel_vm_end));
+}
+
 void
 livedump_target(struct livedump_target *target)
 {
@@ -73,8 +79,7 @@ livedump_target(struct livedump_target *target)
 	target->root = KPML4phys;
 	target->root_level = 3;
 	target->kernbase = VM_MIN_KERNEL_ADDRESS;
-	target->kva_end = MAX(KERNBASE + (uint64_t)nkpt * NBPDR,
-	    kernel_vm_end);
+	target->kva_end = livedump_kva_end();
 	target->dmapphys = 0;
 	target->dmapbase = LD_DMAP_MIN;
 	target->dmapend = LD_DMAP_MAX;
@@ -95,13 +100,13 @@ livedump_dump_avail(size_t nth, uint64_t pair[2])
 }
 
 void
-livedump_copy_bitset(uint64_t *words, size_t n)
+livedump_copy_bitset(size_t first, uint64_t *words, size_t n)
 {
 	size_t i, have;
 
 	have = howmany(LD_BITSET_BITS, 64);
-	for (i = 0; i < n && i < have; i++)
-		words[i] = LD_BITSET_WORDS[i];
+	for (i = 0; i < n; i++)
+		words[i] = first + i < have ? LD_BITSET_WORDS[first + i] : 0;
 }
 
 /* Some milliseconds. */
@@ -224,4 +229,18 @@ void
 livedump_read_page(uint64_t pa, void *page)
 {
 	memcpy(page, (const void *)PHYS_TO_DMAP(pa), PAGE_SIZE);
+}
+
+/* A line at a time: most pages are told by their first. */
+bool
+livedump_page_is_zero(uint64_t pa)
+{
+	const uint64_t *p = (const uint64_t *)PHYS_TO_DMAP(pa);
+	size_t i;
+
+	for (i = 0; i < PAGE_SIZE / sizeof(*p); i += 8)
+		if ((p[i] | p[i + 1] | p[i + 2] | p[i + 3] | p[i + 4] |
+		    p[i + 5] | p[i + 6] | p[i + 7]) != 0)
+			return (false);
+	return (true);
 }

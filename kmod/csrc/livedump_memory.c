@@ -52,7 +52,7 @@ livedump_memory_is_there(size_t size)
  * One tick of it; false: no more. Where this little is free, the page daemon
  * is at work.
  */
-static bool
+bool
 livedump_memory_wait(void)
 {
 	if (livedump_patience <= 0 || livedump_sig_intr() != 0)

@@ -28,6 +28,7 @@
 
 CTASSERT(MEM_KERNELDUMP == 0x80206d35);
 CTASSERT(MEM_MINIDUMP == 0xc0806dd0);
+CTASSERT(MEM_MINIDUMP2 == 0xc0c06dd0);
 CTASSERT(MEM_MINIDUMP_STATUS == 0x40806dd1);
 CTASSERT(sizeof(struct mem_livedump_arg) == 32);
 CTASSERT(offsetof(struct mem_livedump_arg, compression) == 8);
@@ -42,7 +43,11 @@ CTASSERT(offsetof(struct mem_minidump_arg, mda_quiesced_ns) == 80);
 CTASSERT(offsetof(struct mem_minidump_arg, mda_changes_fd) == 88);
 CTASSERT(offsetof(struct mem_minidump_arg, mda_changed_by_kind) == 96);
 CTASSERT(offsetof(struct mem_minidump_arg, mda_missing_cpus) == 120);
+CTASSERT(sizeof(struct mem_minidump_arg2) == 192);
+CTASSERT(offsetof(struct mem_minidump_arg2, mda2_freeze) == 128);
+CTASSERT(offsetof(struct mem_minidump_freeze, mdf_cpus) == 56);
 CTASSERT(sizeof(struct mem_minidump_status) == 128);
+CTASSERT(offsetof(struct mem_minidump_status, mds_last_needs) == 104);
 CTASSERT(offsetof(struct mem_minidump_status, mds_pages_done) == 8);
 CTASSERT(offsetof(struct mem_minidump_status, mds_start_sec) == 40);
 CTASSERT(offsetof(struct mem_minidump_status, mds_last_stage) == 72);

@@ -38,6 +38,7 @@ void	livedump_savectx_where(uint64_t *pcb, uint64_t *tid);
 /* livedump_memory.c */
 void	livedump_memory_begin(void);
 bool	livedump_memory_for(size_t size);
+bool	livedump_memory_wait(void);
 void	*livedump_malloc_of(size_t size, struct malloc_type *type, int flags);
 /* A stack, and what else a kernel thread takes. */
 #define	LD_THREAD_BYTES	((KSTACK_PAGES + 4) * PAGE_SIZE)

@@ -68,6 +68,17 @@ struct livedump_cpu {
 	uint64_t	pcb[LIVEDUMP_PCB_WORDS];
 };
 
+/* struct Stopped: how all CPUs were. */
+struct livedump_stopped {
+	uint64_t	pause_ns;
+	uint64_t	uptime_ns;
+	int64_t		time_ns;
+	uint32_t	cpus;
+	uint32_t	pad;
+};
+
+/* Pages for copies. */
+struct livedump_copies;
 /* One compressor(9) stream and where its output goes. */
 struct livedump_stream;
 /* A sleepable lock and a condition. */
@@ -125,10 +136,29 @@ void	livedump_debugger(struct livedump_debugger *debugger);
 int	livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
 	    size_t room);
 
+/*
+ * All CPUs run work(arg, deadline) while they are stopped, interrupts off; it
+ * returns by then, on the clock of livedump_uptime_ns(). When this returns, no
+ * CPU is in it. Bounded: 0, ENOMEM, ETIMEDOUT.
+ */
+int	livedump_freeze(struct livedump_cpu *cpus, size_t n,
+	    uint64_t max_pause_ns, void (*work)(void *, uint64_t), void *arg,
+	    struct livedump_stopped *stopped);
+
 /* Memory. NULL when it is not to be had within a bounded time. */
 void	*livedump_malloc(size_t size);
 void	livedump_free(void *p);
 uint64_t livedump_physmem(void);
+size_t	livedump_free_pages(void);
+struct livedump_copies *livedump_copies_alloc(size_t n);
+void	livedump_copies_free(struct livedump_copies *copies);
+/* Place at is below n. */
+void	livedump_copies_page(struct livedump_copies *copies, size_t at,
+	    uint64_t pa);
+void	livedump_copies_msgbuf(struct livedump_copies *copies, size_t at,
+	    size_t nth);
+void	livedump_copies_read(const struct livedump_copies *copies, size_t at,
+	    void *page);
 struct livedump_monitor *livedump_monitor_init(void);
 void	livedump_monitor_lock(struct livedump_monitor *monitor);
 void	livedump_monitor_unlock(struct livedump_monitor *monitor);
@@ -147,7 +177,8 @@ void	livedump_workers_join(struct livedump_workers *workers);
 /* The machine. */
 void	livedump_target(struct livedump_target *target);
 bool	livedump_dump_avail(size_t nth, uint64_t pair[2]);
-void	livedump_copy_bitset(uint64_t *words, size_t n);
+/* Words from first on; zeros behind the bitset. */
+void	livedump_copy_bitset(size_t first, uint64_t *words, size_t n);
 void	livedump_copy_msgbuf(void *text, size_t len);
 void	livedump_linked_pages(void (*page)(void *arg, uint64_t pa, bool oncpu),
 	    void *arg);
@@ -155,6 +186,9 @@ uint64_t livedump_load_entry(uint64_t table, uint64_t index);
 bool	livedump_phys_in_dmap(uint64_t pa);
 bool	livedump_vm_phys_is_dumpable(uint64_t pa);
 void	livedump_read_page(uint64_t pa, void *page);
+bool	livedump_page_is_zero(uint64_t pa);
+uint64_t livedump_kva_end(void);
+uint64_t livedump_uptime_ns(void);
 void	livedump_maybe_yield(void);
 
 /* Compression. */

@@ -18,12 +18,15 @@
 #define	FREEBSD_EBADF	9
 #define	FREEBSD_ENOMEM	12
 #define	FREEBSD_ENOSPC	28
+#define	FREEBSD_ETIMEDOUT	60
 #define	FREEBSD_EINTEGRITY	97
 
 struct mock_file mock_file;
 int mock_priv_read, mock_priv_write, mock_event_error;
 bool mock_jailed, mock_served, mock_written_by_others;
-bool mock_missing_cpu;
+bool mock_missing_cpu, mock_late_cpu;
+uint64_t mock_tick_ns = 1000;
+size_t mock_free_pages = 1UL << 20;
 long mock_passes;
 int mock_ncpus_now = 2, mock_threads_refused;
 bool mock_no_workers;
@@ -304,6 +307,24 @@ livedump_debugger(struct livedump_debugger *debugger)
 	debugger->pcb_bytes = 320;
 }
 
+static void
+save_second_cpu(struct livedump_cpu *cpus, void *stacks, size_t room)
+{
+	cpus[1].thread = 0xfffff80000001234;
+	cpus[1].oncpu = MOCK_ONCPU;
+	cpus[1].stack = MOCK_DMAP + MOCK_STACK;
+	cpus[1].stack_bytes = 5000;
+	if (stacks != NULL)
+		memset((uint8_t *)stacks + room, 0x5a, 5000);
+	else
+		cpus[1].stack_bytes = 0;
+	cpus[1].pcb_bytes = 64;
+	cpus[1].cpu = 1;
+	cpus[1].tid = 100001;
+	for (int i = 0; i < 8; i++)
+		cpus[1].pcb[i] = 0x1111111111111111UL * (i + 1);
+}
+
 int
 livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
     size_t room)
@@ -312,21 +333,122 @@ livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
 		abort();
 	if (fails() != 0)
 		return (FREEBSD_ENOMEM);
-	if (mock_missing_cpu) {
+	if (mock_missing_cpu)
 		cpus[1].tid = LIVEDUMP_MISSING;
-		return (0);
-	}
-	cpus[1].thread = 0xfffff80000001234;
-	cpus[1].oncpu = MOCK_ONCPU;
-	cpus[1].stack = MOCK_DMAP + MOCK_STACK;
-	cpus[1].stack_bytes = 5000;
-	memset((uint8_t *)stacks + room, 0x5a, 5000);
-	cpus[1].pcb_bytes = 64;
-	cpus[1].cpu = 1;
-	cpus[1].tid = 100001;
-	for (int i = 0; i < 8; i++)
-		cpus[1].pcb[i] = 0x1111111111111111UL * (i + 1);
+	else
+		save_second_cpu(cpus, stacks, room);
 	return (0);
+}
+
+struct both {
+	void	(*work)(void *, uint64_t);
+	void	*arg;
+	uint64_t deadline;
+};
+
+static void *
+second_cpu(void *arg)
+{
+	struct both *both = arg;
+
+	both->work(both->arg, both->deadline);
+	return (NULL);
+}
+
+int
+livedump_freeze(struct livedump_cpu *cpus, size_t n, uint64_t max_pause_ns,
+    void (*work)(void *, uint64_t), void *arg,
+    struct livedump_stopped *stopped)
+{
+	struct both both = { work, arg, livedump_uptime_ns() + max_pause_ns };
+	pthread_t second;
+
+	if (n != 3)
+		abort();
+	if (fails() != 0)
+		return (FREEBSD_ENOMEM);
+	if (mock_late_cpu)
+		return (FREEBSD_ETIMEDOUT);
+	save_second_cpu(cpus, NULL, 0);
+	if (pthread_create(&second, NULL, second_cpu, &both) != 0)
+		abort();
+	work(arg, both.deadline);
+	pthread_join(second, NULL);
+	stopped->pause_ns = 4000000;
+	stopped->uptime_ns = 5000000000;
+	stopped->time_ns = 1700000000000000000;
+	stopped->cpus = 2;
+	mock_goes_on = "from the copies alone";
+	return (0);
+}
+
+size_t
+livedump_free_pages(void)
+{
+	return (mock_free_pages);
+}
+
+struct livedump_copies {
+	size_t	n;
+	uint8_t	(*pages)[PAGE];
+};
+
+struct livedump_copies *
+livedump_copies_alloc(size_t n)
+{
+	struct livedump_copies *copies;
+
+	if (fails() != 0)
+		return (NULL);
+	copies = calloc(1, sizeof(*copies));
+	copies->n = n;
+	copies->pages = calloc(n, PAGE);
+	HOLD();
+	return (copies);
+}
+
+void
+livedump_copies_free(struct livedump_copies *copies)
+{
+	free(copies->pages);
+	free(copies);
+	RELEASE();
+}
+
+void
+livedump_copies_page(struct livedump_copies *copies, size_t at, uint64_t pa)
+{
+	if (at >= copies->n)
+		abort();
+	memcpy(copies->pages[at], mock_mem + pa, PAGE);
+}
+
+void
+livedump_copies_msgbuf(struct livedump_copies *copies, size_t at, size_t nth)
+{
+	size_t from = nth * PAGE;
+
+	if (at >= copies->n || from >= MOCK_MSGBUF_BYTES)
+		abort();
+	memcpy(copies->pages[at], mock_msgbuf + from,
+	    from + PAGE > MOCK_MSGBUF_BYTES ? MOCK_MSGBUF_BYTES - from : PAGE);
+}
+
+void
+livedump_copies_read(const struct livedump_copies *copies, size_t at,
+    void *page)
+{
+	if (at >= copies->n)
+		abort();
+	memcpy(page, copies->pages[at], PAGE);
+}
+
+uint64_t
+livedump_uptime_ns(void)
+{
+	static uint64_t now = 1000000000;
+
+	return (__atomic_add_fetch(&now, mock_tick_ns, __ATOMIC_SEQ_CST));
 }
 
 /* Right before memory that is freed early, or written behind: a canary. */

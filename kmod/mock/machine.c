@@ -22,6 +22,7 @@ uint64_t mock_bitset[MEM_BYTES / PAGE / 64];
 char mock_msgbuf[MOCK_MSGBUF_BYTES];
 uint32_t mock_minidump_version = 3;
 size_t mock_many_linked;
+const char *mock_goes_on;
 
 static bool lists_are_locked;
 
@@ -124,7 +125,7 @@ livedump_target(struct livedump_target *t)
 	t->root = 0x2000;
 	t->root_level = 3;
 	t->kernbase = KERNBASE;
-	t->kva_end = KERNBASE + (4UL << 30);
+	t->kva_end = livedump_kva_end();
 	t->dmapbase = 0xfffff80000000000UL;
 	t->dmapend = 0xfffffc0000000000UL;
 	t->bitset_bits = bits();
@@ -141,11 +142,19 @@ livedump_dump_avail(size_t nth, uint64_t pair[2])
 }
 
 void
-livedump_copy_bitset(uint64_t *words, size_t n)
+livedump_copy_bitset(size_t first, uint64_t *words, size_t n)
 {
-	if (n > (bits() + 63) / 64)
-		abort();
-	memcpy(words, mock_bitset, 8 * n);
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		words[i] = first + i < (bits() + 63) / 64 ?
+		    mock_bitset[first + i] : 0;
+}
+
+uint64_t
+livedump_kva_end(void)
+{
+	return (KERNBASE + (4UL << 30));
 }
 
 void
@@ -199,6 +208,18 @@ livedump_vm_phys_is_dumpable(uint64_t pa)
 	return (is_memory(pa) && !mock_nodump[pa / PAGE]);
 }
 
+bool
+livedump_page_is_zero(uint64_t pa)
+{
+	size_t i;
+
+	if (!is_memory(pa) || pa % PAGE != 0)
+		abort();
+	for (i = 0; i < PAGE && mock_mem[pa + i] == 0; i++)
+		continue;
+	return (i == PAGE);
+}
+
 void
 livedump_read_page(uint64_t pa, void *page)
 {
@@ -206,6 +227,9 @@ livedump_read_page(uint64_t pa, void *page)
 	if (!is_memory(pa) || pa % PAGE != 0)
 		abort();
 	memcpy(page, mock_mem + pa, PAGE);
+	/* A dump of one instant reads none of them afterwards. */
+	if (mock_goes_on != NULL)
+		((uint8_t *)page)[0] ^= 0xff;
 	if (!lists_are_locked &&
 	    (pa == 0x1003000 || pa == 0x1800000 || pa == 0x9e000 ||
 	    (pa >= MOCK_MANY && pa < MOCK_MANY + mock_many_linked * PAGE)))

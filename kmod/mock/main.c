@@ -30,7 +30,10 @@ reset(void)
 	mock_file.space = ~0UL >> 1;
 	mock_priv_read = mock_priv_write = mock_event_error = 0;
 	mock_jailed = mock_served = mock_written_by_others = false;
-	mock_missing_cpu = mock_no_workers = false;
+	mock_missing_cpu = mock_no_workers = mock_late_cpu = false;
+	mock_goes_on = NULL;
+	mock_tick_ns = 1000;
+	mock_free_pages = 1UL << 20;
 	mock_passes = 0;
 	mock_ncpus_now = 2;
 	mock_threads_refused = 0;
@@ -516,6 +519,136 @@ suspended_processes_are_always_resumed(void)
 	}
 }
 
+static struct mem_minidump_arg2
+freeze(void)
+{
+	struct mem_minidump_arg2 arg;
+
+	memset(&arg, 0, sizeof(arg));
+	arg.mda2_arg = request();
+	arg.mda2_arg.mda_version = MINIDUMP_ARG2_VERSION;
+	arg.mda2_arg.mda_flags = MINIDUMP_FREEZE;
+	return (arg);
+}
+
+static int
+minidump2(struct mem_minidump_arg2 *arg)
+{
+	return (livedump_entry_request(MEM_MINIDUMP2, arg, sizeof(*arg)));
+}
+
+static void
+last_status(struct mem_minidump_status *status)
+{
+	CHECK(livedump_entry_request(MEM_MINIDUMP_STATUS, status,
+	    sizeof(*status)) == OK);
+}
+
+/* Of a machine that changes as soon as it goes on. */
+static void
+a_stopped_machine_is_dumped_as_it_was(void)
+{
+	struct mem_minidump_arg2 arg = freeze(), estimate;
+	struct mem_minidump_status status;
+	uint64_t pages;
+
+	for (mock_minidump_version = 2; mock_minidump_version <= 3;
+	    mock_minidump_version++) {
+		mock_machine();
+		reset();
+		arg = freeze();
+		CHECK(minidump2(&arg) == OK && mock_held == 0);
+		CHECK(mock_goes_on != NULL);
+		/* No register of the second CPU's thread is in this memory. */
+		CHECK(memcmp(mock_file.data + 2048, "LDFREEZE", 8) == 0);
+		CHECK(arg.mda2_freeze.mdf_pages == arg.mda2_arg.mda_pages);
+		CHECK(arg.mda2_freeze.mdf_cpus == 2);
+		CHECK(arg.mda2_freeze.mdf_pause_ns == 4000000);
+		CHECK(arg.mda2_freeze.mdf_late_pages == 0);
+		CHECK(arg.mda2_arg.mda_registers == 1);
+	}
+	mock_minidump_version = 3;
+	mock_machine();
+	reset();
+	pages = arg.mda2_arg.mda_pages;
+	estimate = freeze();
+	estimate.mda2_arg.mda_flags |= MINIDUMP_ESTIMATE;
+	estimate.mda2_arg.mda_fd = -1;
+	CHECK(minidump2(&estimate) == OK && mock_held == 0);
+	CHECK(estimate.mda2_arg.mda_pages == pages);
+	CHECK(estimate.mda2_freeze.mdf_pause_ns > 0);
+	CHECK(estimate.mda2_freeze.mdf_copy_bytes > PAGE);
+	/* What there is not: time, memory, a CPU. */
+	arg = freeze();
+	arg.mda2_freeze.mdf_max_pause_ns = 1000;
+	CHECK(minidump2(&arg) == 60 && mock_held == 0 && mock_file.len == 0);
+	CHECK(mock_goes_on == NULL);
+	last_status(&status);
+	CHECK(status.mds_last_needs > 1000 && status.mds_last_has == 1000);
+	CHECK(status.mds_last_stage == 16);
+	reset();
+	mock_free_pages = 10;
+	arg = freeze();
+	CHECK(minidump2(&arg) == 12 && mock_held == 0 && mock_file.len == 0);
+	last_status(&status);
+	CHECK(status.mds_last_needs > 10 * PAGE);
+	CHECK(status.mds_last_has == 10 * PAGE);
+	reset();
+	mock_late_cpu = true;
+	arg = freeze();
+	CHECK(minidump2(&arg) == 60 && mock_held == 0 && mock_file.len == 0);
+	last_status(&status);
+	CHECK(status.mds_last_stage == 17);
+	/* Time is up while the machine is stopped. */
+	reset();
+	mock_tick_ns = 50000000;
+	arg = freeze();
+	CHECK(minidump2(&arg) == 60 && mock_held == 0 && mock_file.len == 0);
+	/* What does not go together, or is too much. */
+	reset();
+	arg = freeze();
+	arg.mda2_arg.mda_flags |= MINIDUMP_QUIESCE;
+	CHECK(minidump2(&arg) == EINVAL_);
+	arg = freeze();
+	arg.mda2_freeze.mdf_max_pause_ns = 1000000001;
+	CHECK(minidump2(&arg) == EINVAL_);
+	arg = freeze();
+	arg.mda2_arg.mda_version = MINIDUMP_ARG_VERSION;
+	CHECK(minidump2(&arg) == EINVAL_);
+	arg = freeze();
+	arg.mda2_freeze.mdf_pad = 1;
+	CHECK(minidump2(&arg) == EINVAL_);
+	arg = freeze();
+	arg.mda2_arg.mda_flags = 0;
+	CHECK(minidump2(&arg) == OK && mock_goes_on == NULL);
+	arg.mda2_arg.mda_version = MINIDUMP_ARG_VERSION;
+	arg.mda2_arg.mda_flags = MINIDUMP_FREEZE;
+	CHECK(minidump(&arg.mda2_arg) == EINVAL_ && mock_held == 0);
+}
+
+/* Each call that can fail, one by one. */
+static void
+a_freeze_that_fails_anywhere_leaves_nothing(void)
+{
+	struct mem_minidump_arg2 arg;
+	int error = 1;
+	long nth;
+
+	for (nth = 0; error != OK; nth++) {
+		CHECK(nth < 10000);
+		reset();
+		arg = freeze();
+		mock_fail_at = nth;
+		mock_fail_with = EIO_;
+		error = minidump2(&arg);
+		CHECK(mock_held == 0);
+		if (mock_fail_at >= 0)
+			break;
+		CHECK(error != OK);
+	}
+	CHECK(error == OK && nth > 20);
+}
+
 int
 main(void)
 {
@@ -532,6 +665,8 @@ main(void)
 	registers_are_shown_and_memory_is_not_touched();
 	lists_that_outgrow_the_copies_lose_no_page();
 	suspended_processes_are_always_resumed();
+	a_stopped_machine_is_dumped_as_it_was();
+	a_freeze_that_fails_anywhere_leaves_nothing();
 	reset();
 	printf("mock: all tests passed\n");
 	return (0);

@@ -24,6 +24,8 @@ extern uint32_t mock_minidump_version;
 extern size_t mock_many_linked;
 #define	MOCK_MANY	0x600000UL
 #define	MOCK_MSGBUF_BYTES	5000
+/* Set when the machine goes on after it was stopped. */
+extern const char *mock_goes_on;
 void	mock_machine(void);
 /* What the dump must contain: page by page, computed apart. */
 bool	mock_expects(uint64_t pa);
@@ -41,6 +43,10 @@ extern int mock_priv_read, mock_priv_write, mock_event_error;
 extern bool mock_jailed, mock_served;
 extern bool mock_written_by_others;
 extern bool mock_missing_cpu;
+/* Nanoseconds that a look at the clock takes; free pages; a stop is late. */
+extern uint64_t mock_tick_ns;
+extern size_t mock_free_pages;
+extern bool mock_late_cpu;
 extern bool mock_no_workers;
 extern long mock_passes;		/* until all threads stop */
 extern int mock_ncpus_now, mock_threads_refused;

@@ -9,6 +9,7 @@ use crate::kpi::freebsd::{FreeBsd, panic};
 use crate::livedump::Livedump;
 use core::ffi::{c_int, c_ulong};
 use core::panic::PanicInfo;
+use memdev::freeze::MEM_MINIDUMP2;
 use memdev::ioctl::{MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS};
 
 static LIVEDUMP: Livedump = Livedump::new();
@@ -21,7 +22,7 @@ pub extern "C" fn livedump_entry_takes(
     kerneldump: bool,
 ) -> bool {
     match u32::try_from(request) {
-        Ok(MEM_MINIDUMP | MEM_MINIDUMP_STATUS) => true,
+        Ok(MEM_MINIDUMP | MEM_MINIDUMP2 | MEM_MINIDUMP_STATUS) => true,
         Ok(MEM_KERNELDUMP) => kerneldump,
         _ => false,
     }

@@ -36,6 +36,10 @@ use crate::minidump::{self, Options, Planned, Written};
 use crate::progress::{Progress, Work};
 use crate::quiesce::Quiesced;
 use memdev::changes::Header;
+use memdev::freeze::{
+    DEFAULT_MAX_PAUSE_NS, FLAG_FREEZE, LARGEST_MAX_PAUSE_NS, MEM_MINIDUMP2,
+    MINIDUMP_ARG2_VERSION, MemMinidumpArg2, MinidumpFreeze,
+};
 use memdev::ioctl::{
     FLAG_ALL, FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY,
     FLAG_WAIT, MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS,
@@ -78,6 +82,7 @@ struct Outcome {
     missing_cpus: u64,
     changes: Header,
     quiesced_ns: u64,
+    freeze: MinidumpFreeze,
 }
 
 impl Livedump {
@@ -116,10 +121,11 @@ impl Livedump {
                 let data = <&mut [u8; 128]>::try_from(data)
                     .map_err(|_| Errno::ENOTTY)?;
                 let mut arg = MemMinidumpArg::decode(data);
-                self.minidump(kpi, &mut arg)?;
+                self.minidump(kpi, &mut arg, None)?;
                 arg.encode(data);
                 Ok(())
             }
+            MEM_MINIDUMP2 => self.minidump2(kpi, data),
             MEM_MINIDUMP_STATUS => {
                 let data = <&mut [u8; 128]>::try_from(data)
                     .map_err(|_| Errno::ENOTTY)?;
@@ -151,16 +157,29 @@ impl Livedump {
         self.livedump_start(kpi, &job, &mut Outcome::default())
     }
 
-    /// Our request.
+    /// Our request, with the larger argument.
+    fn minidump2<K: Kpi>(&self, kpi: &K, data: &mut [u8]) -> Result<()> {
+        let data =
+            <&mut [u8; 192]>::try_from(data).map_err(|_| Errno::ENOTTY)?;
+        let MemMinidumpArg2 { mut arg, mut freeze } =
+            MemMinidumpArg2::decode(data);
+        self.minidump(kpi, &mut arg, Some(&mut freeze))?;
+        MemMinidumpArg2 { arg, freeze }.encode(data);
+        Ok(())
+    }
+
+    /// Our request; `freeze` where the argument has it.
     fn minidump<K: Kpi>(
         &self,
         kpi: &K,
         arg: &mut MemMinidumpArg,
+        freeze: Option<&mut MinidumpFreeze>,
     ) -> Result<()> {
         kpi.priv_check_kmem_read()?;
         kpi.priv_check_root()?;
         let started = kpi.nanouptime();
-        check_arg(arg)?;
+        check_arg(arg, freeze.as_deref())?;
+        let frozen = arg.flags & FLAG_FREEZE != 0;
         let job = Job {
             fd: arg.fd,
             compression: arg.compression,
@@ -171,6 +190,11 @@ impl Livedump {
             options: Options {
                 registers: arg.flags & FLAG_REGISTERS != 0,
                 stability: arg.flags & FLAG_STABILITY != 0,
+                max_pause_ns: match freeze.as_deref() {
+                    Some(f) if frozen && f.max_pause_ns != 0 => f.max_pause_ns,
+                    _ if frozen => DEFAULT_MAX_PAUSE_NS,
+                    _ => 0,
+                },
             },
             changes_fd: match arg.flags & FLAG_STABILITY {
                 0 => NO_FD,
@@ -195,6 +219,10 @@ impl Livedump {
         arg.dumpextent = out.planned.dumpsize;
         arg.elapsed_ns = kpi.nanouptime().saturating_sub(started);
         arg.quiesced_ns = out.quiesced_ns;
+        if let Some(freeze) = freeze {
+            let max_pause_ns = freeze.max_pause_ns;
+            *freeze = MinidumpFreeze { max_pause_ns, ..out.freeze };
+        }
         Ok(())
     }
 
@@ -211,9 +239,11 @@ impl Livedump {
         compressor(kpi, job.compression)?;
         let _lock = LivedumpLock::acquire(kpi, job.wait)?;
         let running = Running::begin(kpi, &self.progress, Work::Estimate);
-        let result = minidump::estimate(kpi, &self.progress);
-        if let Ok(planned) = &result {
+        let freeze = job.options.max_pause_ns != 0;
+        let result = minidump::estimate(kpi, freeze, &self.progress);
+        if let Ok((planned, freeze)) = &result {
             out.planned = *planned;
+            out.freeze = *freeze;
         }
         running.end(result.map(|_| ()))
     }
@@ -297,6 +327,7 @@ impl Livedump {
         out.registers = written.registers;
         out.missing_cpus = written.missing_cpus;
         out.changes = written.changes;
+        out.freeze = written.freeze;
         Ok(())
     }
 
@@ -320,7 +351,7 @@ impl Livedump {
             true => kpi.quiesced(),
             false => Ok(()),
         };
-        if !job.options.registers {
+        if !job.options.registers && job.options.max_pause_ns == 0 {
             kpi.dump_savectx();
         }
         let written = minidump::minidumpsys(
@@ -338,12 +369,20 @@ impl Livedump {
     }
 }
 
-fn check_arg(arg: &MemMinidumpArg) -> Result<()> {
-    if arg.version != MINIDUMP_ARG_VERSION
-        || arg.flags & !FLAG_ALL != 0
+fn check_arg(
+    arg: &MemMinidumpArg,
+    freeze: Option<&MinidumpFreeze>,
+) -> Result<()> {
+    let (version, flags) = match freeze {
+        None => (MINIDUMP_ARG_VERSION, FLAG_ALL),
+        Some(_) => (MINIDUMP_ARG2_VERSION, FLAG_ALL | FLAG_FREEZE),
+    };
+    if arg.version != version
+        || arg.flags & !flags != 0
         || !arg.padding_is_zero()
         || arg.workers > MAX_WORKERS
         || !level_is_known(arg.compression, arg.level)
+        || !freeze.is_none_or(|freeze| freeze_is_known(arg, freeze))
     {
         return Err(Errno::EINVAL);
     }
@@ -351,6 +390,17 @@ fn check_arg(arg: &MemMinidumpArg) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     Ok(())
+}
+
+/// A budget that can be kept; and nothing that a machine that is stopped has
+/// anyway, or cannot have.
+fn freeze_is_known(arg: &MemMinidumpArg, freeze: &MinidumpFreeze) -> bool {
+    if arg.flags & FLAG_FREEZE == 0 {
+        return *freeze == MinidumpFreeze::default();
+    }
+    freeze.padding_is_zero()
+        && freeze.max_pause_ns <= LARGEST_MAX_PAUSE_NS
+        && arg.flags & (FLAG_QUIESCE | FLAG_STABILITY) == 0
 }
 
 /// Levels of zlib and of zstd (those without huge windows). A codec that is

@@ -35,6 +35,8 @@ pub struct Progress {
     last_stage: AtomicU32,
     last_error: AtomicI32,
     last_pid: AtomicI32,
+    needs: AtomicU64,
+    has: AtomicU64,
 }
 
 impl Progress {
@@ -56,6 +58,8 @@ impl Progress {
             last_stage: AtomicU32::new(Stage::Idle as u32),
             last_error: AtomicI32::new(0),
             last_pid: AtomicI32::new(0),
+            needs: AtomicU64::new(0),
+            has: AtomicU64::new(0),
         }
     }
 
@@ -72,6 +76,7 @@ impl Progress {
         self.pages_total.store(0, Relaxed);
         self.bytes_out.store(0, Relaxed);
         self.dumpextent.store(0, Relaxed);
+        self.short(0, 0);
         self.start_sec.store(now_sec, Relaxed);
         self.start_ns.store(now_ns, Relaxed);
         match what {
@@ -103,6 +108,13 @@ impl Progress {
 
     pub(crate) fn stage(&self, stage: Stage) {
         self.stage.store(stage as u32, Relaxed);
+    }
+
+    /// What it is about to fail for want of, and how much of it there is: bytes,
+    /// or nanoseconds.
+    pub(crate) fn short(&self, needs: u64, has: u64) {
+        self.needs.store(needs, Relaxed);
+        self.has.store(has, Relaxed);
     }
 
     pub(crate) fn planned(&self, pages: u64, dumpextent: u64) {
@@ -151,6 +163,8 @@ impl Progress {
             last_error: self.last_error.load(Relaxed),
             pid,
             last_pid: self.last_pid.load(Relaxed),
+            last_needs: self.needs.load(Relaxed),
+            last_has: self.has.load(Relaxed),
             ..MemMinidumpStatus::default()
         }
     }

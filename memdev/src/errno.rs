@@ -59,6 +59,8 @@ errnos! {
     EPIPE = 32, "Broken pipe";
     EAGAIN = 35, "Resource temporarily unavailable";
     EOPNOTSUPP = 45, "Operation not supported";
+    ENOBUFS = 55, "No buffer space available";
+    ETIMEDOUT = 60, "Operation timed out";
     EDQUOT = 69, "Disc quota exceeded";
     ENOSYS = 78, "Function not implemented";
     ECANCELED = 85, "Operation canceled";

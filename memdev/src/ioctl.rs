@@ -196,8 +196,14 @@ pub struct MemMinidumpStatus {
     pub pad1: u32,
     /// Estimates made since the module was loaded.
     pub estimates: u64,
+    /// Of the last finished request, where it failed for want of something,
+    /// how much it needed: bytes of memory with `ENOMEM`, nanoseconds with
+    /// `ETIMEDOUT`; 0 where that is not known.
+    pub last_needs: u64,
+    /// And how much of it there was.
+    pub last_has: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: u64,
 }
 
 const _: () = {
@@ -351,7 +357,9 @@ impl MemMinidumpStatus {
             last_pid: i32_at(88),
             pad1: u32_at(92),
             estimates: u64_at(96),
-            reserved: core::array::from_fn(|i| u64_at(104 + 8 * i)),
+            last_needs: u64_at(104),
+            last_has: u64_at(112),
+            reserved: u64_at(120),
         }
     }
 
@@ -374,9 +382,9 @@ impl MemMinidumpStatus {
         put(b, 88, &self.last_pid.to_ne_bytes());
         put(b, 92, &self.pad1.to_ne_bytes());
         put(b, 96, &self.estimates.to_ne_bytes());
-        for (i, r) in self.reserved.iter().enumerate() {
-            put(b, 104 + 8 * i, &r.to_ne_bytes());
-        }
+        put(b, 104, &self.last_needs.to_ne_bytes());
+        put(b, 112, &self.last_has.to_ne_bytes());
+        put(b, 120, &self.reserved.to_ne_bytes());
     }
 }
 

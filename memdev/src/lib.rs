@@ -35,6 +35,7 @@ pub mod bitset;
 pub mod changes;
 pub mod dump_avail;
 pub mod errno;
+pub mod freeze;
 pub mod ioctl;
 pub mod kerneldump;
 pub mod minidump;

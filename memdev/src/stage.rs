@@ -2,8 +2,8 @@
 //! How far a dump got. The stock request answers with an errno alone; ours
 //! also report the stage, so that a tool can report *what* ran out of space.
 
-/// A stage of one dump, in the order they are passed through; the last two
-/// came later, and only some dumps have them.
+/// A stage of one dump, in the order they are passed through; those from
+/// `Quiesce` on came later, and only some dumps have them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Stage {
@@ -40,10 +40,15 @@ pub enum Stage {
     Quiesce = 14,
     /// After `Finish`: reading the pages again, to see which changed.
     Stability = 15,
+    /// After `Plan`: taking the memory for the copy, and measuring how fast it
+    /// is filled.
+    Prepare = 16,
+    /// After `Prepare`: all CPUs are stopped, and pages are copied.
+    Freeze = 17,
 }
 
 impl Stage {
-    const ALL: [Stage; 16] = [
+    const ALL: [Stage; 18] = [
         Stage::Idle,
         Stage::Check,
         Stage::Lock,
@@ -60,6 +65,8 @@ impl Stage {
         Stage::Done,
         Stage::Quiesce,
         Stage::Stability,
+        Stage::Prepare,
+        Stage::Freeze,
     ];
 
     /// The stage a number stands for; `None` for one a newer kernel made.
@@ -88,6 +95,8 @@ impl Stage {
             Stage::Done => "done",
             Stage::Quiesce => "suspending user processes",
             Stage::Stability => "reading the pages again",
+            Stage::Prepare => "taking memory for the copy",
+            Stage::Freeze => "copying pages with all CPUs stopped",
         }
     }
 }
@@ -102,6 +111,6 @@ mod tests {
             assert_eq!(s as usize, n);
             assert_eq!(Stage::from_u32(n as u32), Some(s));
         }
-        assert_eq!(Stage::from_u32(16), None);
+        assert_eq!(Stage::from_u32(18), None);
     }
 }

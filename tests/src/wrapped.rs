@@ -44,8 +44,8 @@ impl Machine for Wrapped {
         self.model.dump_avail()
     }
 
-    fn copy_bitset(&self, words: &mut [u64]) {
-        self.model.copy_bitset(words);
+    fn copy_bitset(&self, first: usize, words: &mut [u64]) {
+        self.model.copy_bitset(first, words);
     }
 
     fn copy_msgbuf(&self, text: &mut [u8]) {

@@ -18,6 +18,7 @@
 
 mod caller;
 pub mod compressor;
+mod copies;
 pub mod errno;
 pub mod fault;
 pub mod lock;
@@ -51,7 +52,7 @@ use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering,
 };
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What a handler of `livedumper_dump` is given: the block and its offset,
 /// or `None` at the end of the dump.
@@ -104,6 +105,10 @@ pub struct HostedKernel {
     /// Passes until all threads have stopped.
     passes: AtomicU64,
     let_go: AtomicBool,
+    /// Free pages that copies may have.
+    free_pages: AtomicUsize,
+    /// A CPU does not come when all are to stop.
+    late_cpu: AtomicBool,
     /// Nanoseconds that sleeps took which nobody slept.
     skipped_ns: AtomicU64,
     booted: Instant,
@@ -131,6 +136,8 @@ impl HostedKernel {
             ncpus: AtomicUsize::new(threads::ncpus()),
             passes: AtomicU64::new(1),
             let_go: AtomicBool::new(false),
+            free_pages: AtomicUsize::new(usize::MAX),
+            late_cpu: AtomicBool::new(false),
             skipped_ns: AtomicU64::new(0),
             booted: Instant::now(),
         })
@@ -237,9 +244,40 @@ impl HostedKernel {
         self.ncpus.store(n, Ordering::Relaxed);
     }
 
+    /// Copies may take so many pages; as many as they want at first.
+    pub fn set_free_pages(&self, pages: usize) {
+        self.free_pages.store(pages, Ordering::Relaxed);
+    }
+
+    /// A CPU has interrupts off, and does not come when all are to stop.
+    pub fn set_late_cpu(&self, late: bool) {
+        self.late_cpu.store(late, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since boot.
+    fn uptime_ns(&self) -> u64 {
+        let up = self.booted.elapsed().as_nanos();
+        let skipped = self.skipped_ns.load(Ordering::Relaxed);
+        u64::try_from(up).unwrap_or(u64::MAX).saturating_add(skipped)
+    }
+
+    /// Nanoseconds since 1970.
+    fn time_ns(&self) -> i64 {
+        if let Some(second) = *self.clock.read() {
+            return second.saturating_mul(1_000_000_000);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+    }
+
     #[inline]
     fn step(&self, method: Method) -> Result<()> {
         self.faults.step(method, &*self.machine)
+    }
+
+    /// The step of a method that cannot fail.
+    fn pass(&self, method: Method) {
+        let _ = self.step(method);
     }
 
     fn request_ended(&self, steps_before: u64) {

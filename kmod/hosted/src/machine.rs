@@ -19,8 +19,9 @@ pub trait Machine: Send + Sync {
     /// The ranges of dump_avail, without the terminating pair.
     fn dump_avail(&self) -> &[(u64, u64)];
 
-    /// Copies the page bitset as it is now; words behind it are zero.
-    fn copy_bitset(&self, words: &mut [u64]);
+    /// Copies words of the page bitset from the `first` on, as it is now;
+    /// words behind it are zero.
+    fn copy_bitset(&self, first: usize, words: &mut [u64]);
 
     /// Copies the message buffer's text as it is now.
     fn copy_msgbuf(&self, text: &mut [u8]);
@@ -69,6 +70,10 @@ pub trait Running: Send + Sync {
 
     /// What each CPU does now, and the caller in the last place.
     fn instant(&self, contexts: &mut [Context], stacks: &mut [Page]);
+
+    /// Fills `contexts` as [`Running::instant`] does, and runs `work` while
+    /// nothing changes; then the threads go on.
+    fn stop(&self, contexts: &mut [Context], work: &mut dyn FnMut());
 
     /// Where the threads' `td_oncpu` are.
     fn oncpus(&self) -> Vec<Paddr>;

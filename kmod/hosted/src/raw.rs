@@ -127,8 +127,8 @@ impl Machine for RawMachine {
         &self.ranges
     }
 
-    fn copy_bitset(&self, words: &mut [u64]) {
-        let mut left = self.pages();
+    fn copy_bitset(&self, first: usize, words: &mut [u64]) {
+        let mut left = self.pages().saturating_sub(64 * first as u64);
         for w in words {
             *w = match left {
                 0 => 0,

@@ -66,6 +66,19 @@ impl Context {
     };
 }
 
+/// How all CPUs were stopped.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stopped {
+    /// From the first CPU stopped to the last that went on.
+    pub pause_ns: u64,
+    /// When the last had stopped, since boot.
+    pub uptime_ns: u64,
+    /// And since 1970.
+    pub time_ns: i64,
+    /// How many there were.
+    pub cpus: u32,
+}
+
 /// The CPUs, and where debuggers look for their registers.
 pub trait Cpus {
     /// Saves this thread's context where debuggers look (`dumppcb`,
@@ -91,4 +104,21 @@ pub trait Cpus {
         contexts: &mut [Context],
         stacks: &mut [Page],
     ) -> Result<()>;
+
+    /// Stops all CPUs as [`Cpus::instant`] does, saves what each was doing
+    /// (not the stacks, which memory has), and lets each run `work`, interrupts
+    /// off; they go on when all have returned. `work` is told when time is up,
+    /// as [`super::DirectMap::uptime_ns`] counts, and returns by then; what it
+    /// calls must not sleep, lock, fault or print. CPUs are stopped no longer
+    /// than `max_pause_ns`, for each of a few tries.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `ETIMEDOUT` when some CPU did not come, or did not return
+    /// from `work` in time. Whoever came has gone on then, and has left `work`.
+    fn freeze(
+        &self,
+        contexts: &mut [Context],
+        max_pause_ns: u64,
+        work: &(dyn Fn(u64) + Sync),
+    ) -> Result<Stopped>;
 }

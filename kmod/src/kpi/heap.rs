@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use core::ops::DerefMut;
-use memdev::addr::Page;
+use memdev::addr::{Paddr, Page};
 
 /// A value that the threads of one dump share. C: `struct sx` and
 /// `struct cv`.
@@ -24,6 +24,33 @@ pub trait Monitor<T> {
     fn notify(&self);
 }
 
+/// Copies of pages, in memory that is in nobody's dump: pages without an
+/// object, wired, PG_NODUMP, reached through the direct map.
+pub trait Copies: Send + Sync {
+    /// How many there are.
+    fn places(&self) -> usize;
+
+    /// Copies page `pa` to place `at`, which no other thread uses.
+    ///
+    /// # Errors
+    /// As [`super::DirectMap::read_page`]; `ENOBUFS` for a place that is none.
+    fn copy_page(&self, at: usize, pa: Paddr) -> Result<()>;
+
+    /// Copies the nth page of the message buffer's text to place `at`, zeros
+    /// behind its end; without its lock, which nobody holds while all CPUs are
+    /// stopped (it is a spin lock). C: `msgbufp->msg_ptr`.
+    ///
+    /// # Errors
+    /// As [`Copies::copy_page`].
+    fn copy_msgbuf(&self, at: usize, nth: usize) -> Result<()>;
+
+    /// What was copied to place `at`.
+    ///
+    /// # Errors
+    /// `ENOBUFS` for a place that is none.
+    fn read(&self, at: usize, page: &mut Page) -> Result<()>;
+}
+
 /// Memory of the kernel's, for one request.
 pub trait Heap {
     /// Zeroed memory of 64-bit words, freed on drop, not in the dump.
@@ -34,6 +61,8 @@ pub trait Heap {
     type Array<T: Send + Sync>: DerefMut<Target = [T]> + Send + Sync;
     /// A lock around a value, destroyed on drop.
     type Monitor<T: Send>: Monitor<T> + Sync;
+    /// Copies of pages, freed on drop.
+    type Copies: Copies;
 
     /// Zeroed words. Waits for memory no longer than all of a request may
     /// together (2 s); only before the first byte is out.
@@ -58,6 +87,18 @@ pub trait Heap {
         len: usize,
         make: impl FnMut(usize) -> Result<T>,
     ) -> Result<Self::Array<T>>;
+
+    /// Pages that may be taken for copies: what is free above the page
+    /// daemon's target. C: `vm_free_count`, `v_free_target`.
+    fn free_pages(&self) -> usize;
+
+    /// Places for copies of pages, touched, so that they are really there. As
+    /// [`Heap::malloc_words`], and leaves the page daemon's target free.
+    /// C: `vm_page_alloc_noobj(VM_ALLOC_WIRED | VM_ALLOC_NODUMP)`.
+    ///
+    /// # Errors
+    /// Its own.
+    fn copies(&self, pages: usize) -> Result<Self::Copies>;
 
     /// A lock around `value`; as [`Heap::malloc_words`].
     ///

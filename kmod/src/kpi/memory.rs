@@ -58,8 +58,8 @@ pub fn read_each_page(
     Ok(())
 }
 
-/// Physical memory, which every thread of a dump may read: none of them need
-/// be the caller's.
+/// Memory as every thread of a dump may read it, and every CPU while all are
+/// stopped: none of them need be the caller's, nothing here takes a lock.
 pub trait DirectMap: Sync {
     /// Copies one page, once, through the direct map.
     ///
@@ -75,27 +75,13 @@ pub trait DirectMap: Sync {
     fn read_pages(&self, pa: Paddr, pages: &mut [Page]) -> Result<()> {
         read_each_page(pa, pages, |pa, page| self.read_page(pa, page))
     }
-}
 
-/// Physical memory, page tables, the page bitset and the message buffer.
-pub trait Memory {
-    /// The machine's memory.
-    type DirectMap: DirectMap;
+    /// Whether a page holds only zeros; one that cannot be read does.
+    fn page_is_zero(&self, pa: Paddr) -> bool;
 
-    /// What the running kernel is.
-    fn target(&self) -> Target;
-
-    /// Copies the ranges of dump_avail, up to the pair whose end is 0 or as
-    /// many as fit, and returns how many. C: `dump_avail[]`.
-    fn dump_avail(&self, ranges: &mut [(u64, u64)]) -> usize;
-
-    /// Copies the page bitset, every word of it, each read once.
-    /// C: `vm_page_dump`.
-    fn copy_bitset(&self, words: &mut [u64]);
-
-    /// Copies the message buffer's text, under its lock. `text` is
-    /// `msgbuf_bytes` long. C: `msgbufp->msg_ptr`.
-    fn copy_msgbuf(&self, text: &mut [u8]);
+    /// Copies words of the page bitset from the `first` on, each read once;
+    /// words behind it are zero. C: `vm_page_dump`.
+    fn copy_bitset(&self, first: usize, words: &mut [u64]);
 
     /// Loads one entry of the page table at `table` (a table in the direct
     /// map; `index` is below 512). C: `atomic_load_64` through
@@ -109,6 +95,29 @@ pub trait Memory {
     /// no vm_page, within dump_avail. C: `vm_phys_is_dumpable`.
     fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool;
 
+    /// [`Target::kva_end`] as it is now.
+    fn kva_end(&self) -> Vaddr;
+
+    /// Nanoseconds since boot. C: `sbinuptime`.
+    fn uptime_ns(&self) -> u64;
+}
+
+/// Memory, and what the kernel says of it.
+pub trait Memory {
+    /// The machine's memory.
+    type DirectMap: DirectMap;
+
+    /// What the running kernel is.
+    fn target(&self) -> Target;
+
+    /// Copies the ranges of dump_avail, up to the pair whose end is 0 or as
+    /// many as fit, and returns how many. C: `dump_avail[]`.
+    fn dump_avail(&self, ranges: &mut [(u64, u64)]) -> usize;
+
+    /// Copies the message buffer's text, under its lock. `text` is
+    /// `msgbuf_bytes` long. C: `msgbufp->msg_ptr`.
+    fn copy_msgbuf(&self, text: &mut [u8]);
+
     /// The memory itself.
     fn direct_map(&self) -> &Self::DirectMap;
 
@@ -118,5 +127,15 @@ pub trait Memory {
     /// Its own.
     fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
         self.direct_map().read_page(pa, page)
+    }
+
+    /// As [`DirectMap::phys_in_dmap`].
+    fn phys_in_dmap(&self, pa: Paddr) -> bool {
+        self.direct_map().phys_in_dmap(pa)
+    }
+
+    /// As [`DirectMap::vm_phys_is_dumpable`].
+    fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool {
+        self.direct_map().vm_phys_is_dumpable(pa)
     }
 }

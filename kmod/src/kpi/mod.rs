@@ -33,10 +33,10 @@ mod threads;
 
 pub use caller::Caller;
 pub use compressor::{Compressor, Compressors, compress_bound};
-pub use cpus::{Context, Cpus, Debugger, MISSING, PCB_WORDS};
+pub use cpus::{Context, Cpus, Debugger, MISSING, PCB_WORDS, Stopped};
 pub use events::Events;
 pub use file::Files;
-pub use heap::{Heap, Monitor};
+pub use heap::{Copies, Heap, Monitor};
 pub use lock::DumpLock;
 pub use memory::{DirectMap, Memory, Target, read_each_page};
 pub use processes::{LinkedPage, Processes};

@@ -8,26 +8,35 @@
 //! every 4 KB of the map: too many to keep, they are read when written.
 
 use crate::error::{Errno, Result};
-use crate::kpi::{Heap, Memory, Target};
-use memdev::addr::{PAGE_SIZE, Paddr, Page};
+use crate::kpi::{DirectMap, Heap, Memory, Target};
+use core::sync::atomic::{
+    AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+};
+use memdev::addr::{PAGE_SIZE, Paddr, Page, Vaddr};
 use memdev::arch::{ENTRIES, Entry, Machine, span};
+
+/// Tables that may be added between counting them and copying them.
+const MORE_TABLES: usize = 8;
 
 /// One entry for each page of the pmap section.
 pub(super) struct Directory<K: Heap> {
     machine: Machine,
     /// Level of the tables that are the section's pages.
     level: u32,
-    above: K::Words,
+    /// Where the map ended when this was made.
+    kva_end: Vaddr,
+    above: K::Array<AtomicU64>,
+    /// Entries that lead somewhere, ascending, and how many there are.
+    present: K::Array<AtomicU32>,
+    presents: AtomicUsize,
     /// Copied tables, one behind the other; none on arm64.
-    tables: K::Words,
-    tables_used: usize,
+    tables: K::Array<AtomicU64>,
     /// For entry i, 1 + where its copy is among `tables`; 0 is none.
-    copies: K::Words,
+    copies: K::Array<AtomicU32>,
 }
 
 impl<K: Heap + Memory> Directory<K> {
-    /// Reads the tables above the section's, each entry once, and takes the
-    /// memory for the copies.
+    /// Memory for the entries and copies of a map that is as large as now.
     pub(super) fn allocate(kpi: &K, target: &Target) -> Result<Self> {
         let machine = target.machine;
         let level = machine.pmap_level(target.minidump_version);
@@ -39,28 +48,91 @@ impl<K: Heap + Memory> Directory<K> {
             return Err(Errno::E2BIG);
         }
         let n = usize::try_from(entries).map_err(|_| Errno::E2BIG)?;
-        let mut above = kpi.malloc_words(n)?;
-        let mut walk = Upper { kpi, target, level, above: &mut above };
-        walk.table(target.root, target.root_level, 0);
         let copied = machine == Machine::Amd64;
-        let is_table = |e: &&u64| {
-            matches!(machine.decode(level + 1, **e), Entry::Table(_))
-        };
-        let met = above.iter().filter(is_table).count();
-        let room = if copied { met } else { 0 };
-        Ok(Self {
+        let mut directory = Self {
             machine,
             level,
-            above,
-            tables: kpi.malloc_words(room * ENTRIES as usize)?,
-            tables_used: 0,
-            copies: kpi.malloc_words(if copied { n } else { 0 })?,
-        })
+            kva_end: target.kva_end,
+            above: kpi.malloc_array(n, |_| Ok(AtomicU64::new(0)))?,
+            present: kpi.malloc_array(n, |_| Ok(AtomicU32::new(0)))?,
+            presents: AtomicUsize::new(0),
+            tables: kpi.malloc_array(0, |_| Ok(AtomicU64::new(0)))?,
+            copies: kpi.malloc_array(if copied { n } else { 0 }, |_| {
+                Ok(AtomicU32::new(0))
+            })?,
+        };
+        if copied {
+            directory.read(kpi.direct_map(), target);
+            let met = (0..n)
+                .filter(|&i| matches!(directory.entry(i), Entry::Table(_)));
+            let room = (met.count() + MORE_TABLES) * ENTRIES as usize;
+            directory.tables =
+                kpi.malloc_array(room, |_| Ok(AtomicU64::new(0)))?;
+        }
+        Ok(directory)
+    }
+}
+
+impl<K: Heap> Directory<K> {
+    /// Reads the tables above the section's, each entry once, and says which
+    /// of those below are copied, and to where. Takes no memory.
+    pub(super) fn read<M: DirectMap>(&self, memory: &M, target: &Target) {
+        for entry in self.above.iter() {
+            entry.store(0, Relaxed);
+        }
+        let walk = Upper { memory, target, directory: self };
+        walk.table(target.root, target.root_level, 0);
+        let (mut presents, mut copies) = (0, 0);
+        for i in 0..self.above.len() {
+            let entry = self.entry(i);
+            if let Some(slot) = self.present.get(presents)
+                && entry != Entry::Invalid
+            {
+                slot.store(i as u32, Relaxed);
+                presents += 1;
+            }
+            let fits = (copies + 1) * ENTRIES as usize <= self.tables.len();
+            let copy = match entry {
+                Entry::Table(_) if fits => {
+                    copies += 1;
+                    copies as u32
+                }
+                _ => 0,
+            };
+            if let Some(slot) = self.copies.get(i) {
+                slot.store(copy, Relaxed);
+            }
+        }
+        self.presents.store(presents, Relaxed);
+    }
+
+    /// Whether all that there is to copy has its place, and the map has not
+    /// grown since the memory was taken.
+    pub(super) fn has_room<M: DirectMap>(&self, memory: &M) -> bool {
+        let copied = self.copies.iter().enumerate().all(|(i, copy)| {
+            !matches!(self.entry(i), Entry::Table(_)) || copy.load(Relaxed) != 0
+        });
+        copied && memory.kva_end() <= self.kva_end
     }
 
     /// Pages of the pmap section.
     pub(super) fn pmap_pages(&self) -> u64 {
         self.above.len() as u64
+    }
+
+    /// Level of the tables that are its pages.
+    pub(super) fn level(&self) -> u32 {
+        self.level
+    }
+
+    /// How many of its pages have something above them.
+    pub(super) fn presents(&self) -> usize {
+        self.presents.load(Relaxed)
+    }
+
+    /// Which page the nth of those is.
+    pub(super) fn present(&self, nth: usize) -> usize {
+        self.present.get(nth).map_or(0, |i| i.load(Relaxed) as usize)
     }
 
     /// What stands above page `i` of the section.
@@ -69,26 +141,42 @@ impl<K: Heap + Memory> Directory<K> {
     }
 
     fn raw(&self, i: usize) -> u64 {
-        self.above.get(i).copied().unwrap_or(0)
+        self.above.get(i).map_or(0, |e| e.load(Relaxed))
     }
 
-    /// Room for the copy of table `i`; `None` where none are kept. There is
-    /// room for each table of the private entries, asked for once.
-    pub(super) fn copy_of(&mut self, i: usize) -> Option<&mut [u64]> {
-        let slot = self.copies.get_mut(i)?;
-        let at = self.tables_used * ENTRIES as usize;
-        let copy = self.tables.get_mut(at..at + ENTRIES as usize)?;
-        self.tables_used += 1;
-        *slot = self.tables_used as u64;
-        Some(copy)
+    /// The copy of table `i`; `None` where none is kept.
+    pub(super) fn copy_of(&self, i: usize) -> Option<&[AtomicU64]> {
+        let nth = self.copies.get(i)?.load(Relaxed).checked_sub(1)?;
+        let at = usize::try_from(nth).ok()? * ENTRIES as usize;
+        self.tables.get(at..at + ENTRIES as usize)
     }
 
-    /// Fills page `i` of the pmap section.
-    pub(super) fn page(
+    /// The table that page `i` of the section is, where no copy of it is kept.
+    pub(super) fn elsewhere<M: DirectMap>(
         &self,
-        kpi: &K,
+        memory: &M,
+        i: usize,
+    ) -> Option<Paddr> {
+        match self.entry(i) {
+            Entry::Table(pa)
+                if self.copy_of(i).is_none()
+                    && memory.phys_in_dmap(pa)
+                    && memory.vm_phys_is_dumpable(pa) =>
+            {
+                Some(pa)
+            }
+            _ => None,
+        }
+    }
+
+    /// Fills page `i` of the pmap section; `table` reads one that is
+    /// [`Directory::elsewhere`].
+    pub(super) fn page<M: DirectMap>(
+        &self,
+        memory: &M,
         i: usize,
         page: &mut Page,
+        table: impl FnOnce(Paddr, &mut Page) -> Result<()>,
     ) -> Result<()> {
         match self.entry(i) {
             Entry::Invalid => page.fill(0),
@@ -99,25 +187,22 @@ impl<K: Heap + Memory> Directory<K> {
                 });
             }
             Entry::Table(pa) => {
-                if !kpi.phys_in_dmap(pa) || !kpi.vm_phys_is_dumpable(pa) {
-                    page.fill(0);
-                } else if let Some(copy) = self.copy(i) {
-                    let at = |e| usize::try_from(e).ok();
-                    fill(page, |e| {
-                        at(e).and_then(|e| copy.get(e)).copied().unwrap_or(0)
-                    });
-                } else {
-                    kpi.read_page(pa, page)?;
+                if let Some(pa) = self.elsewhere(memory, i) {
+                    return table(pa, page);
                 }
+                let copy = match memory.phys_in_dmap(pa)
+                    && memory.vm_phys_is_dumpable(pa)
+                {
+                    true => self.copy_of(i),
+                    false => None,
+                };
+                fill(page, |e| {
+                    copy.and_then(|copy| copy.get(e as usize))
+                        .map_or(0, |entry| entry.load(Relaxed))
+                });
             }
         }
         Ok(())
-    }
-
-    fn copy(&self, i: usize) -> Option<&[u64]> {
-        let nth = usize::try_from(*self.copies.get(i)?).ok()?.checked_sub(1)?;
-        let at = nth * ENTRIES as usize;
-        self.tables.get(at..at + ENTRIES as usize)
     }
 }
 
@@ -129,22 +214,21 @@ fn fill(page: &mut Page, entry: impl Fn(u64) -> u64) {
 
 /// The walk from the root down to the entries above the section. Addresses
 /// in it have no sign extension.
-struct Upper<'a, K: Memory> {
-    kpi: &'a K,
+struct Upper<'a, K: Heap, M> {
+    memory: &'a M,
     target: &'a Target,
-    level: u32,
-    above: &'a mut [u64],
+    directory: &'a Directory<K>,
 }
 
-impl<K: Memory> Upper<'_, K> {
+impl<K: Heap, M: DirectMap> Upper<'_, K, M> {
     /// One table, whose first entry maps `base`. As deep as there are levels.
-    fn table(&mut self, table: Paddr, level: u32, base: u64) {
-        if !self.kpi.phys_in_dmap(table) {
+    fn table(&self, table: Paddr, level: u32, base: u64) {
+        if !self.memory.phys_in_dmap(table) {
             return;
         }
         for (index, start) in self.indices(level, base) {
-            let raw = self.kpi.load_entry(table, index);
-            if level == self.level + 1 {
+            let raw = self.memory.load_entry(table, index);
+            if level == self.directory.level + 1 {
                 self.store(start, raw);
                 continue;
             }
@@ -158,10 +242,10 @@ impl<K: Memory> Upper<'_, K> {
 
     /// A block larger than what one entry above the section covers: cut up
     /// as if there were tables.
-    fn block(&mut self, raw: u64, level: u32, base: u64) {
+    fn block(&self, raw: u64, level: u32, base: u64) {
         for (index, start) in self.indices(level - 1, base) {
             let part = self.target.machine.split_block(raw, level, index);
-            if level - 1 == self.level + 1 {
+            if level - 1 == self.directory.level + 1 {
                 self.store(start, part);
             } else {
                 self.block(part, level - 1, start);
@@ -169,13 +253,13 @@ impl<K: Memory> Upper<'_, K> {
         }
     }
 
-    fn store(&mut self, start: u64, raw: u64) {
+    fn store(&self, start: u64, raw: u64) {
         let (first, _) = self.bounds();
-        let page = start.saturating_sub(first) / span(self.level + 1);
+        let page = start.saturating_sub(first) / span(self.directory.level + 1);
         if let Ok(i) = usize::try_from(page)
-            && let Some(slot) = self.above.get_mut(i)
+            && let Some(slot) = self.directory.above.get(i)
         {
-            *slot = raw;
+            slot.store(raw, Relaxed);
         }
     }
 
@@ -192,7 +276,7 @@ impl<K: Memory> Upper<'_, K> {
         &self,
         level: u32,
         base: u64,
-    ) -> impl Iterator<Item = (u64, u64)> + use<K> {
+    ) -> impl Iterator<Item = (u64, u64)> + use<K, M> {
         let (first, end) = self.bounds();
         let step = span(level);
         let from = first.saturating_sub(base) / step;

@@ -10,6 +10,7 @@ use crate::progress::Progress;
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use memdev::bitset::Bitset;
 use memdev::dump_avail::{self, DumpAvail};
+use memdev::freeze::FreezeRecord;
 
 /// Pages between two looks at whether the dump still is what it should be.
 const PAGES_BETWEEN_CHECKS: usize = 64;
@@ -19,6 +20,7 @@ const WORDS_IN_PAGE: usize = PAGE_SIZE / 8;
 pub(super) fn emit<K: Kpi>(
     kpi: &K,
     from: &Snapshot<'_, K>,
+    record: Option<&FreezeRecord>,
     dumper: &mut Dumper<'_, K>,
     check: &dyn Fn() -> Result<()>,
     progress: &Progress,
@@ -27,15 +29,16 @@ pub(super) fn emit<K: Kpi>(
     let header = from.planned.header(from.target);
     dumper.append_page(|page| {
         header.encode(page);
+        if let Some(record) = record {
+            record.encode(page);
+        }
         Ok(())
     })?;
 
     progress.stage(Stage::Msgbuf);
-    for text in from.msgbuf.iter() {
-        dumper.append_page(|page| {
-            page.copy_from_slice(text);
-            Ok(())
-        })?;
+    let text = from.target.msgbuf_bytes as usize;
+    for nth in 0..text.div_ceil(PAGE_SIZE) {
+        dumper.append_page(|page| from.msgbuf(nth, page))?;
     }
 
     progress.stage(Stage::DumpAvail);
@@ -62,7 +65,7 @@ pub(super) fn emit<K: Kpi>(
 
     progress.stage(Stage::Pmap);
     for i in 0..from.planned.pmapsize as usize / PAGE_SIZE {
-        dumper.append_page(|page| from.directory.page(kpi, i, page))?;
+        dumper.append_page(|page| from.table(kpi, i, page))?;
     }
 
     progress.stage(Stage::Pages);

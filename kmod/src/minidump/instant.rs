@@ -12,12 +12,10 @@
 //! (kgdb and LLDB look in this order; threads that ran have in `td_pcb` what
 //! they left there when they last stopped running.)
 
-use super::frozen::Frozen;
+use super::linked::Linked;
 use super::overlay::Overlay;
 use crate::error::{Errno, Result};
-use crate::kpi::{
-    Context, Debugger, Kpi, LinkedPage, MISSING, PCB_WORDS, Target,
-};
+use crate::kpi::{Context, Kpi, LinkedPage, MISSING, PCB_WORDS, Target};
 use core::iter::repeat;
 use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::ioctl::MISSING_CPUS_MORE;
@@ -45,34 +43,48 @@ pub(super) struct Instant<K: Kpi> {
 }
 
 impl<K: Kpi> Instant<K> {
-    /// It is now.
+    /// It is now, and the machine goes on.
     #[inline(never)] // Its stack is not everyone's.
     pub(super) fn take(kpi: &K, target: &Target) -> Result<Self> {
+        let mut instant = Self::allocate(kpi, STACK_PAGES)?;
+        let Self { contexts, overlay, .. } = &mut instant;
+        kpi.instant(contexts, overlay.pages())?;
+        instant.missing = instant
+            .contexts
+            .iter()
+            .zip((0..MISSING_CPUS_MORE).chain(repeat(MISSING_CPUS_MORE)))
+            .filter(|(context, _)| context.tid == MISSING)
+            .fold(0, |set, (_, bit)| set | 1 << bit);
+        instant.fill_overlay(kpi, target);
+        Ok(instant)
+    }
+
+    /// Memory for all CPUs, with so many pages of each stack.
+    pub(super) fn allocate(kpi: &K, stack_pages: usize) -> Result<Self> {
         let n = kpi.cpus();
         if n > MAX_CPUS {
             return Err(Errno::E2BIG);
         }
         // And the caller.
         let n = n + 1;
-        let mut contexts = kpi.malloc_array(n, |_| Ok(Context::NONE))?;
+        let contexts = kpi.malloc_array(n, |_| Ok(Context::NONE))?;
         // A stack may begin within a page, a pcb cross into the next.
-        let patches = n * (STACK_PAGES + 1 + 2 + 1) + 8 + MAX_LATE_THREADS;
+        let patches = n * (stack_pages + 1 + 2 + 1) + 8 + MAX_LATE_THREADS;
         let bytes =
             n * (8 * PCB_WORDS + 4) + CPUSET_BYTES + 16 + 4 * MAX_LATE_THREADS;
-        let mut overlay = Overlay::new(kpi, patches, n * STACK_PAGES, bytes)?;
-        kpi.instant(&mut contexts, overlay.pages())?;
-        let missing = contexts
-            .iter()
-            .zip((0..MISSING_CPUS_MORE).chain(repeat(MISSING_CPUS_MORE)))
-            .filter(|(context, _)| context.tid == MISSING)
-            .fold(0, |set, (_, bit)| set | 1 << bit);
-        let mut instant = Self { contexts, overlay, saved: 0, missing };
-        instant.fill_overlay(kpi, target, &kpi.debugger());
-        Ok(instant)
+        let overlay = Overlay::new(kpi, patches, n * stack_pages, bytes)?;
+        Ok(Self { contexts, overlay, saved: 0, missing: 0 })
     }
 
+    /// A place for what each CPU was doing, and one for the caller.
+    pub(super) fn contexts(&mut self) -> &mut [Context] {
+        &mut self.contexts
+    }
+
+    /// Shows what the contexts have.
     #[inline(never)]
-    fn fill_overlay(&mut self, kpi: &K, target: &Target, debugger: &Debugger) {
+    pub(super) fn fill_overlay(&mut self, kpi: &K, target: &Target) {
+        let debugger = kpi.debugger();
         let mut stopped = [0; CPUSET_BYTES];
         let caller = self.contexts.len().saturating_sub(1);
         for (slot, context) in self.contexts.iter().enumerate() {
@@ -126,7 +138,7 @@ impl<K: Kpi> Instant<K> {
     pub(super) fn clear_late_oncpu(
         &mut self,
         kpi: &K,
-        frozen: &Frozen<K>,
+        lists: &Linked<K>,
     ) -> Result<()> {
         let mut scratch = kpi.malloc_pages(1)?;
         let Self { contexts, overlay, .. } = self;
@@ -143,7 +155,7 @@ impl<K: Kpi> Instant<K> {
                 && !ran(pa)
             {
                 let offset = pa.0 % PAGE_SIZE as u64;
-                let read = frozen.read(kpi, Paddr(pa.0 - offset), page);
+                let read = lists.read(kpi, Paddr(pa.0 - offset), page);
                 result = result.and(read);
                 let value = page.get(offset as usize..);
                 let value = value.and_then(|b| b.first_chunk::<4>());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The physical address behind one of the kernel's. C: `pmap_kextract`.
 
-use crate::kpi::{Memory, Target};
+use crate::kpi::{DirectMap, Memory, Target};
 use memdev::addr::{Paddr, Vaddr};
 use memdev::arch::{ENTRIES, Entry, span};
 
@@ -21,7 +21,7 @@ pub(super) fn kextract<K: Memory>(
             return None;
         }
         let index = va.0 / span(level) % ENTRIES;
-        let raw = kpi.load_entry(table, index);
+        let raw = kpi.direct_map().load_entry(table, index);
         match target.machine.decode(level, raw) {
             Entry::Invalid => return None,
             Entry::Table(below) => table = below,

@@ -10,15 +10,19 @@
 //! when its map grows (the stock facility begins again, up to
 //! `machdep.dump_retry_count` times).
 
+mod copied;
 mod directory;
 mod emit;
-mod frozen;
+mod freeze;
+mod gather;
 mod instant;
 mod kextract;
 mod kinds;
+mod linked;
 mod overlay;
 mod plan;
 mod scan;
+mod shared;
 mod snapshot;
 mod stability;
 
@@ -26,12 +30,13 @@ pub use plan::Planned;
 
 use crate::dumper::{self, Output};
 use crate::error::{Errno, Result, Stage};
-use crate::kpi::{DirectMap, Kpi};
+use crate::kpi::Kpi;
 use crate::progress::Progress;
 use memdev::addr::Page;
 use memdev::bitset::Bitset;
 use memdev::changes::Header;
-use snapshot::{MAX_RANGES, Snapshot};
+use memdev::freeze::{FreezeRecord, MinidumpFreeze};
+use snapshot::{DataPages, MAX_RANGES, Snapshot};
 use stability::Stability;
 
 /// What a dump is to have besides.
@@ -41,6 +46,9 @@ pub struct Options {
     pub registers: bool,
     /// A look at which pages changed.
     pub stability: bool,
+    /// Every page of one instant: CPUs may be stopped for so long. 0 where the
+    /// machine runs.
+    pub max_pause_ns: u64,
 }
 
 /// What was written.
@@ -58,21 +66,41 @@ pub struct Written {
     pub missing_cpus: u64,
     /// What changed; nothing where nobody looked.
     pub changes: Header,
+    /// How the machine was stopped; zeros where it ran.
+    pub freeze: MinidumpFreeze,
 }
 
-/// Scan and plan, nothing else.
+/// Scan and plan, nothing else; with `freeze`, also what it would take to stop
+/// the machine.
 ///
 /// # Errors
 /// `ENOMEM`, `EINTR`, `E2BIG`; `EINTEGRITY` where the kernel contradicts
 /// itself.
-pub fn estimate<K: Kpi>(kpi: &K, progress: &Progress) -> Result<Planned> {
+#[inline(never)] // Its stack is not everyone's.
+pub fn estimate<K: Kpi>(
+    kpi: &K,
+    freeze: bool,
+    progress: &Progress,
+) -> Result<(Planned, MinidumpFreeze)> {
     // A kilobyte, and kernel stacks are small.
     let mut ranges = kpi.malloc_array(MAX_RANGES, |_| Ok((0, 0)))?;
     let target = kpi.target();
+    if freeze {
+        let (planned, forecast) =
+            snapshot::forecast(kpi, &target, &mut ranges, progress)?;
+        let answer = MinidumpFreeze {
+            pause_ns: forecast.pause_ns,
+            copy_bytes: forecast.copy_bytes,
+            pages: planned.pages,
+            cpus: u32::try_from(kpi.ncpus()).unwrap_or(u32::MAX),
+            ..MinidumpFreeze::default()
+        };
+        return Ok((planned, answer));
+    }
     let options = Options::default();
     let snapshot =
         Snapshot::take(kpi, &target, &mut ranges, options, progress)?;
-    Ok(snapshot.planned)
+    Ok((snapshot.planned, MinidumpFreeze::default()))
 }
 
 /// Scan, plan, emit; then, where asked for, look again, and write what changed
@@ -81,6 +109,7 @@ pub fn estimate<K: Kpi>(kpi: &K, progress: &Progress) -> Result<Planned> {
 /// # Errors
 /// As [`estimate`], and whatever writing met, or `check`'s; the files are then
 /// empty again, as far as the file system let us.
+#[inline(never)] // Nor is this one's.
 pub fn minidumpsys<K: Kpi>(
     kpi: &K,
     output: &Output<'_, K>,
@@ -92,10 +121,14 @@ pub fn minidumpsys<K: Kpi>(
     // A kilobyte, and kernel stacks are small.
     let mut ranges = kpi.malloc_array(MAX_RANGES, |_| Ok((0, 0)))?;
     let target = kpi.target();
-    let snapshot =
-        Snapshot::take(kpi, &target, &mut ranges, options, progress)?;
+    let mut ranges = Some(&mut *ranges);
+    let snapshot = kpi.malloc_array(1, |_| {
+        let ranges = ranges.take().ok_or(Errno::EINTEGRITY)?;
+        Snapshot::take(kpi, &target, ranges, options, progress)
+    })?;
+    let snapshot = snapshot.first().ok_or(Errno::EINTEGRITY)?;
     let mut stability = match options.stability {
-        true => Some(Stability::new(kpi, &snapshot)?),
+        true => Some(Stability::new(kpi, snapshot)?),
         false => None,
     };
     let memory = kpi.direct_map();
@@ -104,18 +137,19 @@ pub fn minidumpsys<K: Kpi>(
         let set = Bitset::new(words, snapshot.bits);
         let set = set.ok_or(Errno::EINTEGRITY)?;
         emit::data_pages(set, avail, bit, pages, |at, start, pages| {
-            memory.read_pages(start, pages)?;
-            snapshot.frozen.overlay(start, pages);
+            snapshot.pages.read(memory, nth + at, start, pages)?;
             if let Some(stability) = &stability {
                 stability.note(nth + at, pages);
             }
-            if let Some(instant) = &snapshot.instant {
+            if let Some(instant) = snapshot.instant() {
                 instant.overlay.apply(start, pages);
             }
             Ok(())
         })
     };
     let planned = snapshot.planned;
+    let freeze = frozen(snapshot, options);
+    let record = freeze.map(|(_, record)| record);
     let mut begun = false;
     let written = dumper::run(
         kpi,
@@ -129,7 +163,8 @@ pub fn minidumpsys<K: Kpi>(
             progress.stage(Stage::Truncate);
             kpi.vn_truncate(output.file)?;
             begun = true;
-            emit::emit(kpi, &snapshot, dumper, check, progress)?;
+            let record = record.as_ref();
+            emit::emit(kpi, snapshot, record, dumper, check, progress)?;
             let dumplength = dumper.dump_finish(&target)?;
             Ok((dumplength, dumper.zero_pages()))
         },
@@ -137,7 +172,7 @@ pub fn minidumpsys<K: Kpi>(
     let result = written.and_then(|(dumplength, zero_pages)| {
         let changes = match &mut stability {
             Some(stability) => {
-                stability.compare(kpi, &snapshot, list, progress)?
+                stability.compare(kpi, snapshot, list, progress)?
             }
             None => Header::default(),
         };
@@ -146,7 +181,7 @@ pub fn minidumpsys<K: Kpi>(
         if let Some(file) = list {
             kpi.vn_check(file)?;
         }
-        let instant = snapshot.instant.as_ref();
+        let instant = snapshot.instant();
         Ok(Written {
             planned,
             zero_pages,
@@ -154,6 +189,7 @@ pub fn minidumpsys<K: Kpi>(
             registers: instant.map_or(0, |i| i.saved),
             missing_cpus: instant.map_or(0, |i| i.missing),
             changes,
+            freeze: freeze.map(|(answer, _)| answer).unwrap_or_default(),
         })
     });
     match result {
@@ -169,4 +205,33 @@ pub fn minidumpsys<K: Kpi>(
         Err(_) => {}
     }
     result
+}
+
+/// What is told of a machine that was stopped: to the caller, and in the dump.
+fn frozen<K: Kpi>(
+    from: &Snapshot<'_, K>,
+    options: Options,
+) -> Option<(MinidumpFreeze, FreezeRecord)> {
+    let DataPages::Frozen(frozen) = &from.pages else { return None };
+    let stopped = &frozen.stopped;
+    let answer = MinidumpFreeze {
+        max_pause_ns: options.max_pause_ns,
+        pause_ns: stopped.pause_ns,
+        uptime_ns: stopped.uptime_ns,
+        time_ns: stopped.time_ns,
+        pages: from.planned.pages,
+        late_pages: frozen.late_pages,
+        copy_bytes: frozen.copy_bytes,
+        cpus: stopped.cpus,
+        pad: 0,
+    };
+    let record = FreezeRecord {
+        cpus: answer.cpus,
+        uptime_ns: answer.uptime_ns,
+        time_ns: answer.time_ns,
+        pause_ns: answer.pause_ns,
+        max_pause_ns: answer.max_pause_ns,
+        pages: answer.pages,
+    };
+    Some((answer, record))
 }

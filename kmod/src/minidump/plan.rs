@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Sizes. Bits of pages that do not belong in a dump are cleared, the others
-//! counted; after that the file's every offset is known.
+//! Sizes. Once the pages have been counted, the file's every offset is known.
 
 use crate::error::{Errno, Result};
-use crate::kpi::{Caller, Memory, Target};
+use crate::kpi::Target;
 use memdev::addr::{PAGE_SIZE, round_page};
-use memdev::bitset::{Bitset, words_for};
-use memdev::dump_avail::DumpAvail;
+use memdev::bitset::words_for;
 use memdev::minidump::MinidumpHeader;
-
-/// Pages between two looks at signals.
-const PAGES_BETWEEN_CHECKS: u64 = 1 << 16;
 
 /// What a dump will be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,18 +21,17 @@ pub struct Planned {
     pub(super) dumpavailsize: u32,
 }
 
-pub(super) fn plan<K: Caller + Memory>(
-    kpi: &K,
+/// Sizes of a dump of `pages` data pages.
+pub(super) fn plan(
     target: &Target,
-    avail: DumpAvail<'_>,
-    mut set: Bitset<&mut [u64]>,
+    bits: u64,
+    pages: u64,
     pmap_pages: u64,
 ) -> Result<Planned> {
-    let pages = keep_dumpable(kpi, avail, &mut set)?;
     let bytes = |n: Option<u64>| {
         n.and_then(|n| u32::try_from(n).ok()).ok_or(Errno::E2BIG)
     };
-    let bitmap = words_for(set.bits()).checked_mul(8).and_then(round_page);
+    let bitmap = words_for(bits).checked_mul(8).and_then(round_page);
     let has_avail = target.machine.has_dump_avail(target.minidump_version);
     let avail_bytes = match has_avail {
         true => round_page(u64::from(target.dump_avail_bytes.max(1))),
@@ -54,35 +48,6 @@ pub(super) fn plan<K: Caller + Memory>(
     planned.dumpsize =
         planned.header(target).dumpsize(pages).ok_or(Errno::E2BIG)?;
     Ok(planned)
-}
-
-/// Clears the bits of pages outside the direct map or marked PG_NODUMP, and
-/// counts the rest.
-fn keep_dumpable<K: Caller + Memory>(
-    kpi: &K,
-    avail: DumpAvail<'_>,
-    set: &mut Bitset<&mut [u64]>,
-) -> Result<u64> {
-    let mut kept = 0;
-    let mut seen = 0u64;
-    let mut from = 0;
-    while let Some(bit) = set.next(from) {
-        from = bit + 1;
-        let belongs = avail.pa_of(bit).is_some_and(|pa| {
-            kpi.phys_in_dmap(pa) && kpi.vm_phys_is_dumpable(pa)
-        });
-        if belongs {
-            kept += 1;
-        } else {
-            set.clear(bit);
-        }
-        seen += 1;
-        if seen.is_multiple_of(PAGES_BETWEEN_CHECKS) {
-            kpi.sig_intr()?;
-            kpi.maybe_yield();
-        }
-    }
-    Ok(kept)
 }
 
 impl Planned {

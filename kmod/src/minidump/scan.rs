@@ -3,114 +3,106 @@
 //! bitset. Each entry is loaded once, since it may change between two looks.
 
 use super::directory::Directory;
-use super::kinds::Kinds;
-use crate::error::Result;
-use crate::kpi::{Caller, Heap, Memory, Target};
+use super::kinds::KindSets;
+use super::shared::SharedSet;
+use crate::kpi::{DirectMap, Heap};
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::arch::{ENTRIES, Entry, Machine, span};
-use memdev::bitset::Bitset;
 use memdev::dump_avail::DumpAvail;
 
-/// Walks everything below `directory`, filling its copies and, where somebody
-/// wants to know, what each page is.
-pub(super) fn scan<K: Caller + Heap + Memory>(
-    kpi: &K,
-    target: &Target,
-    avail: DumpAvail<'_>,
-    set: Bitset<&mut [u64]>,
-    directory: &mut Directory<K>,
-    kinds: Option<&mut Kinds<K>>,
-) -> Result<()> {
-    let level = target.machine.pmap_level(target.minidump_version);
-    let bits = set.bits();
-    let (mapped, tables) = match kinds {
-        Some(Kinds { mapped, tables }) => {
-            (Bitset::new(&mut **mapped, bits), Bitset::new(&mut **tables, bits))
-        }
-        None => (None, None),
-    };
-    let machine = target.machine;
-    let mut scan = Scan { kpi, machine, avail, set, mapped, tables };
-    let pages = usize::try_from(directory.pmap_pages()).unwrap_or(0);
-    for i in 0..pages {
-        match directory.entry(i) {
-            Entry::Invalid => continue,
-            Entry::Mapped(pa) => scan.block(pa, level + 1)?,
-            Entry::Table(pa) if !kpi.phys_in_dmap(pa) => continue,
-            Entry::Table(pa) => {
-                let copy = directory.copy_of(i);
-                scan.table(pa, level, copy)?;
+/// Units of work for each page of the pmap section, where it has tables below.
+const PARTS: usize = 8;
+
+/// What the walk of one page of the pmap section needs.
+pub(super) struct Scan<'a, M> {
+    pub(super) memory: &'a M,
+    pub(super) machine: Machine,
+    pub(super) avail: DumpAvail<'a>,
+    pub(super) set: SharedSet<'a>,
+    /// What each page is, where somebody wants to know.
+    pub(super) kinds: Option<KindSets<'a>>,
+}
+
+/// Units of work below `directory`.
+pub(super) fn units<K: Heap>(directory: &Directory<K>) -> usize {
+    directory.presents().saturating_mul(parts(directory.level()))
+}
+
+fn parts(level: u32) -> usize {
+    if level > 0 { PARTS } else { 1 }
+}
+
+impl<M: DirectMap> Scan<'_, M> {
+    /// Walks what a unit is of, and fills that part of the page's copy.
+    pub(super) fn unit<K: Heap>(&self, directory: &Directory<K>, unit: usize) {
+        let level = directory.level();
+        let parts = parts(level);
+        let (page, part) = (directory.present(unit / parts), unit % parts);
+        match directory.entry(page) {
+            Entry::Mapped(pa) if part == 0 => self.block(pa, level + 1),
+            Entry::Table(pa) if self.memory.phys_in_dmap(pa) => {
+                let step = ENTRIES / parts as u64;
+                let from = part as u64 * step;
+                let copy = directory.copy_of(page);
+                self.table(pa, level, from..from + step, copy);
             }
+            _ => {}
         }
-        kpi.sig_intr()?;
-        kpi.maybe_yield();
     }
-    Ok(())
-}
 
-struct Scan<'a, K: Caller + Memory> {
-    kpi: &'a K,
-    machine: Machine,
-    avail: DumpAvail<'a>,
-    set: Bitset<&'a mut [u64]>,
-    mapped: Option<Bitset<&'a mut [u64]>>,
-    tables: Option<Bitset<&'a mut [u64]>>,
-}
-
-impl<K: Caller + Memory> Scan<'_, K> {
-    /// A table of `level`; its entries also go to `copy`, where one is kept.
+    /// Entries of a table of `level`; they also go to `copy`, where one is
+    /// kept.
     fn table(
-        &mut self,
+        &self,
         table: Paddr,
         level: u32,
-        mut copy: Option<&mut [u64]>,
-    ) -> Result<()> {
-        for index in 0..ENTRIES {
-            let raw = self.kpi.load_entry(table, index);
-            if let Some(copy) = &mut copy
-                && let Some(slot) = copy.get_mut(index as usize)
-            {
-                *slot = raw;
+        entries: Range<u64>,
+        copy: Option<&[AtomicU64]>,
+    ) {
+        for index in entries {
+            let raw = self.memory.load_entry(table, index);
+            if let Some(slot) = copy.and_then(|c| c.get(index as usize)) {
+                slot.store(raw, Relaxed);
             }
             match self.machine.decode(level, raw) {
                 Entry::Invalid => {}
                 Entry::Mapped(pa) if level == 0 => self.page(pa),
-                Entry::Mapped(pa) => self.block(pa, level)?,
+                Entry::Mapped(pa) => self.block(pa, level),
                 // amd64: leaf tables are ordinary pages of the dump.
                 Entry::Table(pa) => {
                     self.page(pa);
-                    if let Some(tables) = &mut self.tables
+                    if let Some(kinds) = &self.kinds
                         && let Some(bit) = self.avail.bit_of(pa)
                     {
-                        tables.set(bit);
+                        kinds.tables.set(bit);
                     }
-                    if self.kpi.phys_in_dmap(pa) {
-                        self.table(pa, level - 1, None)?;
+                    if self.memory.phys_in_dmap(pa) {
+                        self.table(pa, level - 1, 0..ENTRIES, None);
                     }
                 }
             }
         }
-        Ok(())
     }
 
-    fn block(&mut self, pa: Paddr, level: u32) -> Result<()> {
+    fn block(&self, pa: Paddr, level: u32) {
         let pages = span(level) / PAGE_SIZE as u64;
         for i in 0..pages {
             self.page(Paddr(pa.0 + i * PAGE_SIZE as u64));
         }
-        self.kpi.sig_intr()
     }
 
     /// A page in no range of dump_avail (device memory) has no bit.
     /// C: `vm_page_dump_add`, where `PHYS_IN_DMAP && vm_phys_is_dumpable`.
-    fn page(&mut self, pa: Paddr) {
+    fn page(&self, pa: Paddr) {
         let Some(bit) = self.avail.bit_of(pa) else { return };
-        if let Some(mapped) = &mut self.mapped {
-            mapped.set(bit);
+        if let Some(kinds) = &self.kinds {
+            kinds.mapped.set(bit);
         }
         if !self.set.test(bit)
-            && self.kpi.phys_in_dmap(pa)
-            && self.kpi.vm_phys_is_dumpable(pa)
+            && self.memory.phys_in_dmap(pa)
+            && self.memory.vm_phys_is_dumpable(pa)
         {
             self.set.set(bit);
         }

@@ -62,6 +62,19 @@ minidump(struct mem_minidump_arg *arg, i64 fd, u32 flags, u8 compression)
 }
 
 i64
+freeze(struct mem_minidump_arg2 *arg, i64 fd, u32 flags, u8 compression,
+    u64 max_pause_ms)
+{
+	zero(arg, sizeof(*arg));
+	arg->mda2_arg.mda_version = MINIDUMP_ARG2_VERSION;
+	arg->mda2_arg.mda_flags = flags | MINIDUMP_FREEZE;
+	arg->mda2_arg.mda_fd = (int32_t)fd;
+	arg->mda2_arg.mda_compression = compression;
+	arg->mda2_freeze.mdf_max_pause_ns = max_pause_ms * 1000000;
+	return (sys(SYS_ioctl, mem, (i64)MEM_MINIDUMP2, arg));
+}
+
+i64
 status(struct mem_minidump_status *st)
 {
 	zero(st, sizeof(*st));

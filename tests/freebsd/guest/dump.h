@@ -26,6 +26,9 @@ i64	kerneldump_flags(i64 fd, i32 flags, u8 compression);
 /* Ours; `arg` gets the results. */
 i64	minidump(struct mem_minidump_arg *arg, i64 fd, u32 flags,
 	    u8 compression);
+/* Of one instant. */
+i64	freeze(struct mem_minidump_arg2 *arg, i64 fd, u32 flags,
+	    u8 compression, u64 max_pause_ms);
 i64	status(struct mem_minidump_status *st);
 
 /* fork storm, file writes, and a module that comes and goes. */
@@ -41,6 +44,7 @@ void	cases_requests(void);
 void	cases_module(void);
 void	cases_dumps(void);
 void	cases_instant(void);
+void	cases_freeze(void);
 void	cases_deadlocks(void);
 void	cases_limits(void);
 void	cases_writing(void);

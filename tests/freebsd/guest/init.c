@@ -143,6 +143,10 @@ init_main(char **ap)
 		needs_module();
 		cases_instant();
 	}
+	if (asked_for(wanted, "freeze")) {
+		needs_module();
+		cases_freeze();
+	}
 	if (asked_for(wanted, "userland")) {
 		facts();
 		unload(MODULE_NAME);

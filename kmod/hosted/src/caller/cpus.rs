@@ -4,9 +4,11 @@
 use super::Caller;
 use crate::machine::Running;
 use crate::method::Method;
-use livedump_kmod::error::Result;
-use livedump_kmod::kpi::{Context, Cpus, Debugger};
+use crate::threads;
+use livedump_kmod::error::{Errno, Result};
+use livedump_kmod::kpi::{Context, Cpus, Debugger, Stopped};
 use memdev::addr::Page;
+use std::sync::atomic::Ordering;
 
 impl Cpus for Caller<'_> {
     fn dump_savectx(&self) {
@@ -34,5 +36,39 @@ impl Cpus for Caller<'_> {
             machine.instant(contexts, stacks);
         }
         Ok(())
+    }
+
+    fn freeze(
+        &self,
+        contexts: &mut [Context],
+        max_pause_ns: u64,
+        work: &(dyn Fn(u64) + Sync),
+    ) -> Result<Stopped> {
+        self.step(Method::Freeze)?;
+        let kernel = self.kernel;
+        if kernel.late_cpu.load(Ordering::Relaxed) {
+            return Err(Errno::ETIMEDOUT);
+        }
+        let cpus = kernel.running().map_or(1, Running::cpus).max(1);
+        let mut stopped = Stopped::default();
+        let began = kernel.uptime_ns();
+        let mut all = || {
+            let deadline = began.saturating_add(max_pause_ns);
+            stopped.uptime_ns = kernel.uptime_ns();
+            threads::with_workers(cpus - 1, &|| work(deadline), &mut || {
+                work(deadline);
+            });
+        };
+        match kernel.running() {
+            Some(machine) => machine.stop(contexts, &mut all),
+            None => all(),
+        }
+        let now = kernel.uptime_ns();
+        stopped.pause_ns = now.saturating_sub(began);
+        let since = now.saturating_sub(stopped.uptime_ns);
+        let since = i64::try_from(since).unwrap_or(i64::MAX);
+        stopped.time_ns = kernel.time_ns().saturating_sub(since);
+        stopped.cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+        Ok(stopped)
     }
 }

@@ -2,17 +2,20 @@
 //! Memory of the host's, counted.
 
 use super::Caller;
+use crate::copies::HostedCopies;
 use crate::memory::{Array, Pages, Words};
 use crate::method::Method;
 use crate::threads::HostedMonitor;
 use livedump_kmod::error::Result;
 use livedump_kmod::kpi::Heap;
+use std::sync::atomic::Ordering;
 
 impl<'a> Heap for Caller<'a> {
     type Words = Words<'a>;
     type Pages = Pages<'a>;
     type Array<T: Send + Sync> = Array<'a, T>;
     type Monitor<T: Send> = HostedMonitor<T>;
+    type Copies = HostedCopies<'a>;
 
     fn malloc_words(&self, words: usize) -> Result<Words<'a>> {
         self.step(Method::MallocWords)?;
@@ -31,6 +34,16 @@ impl<'a> Heap for Caller<'a> {
     ) -> Result<Array<'a, T>> {
         self.step(Method::MallocArray)?;
         self.kernel.memory.array(len, make)
+    }
+
+    fn free_pages(&self) -> usize {
+        self.pass(Method::FreePages);
+        self.kernel.free_pages.load(Ordering::Relaxed)
+    }
+
+    fn copies(&self, pages: usize) -> Result<HostedCopies<'a>> {
+        self.step(Method::Copies)?;
+        HostedCopies::new(self.kernel, pages)
     }
 
     fn monitor<T: Send>(&self, value: T) -> Result<HostedMonitor<T>> {

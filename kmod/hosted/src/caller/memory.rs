@@ -6,7 +6,7 @@ use crate::HostedKernel;
 use crate::method::Method;
 use livedump_kmod::error::Result;
 use livedump_kmod::kpi::{DirectMap, Memory, Target, read_each_page};
-use memdev::addr::{Paddr, Page};
+use memdev::addr::{PAGE_SIZE, Paddr, Page, Vaddr};
 
 impl DirectMap for HostedKernel {
     fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
@@ -27,6 +27,42 @@ impl DirectMap for HostedKernel {
         }
         read_each_page(pa, pages, |pa, page| self.read_page(pa, page))
     }
+
+    fn page_is_zero(&self, pa: Paddr) -> bool {
+        self.pass(Method::PageIsZero);
+        let mut page = [0; PAGE_SIZE];
+        let read = self.machine.read_page(pa, &mut page);
+        read.is_err() || page.iter().all(|&b| b == 0)
+    }
+
+    fn copy_bitset(&self, first: usize, words: &mut [u64]) {
+        self.pass(Method::CopyBitset);
+        self.machine.copy_bitset(first, words);
+    }
+
+    fn load_entry(&self, table: Paddr, index: u64) -> u64 {
+        self.pass(Method::LoadEntry);
+        self.machine.load_entry(table, index)
+    }
+
+    fn phys_in_dmap(&self, pa: Paddr) -> bool {
+        self.pass(Method::PhysInDmap);
+        self.machine.phys_in_dmap(pa)
+    }
+
+    fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool {
+        self.pass(Method::VmPhysIsDumpable);
+        self.machine.vm_phys_is_dumpable(pa)
+    }
+
+    fn kva_end(&self) -> Vaddr {
+        self.machine.target().kva_end
+    }
+
+    // No step: how often it is asked for is a matter of time.
+    fn uptime_ns(&self) -> u64 {
+        HostedKernel::uptime_ns(self)
+    }
 }
 
 impl Memory for Caller<'_> {
@@ -46,29 +82,9 @@ impl Memory for Caller<'_> {
         all.len().min(ranges.len())
     }
 
-    fn copy_bitset(&self, words: &mut [u64]) {
-        self.pass(Method::CopyBitset);
-        self.kernel.machine.copy_bitset(words);
-    }
-
     fn copy_msgbuf(&self, text: &mut [u8]) {
         self.pass(Method::CopyMsgbuf);
         self.kernel.machine.copy_msgbuf(text);
-    }
-
-    fn load_entry(&self, table: Paddr, index: u64) -> u64 {
-        self.pass(Method::LoadEntry);
-        self.kernel.machine.load_entry(table, index)
-    }
-
-    fn phys_in_dmap(&self, pa: Paddr) -> bool {
-        self.pass(Method::PhysInDmap);
-        self.kernel.machine.phys_in_dmap(pa)
-    }
-
-    fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool {
-        self.pass(Method::VmPhysIsDumpable);
-        self.kernel.machine.vm_phys_is_dumpable(pa)
     }
 
     fn direct_map(&self) -> &HostedKernel {

@@ -4,7 +4,6 @@
 use super::Caller;
 use crate::method::Method;
 use livedump_kmod::kpi::System;
-use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 fn copy_out(s: &str, out: &mut [u8]) -> usize {
@@ -27,9 +26,7 @@ impl System for Caller<'_> {
 
     fn nanouptime(&self) -> u64 {
         self.pass(Method::Nanouptime);
-        let up = self.kernel.booted.elapsed().as_nanos();
-        let skipped = self.kernel.skipped_ns.load(Ordering::Relaxed);
-        u64::try_from(up).unwrap_or(u64::MAX).saturating_add(skipped)
+        self.kernel.uptime_ns()
     }
 
     fn hostname(&self, out: &mut [u8]) -> usize {

@@ -85,20 +85,15 @@ impl DumpSet {
         }
     }
 
-    /// Each word as it is now; zeros behind the last.
-    pub(super) fn copy(&self, mem: &Memory, words: &mut [u64]) {
-        words.fill(0);
-        let mut page = [0; PAGE_SIZE];
-        let pages = (self.storage..).step_by(PAGE_SIZE);
-        let count = words_for(self.bits) as usize;
-        let len = words.len().min(count);
-        let Some(words) = words.get_mut(..len) else { return };
-        for (pa, chunk) in pages.zip(words.chunks_mut(PAGE_SIZE / 8)) {
-            let _ = mem.phys.read_page(Paddr(pa), &mut page);
-            let (loaded, _) = page.as_chunks::<8>();
-            for (to, &from) in chunk.iter_mut().zip(loaded) {
-                *to = u64::from_le_bytes(from);
-            }
+    /// Each word from the `first` on as it is now; zeros behind the last.
+    pub(super) fn copy(&self, mem: &Memory, first: usize, words: &mut [u64]) {
+        let count = words_for(self.bits);
+        for (nth, to) in (first as u64..).zip(words) {
+            let at = Paddr(self.storage + nth * 8);
+            *to = match nth < count {
+                true => mem.phys.load(at).unwrap_or(0),
+                false => 0,
+            };
         }
     }
 

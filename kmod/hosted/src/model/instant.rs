@@ -4,10 +4,12 @@
 //! last; and as soon as it goes on it writes to its stack.
 
 use super::Model;
+use super::mutate::State;
 use super::procs::Running;
 use livedump_kmod::kpi::{Context, Debugger, PCB_WORDS};
 use memdev::addr::{PAGE_SIZE, Page, Vaddr};
 use memdev::arch::Machine;
+use std::sync::atomic::Ordering;
 
 /// What a running thread leaves below its frames, later.
 const OVERWRITTEN: u64 = 0x1a7e_1a7e_1a7e_1a7e;
@@ -38,9 +40,33 @@ impl Model {
         contexts: &mut [Context],
         stacks: &mut [Page],
     ) {
+        let state = self.state.lock();
+        self.save_contexts(&state, contexts, stacks);
+        self.overwrite_stacks(&state);
+    }
+
+    /// The same, and nothing changes until `work` has returned.
+    pub(super) fn stop(
+        &self,
+        contexts: &mut [Context],
+        work: &mut dyn FnMut(),
+    ) {
+        let state = self.state.lock();
+        self.stopped.store(true, Ordering::SeqCst);
+        self.save_contexts(&state, contexts, &mut []);
+        work();
+        self.stopped.store(false, Ordering::SeqCst);
+        self.overwrite_stacks(&state);
+    }
+
+    fn save_contexts(
+        &self,
+        state: &State,
+        contexts: &mut [Context],
+        stacks: &mut [Page],
+    ) {
         let Some(caller) = contexts.len().checked_sub(1) else { return };
         let room = stacks.len() / contexts.len() * PAGE_SIZE;
-        let state = self.state.lock();
         let dumper = self.recipe.dumper.or_else(|| state.procs.dumper());
         for td in state.procs.running() {
             let slot = match Some(td.tid) == dumper {
@@ -81,11 +107,6 @@ impl Model {
             to.copy_from_slice(&word.to_le_bytes());
             bytes += 8;
         }
-        for at in (r.sp..r.fp).step_by(8) {
-            if let Some(pa) = td.stack.pa(at) {
-                let _ = self.mem.phys.store(pa, OVERWRITTEN);
-            }
-        }
         let oncpu = td.thread + u64::from(td.oncpu_offset);
         Context {
             thread: Vaddr(td.thread),
@@ -96,6 +117,18 @@ impl Model {
             cpu: td.cpu,
             tid: td.tid,
             pcb,
+        }
+    }
+
+    /// As soon as threads go on.
+    fn overwrite_stacks(&self, state: &State) {
+        for td in state.procs.running() {
+            let r = td.registers;
+            for at in (r.sp..r.fp).step_by(8) {
+                if let Some(pa) = td.stack.pa(at) {
+                    let _ = self.mem.phys.store(pa, OVERWRITTEN);
+                }
+            }
         }
     }
 

@@ -95,6 +95,8 @@ struct Model {
     instants: Mutex<Vec<Context>>,
     /// User processes are suspended.
     quiesced: AtomicBool,
+    /// All CPUs are stopped: `state` is held.
+    stopped: AtomicBool,
 }
 
 /// A machine built from a [`Recipe`]. Clones are the same machine.
@@ -149,6 +151,7 @@ impl ModelMachine {
             state: Mutex::new(state),
             instants: Mutex::default(),
             quiesced: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
         })))
     }
 
@@ -271,8 +274,8 @@ impl Machine for ModelMachine {
         self.0.set.ram()
     }
 
-    fn copy_bitset(&self, words: &mut [u64]) {
-        self.0.set.copy(&self.0.mem, words);
+    fn copy_bitset(&self, first: usize, words: &mut [u64]) {
+        self.0.set.copy(&self.0.mem, first, words);
     }
 
     fn copy_msgbuf(&self, text: &mut [u8]) {
@@ -322,6 +325,10 @@ impl Running for ModelMachine {
         self.0.instant(contexts, stacks);
     }
 
+    fn stop(&self, contexts: &mut [Context], work: &mut dyn FnMut()) {
+        self.0.stop(contexts, work);
+    }
+
     fn oncpus(&self) -> Vec<Paddr> {
         self.0.oncpus()
     }
@@ -332,7 +339,7 @@ impl Running for ModelMachine {
 
     fn step(&self, n: u64) {
         let m = &*self.0;
-        if m.recipe.mutate.any() {
+        if m.recipe.mutate.any() && !m.stopped.load(Ordering::SeqCst) {
             let mut rng = Rng::new(mix(m.recipe.seed) ^ n);
             m.mutate(&m.recipe.mutate, &mut rng);
         }

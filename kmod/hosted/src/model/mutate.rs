@@ -99,7 +99,7 @@ impl Model {
         s.ticks += 1;
         let ticks = s.ticks;
         let _ = self.clock(ticks);
-        drop(state);
+        // Under the lock: whoever holds it has stopped the machine.
         for i in 0..what.msgbuf {
             let text = format!("model: tick {ticks}.{i}\n");
             let _ = self.ring.lock().append(&self.mem, &text);

@@ -75,8 +75,14 @@ impl Machine for ImageMachine {
         &self.memory.dump_avail
     }
 
-    fn copy_bitset(&self, words: &mut [u64]) {
+    fn copy_bitset(&self, first: usize, words: &mut [u64]) {
+        let bits = self.memory.bitset_bits;
+        let has = bits.div_ceil(64).saturating_sub(first as u64);
+        let has = words.len().min(usize::try_from(has).unwrap_or(usize::MAX));
+        let (words, behind) = words.split_at_mut(has);
+        behind.fill(0);
         let mut at = self.memory.bitset;
+        at.0 = at.0.saturating_add(8 * first as u64);
         for chunk in words.chunks_mut(PAGE_SIZE / 8) {
             let mut page = [0; PAGE_SIZE];
             let (bytes, _) = page.split_at_mut(chunk.len() * 8);

@@ -273,9 +273,10 @@ impl Machine for VmcoreMachine {
         &self.ranges
     }
 
-    fn copy_bitset(&self, words: &mut [u64]) {
+    fn copy_bitset(&self, first: usize, words: &mut [u64]) {
         words.fill(0);
-        for (to, from) in words.iter_mut().zip(self.set.words()) {
+        let has = self.set.words().iter().skip(first);
+        for (to, from) in words.iter_mut().zip(has) {
             *to = *from;
         }
     }

@@ -134,7 +134,7 @@ fn a_small_dump_is_a_machine() {
             assert_eq!(m.load_entry(pa, 3), 0);
         }
         let mut words = [7; 8];
-        m.copy_bitset(&mut words);
+        m.copy_bitset(0, &mut words);
         assert_eq!(words, [0b100_0010_0100, 0, 0, 0, 0, 0, 0, 0]);
         let mut text = [1; 4000];
         m.copy_msgbuf(&mut text);
@@ -207,7 +207,7 @@ fn pages_after_the_end_lose_their_bits_and_are_counted() {
         let last = m.vm_phys_is_dumpable(Paddr(0x10_1000));
         assert_eq!(last, there == 3);
         let mut words = [0; 5];
-        m.copy_bitset(&mut words);
+        m.copy_bitset(0, &mut words);
         assert_eq!(u64::from(words[0].count_ones()), there);
     }
     let m = open("part", &whole[..whole.len() - 4000]).unwrap();

@@ -2,9 +2,9 @@
 //! One instant: interrupts on all CPUs.
 
 use super::{FreeBsd, check};
-use crate::error::Result;
-use crate::kpi::{Context, Cpus, Debugger, PCB_WORDS};
-use core::ffi::c_int;
+use crate::error::{Errno, Result};
+use crate::kpi::{Context, Cpus, Debugger, PCB_WORDS, Stopped};
+use core::ffi::{c_int, c_void};
 use core::mem::{offset_of, size_of};
 use memdev::addr::{PAGE_SIZE, Page, Vaddr};
 
@@ -22,6 +22,7 @@ struct ShimDebugger {
 
 const _: () = {
     assert!(size_of::<ShimDebugger>() == 40);
+    assert!(size_of::<ShimStopped>() == 32);
     assert!(size_of::<Context>() == 40 + 8 * PCB_WORDS);
     assert!(offset_of!(Context, stack_bytes) == 24);
     assert!(offset_of!(Context, pcb) == 40);
@@ -37,6 +38,34 @@ unsafe extern "C" {
         stacks: *mut Page,
         room: usize,
     ) -> c_int;
+    fn livedump_freeze(
+        cpus: *mut Context,
+        n: usize,
+        max_pause_ns: u64,
+        work: extern "C" fn(*mut c_void, u64),
+        arg: *mut c_void,
+        stopped: *mut ShimStopped,
+    ) -> c_int;
+}
+
+/// C: `struct livedump_stopped`.
+#[repr(C)]
+#[derive(Default)]
+struct ShimStopped {
+    pause_ns: u64,
+    uptime_ns: u64,
+    time_ns: i64,
+    cpus: u32,
+    pad: u32,
+}
+
+/// `work` of [`Cpus::freeze`], as a C function on each CPU.
+extern "C" fn run_work(arg: *mut c_void, deadline_ns: u64) {
+    let work = arg.cast::<&(dyn Fn(u64) + Sync)>();
+    // SAFETY: freeze points it to a reference on its stack, and leaves only
+    // when every CPU has returned from here.
+    let work = unsafe { *work };
+    work(deadline_ns);
 }
 
 impl Cpus for FreeBsd {
@@ -81,6 +110,38 @@ impl Cpus for FreeBsd {
                 stacks.as_mut_ptr(),
                 pages * PAGE_SIZE,
             )
+        })
+    }
+
+    fn freeze(
+        &self,
+        contexts: &mut [Context],
+        max_pause_ns: u64,
+        work: &(dyn Fn(u64) + Sync),
+    ) -> Result<Stopped> {
+        if contexts.is_empty() {
+            return Err(Errno::EINTEGRITY);
+        }
+        let mut stopped = ShimStopped::default();
+        let arg: *const &(dyn Fn(u64) + Sync) = &work;
+        // SAFETY: as for instant, without stacks; `work` is on this stack, in
+        // a process that is running and so is not swapped out, until every CPU
+        // has left it, which is when the shim returns.
+        check(unsafe {
+            livedump_freeze(
+                contexts.as_mut_ptr(),
+                contexts.len(),
+                max_pause_ns,
+                run_work,
+                arg as *mut c_void,
+                &mut stopped,
+            )
+        })?;
+        Ok(Stopped {
+            pause_ns: stopped.pause_ns,
+            uptime_ns: stopped.uptime_ns,
+            time_ns: stopped.time_ns,
+            cpus: stopped.cpus,
         })
     }
 }

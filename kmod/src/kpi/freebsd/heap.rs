@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! malloc(9), within a budget.
 
+use super::copies::FreeBsdCopies;
 use super::monitor::FreeBsdMonitor;
 use super::{FreeBsd, caller::livedump_sig_intr};
 use crate::error::{Errno, Result};
@@ -150,6 +151,7 @@ impl Heap for FreeBsd {
     type Pages = Array<Page>;
     type Array<T: Send + Sync> = Array<T>;
     type Monitor<T: Send> = FreeBsdMonitor<T>;
+    type Copies = FreeBsdCopies;
 
     fn malloc_words(&self, words: usize) -> Result<Array<u64>> {
         Array::zeroed(words)
@@ -175,6 +177,14 @@ impl Heap for FreeBsd {
             array.len = i + 1;
         }
         Ok(array)
+    }
+
+    fn free_pages(&self) -> usize {
+        super::copies::free_pages()
+    }
+
+    fn copies(&self, pages: usize) -> Result<FreeBsdCopies> {
+        FreeBsdCopies::new(pages)
     }
 
     fn monitor<T: Send>(&self, value: T) -> Result<FreeBsdMonitor<T>> {

@@ -35,17 +35,25 @@ const _: () = {
 unsafe extern "C" {
     safe fn livedump_target(target: &mut ShimTarget);
     fn livedump_dump_avail(nth: usize, pair: *mut [u64; 2]) -> bool;
-    fn livedump_copy_bitset(words: *mut u64, n: usize);
+    fn livedump_copy_bitset(first: usize, words: *mut u64, n: usize);
     fn livedump_copy_msgbuf(text: *mut u8, len: usize);
     fn livedump_load_entry(table: u64, index: u64) -> u64;
     safe fn livedump_phys_in_dmap(pa: u64) -> bool;
     safe fn livedump_vm_phys_is_dumpable(pa: u64) -> bool;
     fn livedump_read_page(pa: u64, page: *mut Page);
+    fn livedump_page_is_zero(pa: u64) -> bool;
+    safe fn livedump_kva_end() -> u64;
+    safe fn livedump_uptime_ns() -> u64;
+}
+
+/// Whether the shim may be handed this page's address.
+pub(super) fn can_be_read(pa: Paddr) -> bool {
+    livedump_phys_in_dmap(pa.0) && pa.0 % PAGE_SIZE as u64 == 0
 }
 
 impl DirectMap for FreeBsd {
     fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
-        if !self.phys_in_dmap(pa) || pa.0 % PAGE_SIZE as u64 != 0 {
+        if !can_be_read(pa) {
             page.fill(0);
             return Err(Errno::EFAULT);
         }
@@ -62,6 +70,45 @@ impl DirectMap for FreeBsd {
         })?;
         livedump_maybe_yield();
         Ok(())
+    }
+
+    fn page_is_zero(&self, pa: Paddr) -> bool {
+        // SAFETY: the shim reads one page that is in the direct map.
+        !can_be_read(pa) || unsafe { livedump_page_is_zero(pa.0) }
+    }
+
+    fn copy_bitset(&self, first: usize, words: &mut [u64]) {
+        // SAFETY: the shim writes `len` words, all ours, and reads none that
+        // the bitset does not have.
+        unsafe {
+            livedump_copy_bitset(first, words.as_mut_ptr(), words.len());
+        }
+    }
+
+    fn load_entry(&self, table: Paddr, index: u64) -> u64 {
+        // A stray entry must not lead outside the direct map.
+        if !livedump_phys_in_dmap(table.0) {
+            return 0;
+        }
+        // SAFETY: a page in the direct map, and an entry of it. It may change
+        // at any time: the shim loads it once.
+        unsafe { livedump_load_entry(table.0, index % ENTRIES) }
+    }
+
+    fn phys_in_dmap(&self, pa: Paddr) -> bool {
+        livedump_phys_in_dmap(pa.0)
+    }
+
+    fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool {
+        livedump_vm_phys_is_dumpable(pa.0)
+    }
+
+    fn kva_end(&self) -> Vaddr {
+        Vaddr(livedump_kva_end())
+    }
+
+    fn uptime_ns(&self) -> u64 {
+        livedump_uptime_ns()
     }
 }
 
@@ -103,32 +150,9 @@ impl Memory for FreeBsd {
         n
     }
 
-    fn copy_bitset(&self, words: &mut [u64]) {
-        // SAFETY: the shim writes at most `len` words, all ours.
-        unsafe { livedump_copy_bitset(words.as_mut_ptr(), words.len()) };
-    }
-
     fn copy_msgbuf(&self, text: &mut [u8]) {
         // SAFETY: the shim writes at most `len` bytes, all ours.
         unsafe { livedump_copy_msgbuf(text.as_mut_ptr(), text.len()) };
-    }
-
-    fn load_entry(&self, table: Paddr, index: u64) -> u64 {
-        // A stray entry must not lead outside the direct map.
-        if !self.phys_in_dmap(table) {
-            return 0;
-        }
-        // SAFETY: a page in the direct map, and an entry of it. It may change
-        // at any time: the shim loads it once.
-        unsafe { livedump_load_entry(table.0, index % ENTRIES) }
-    }
-
-    fn phys_in_dmap(&self, pa: Paddr) -> bool {
-        livedump_phys_in_dmap(pa.0)
-    }
-
-    fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool {
-        livedump_vm_phys_is_dumpable(pa.0)
     }
 
     fn direct_map(&self) -> &Self {

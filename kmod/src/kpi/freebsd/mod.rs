@@ -9,6 +9,7 @@
 
 mod caller;
 mod compressor;
+mod copies;
 mod cpus;
 mod events;
 mod file;

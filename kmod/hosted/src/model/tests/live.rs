@@ -12,7 +12,7 @@ fn fingerprint(m: &ModelMachine) -> u64 {
     let mut add = |n: u64| h = scramble(h ^ n);
     add(t.kva_end.0);
     let mut words = vec![0; t.bitset_bits.div_ceil(64) as usize];
-    m.copy_bitset(&mut words);
+    m.copy_bitset(0, &mut words);
     words.into_iter().for_each(&mut add);
     for &(start, end) in m.dump_avail() {
         for pa in (start..end).step_by(4096) {
@@ -180,7 +180,7 @@ fn threads_change_it_until_they_are_told_to_stop() {
     let mut page = [0; 4096];
     for _ in 0..200 {
         // What a dump does meanwhile; nothing of it may wait or fail.
-        m.copy_bitset(&mut words);
+        m.copy_bitset(0, &mut words);
         m.copy_msgbuf(&mut text);
         Reader { m: &m, t: m.target(), symbols: BTreeMap::new() }.mapped();
         for pa in m.pattern_pages() {

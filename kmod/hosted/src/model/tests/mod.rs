@@ -110,7 +110,7 @@ impl<'m> Reader<'m> {
     fn bits(&self) -> BTreeSet<u64> {
         let words = self.t.bitset_bits.div_ceil(64) as usize;
         let mut copy = vec![0; words + 2];
-        self.m.copy_bitset(&mut copy);
+        self.m.copy_bitset(0, &mut copy);
         let set = memdev::bitset::Bitset::new(&copy, self.t.bitset_bits);
         let all = [(0, self.t.bitset_bits * 4096)];
         let ranges = match self.t.dump_avail_bytes {

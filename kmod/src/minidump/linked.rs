@@ -6,38 +6,38 @@
 //! it may lead nowhere: on 12.x, where an exiting process moves to another
 //! list, two of three dumps under a storm of forks had no whole list.
 //!
-//! Best effort: a list that outgrows the memory taken for it, or [`MAX_FROZEN`], is
-//! frozen as far as it fits.
+//! Best effort: a list that outgrows the memory taken for it, or [`MAX_LINKED`], is
+//! copied as far as it fits.
 
+use super::shared::SharedSet;
 use crate::error::Result;
 use crate::kpi::{Heap, LinkedPage, Memory, Processes};
 use memdev::addr::{PAGE_SHIFT, PAGE_SIZE, Paddr, Page};
-use memdev::bitset::Bitset;
 use memdev::dump_avail::DumpAvail;
 
-/// Pages that are frozen at most: 16 MB.
-const MAX_FROZEN: usize = 4096;
+/// Pages that are copied at most: 16 MB.
+const MAX_LINKED: usize = 4096;
 /// Cells of the table; a power of two, at most half of them used.
-const CELLS: usize = 2 * MAX_FROZEN;
+const CELLS: usize = 2 * MAX_LINKED;
 /// Bits of a cell for which copy it is, counted from 1; above them the page.
 const NTH_BITS: u32 = 12 + 1;
 
 /// The copies, found by page.
-pub(super) struct Frozen<K: Heap> {
+pub(super) struct Linked<K: Heap> {
     cells: K::Words,
     copies: K::Pages,
     used: usize,
 }
 
-impl<K: Heap + Memory + Processes> Frozen<K> {
+impl<K: Heap + Memory + Processes> Linked<K> {
     /// Copies what [`Processes::linked_pages`] names, and adds it to `set`: a page
     /// that came into use after the bitset was copied belongs to it, too.
     pub(super) fn take(
         kpi: &K,
         avail: DumpAvail<'_>,
-        mut set: Bitset<&mut [u64]>,
+        set: SharedSet<'_>,
     ) -> Result<Self> {
-        let mut frozen = Self {
+        let mut linked = Self {
             cells: kpi.malloc_words(CELLS)?,
             copies: kpi.malloc_pages(0)?,
             used: 0,
@@ -46,33 +46,33 @@ impl<K: Heap + Memory + Processes> Frozen<K> {
         // How many there are, and then the copies: memory cannot be waited
         // for while the lists are locked.
         let mut pages = 0;
-        kpi.linked_pages(&mut |linked| {
-            if let LinkedPage::Page(pa) = linked
+        kpi.linked_pages(&mut |page| {
+            if let LinkedPage::Page(pa) = page
                 && belongs(pa)
-                && frozen.insert(pa, MAX_FROZEN).is_some()
+                && linked.insert(pa, MAX_LINKED).is_some()
             {
-                pages = frozen.used;
+                pages = linked.used;
             }
         });
-        frozen.cells.fill(0);
-        frozen.used = 0;
-        let room = MAX_FROZEN.min(pages + pages / 4);
-        frozen.copies = kpi.malloc_pages(room)?;
-        kpi.linked_pages(&mut |linked| {
-            let LinkedPage::Page(pa) = linked else { return };
+        linked.cells.fill(0);
+        linked.used = 0;
+        let room = MAX_LINKED.min(pages + pages / 4);
+        linked.copies = kpi.malloc_pages(room)?;
+        kpi.linked_pages(&mut |page| {
+            let LinkedPage::Page(pa) = page else { return };
             let Some(bit) = avail.bit_of(pa).filter(|_| belongs(pa)) else {
                 return;
             };
             // Also a page that no copy can be kept of.
             set.set(bit);
-            if let Some(nth) = frozen.insert(pa, room)
-                && let Some(copy) = frozen.copies.get_mut(nth)
+            if let Some(nth) = linked.insert(pa, room)
+                && let Some(copy) = linked.copies.get_mut(nth)
             {
                 // It was checked above that this memory can be read.
                 let _ = kpi.read_page(pa, copy);
             }
         });
-        Ok(frozen)
+        Ok(linked)
     }
 
     /// Page `pa` as it was when the lists hung together, or as it is now.

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pages for copies of pages: without an object, wired, PG_NODUMP, and reached
+ * through the direct map. Neither the kernel map nor the page bitset knows
+ * them, so that they are in nobody's dump.
+ */
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/kernel.h>
+#include <sys/malloc.h>
+#include <sys/msgbuf.h>
+#include <sys/vmmeter.h>
+
+#include <vm/vm.h>
+#include <vm/vm_param.h>
+#include <vm/pmap.h>
+#include <vm/vm_page.h>
+
+#include <machine/vmparam.h>
+
+#include "livedump_module.h"
+#include "livedump_shim.h"
+
+struct livedump_copies {
+	size_t		n;
+	uint64_t	pa[];
+};
+
+/* Pages between two looks at how many are free. */
+#define	LD_COPIES_AT_ONCE	64
+
+/* What the page daemon lets be: below v_free_target it goes to work. */
+size_t
+livedump_free_pages(void)
+{
+	u_int have = vm_free_count(), keep = vm_cnt.v_free_target;
+
+	return (have > keep ? have - keep : 0);
+}
+
+static vm_page_t
+livedump_copies_page_alloc(void)
+{
+#if __FreeBSD_version >= 1400000 || \
+    (__FreeBSD_version >= 1301000 && __FreeBSD_version < 1400000)
+	return (vm_page_alloc_noobj(VM_ALLOC_WIRED | VM_ALLOC_NODUMP));
+#else
+	return (vm_page_alloc(NULL, 0, VM_ALLOC_NORMAL | VM_ALLOC_NOOBJ |
+	    VM_ALLOC_WIRED | VM_ALLOC_NODUMP));
+#endif
+}
+
+/* NULL: not to be had. */
+struct livedump_copies *
+livedump_copies_alloc(size_t n)
+{
+	struct livedump_copies *copies;
+	vm_page_t m;
+
+	if (n > (SIZE_MAX - sizeof(*copies)) / sizeof(copies->pa[0]))
+		return (NULL);
+	copies = livedump_malloc(sizeof(*copies) + n * sizeof(copies->pa[0]));
+	if (copies == NULL)
+		return (NULL);
+	while (copies->n < n) {
+		if (copies->n % LD_COPIES_AT_ONCE == 0) {
+			livedump_maybe_yield();
+			if (livedump_sig_intr() != 0)
+				break;
+		}
+		if (livedump_free_pages() < LD_COPIES_AT_ONCE ||
+		    (m = livedump_copies_page_alloc()) == NULL) {
+			if (!livedump_memory_wait())
+				break;
+			continue;
+		}
+		/*
+		 * Written to now, so that a hypervisor has it when it is
+		 * written to with all CPUs stopped.
+		 */
+		pmap_zero_page(m);
+		copies->pa[copies->n++] = VM_PAGE_TO_PHYS(m);
+	}
+	if (copies->n == n)
+		return (copies);
+	livedump_copies_free(copies);
+	return (NULL);
+}
+
+void
+livedump_copies_free(struct livedump_copies *copies)
+{
+	vm_page_t m;
+	size_t i;
+
+	for (i = 0; i < copies->n; i++) {
+		if (i % LD_COPIES_AT_ONCE == 0)
+			livedump_maybe_yield();
+		m = PHYS_TO_VM_PAGE(copies->pa[i]);
+		(void)vm_page_unwire_noq(m);
+		vm_page_free(m);
+	}
+	livedump_free(copies);
+}
+
+void
+livedump_copies_page(struct livedump_copies *copies, size_t at, uint64_t pa)
+{
+	memcpy((void *)PHYS_TO_DMAP(copies->pa[at]),
+	    (const void *)PHYS_TO_DMAP(pa), PAGE_SIZE);
+}
+
+void
+livedump_copies_msgbuf(struct livedump_copies *copies, size_t at, size_t nth)
+{
+	uint8_t *to = (uint8_t *)PHYS_TO_DMAP(copies->pa[at]);
+	size_t size = msgbufp->msg_size, from = nth * PAGE_SIZE, len;
+
+	len = from < size ? MIN(size - from, PAGE_SIZE) : 0;
+	if (len != 0)
+		memcpy(to, msgbufp->msg_ptr + from, len);
+	if (len != PAGE_SIZE)
+		memset(to + len, 0, PAGE_SIZE - len);
+}
+
+void
+livedump_copies_read(const struct livedump_copies *copies, size_t at,
+    void *page)
+{
+	memcpy(page, (const void *)PHYS_TO_DMAP(copies->pa[at]), PAGE_SIZE);
+}
