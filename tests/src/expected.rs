@@ -53,7 +53,7 @@ fn walk(machine: &dyn Machine) -> Walk<'_> {
 fn bitset(machine: &dyn Machine) -> BTreeSet<u64> {
     let target = machine.target();
     let mut words = vec![0u64; target.bitset_bits.div_ceil(64) as usize];
-    machine.copy_bitset(&mut words);
+    machine.copy_bitset(0, &mut words);
     let is_set = |bit: usize| words[bit / 64] >> (bit % 64) & 1 == 1;
     let relative = target.dump_avail_bytes != 0;
     let mut out = BTreeSet::new();

@@ -92,6 +92,10 @@ impl Running for Wrapped {
         self.model.instant(contexts, stacks);
     }
 
+    fn stop(&self, contexts: &mut [Context], work: &mut dyn FnMut()) {
+        self.model.stop(contexts, work);
+    }
+
     fn oncpus(&self) -> Vec<Paddr> {
         self.model.oncpus()
     }
