@@ -2,7 +2,7 @@
 //! QEMU's dump-guest-memory, of a guest that has nothing but its firmware.
 
 use super::{memory, open, runs};
-use livedump_vmcore::image::Format;
+use livedump_vmcore::image::{CpuState, Format};
 use memdev::arch::Machine;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -166,7 +166,11 @@ pub fn check(path: &Path, raw: &[u8], format: Format) {
     assert_eq!(claims.machine, Some(Machine::Amd64));
     assert!(claims.notes.is_empty(), "{:?}", claims.notes);
     assert_eq!(claims.cpus.len(), 2);
-    assert!(claims.cpus.iter().any(|cpu| cpu.pcb[7] != 0));
+    let has_run = |cpu: &CpuState| match cpu {
+        CpuState::Amd64(state) => state.pcb[7] != 0,
+        CpuState::Arm64(_) => false,
+    };
+    assert!(claims.cpus.iter().any(has_run));
     let found = runs(image.as_ref());
     assert_eq!(found[..2], [(0, LOW), (HIGH, MEMORY)]);
     // The memory of the screen, and the firmware below 4 GiB.
@@ -217,8 +221,14 @@ fn every_page_of_an_arm64_guest_is_in_every_format() {
         let image = open(&path);
         assert_eq!(image.format(), kind);
         assert_eq!(image.claims().machine, Some(Machine::Arm64));
-        // The registers that are recorded are those of amd64.
-        assert!(image.claims().cpus.is_empty());
+        // Before their first instruction: at EL1, all interrupts masked.
+        let cpus = &image.claims().cpus;
+        let level = |cpu: &CpuState| match cpu {
+            CpuState::Arm64(cpu) => Some((cpu.pstate & 0xfff, cpu.pc)),
+            CpuState::Amd64(_) => None,
+        };
+        let levels: Vec<_> = cpus.iter().map(level).collect();
+        assert_eq!(levels, [Some((0x3c5, 0)); 2]);
         let found = runs(image.as_ref());
         assert!(found.contains(&(ARM, ARM + MEMORY)), "{found:x?}");
         equal(&raw, &memory(image.as_ref(), ARM, MEMORY), &path);

@@ -197,9 +197,9 @@ impl Core {
                 }
             }
             PT_NOTE => {
-                let amd64 = self.machine == Machine::Amd64;
                 let source = self.source.as_ref();
-                self.notes.read(source, offset, filesz, amd64)?;
+                let machine = Some(self.machine);
+                self.notes.read(source, offset, filesz, machine)?;
             }
             PT_DUMP_DELTA if self.machine == Machine::Amd64 => {
                 self.claims.kernphys = Some(paddr);

@@ -13,6 +13,7 @@
 //! and not a page of zeros. What a file says about its machine is a [`Claims`]:
 //! nothing here believes it.
 
+pub mod cpu;
 pub mod elf;
 pub mod kdump;
 pub mod kernel;
@@ -34,6 +35,8 @@ use memdev::addr::Paddr;
 use memdev::arch::Machine;
 use std::fmt;
 use std::sync::Arc;
+
+pub use cpu::{Amd64State, Arm64State, CpuState};
 
 /// What wrote an image, by its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,23 +89,6 @@ pub struct Run {
     pub start: u64,
     /// After the last page.
     pub end: u64,
-}
-
-/// A CPU's registers, as a hypervisor wrote them into a note.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CpuState {
-    /// r15 r14 r13 r12 rbp rsp rbx rip: as a pcb of amd64 begins.
-    pub pcb: [u64; 8],
-    /// Code segment: the low two bits are the privilege level.
-    pub cs: u64,
-    /// Base of gs.
-    pub gs_base: u64,
-    /// What swapgs would exchange it with.
-    pub kernel_gs_base: u64,
-    /// Root of the page tables; 0 where the note has none.
-    pub cr3: u64,
-    /// Bit 12 is LA57.
-    pub cr4: u64,
 }
 
 /// What of an image's pages has checksums, so that damage to them is an error

@@ -5,8 +5,9 @@
 //! with the mode the CPU is in, and a note of its own (C: `QEMUCPUState`),
 //! which has the control registers. Where both are, the second is used.
 
-use super::{Claims, CpuState, fields};
+use super::{Amd64State, Arm64State, Claims, CpuState, fields};
 use crate::source::{Source, SourceError};
+use memdev::arch::Machine;
 
 /// Bytes of notes that are looked at: 4096 CPUs have some 3 MB.
 const MAX_BYTES: u64 = 16 << 20;
@@ -27,22 +28,20 @@ pub(super) struct Notes {
     pub(super) qemu: bool,
     /// Whether they do not end as they should.
     pub(super) damaged: bool,
-    /// Whether their registers have the size of arm64's.
-    pub(super) arm64: bool,
     qemu_cpus: Vec<CpuState>,
     prstatus: Vec<CpuState>,
     vmcoreinfo: Vec<u8>,
 }
 
 impl Notes {
-    /// Reads `[offset, offset + size)` of a file of a machine with the
-    /// registers of amd64 or without.
+    /// Reads `[offset, offset + size)` of a file; registers of another machine
+    /// than `machine`, if it is known, are left out.
     pub(super) fn read(
         &mut self,
         source: &dyn Source,
         offset: u64,
         size: u64,
-        amd64: bool,
+        machine: Option<Machine>,
     ) -> Result<(), SourceError> {
         let end = offset.saturating_add(size.min(MAX_BYTES));
         let mut at = offset;
@@ -79,32 +78,44 @@ impl Notes {
             let mut body = vec![0; keep as usize];
             let got = source.read_at(desc, &mut body)?;
             body.truncate(got);
-            self.add(name, kind, body, amd64);
+            self.add(name, kind, body, machine);
         }
         Ok(())
     }
 
-    fn add(&mut self, name: &[u8], kind: u32, body: Vec<u8>, amd64: bool) {
-        match name {
+    fn add(
+        &mut self,
+        name: &[u8],
+        kind: u32,
+        body: Vec<u8>,
+        machine: Option<Machine>,
+    ) {
+        let fits = |cpu: &CpuState| machine.is_none_or(|m| m == cpu.machine());
+        let (cpus, cpu) = match name {
             b"QEMU" => {
                 self.qemu = true;
-                if let Some(cpu) = qemu(&body).filter(|_| amd64)
-                    && self.qemu_cpus.len() < MAX_CPUS
-                {
-                    self.qemu_cpus.push(cpu);
-                }
+                (&mut self.qemu_cpus, qemu(&body))
             }
             b"CORE" if kind == NT_PRSTATUS => {
-                self.arm64 |= body.len() == ARM64_PRSTATUS;
-                if let Some(cpu) = prstatus(&body).filter(|_| amd64)
-                    && self.prstatus.len() < MAX_CPUS
-                {
-                    self.prstatus.push(cpu);
-                }
+                (&mut self.prstatus, prstatus(&body))
             }
-            b"VMCOREINFO" => self.vmcoreinfo = body,
-            _ => {}
+            b"VMCOREINFO" => {
+                self.vmcoreinfo = body;
+                return;
+            }
+            _ => return,
+        };
+        if let Some(cpu) = cpu.filter(fits)
+            && cpus.len() < MAX_CPUS
+        {
+            cpus.push(cpu);
         }
+    }
+
+    /// The machine whose registers they are.
+    pub(super) fn machine(&self) -> Option<Machine> {
+        let mut all = self.qemu_cpus.iter().chain(&self.prstatus);
+        all.next().map(CpuState::machine)
     }
 
     /// Puts them where they are looked for.
@@ -129,7 +140,7 @@ fn qemu(body: &[u8]) -> Option<CpuState> {
         return None;
     }
     let at = |offset| fields::u64(body, offset);
-    Some(CpuState {
+    Some(CpuState::Amd64(Amd64State {
         pcb: [128, 120, 112, 104, 64, 56, 16, 136].map(at),
         cs: u64::from(fields::u32(body, 152)),
         gs_base: at(264),
@@ -137,23 +148,31 @@ fn qemu(body: &[u8]) -> Option<CpuState> {
         kernel_gs_base: at(432),
         cr3: at(416),
         cr4: at(424),
-    })
+    }))
 }
 
-/// C: `struct elf_prstatus` of Linux on amd64; registers at 112.
+/// C: `struct elf_prstatus` of Linux; registers at 112. Their size tells the
+/// machine.
 fn prstatus(body: &[u8]) -> Option<CpuState> {
-    if body.len() != AMD64_PRSTATUS {
-        return None;
-    }
     let at = |register| fields::u64(body, 112usize.saturating_add(register));
-    // r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax
-    // rip cs eflags rsp ss fs_base gs_base
-    Some(CpuState {
-        pcb: [0, 8, 16, 24, 32, 152, 40, 128].map(at),
-        cs: at(136),
-        gs_base: at(176),
-        ..CpuState::default()
-    })
+    match body.len() {
+        // r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax
+        // rip cs eflags rsp ss fs_base gs_base
+        AMD64_PRSTATUS => Some(CpuState::Amd64(Amd64State {
+            pcb: [0, 8, 16, 24, 32, 152, 40, 128].map(at),
+            cs: at(136),
+            gs_base: at(176),
+            ..Amd64State::default()
+        })),
+        // x0 to x30, sp, pc, pstate
+        ARM64_PRSTATUS => Some(CpuState::Arm64(Arm64State {
+            x: std::array::from_fn(|n| at(n.saturating_mul(8))),
+            sp: at(248),
+            pc: at(256),
+            pstate: at(264),
+        })),
+        _ => None,
+    }
 }
 
 /// NUMBER(`name`) of a vmcoreinfo, in decimal as makedumpfile, crash and
@@ -197,16 +216,29 @@ pub(super) mod tests {
         note(b"QEMU", 0, &body)
     }
 
-    fn read(bytes: &[u8]) -> Claims {
+    fn read_notes(bytes: &[u8], machine: Option<Machine>) -> Notes {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         let len = bytes.len() as u64;
         let source = Plain::new(Arc::new(file), len);
         let mut notes = Notes::default();
-        notes.read(&source, 0, len, true).unwrap();
+        notes.read(&source, 0, len, machine).unwrap();
+        notes
+    }
+
+    fn read(bytes: &[u8]) -> Claims {
         let mut claims = Claims::default();
+        let notes = read_notes(bytes, Some(Machine::Amd64));
         notes.into_claims(&mut claims);
         claims
+    }
+
+    #[track_caller]
+    fn amd64(cpu: &CpuState) -> &Amd64State {
+        match cpu {
+            CpuState::Amd64(state) => state,
+            CpuState::Arm64(_) => panic!("{cpu:?}"),
+        }
     }
 
     #[test]
@@ -219,7 +251,7 @@ pub(super) mod tests {
         ];
         let claims = read(&bytes.concat());
         assert_eq!(claims.cpus.len(), 2);
-        let cpu = &claims.cpus[1];
+        let cpu = amd64(&claims.cpus[1]);
         let one = |n: u64| 1 << 32 | n;
         assert_eq!(cpu.pcb, [128, 120, 112, 104, 64, 56, 16, 136].map(one));
         assert_eq!((cpu.gs_base, cpu.kernel_gs_base), (one(264), one(432)));
@@ -236,23 +268,47 @@ pub(super) mod tests {
             body[at] = i as u8;
         }
         let claims = read(&note(b"CORE", 1, &body));
-        let cpu = &claims.cpus[0];
+        let cpu = amd64(&claims.cpus[0]);
         assert_eq!(cpu.pcb, [0, 1, 2, 3, 4, 19, 5, 16]);
         assert_eq!((cpu.cs, cpu.gs_base, cpu.cr3), (17, 22, 0));
     }
 
     #[test]
+    fn the_size_of_arm64s_registers_tells_the_machine() {
+        let mut body = [0; 392];
+        for (i, at) in (112..384).step_by(8).enumerate() {
+            body[at] = i as u8;
+        }
+        let bytes = note(b"CORE", 1, &body);
+        for (machine, taken) in [
+            (None, true),
+            (Some(Machine::Arm64), true),
+            (Some(Machine::Amd64), false),
+        ] {
+            let notes = read_notes(&bytes, machine);
+            assert_eq!(notes.machine(), taken.then_some(Machine::Arm64));
+        }
+        let mut claims = Claims::default();
+        read_notes(&bytes, None).into_claims(&mut claims);
+        let state = Arm64State {
+            x: std::array::from_fn(|n| n as u64),
+            sp: 31,
+            pc: 32,
+            pstate: 33,
+        };
+        assert_eq!(claims.cpus, [CpuState::Arm64(state)]);
+    }
+
+    #[test]
     fn registers_of_other_machines_are_not_taken_for_amd64s() {
-        for (len, arm64) in [(144, false), (392, true), (400, false)] {
+        for len in [144, 392, 400] {
             let bytes = note(b"CORE", 1, &vec![7; len]);
-            let mut file = tempfile::tempfile().unwrap();
-            file.write_all(&bytes).unwrap();
-            let source = Plain::new(Arc::new(file), bytes.len() as u64);
-            let mut notes = Notes::default();
-            notes.read(&source, 0, bytes.len() as u64, true).unwrap();
-            assert_eq!(notes.arm64, arm64, "{len}");
+            let notes = read_notes(&bytes, Some(Machine::Amd64));
             assert!(notes.prstatus.is_empty(), "{len}");
         }
+        let bytes = [note(b"CORE", 1, &[7; 336]), qemu_note(0)].concat();
+        let notes = read_notes(&bytes, Some(Machine::Arm64));
+        assert_eq!((notes.machine(), notes.qemu), (None, true));
     }
 
     #[test]

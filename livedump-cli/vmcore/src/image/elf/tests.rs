@@ -3,7 +3,7 @@
 
 use super::super::notes::tests::{note, qemu_note};
 use super::super::testing::{Pages, bit_flips, open, open_bytes, page, runs};
-use super::super::{Checksums, Format, ImageError};
+use super::super::{Checksums, CpuState, Format, ImageError};
 use crate::MemoryError;
 use memdev::addr::Paddr;
 use memdev::arch::Machine;
@@ -219,7 +219,8 @@ fn qemus_core_has_registers_and_is_known_as_qemus() {
     assert_eq!(image.format(), Format::QemuElf);
     assert_eq!(image.claims().machine, Some(Machine::Amd64));
     assert_eq!(image.claims().cpus.len(), 2);
-    assert_eq!(image.claims().cpus[1].cr3, 1 << 32 | 416);
+    let CpuState::Amd64(cpu) = &image.claims().cpus[1] else { panic!() };
+    assert_eq!(cpu.cr3, 1 << 32 | 416);
     // Half a page is none.
     assert_eq!(runs(image.as_ref()), [(0, 0x1000), (0x4000, 0x5000)]);
     assert_eq!(image.page(4).unwrap(), page(4));

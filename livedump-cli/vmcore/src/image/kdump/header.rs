@@ -126,8 +126,7 @@ impl Header {
         };
         let mut notes = Notes::default();
         if version >= 4 {
-            let amd64 = claims.machine != Some(Machine::Arm64);
-            notes.read(source, long(48), long(56), amd64)?;
+            notes.read(source, long(48), long(56), claims.machine)?;
         }
         if version >= 3 {
             let size = long(40).min(MAX_VMCOREINFO);
@@ -141,9 +140,7 @@ impl Header {
             && !machine.is_empty()
             && head.get(408..424) == Some(&[0; 16]);
         let qemu = notes.qemu || nameless;
-        if claims.machine.is_none() && notes.arm64 {
-            claims.machine = Some(Machine::Arm64);
-        }
+        claims.machine = claims.machine.or(notes.machine());
         notes.into_claims(&mut claims);
         claims.phys_base =
             number(&claims.vmcoreinfo, "phys_base").or(Some(long(0)));

@@ -6,7 +6,7 @@ use super::super::notes::tests::{note, qemu_note};
 use super::super::testing::{
     Pages, bit_flips, file, noise, open, open_bytes, open_file, page, runs,
 };
-use super::super::{Checksums, Format, ImageError};
+use super::super::{Arm64State, Checksums, CpuState, Format, ImageError};
 use super::codec;
 use crate::MemoryError;
 use memdev::addr::{Paddr, Page};
@@ -479,7 +479,8 @@ fn blocks_may_be_larger_than_pages() {
     let image = open(&bytes);
     assert_eq!(image.format(), Format::QemuKdump);
     assert_eq!(image.claims().machine, Some(Machine::Arm64));
-    assert!(image.claims().cpus.is_empty());
+    let state = CpuState::Arm64(Arm64State::default());
+    assert_eq!(image.claims().cpus, [state]);
     assert_eq!(
         runs(image.as_ref()),
         [(0x4_0000, 0x5_0000), (0x8_0000, 0x9_0000)]

@@ -11,7 +11,6 @@ use super::tables::Walker;
 use crate::MemoryError;
 use crate::elf::Kernel;
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
-use memdev::arch::Machine;
 use std::sync::Arc;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -21,8 +20,6 @@ const MAX_CPUS: u32 = 1024;
 const MAX_PCB: u32 = 4096;
 /// Members of a thread are within it.
 const MAX_OFFSET: u32 = 64 << 10;
-/// The privilege level of user mode.
-const USER: u64 = 3;
 
 /// Where things are in this kernel.
 struct Places {
@@ -81,7 +78,8 @@ pub(super) fn show(
 ) -> Walker {
     let image = Arc::clone(walker.image());
     let cpus = &image.claims().cpus;
-    if cpus.is_empty() || walker.machine() != Machine::Amd64 {
+    let machine = walker.machine();
+    if !cpus.iter().any(|cpu| cpu.machine() == machine) {
         return walker;
     }
     let Some(places) = Places::find(&walker, kernel) else {
@@ -94,6 +92,7 @@ pub(super) fn show(
     };
     let running: Vec<_> = cpus
         .iter()
+        .filter(|cpu| cpu.machine() == machine)
         .filter_map(|state| running(&walker, &places, state))
         .collect();
     let mut overlay = Overlay::new(Arc::clone(&image));
@@ -105,7 +104,7 @@ pub(super) fn show(
         // Those of an earlier dump are not of this moment.
         let _ = dumping(&walker, &mut overlay, &places, first);
     }
-    let user = cpus.iter().filter(|c| c.cs & USER == USER).count();
+    let user = cpus.iter().filter(|cpu| cpu.is_user()).count();
     notes.push(format!(
         "registers of {put} of {} CPUs are from its notes; {user} ran user code",
         cpus.len()
@@ -125,21 +124,30 @@ fn running<'a>(
     places: &Places,
     state: &'a CpuState,
 ) -> Option<Running<'a>> {
-    if state.cs & USER == USER {
+    if state.is_user() {
         return None;
     }
     // C: pc_curthread is the first member of struct pcpu.
     let mut bytes = [0; 8];
-    walker.read(Vaddr(state.gs_base), &mut bytes).ok()?;
+    walker.read(Vaddr(state.pcpu()), &mut bytes).ok()?;
     let thread = u64::from_le_bytes(bytes);
     let cpu = read_int(walker, thread.checked_add(places.td_oncpu)?)?;
     let tid = read_int(walker, thread.checked_add(places.td_tid)?)?;
     (cpu < MAX_CPUS).then_some(Running { cpu, tid, state })
 }
 
-/// A pcb's first words.
-fn pcb(state: &CpuState) -> Vec<u8> {
-    state.pcb.iter().flat_map(|r| r.to_le_bytes()).collect()
+/// Puts registers into a pcb.
+fn put_pcb(
+    walker: &Walker,
+    overlay: &mut Overlay,
+    pcb: Vaddr,
+    state: &CpuState,
+) -> Result<(), MemoryError> {
+    for (offset, value) in state.pcb(walker.bounds.osreldate) {
+        let at = Vaddr(pcb.0.saturating_add(offset));
+        put(walker, overlay, at, &value.to_le_bytes())?;
+    }
+    Ok(())
 }
 
 fn stop(
@@ -151,7 +159,7 @@ fn stop(
     let cpu = u64::from(running.cpu);
     let into = cpu.saturating_mul(places.pcb_size);
     let at = places.stoppcbs.0.saturating_add(into);
-    put(walker, overlay, Vaddr(at), &pcb(running.state))?;
+    put_pcb(walker, overlay, Vaddr(at), running.state)?;
     let at = places.stopped_cpus.0.saturating_add(cpu / 8);
     let pa = translate(walker, Vaddr(at))?;
     let mut byte = [0];
@@ -167,7 +175,7 @@ fn dumping(
     running: &Running<'_>,
 ) -> Result<(), MemoryError> {
     if let (Some(dumppcb), Some(dumptid)) = (places.dumppcb, places.dumptid) {
-        put(walker, overlay, dumppcb, &pcb(running.state))?;
+        put_pcb(walker, overlay, dumppcb, running.state)?;
         put(walker, overlay, dumptid, &running.tid.to_le_bytes())?;
     }
     Ok(())
