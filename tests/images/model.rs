@@ -92,6 +92,24 @@ fn commands_say_of_memory_what_they_say_of_a_dump_of_it() {
     }
 }
 
+/// A full dump is an image that the kernel itself writes: then, and only
+/// then, `dumppcb` is of this moment.
+#[test]
+fn the_thread_that_takes_a_full_dump_has_its_registers() {
+    let case = Case::new(TWO);
+    let (kernel, file) = (case.text("kernel"), case.text("raw"));
+    let symbols = Symbols::parse(&std::fs::read(&kernel).unwrap()).unwrap();
+    let at = |name| symbols.get(name).unwrap() - KERNBASE;
+    let file_of = || File::options().read(true).write(true).open(&file);
+    let mut tid = [0; 4];
+    file_of().unwrap().read_exact_at(&mut tid, at("dumptid")).unwrap();
+    let tid = u32::from_le_bytes(tid).to_string();
+    let bt = || run(["bt", "--json", "-k", &kernel, &file, &tid]).json();
+    assert_ne!(bt()["registers"], "dumppcb");
+    file_of().unwrap().write_all_at(&[1], at("dumping")).unwrap();
+    assert_eq!(bt()["registers"], "dumppcb");
+}
+
 #[test]
 fn a_kernel_that_is_not_in_the_memory_is_refused() {
     let case = Case::new(TWO);

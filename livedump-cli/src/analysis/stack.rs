@@ -84,6 +84,7 @@ pub struct Stack {
 #[derive(Debug)]
 pub struct Stacks<'t, 'a> {
     t: &'t Target<'a>,
+    /// The thread whose registers are in `dumppcb`.
     dumptid: Option<i32>,
     stopped: Vec<u8>,
     stoppcbs: Option<Vaddr>,
@@ -96,6 +97,15 @@ type Pcb = [u64; 3];
 const AMD64_PCB: Pcb = [56, 32, 40];
 const ARM64_PCB: Pcb = [240, 232, 256];
 const ARM64_SHORT_PCB: Pcb = [88, 80, 96];
+
+/// The thread that takes the dump. In an image `dumppcb` is of an earlier
+/// dump, or from its notes as the others, unless the kernel itself was
+/// dumping. C: `doadump`.
+fn dumptid(t: &Target<'_>) -> Option<i32> {
+    let dumping = || t.int("dumping").is_some_and(|n| n != 0);
+    let valid = t.core.image().is_none() || dumping();
+    t.int("dumptid").filter(|_| valid).map(u32::cast_signed)
+}
 
 impl<'t, 'a> Stacks<'t, 'a> {
     /// Looks up where registers are.
@@ -110,7 +120,7 @@ impl<'t, 'a> Stacks<'t, 'a> {
             || t.kernel.find("stoppcbs").is_some_and(|s| s.size == 8);
         Self {
             t,
-            dumptid: t.int("dumptid").map(u32::cast_signed),
+            dumptid: dumptid(t),
             stopped: stopped.unwrap_or_default(),
             stoppcbs: match allocated {
                 true => t.pointer("stoppcbs"),
@@ -146,8 +156,7 @@ impl<'t, 'a> Stacks<'t, 'a> {
     }
 
     fn pcb(&self, thread: &Thread) -> (Source, Option<Vaddr>) {
-        // In an image it is of an earlier dump, or of its notes as the others.
-        if self.dumptid == Some(thread.tid) && self.t.core.image().is_none() {
+        if self.dumptid == Some(thread.tid) {
             return (Source::Dumppcb, self.t.address("dumppcb"));
         }
         let own = (thread.pcb.0 != 0).then_some(thread.pcb);

@@ -4,6 +4,7 @@
 //! which knows the bytes by itself and has nothing of the tool's code.
 
 use crate::console::Console;
+use crate::deadlocks::tool;
 use crate::dump_check::{Answer, DumpCheck};
 use crate::kernel::Kernel;
 use crate::qemu::DUMPDEV;
@@ -12,6 +13,8 @@ use livedump_cli::cmd::save;
 use livedump_cli::outcome::Outcome;
 use livedump_vmcore::image::Format;
 use livedump_vmcore::{Opened, Vmcore, chain, elf};
+use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
@@ -103,7 +106,37 @@ fn readable(kernel: &Kernel, file: &Path, full: bool) -> Answer<()> {
     for answer in [dump_check.hz(), dump_check.msgbuf(), dump_check.allproc()] {
         answer?;
     }
-    Ok(())
+    panicked(&kernel.path, file)
+}
+
+/// The thread that took the dump has the registers of that moment: what it
+/// was in is a panic.
+fn panicked(kernel: &Path, file: &Path) -> Answer<()> {
+    let says = |args: &[&OsStr]| {
+        let out = tool(args)?;
+        match out.status.code() {
+            Some(0) => Ok(out.stdout),
+            code => {
+                let text = String::from_utf8_lossy(&out.stderr);
+                Err(format!("{:?}: {code:?}: {}", args.first(), text.trim()))
+            }
+        }
+    };
+    let (kernel, file) = (kernel.as_os_str(), file.as_os_str());
+    let [read, raw, k, bt, json] =
+        ["read", "--raw", "-k", "bt", "--json"].map(OsStr::new);
+    let [name, bytes] = ["dumptid", "4"].map(OsStr::new);
+    let tid = says(&[read, raw, k, kernel, file, name, bytes])?;
+    let tid = tid.try_into().map_err(|_| "read: no dumptid")?;
+    let tid = u32::from_le_bytes(tid).to_string();
+    let text = says(&[bt, json, k, kernel, file, tid.as_ref()])?;
+    let bt: Value = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+    let frames = bt["frames"].as_array().ok_or("bt: no frames")?;
+    let in_panic = frames.iter().any(|frame| frame["function"] == "vpanic");
+    match bt["registers"] == "dumppcb" && in_panic {
+        true => Ok(()),
+        false => Err(format!("bt of the thread that took the dump: {bt}")),
+    }
 }
 
 fn equal(a: &Path, b: &Path) -> io::Result<bool> {

@@ -135,6 +135,7 @@ impl Variables {
         self.put(image, rw, "all_cpus", &cpus)?;
         self.put(image, rw, "stopped_cpus", &cpuset(release, 0))?;
         self.put(image, rw, "panicstr", &long(0))?;
+        self.put(image, rw, "dumping", &int(0))?;
         self.put(image, rw, "physmem", &long(pages))?;
         self.put(image, rw, "realmem", &long(pages))?;
         self.put(image, rw, "msgbufp", &long(facts.msgbufp))?;
