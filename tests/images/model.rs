@@ -148,6 +148,27 @@ fn a_hole_below_4g_that_the_file_has_not_is_put_back() {
     }
 }
 
+/// As QEMU's pmemsave writes it of an arm64 machine: nothing in the file says
+/// where its first byte is.
+#[test]
+fn memory_that_does_not_start_at_0_is_put_where_the_kernel_has_it() {
+    for release in ["13.2", "15.1"] {
+        let recipe = format!("machine arm64\nrelease {release}-RELEASE\n{TWO}");
+        let start = model(&recipe).dump_avail()[0].0 & !((2 << 20) - 1);
+        assert!(start != 0);
+        let case = Case::with(&recipe, 0, start);
+        for (command, exit) in [("ps", 0), ("deadlock", 1), ("dmesg", 0)] {
+            assert_eq!(
+                case.says(command, "raw", exit),
+                case.says(command, "dumps/livecore.0", exit),
+                "{release} {command}"
+            );
+        }
+        let verify = case.says("verify", "raw", 0);
+        assert!(verify.contains("FILE: sound"), "{verify}");
+    }
+}
+
 #[test]
 fn the_engine_makes_a_minidump_of_memory() {
     let case = Case::new(TWO);

@@ -151,9 +151,15 @@ impl ImageFile {
         if flat.as_ref().is_ok_and(KernelMemory::has_last_page) {
             return flat.map_err(named);
         }
-        // The rest of dump_avail may be behind a hole that the file has not.
-        for low in self.raw.iter().flat_map(|raw| raw.holes()) {
-            let image: Arc<dyn MemoryImage> = Arc::new(low);
+        // The rest of dump_avail may be behind a hole that the file has not, or
+        // memory starts elsewhere.
+        let holes = self.raw.iter().flat_map(|raw| raw.holes());
+        let starts = self.raw.iter().flat_map(|raw| {
+            let all = KernelMemory::starts(raw.as_ref(), kernel);
+            all.into_iter().map(|start| raw.with_start(start))
+        });
+        for raw in holes.chain(starts) {
+            let image: Arc<dyn MemoryImage> = Arc::new(raw);
             if let Ok(found) = KernelMemory::find(image, kernel)
                 && found.has_last_page()
             {

@@ -231,6 +231,14 @@ impl Variables {
                 let end = kva.dmap(kva.dmaplimit);
                 self.put(image, rw, "dmap_max_addr", &long(end))?;
                 self.put(image, rw, "pagetable_l0_ttbr1", &long(facts.root))?;
+                // C: struct pmap: pm_ttbr with CnP, pm_l0_paddr, pm_l0.
+                let mut pmap = [0; 256];
+                let words = [facts.root | 1, facts.root, kva.dmap(facts.root)];
+                let at = pmap.as_chunks_mut().0.iter_mut().skip(6);
+                for (slot, word) in at.zip(words) {
+                    *slot = long(word);
+                }
+                self.put(image, rw, "kernel_pmap_store", &pmap)?;
             }
         }
         Ok(())

@@ -74,12 +74,15 @@ impl CpuState {
         }
     }
 
-    /// Address of its `struct pcpu`, if it ran the kernel.
+    /// Where its `struct pcpu` is, if it ran the kernel: one of them. On its
+    /// first instructions there the register still has the process' value.
     #[must_use]
-    pub fn pcpu(&self) -> u64 {
+    pub fn pcpus(&self) -> Vec<u64> {
         match self {
-            Self::Amd64(state) => state.gs_base,
-            Self::Arm64(state) => state.x.get(PCPU).copied().unwrap_or(0),
+            Self::Amd64(state) => vec![state.gs_base, state.kernel_gs_base],
+            Self::Arm64(state) => {
+                vec![state.x.get(PCPU).copied().unwrap_or(0)]
+            }
         }
     }
 
@@ -128,7 +131,7 @@ mod tests {
         let want = [(0, 100), (232, 129), (240, 2), (256, 1)];
         assert_eq!([all[0], all[29], all[30], all[31]], want);
         assert_eq!(all.len(), 32);
-        assert_eq!(cpu.pcpu(), 118);
+        assert_eq!(cpu.pcpus(), [118]);
     }
 
     #[test]

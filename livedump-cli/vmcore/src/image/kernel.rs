@@ -148,6 +148,23 @@ impl KernelMemory {
         }
     }
 
+    /// Where the memory of `image` may start, by what a kernel in it has,
+    /// although the image says 0.
+    #[must_use]
+    pub fn starts(image: &dyn MemoryImage, kernel: &Kernel) -> Vec<u64> {
+        let places = Sample::of(kernel)
+            .and_then(|sample| Ok((sample, places(image, kernel.machine())?)));
+        let Ok((sample, places)) = places else { return Vec::new() };
+        let mut all: Vec<u64> = places
+            .into_iter()
+            .filter(|&base| sample.is_at(image, base))
+            .flat_map(|base| variables::starts(image, kernel, base))
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// The memory.
     #[must_use]
     pub fn image(&self) -> &Arc<dyn MemoryImage> {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Nothing but memory. The file's first byte is that of physical address 0;
-//! where the memory has a hole below 4 GiB, for devices, and the file has not
-//! (the backing file of a guest), [`Raw::with_hole`] puts
-//! it back.
+//! where memory starts elsewhere (on arm64) and the file does not,
+//! [`Raw::with_start`] says where; where the memory has a hole below 4 GiB, for
+//! devices, and the file has not (the backing file of a guest),
+//! [`Raw::with_hole`] puts it back.
 
 use super::{Claims, Format, MemoryImage, Run};
 use crate::MemoryError;
@@ -22,6 +23,8 @@ const LOW: [u64; 3] = [2 << 30, 3 << 30, 0xe000_0000];
 pub struct Raw {
     source: Arc<dyn Source>,
     len: u64,
+    /// The address of the first byte.
+    start: u64,
     /// Memory below the hole; `len` where there is none.
     low: u64,
     claims: Claims,
@@ -32,16 +35,26 @@ impl Raw {
     #[must_use]
     pub fn new(source: Arc<dyn Source>, len: u64) -> Self {
         let len = len.saturating_sub(len % PAGE);
-        Self { source, len, low: len, claims: Claims::default() }
+        Self { source, len, start: 0, low: len, claims: Claims::default() }
+    }
+
+    fn with(&self, start: u64, low: u64) -> Self {
+        let source = Arc::clone(&self.source);
+        let claims = self.claims.clone();
+        Self { source, len: self.len, start, low, claims }
+    }
+
+    /// The same file, with its first byte at `start`.
+    #[must_use]
+    pub fn with_start(&self, start: u64) -> Self {
+        self.with(start.saturating_sub(start % PAGE), self.len)
     }
 
     /// The same file, with the first `low` bytes below the hole and the rest
     /// from 4 GiB on.
     #[must_use]
     pub fn with_hole(&self, low: u64) -> Self {
-        let low = low.min(self.len).min(HIGH);
-        let claims = self.claims.clone();
-        Self { source: Arc::clone(&self.source), len: self.len, low, claims }
+        self.with(0, low.min(self.len).min(HIGH))
     }
 
     /// The same file with each hole that machines have: that of QEMU's q35,
@@ -67,7 +80,7 @@ impl Raw {
     fn runs(&self) -> [Run; 2] {
         let above = self.len.saturating_sub(self.low);
         [
-            Run { start: 0, end: self.low },
+            Run { start: self.start, end: self.start.saturating_add(self.low) },
             Run { start: HIGH, end: HIGH.saturating_add(above) },
         ]
     }
@@ -96,7 +109,7 @@ impl MemoryImage for Raw {
         let end = pa.0.saturating_add(buf.len() as u64);
         let [low, high] = self.runs();
         let at = if pa.0 >= low.start && end <= low.end {
-            pa.0
+            pa.0.saturating_sub(low.start)
         } else if pa.0 >= high.start && end <= high.end {
             pa.0.saturating_sub(HIGH).saturating_add(self.low)
         } else {

@@ -30,6 +30,7 @@ struct Places {
     td_tid: u64,
     dumppcb: Option<Vaddr>,
     dumptid: Option<Vaddr>,
+    cpuid_to_pcpu: Option<Vaddr>,
 }
 
 impl Places {
@@ -59,6 +60,7 @@ impl Places {
             td_tid: int("thread_off_td_tid", MAX_OFFSET)?,
             dumppcb: address("dumppcb"),
             dumptid: address("dumptid"),
+            cpuid_to_pcpu: address("cpuid_to_pcpu"),
         })
     }
 }
@@ -92,8 +94,9 @@ pub(super) fn show(
     };
     let running: Vec<_> = cpus
         .iter()
-        .filter(|cpu| cpu.machine() == machine)
-        .filter_map(|state| running(&walker, &places, state))
+        .enumerate()
+        .filter(|(_, cpu)| cpu.machine() == machine)
+        .filter_map(|(n, state)| running(&walker, &places, n as u64, state))
         .collect();
     let mut overlay = Overlay::new(Arc::clone(&image));
     let put = running
@@ -118,22 +121,33 @@ fn read_int(walker: &Walker, va: u64) -> Option<u32> {
     Some(u32::from_le_bytes(bytes))
 }
 
-/// The thread that a CPU runs, if it runs in the kernel.
+fn read_pointer(walker: &Walker, va: u64) -> Option<u64> {
+    let mut bytes = [0; 8];
+    walker.read(Vaddr(va), &mut bytes).ok()?;
+    Some(u64::from_le_bytes(bytes))
+}
+
+/// The thread that the image's CPU number `n` runs, if it runs in the kernel.
 fn running<'a>(
     walker: &Walker,
     places: &Places,
+    n: u64,
     state: &'a CpuState,
 ) -> Option<Running<'a>> {
     if state.is_user() {
         return None;
     }
-    // C: pc_curthread is the first member of struct pcpu.
-    let mut bytes = [0; 8];
-    walker.read(Vaddr(state.pcpu()), &mut bytes).ok()?;
-    let thread = u64::from_le_bytes(bytes);
-    let cpu = read_int(walker, thread.checked_add(places.td_oncpu)?)?;
-    let tid = read_int(walker, thread.checked_add(places.td_tid)?)?;
-    (cpu < MAX_CPUS).then_some(Running { cpu, tid, state })
+    // Hypervisors number them as the kernel does.
+    let slot = places.cpuid_to_pcpu.and_then(|table| {
+        read_pointer(walker, table.0.checked_add(n.checked_mul(8)?)?)
+    });
+    state.pcpus().into_iter().chain(slot).find_map(|pcpu| {
+        // C: pc_curthread is the first member of struct pcpu.
+        let thread = read_pointer(walker, pcpu)?;
+        let cpu = read_int(walker, thread.checked_add(places.td_oncpu)?)?;
+        let tid = read_int(walker, thread.checked_add(places.td_tid)?)?;
+        (cpu < MAX_CPUS).then_some(Running { cpu, tid, state })
+    })
 }
 
 /// Puts registers into a pcb.

@@ -2,9 +2,10 @@
 //! The kernel's variables that a minidump is made of. All of them are checked:
 //! the memory may be anybody's.
 
+use super::super::MemoryImage;
 use super::registers;
 use super::tables::Walker;
-use super::{KernelError, KernelMemory, PAGE};
+use super::{KernelError, KernelMemory, PAGE, STEP};
 use crate::elf::Kernel;
 use crate::msgbuf;
 use memdev::addr::{Paddr, Vaddr};
@@ -31,6 +32,8 @@ const MAX_RANGES: usize = 64;
 const DUMP_AVAIL_BYTES: u32 = 1024;
 /// The bitset of 16 TiB.
 const MAX_BITS: u64 = 1 << 32;
+/// Physical addresses have 52 bits at most.
+const MAX_PADDR: u64 = 1 << 52;
 /// `__FreeBSD_version` of 13.0.
 const FREEBSD_13: u32 = 1_300_000;
 /// `__FreeBSD_version` of 15.0.
@@ -135,6 +138,29 @@ impl Bounds {
         }
         Ok(bounds)
     }
+}
+
+/// Where memory may start by the kernel that is `base` bytes after that: at
+/// the first page of dump_avail, or where the direct map begins.
+pub(super) fn starts(
+    image: &dyn MemoryImage,
+    kernel: &Kernel,
+    base: u64,
+) -> Vec<u64> {
+    let read = |name: &str| {
+        let at = kernel.find(name)?.address.0;
+        let into = at.checked_sub(kernbase(kernel.machine()))?;
+        let mut bytes = [0; 8];
+        let pa = Paddr(base.checked_add(into)?);
+        image.read(pa, &mut bytes).ok()?;
+        Some(u64::from_le_bytes(bytes))
+    };
+    ["dump_avail", "dmap_phys_base"]
+        .into_iter()
+        .filter_map(read)
+        .map(|start| start.saturating_sub(start % STEP))
+        .filter(|&start| start != 0 && start < MAX_PADDR)
+        .collect()
 }
 
 /// Reads everything that a minidump is made of.
