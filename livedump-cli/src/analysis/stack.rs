@@ -233,9 +233,8 @@ impl<'t, 'a> Stacks<'t, 'a> {
             let at = Vaddr(start.wrapping_add(n.saturating_mul(8)));
             all.push((number, self.t.core.read_u64(at).ok()?));
         }
-        if self.t.core.header().machine == Machine::Arm64 {
-            all.push((30, r.pc.0));
-        }
+        // arm64's link register is not known: pc is in its place. As lr, it
+        // would make a function that saves none its own caller.
         Some(Saved { pc: r.pc.0, sp: r.sp.0, general: all })
     }
 
