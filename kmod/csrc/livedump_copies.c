@@ -41,8 +41,7 @@ livedump_free_pages(void)
 static vm_page_t
 livedump_copies_page_alloc(void)
 {
-#if __FreeBSD_version >= 1400000 || \
-    (__FreeBSD_version >= 1301000 && __FreeBSD_version < 1400000)
+#if __FreeBSD_version >= 1301000
 	return (vm_page_alloc_noobj(VM_ALLOC_WIRED | VM_ALLOC_NODUMP));
 #else
 	return (vm_page_alloc(NULL, 0, VM_ALLOC_NORMAL | VM_ALLOC_NOOBJ |
@@ -68,7 +67,7 @@ livedump_copies_alloc(size_t n)
 			if (livedump_sig_intr() != 0)
 				break;
 		}
-		if (livedump_free_pages() < LD_COPIES_AT_ONCE ||
+		if (livedump_free_pages() == 0 ||
 		    (m = livedump_copies_page_alloc()) == NULL) {
 			if (!livedump_memory_wait())
 				break;

@@ -38,7 +38,11 @@
 
 #define	LD_CLOSED	0x80000000
 
-/* ld_gather.state */
+/*
+ * ld_gather.state, which whoever is first makes of LD_WAIT: the caller, when
+ * all are there, or a CPU whose time is up. So either all that came do the work
+ * and know that nobody has left, or all go on.
+ */
 #define	LD_WAIT		0
 #define	LD_WORK		1
 #define	LD_GO_ON	2
@@ -99,9 +103,11 @@ livedump_arrive(void *arg)
 	} while (atomic_fcmpset_acq_int(&at->gate, &gate, gate + 1) == 0);
 	at->save(at->arg, id, __builtin_frame_address(0));
 	atomic_add_rel_int(&at->saved, 1);
-	while (atomic_load_acq_int(&at->state) == LD_WAIT &&
-	    sbinuptime() < at->until)
+	while (atomic_load_acq_int(&at->state) == LD_WAIT) {
+		if (sbinuptime() >= at->until)
+			(void)atomic_cmpset_int(&at->state, LD_WAIT, LD_GO_ON);
 		cpu_spinwait();
+	}
 	if (atomic_load_acq_int(&at->state) == LD_WORK) {
 		at->work(at->work_arg, at->deadline_ns);
 		at->cpu[id].left = sbinuptime();
@@ -143,22 +149,24 @@ livedump_close(struct ld_gather *at)
 }
 #endif
 
-/* All are here. Whether all did the work. */
-static bool
+/* All are here, unless one has left. Whether all did the work. */
+static enum ld_gathered
 livedump_work(struct ld_gather *at, u_int others, sbintime_t began)
 {
 	sbintime_t end = began + at->max_pause;
 
 	at->instant = sbinuptime();
 	/* What is in hand when time is up is a little late. */
-	at->deadline_ns = sbttons(end - at->max_pause / 16);
-	atomic_store_rel_int(&at->state, LD_WORK);
+	at->deadline_ns = livedump_sbttons(end - at->max_pause / 16);
+	if (atomic_cmpset_rel_int(&at->state, LD_WAIT, LD_WORK) == 0)
+		return (LD_MISSING);
 	at->work(at->work_arg, at->deadline_ns);
 #ifdef SMP
 	livedump_wait_for(&at->done, others, end);
 #endif
 	at->cpu[PCPU_GET(cpuid)].left = sbinuptime();
-	return (atomic_load_acq_int(&at->done) == others);
+	return (atomic_load_acq_int(&at->done) == others ? LD_ALL :
+	    LD_UNFINISHED);
 }
 
 static void
@@ -173,16 +181,15 @@ livedump_pause_since(struct ld_gather *at, sbintime_t began)
 }
 
 /*
- * The nth try, pinned. Whether all CPUs came, and did the work if there is any.
- * When this returns, no CPU looks at this memory any more.
+ * The nth try, pinned. When this returns, no CPU looks at this memory any more.
  */
-bool
+enum ld_gathered
 livedump_gather(struct ld_gather *at, u_int nth)
 {
-	sbintime_t began;
-	bool all = false;
+	enum ld_gathered result = LD_MISSING;
+	sbintime_t began = 0;
 #ifdef SMP
-	sbintime_t stall, when;
+	sbintime_t save, stall, when;
 	u_int came, cpu, others = 0;
 
 	CPU_FOREACH(cpu)
@@ -190,13 +197,16 @@ livedump_gather(struct ld_gather *at, u_int nth)
 			others++;
 	if (others != 0) {
 		stall = livedump_stall_ms[nth] * SBT_1MS;
-		if (at->work != NULL)
+		save = LD_SAVE;
+		if (at->work != NULL) {
 			stall = MIN(stall, at->max_pause / 2);
+			save = MIN(save, at->max_pause / 8);
+		}
 		at->gate = LD_CLOSED;
 		at->saved = at->done = 0;
 		at->state = LD_WAIT;
 		when = sbinuptime() + (LD_LEAD << nth);
-		at->until = when + stall + 2 * LD_SAVE;
+		at->until = when + stall + 2 * save;
 		atomic_thread_fence_seq_cst();
 		CPU_FOREACH(cpu)
 			if (cpu != PCPU_GET(cpuid) && cpu < at->ncpus)
@@ -209,11 +219,16 @@ livedump_gather(struct ld_gather *at, u_int nth)
 			livedump_wait_for(&at->gate, others, when + stall);
 			came = livedump_close(at);
 			livedump_wait_for(&at->saved, came,
-			    when + stall + LD_SAVE);
-			all = came == others &&
-			    atomic_load_acq_int(&at->saved) == others;
-			if (all && at->work != NULL)
-				all = livedump_work(at, others, began);
+			    when + stall + save);
+			if (came == others &&
+			    atomic_load_acq_int(&at->saved) == others) {
+				if (at->work != NULL)
+					result = livedump_work(at, others,
+					    began);
+				else if (atomic_cmpset_int(&at->state,
+				    LD_WAIT, LD_GO_ON) != 0)
+					result = LD_ALL;
+			}
 			atomic_store_rel_int(&at->state, LD_GO_ON);
 			mtx_unlock_spin(&smp_ipi_mtx);
 		}
@@ -221,19 +236,19 @@ livedump_gather(struct ld_gather *at, u_int nth)
 		CPU_FOREACH(cpu)
 			if (cpu != PCPU_GET(cpuid) && cpu < at->ncpus)
 				callout_drain(&at->cpu[cpu].callout);
-		if (all && at->work != NULL)
+		if (result == LD_ALL && at->work != NULL)
 			livedump_pause_since(at, began);
-		return (all);
+		return (result);
 	}
 #endif
-	if (at->work != NULL) {
-		at->done = 0;
-		spinlock_enter();
-		began = sbinuptime();
-		all = livedump_work(at, 0, began);
-		spinlock_exit();
-		livedump_pause_since(at, began);
-		return (all);
-	}
-	return (true);
+	if (at->work == NULL)
+		return (LD_ALL);
+	at->done = 0;
+	at->state = LD_WAIT;
+	spinlock_enter();
+	began = sbinuptime();
+	result = livedump_work(at, 0, began);
+	spinlock_exit();
+	livedump_pause_since(at, began);
+	return (result);
 }

@@ -41,7 +41,22 @@ struct ld_gather {
 
 size_t	livedump_gather_bytes(u_int ncpus);
 u_int	livedump_gather_init(struct ld_gather *at);
-bool	livedump_gather(struct ld_gather *at, u_int nth);
+
+/* What a try came to. */
+enum ld_gathered {
+	LD_MISSING,		/* some CPU did not come: nothing was done */
+	LD_ALL,			/* all came, and did the work if there is any */
+	LD_UNFINISHED,		/* the work was begun, and is not done */
+};
+enum ld_gathered livedump_gather(struct ld_gather *at, u_int nth);
 #define	LD_GATHER_TRIES	5
+
+/* sbttons() of 12 is wrong after two seconds. */
+static inline uint64_t
+livedump_sbttons(sbintime_t t)
+{
+	return ((uint64_t)(t >> 32) * 1000000000 +
+	    ((1000000000 * (uint64_t)(uint32_t)t) >> 32));
+}
 
 #endif /* !_LIVEDUMP_GATHER_H_ */

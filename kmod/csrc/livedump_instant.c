@@ -15,6 +15,8 @@
 #include <sys/proc.h>
 #include <sys/sched.h>
 #include <sys/smp.h>
+#include <sys/sysctl.h>
+#include <sys/timeet.h>
 #include <sys/time.h>
 
 #include <vm/vm.h>
@@ -195,7 +197,7 @@ livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
 			if (nth > 0)
 				pause("ldinst", 1);
 			memset(cpus, 0, n * sizeof(*cpus));
-			if (livedump_gather(gather, nth))
+			if (livedump_gather(gather, nth) == LD_ALL)
 				break;
 		}
 		CPU_FOREACH(cpu)
@@ -211,6 +213,28 @@ livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
 	return (0);
 }
 
+/*
+ * Whether each CPU has a timer of its own. Where one CPU has it for all, it
+ * sends the others their interrupts only after its own callouts have run, which
+ * wait for them.
+ */
+static bool
+livedump_timer_is_percpu(void)
+{
+	char timer[32], name[64];
+	size_t len = sizeof(timer) - 1;
+	int flags;
+
+	if (kernel_sysctlbyname(curthread, __DECONST(char *,
+	    "kern.eventtimer.timer"), timer, &len, NULL, 0, NULL, 0) != 0)
+		return (false);
+	timer[len] = '\0';
+	snprintf(name, sizeof(name), "kern.eventtimer.et.%s.flags", timer);
+	len = sizeof(flags);
+	return (kernel_sysctlbyname(curthread, name, &flags, &len, NULL, 0,
+	    NULL, 0) == 0 && (flags & ET_FLAGS_PERCPU) != 0);
+}
+
 int
 livedump_freeze(struct livedump_cpu *cpus, size_t n, uint64_t max_pause_ns,
     void (*work)(void *, uint64_t), void *arg,
@@ -218,10 +242,13 @@ livedump_freeze(struct livedump_cpu *cpus, size_t n, uint64_t max_pause_ns,
 {
 	struct ld_instant at = { cpus, n, NULL, 0, curthread };
 	struct ld_gather *gather;
+	enum ld_gathered result = LD_MISSING;
 	struct timespec ts;
 	sbintime_t now;
-	bool all = false;
 	u_int nth, others;
+
+	if (!livedump_timer_is_percpu())
+		return (EOPNOTSUPP);
 
 	gather = livedump_gather_alloc(n - 1);
 	if (gather == NULL)
@@ -233,26 +260,29 @@ livedump_freeze(struct livedump_cpu *cpus, size_t n, uint64_t max_pause_ns,
 	gather->max_pause = nstosbt(max_pause_ns);
 	sched_pin();
 	others = livedump_gather_init(gather);
-	for (nth = 0; nth < LD_GATHER_TRIES && !all; nth++) {
+	/* Work that was begun is for the engine to begin again. */
+	for (nth = 0; nth < LD_GATHER_TRIES && result == LD_MISSING; nth++) {
 		if (nth > 0)
 			pause("ldfreeze", 1);
 		memset(cpus, 0, n * sizeof(*cpus));
 		/* The frames of those who called stay as they are. */
 		livedump_save_caller(&at, __builtin_frame_address(0));
 		cpus[n - 1].cpu = PCPU_GET(cpuid);
-		all = livedump_gather(gather, nth);
+		result = livedump_gather(gather, nth);
 	}
+	critical_enter();
 	nanotime(&ts);
 	now = sbinuptime();
+	critical_exit();
 	sched_unpin();
-	if (all) {
+	if (result == LD_ALL) {
 		livedump_find_oncpu(cpus, n);
-		stopped->pause_ns = sbttons(gather->pause);
-		stopped->uptime_ns = sbttons(gather->instant);
+		stopped->pause_ns = livedump_sbttons(gather->pause);
+		stopped->uptime_ns = livedump_sbttons(gather->instant);
 		stopped->time_ns = (int64_t)ts.tv_sec * 1000000000 +
-		    ts.tv_nsec - (int64_t)sbttons(now - gather->instant);
+		    ts.tv_nsec - (int64_t)livedump_sbttons(now - gather->instant);
 		stopped->cpus = others + 1;
 	}
 	free(gather, M_LIVEDUMP);
-	return (all ? 0 : ETIMEDOUT);
+	return (result == LD_ALL ? 0 : ETIMEDOUT);
 }

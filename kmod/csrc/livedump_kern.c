@@ -18,6 +18,7 @@
 
 #include <machine/pcb.h>
 
+#include "livedump_gather.h"
 #include "livedump_module.h"
 #include "livedump_shim.h"
 
@@ -197,7 +198,7 @@ livedump_nanouptime(void)
 uint64_t
 livedump_uptime_ns(void)
 {
-	return (sbttons(sbinuptime()));
+	return (livedump_sbttons(sbinuptime()));
 }
 
 size_t

@@ -25,7 +25,7 @@ struct mock_file mock_file;
 int mock_priv_read, mock_priv_write, mock_event_error;
 bool mock_jailed, mock_served, mock_written_by_others;
 bool mock_missing_cpu, mock_late_cpu;
-uint64_t mock_tick_ns = 1000;
+uint64_t mock_tick_ns = 1;
 size_t mock_free_pages = 1UL << 20;
 long mock_passes;
 int mock_ncpus_now = 2, mock_threads_refused;

@@ -32,7 +32,7 @@ reset(void)
 	mock_jailed = mock_served = mock_written_by_others = false;
 	mock_missing_cpu = mock_no_workers = mock_late_cpu = false;
 	mock_goes_on = NULL;
-	mock_tick_ns = 1000;
+	mock_tick_ns = 1;
 	mock_free_pages = 1UL << 20;
 	mock_passes = 0;
 	mock_ncpus_now = 2;

@@ -57,14 +57,6 @@ impl<K: Heap> Copied<K> {
         self.used.store(self.msgbuf, Relaxed);
     }
 
-    /// Whether so many data pages have their places.
-    pub(super) fn has_room_for(&self, pages: u64) -> Result<()> {
-        match pages <= self.places.len() as u64 {
-            true => Ok(()),
-            false => Err(Errno::ENOBUFS),
-        }
-    }
-
     /// Pages of the pmap section that are copied here.
     pub(super) fn tables(&self) -> usize {
         self.tables.len()
@@ -111,9 +103,14 @@ impl<K: Heap> Copied<K> {
         Ok(())
     }
 
-    /// Copies the message buffer's text.
-    pub(super) fn take_msgbuf(&self) -> Result<()> {
-        (0..self.msgbuf).try_for_each(|nth| self.copies.copy_msgbuf(nth, nth))
+    /// Pages of the message buffer's text.
+    pub(super) fn msgbuf_pages(&self) -> usize {
+        self.msgbuf
+    }
+
+    /// Copies page `nth` of it.
+    pub(super) fn take_msgbuf(&self, nth: usize) -> Result<()> {
+        self.copies.copy_msgbuf(nth, nth)
     }
 
     /// The copies of data pages from the nth on.

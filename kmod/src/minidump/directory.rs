@@ -18,6 +18,9 @@ use memdev::arch::{ENTRIES, Entry, Machine, span};
 /// Tables that may be added between counting them and copying them.
 const MORE_TABLES: usize = 8;
 
+/// A table that is to be read where it is, for want of a copy.
+const ELSEWHERE: u32 = u32::MAX;
+
 /// One entry for each page of the pmap section.
 pub(super) struct Directory<K: Heap> {
     machine: Machine,
@@ -31,7 +34,8 @@ pub(super) struct Directory<K: Heap> {
     presents: AtomicUsize,
     /// Copied tables, one behind the other; none on arm64.
     tables: K::Array<AtomicU64>,
-    /// For entry i, 1 + where its copy is among `tables`; 0 is none.
+    /// For entry i, 1 + where its copy is among `tables`; 0 is no copy, or
+    /// [`ELSEWHERE`].
     copies: K::Array<AtomicU32>,
 }
 
@@ -57,9 +61,7 @@ impl<K: Heap + Memory> Directory<K> {
             present: kpi.malloc_array(n, |_| Ok(AtomicU32::new(0)))?,
             presents: AtomicUsize::new(0),
             tables: kpi.malloc_array(0, |_| Ok(AtomicU64::new(0)))?,
-            copies: kpi.malloc_array(if copied { n } else { 0 }, |_| {
-                Ok(AtomicU32::new(0))
-            })?,
+            copies: kpi.malloc_array(n, |_| Ok(AtomicU32::new(0)))?,
         };
         if copied {
             directory.read(kpi.direct_map(), target);
@@ -93,10 +95,17 @@ impl<K: Heap> Directory<K> {
             }
             let fits = (copies + 1) * ENTRIES as usize <= self.tables.len();
             let copy = match entry {
+                Entry::Table(pa)
+                    if !memory.phys_in_dmap(pa)
+                        || !memory.vm_phys_is_dumpable(pa) =>
+                {
+                    0
+                }
                 Entry::Table(_) if fits => {
                     copies += 1;
                     copies as u32
                 }
+                Entry::Table(_) => ELSEWHERE,
                 _ => 0,
             };
             if let Some(slot) = self.copies.get(i) {
@@ -109,10 +118,10 @@ impl<K: Heap> Directory<K> {
     /// Whether all that there is to copy has its place, and the map has not
     /// grown since the memory was taken.
     pub(super) fn has_room<M: DirectMap>(&self, memory: &M) -> bool {
-        let copied = self.copies.iter().enumerate().all(|(i, copy)| {
-            !matches!(self.entry(i), Entry::Table(_)) || copy.load(Relaxed) != 0
-        });
-        copied && memory.kva_end() <= self.kva_end
+        let copied = self.machine == Machine::Amd64;
+        let elsewhere = |c: &AtomicU32| c.load(Relaxed) == ELSEWHERE;
+        let all = !copied || !self.copies.iter().any(elsewhere);
+        all && memory.kva_end() <= self.kva_end
     }
 
     /// Pages of the pmap section.
@@ -146,34 +155,26 @@ impl<K: Heap> Directory<K> {
 
     /// The copy of table `i`; `None` where none is kept.
     pub(super) fn copy_of(&self, i: usize) -> Option<&[AtomicU64]> {
-        let nth = self.copies.get(i)?.load(Relaxed).checked_sub(1)?;
+        let nth = self.copies.get(i)?.load(Relaxed);
+        let nth = nth.checked_sub(1).filter(|_| nth != ELSEWHERE)?;
         let at = usize::try_from(nth).ok()? * ENTRIES as usize;
         self.tables.get(at..at + ENTRIES as usize)
     }
 
-    /// The table that page `i` of the section is, where no copy of it is kept.
-    pub(super) fn elsewhere<M: DirectMap>(
-        &self,
-        memory: &M,
-        i: usize,
-    ) -> Option<Paddr> {
+    /// The table that page `i` of the section is, where no copy of it is kept
+    /// and it may be dumped.
+    pub(super) fn elsewhere(&self, i: usize) -> Option<Paddr> {
+        let copy = self.copies.get(i)?.load(Relaxed);
         match self.entry(i) {
-            Entry::Table(pa)
-                if self.copy_of(i).is_none()
-                    && memory.phys_in_dmap(pa)
-                    && memory.vm_phys_is_dumpable(pa) =>
-            {
-                Some(pa)
-            }
+            Entry::Table(pa) if copy == ELSEWHERE => Some(pa),
             _ => None,
         }
     }
 
     /// Fills page `i` of the pmap section; `table` reads one that is
     /// [`Directory::elsewhere`].
-    pub(super) fn page<M: DirectMap>(
+    pub(super) fn page(
         &self,
-        memory: &M,
         i: usize,
         page: &mut Page,
         table: impl FnOnce(Paddr, &mut Page) -> Result<()>,
@@ -186,16 +187,11 @@ impl<K: Heap> Directory<K> {
                     self.machine.split_block(raw, self.level + 1, e)
                 });
             }
-            Entry::Table(pa) => {
-                if let Some(pa) = self.elsewhere(memory, i) {
+            Entry::Table(_) => {
+                if let Some(pa) = self.elsewhere(i) {
                     return table(pa, page);
                 }
-                let copy = match memory.phys_in_dmap(pa)
-                    && memory.vm_phys_is_dumpable(pa)
-                {
-                    true => self.copy_of(i),
-                    false => None,
-                };
+                let copy = self.copy_of(i);
                 fill(page, |e| {
                     copy.and_then(|copy| copy.get(e as usize))
                         .map_or(0, |entry| entry.load(Relaxed))

@@ -20,8 +20,10 @@ use memdev::addr::{PAGE_SIZE, Paddr};
 use memdev::arch::Machine;
 use memdev::bitset::Bitset;
 
-/// Times that CPUs are stopped, if need be.
+/// Times that there is more room for more pages.
 const TRIES: u32 = 4;
+/// Times that all CPUs are stopped for as long as is allowed, in vain.
+const TIMEOUTS: u32 = 2;
 /// Pages that may be added until the CPUs are stopped, besides one in 16.
 const MORE_PAGES: usize = 512;
 /// Pages that are copied to see how fast that is, in units.
@@ -65,7 +67,7 @@ pub(super) fn freeze<K: Kpi>(
     progress: &Progress,
 ) -> Result<Frozen<K>> {
     let mut instant = Instant::allocate(kpi, 0)?;
-    let mut more = 1;
+    let (mut more, mut timeouts) = (1, 0);
     for nth in 1..=TRIES {
         progress.stage(Stage::Prepare);
         let (copied, room) =
@@ -86,13 +88,16 @@ pub(super) fn freeze<K: Kpi>(
                     copy_bytes,
                 });
             }
-            // More pages than there was room for, or the host took a CPU away.
+            // More pages than there was room for.
             Err(Errno::ENOBUFS) if nth < TRIES => more *= 4,
-            Err(Errno::ETIMEDOUT) if nth < TRIES => {}
             Err(Errno::ENOBUFS) => return Err(Errno::EAGAIN),
+            // A CPU did not come, or the host took one away.
             Err(Errno::ETIMEDOUT) => {
-                progress.short(0, max_pause_ns);
-                return Err(Errno::ETIMEDOUT);
+                timeouts += 1;
+                if timeouts == TIMEOUTS {
+                    progress.short(0, max_pause_ns);
+                    return Err(Errno::ETIMEDOUT);
+                }
             }
             Err(e) => return Err(e),
         }
@@ -123,7 +128,7 @@ fn window<K: Kpi>(
             .and_then(|()| gather.copy(memory, &pace, copied));
     };
     let stopped = kpi.freeze(instant.contexts(), max_pause_ns, &work)?;
-    gather.outcome()?;
+    gather.finished()?;
     Ok(stopped)
 }
 
@@ -140,13 +145,22 @@ fn prepare<K: Kpi>(
     let room = room(kpi, from, more)?;
     let needs = room.bytes().div_ceil(PAGE_SIZE as u64);
     let has = kpi.free_pages() as u64;
+    let bytes = PAGE_SIZE as u64;
+    // Should it go before it is ours.
+    progress.short(needs.saturating_mul(bytes), has.saturating_mul(bytes));
     if needs > has {
-        let bytes = PAGE_SIZE as u64;
-        progress.short(needs.saturating_mul(bytes), has.saturating_mul(bytes));
         return Err(Errno::ENOMEM);
     }
     let copied = Copied::allocate(kpi, room)?;
-    let pause_ns = measure(kpi, from, &copied)?;
+    progress.short(0, 0);
+    let memory = kpi.direct_map();
+    let pause_ns = measure(
+        kpi,
+        from,
+        || copied.restart(),
+        |nth, pa| copied.take_page(memory, nth, pa),
+    )?;
+    copied.restart();
     if pause_ns > max_pause_ns {
         progress.short(pause_ns, max_pause_ns);
         return Err(Errno::ETIMEDOUT);
@@ -160,11 +174,11 @@ pub(super) fn forecast<K: Kpi>(
     from: &mut Prospect<'_, '_, K>,
 ) -> Result<Forecast> {
     let room = room(kpi, from, 1)?;
-    let pages = usize::try_from(from.gather.pages()).unwrap_or(usize::MAX);
-    let sample =
-        Room { pages, copies: SAMPLE_UNIT as usize, ..Room::default() };
-    let copied = Copied::allocate(kpi, sample)?;
-    let pause_ns = measure(kpi, from, &copied)?;
+    let mut page = kpi.malloc_pages(1)?;
+    let page = page.first_mut().ok_or(Errno::EINTEGRITY)?;
+    let memory = kpi.direct_map();
+    let pause_ns =
+        measure(kpi, from, || {}, |_, pa| memory.read_page(pa, page))?;
     Ok(Forecast { pause_ns, copy_bytes: room.bytes() })
 }
 
@@ -196,8 +210,7 @@ fn room<K: Kpi>(
         Machine::Amd64 => 0,
         Machine::Arm64 => section.map_err(|_| Errno::ENOMEM)?,
     };
-    let used = (0..tables)
-        .filter(|&i| gather.directory.elsewhere(memory, i).is_some());
+    let used = (0..tables).filter(|&i| gather.directory.elsewhere(i).is_some());
     Ok(Room {
         pages: pages + slack,
         copies: pages - zeros + slack + msgbuf + used.count(),
@@ -211,18 +224,18 @@ fn room<K: Kpi>(
 /// stopped.
 fn measure<K: Kpi>(
     kpi: &K,
-    from: &mut Prospect<'_, '_, K>,
-    copied: &Copied<K>,
+    from: &Prospect<'_, '_, K>,
+    restart: impl Fn(),
+    mut copy: impl FnMut(usize, Paddr) -> Result<()>,
 ) -> Result<u64> {
     let pages = from.gather.pages();
     let set = Bitset::new(&**from.words, from.gather.bits);
     let set = set.ok_or(Errno::EINTEGRITY)?;
-    let memory = kpi.direct_map();
     let mut best = u64::MAX;
     for unit in 0..SAMPLE_UNITS {
         kpi.sig_intr()?;
         kpi.maybe_yield();
-        copied.restart();
+        restart();
         let begun = kpi.nanouptime();
         for nth in 0..SAMPLE_UNIT.min(pages) {
             let at = set.bits() / SAMPLE_UNITS * unit
@@ -230,12 +243,11 @@ fn measure<K: Kpi>(
             let bit = set.next(at).or_else(|| set.next(0));
             let pa = bit.and_then(|bit| from.gather.avail.pa_of(bit));
             let pa: Paddr = pa.ok_or(Errno::EINTEGRITY)?;
-            copied.take_page(memory, nth as usize, pa)?;
+            copy(nth as usize, pa)?;
         }
         let took = kpi.nanouptime().saturating_sub(begun);
         best = best.min(took);
     }
-    copied.restart();
     // Half as much again: the caches of a CPU that is interrupted are cold.
     let copying = best.saturating_mul(pages) / SAMPLE_UNIT * 3 / 2;
     let all = copying.saturating_add(from.spent_ns);

@@ -7,10 +7,10 @@
 //! | step | a unit is | what is done |
 //! |---|---|---|
 //! | read | 512 words of the bitset; the upper tables | copied |
-//! | walk | an eighth of a table (amd64) | what is mapped joins the set |
+//! | walk | part of a table (amd64) | what is mapped joins the set |
 //! | sift | 64 words | what may not be dumped leaves it; counted |
 //! | rank | all | how many pages are before each stripe |
-//! | copy | a stripe: 4 words; a table; the message buffer | copied |
+//! | copy | a stripe: 4 words; a table; a page of the message buffer | copied |
 
 use super::copied::Copied;
 use super::directory::Directory;
@@ -102,13 +102,13 @@ impl<'a, K: Kpi> Gather<'a, K> {
         self.steps.restart();
     }
 
-    /// What all who took part came to.
-    pub(super) fn outcome(&self) -> Result<()> {
-        self.steps.outcome()
+    /// What all who took part came to: every page has been copied, or why not.
+    pub(super) fn finished(&self) -> Result<()> {
+        self.steps.finished()
     }
 
-    /// Everything from the bitset to the walk. `ENOBUFS` where `all` is to be
-    /// kept, and there is no room for it.
+    /// Everything from the bitset to the walk. `EAGAIN` where `all` is to be
+    /// kept, and the map has grown out of the memory for it.
     pub(super) fn read<M: DirectMap>(
         &self,
         memory: &M,
@@ -123,7 +123,7 @@ impl<'a, K: Kpi> Gather<'a, K> {
                 None => {
                     self.directory.read(memory, self.target);
                     if all && !self.directory.has_room(memory) {
-                        return Err(Errno::ENOBUFS);
+                        return Err(Errno::EAGAIN);
                     }
                 }
             }
@@ -242,10 +242,9 @@ impl<'a, K: Kpi> Gather<'a, K> {
         copied: &Copied<K>,
     ) -> Result<()> {
         let set = self.set()?;
-        copied.has_room_for(self.pages())?;
         // What takes longest comes first.
         let stripes = self.stripes.len();
-        let units = stripes + copied.tables() + 1;
+        let units = stripes + copied.tables() + copied.msgbuf_pages();
         self.steps.run(COPY, units, pace, |unit| {
             let Some(other) = unit.checked_sub(stripes) else {
                 let base = self.stripes.get(unit).ok_or(Errno::EINTEGRITY)?;
@@ -262,10 +261,10 @@ impl<'a, K: Kpi> Gather<'a, K> {
                 }
                 return Ok(());
             };
-            match other.checked_sub(1) {
-                None => copied.take_msgbuf(),
-                Some(i) => match self.directory.elsewhere(memory, i) {
-                    Some(pa) => copied.take_table(memory, i, pa),
+            match other.checked_sub(copied.tables()) {
+                Some(nth) => copied.take_msgbuf(nth),
+                None => match self.directory.elsewhere(other) {
+                    Some(pa) => copied.take_table(memory, other, pa),
                     None => Ok(()),
                 },
             }

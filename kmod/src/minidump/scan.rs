@@ -13,7 +13,7 @@ use memdev::arch::{ENTRIES, Entry, Machine, span};
 use memdev::dump_avail::DumpAvail;
 
 /// Units of work for each page of the pmap section, where it has tables below.
-const PARTS: usize = 8;
+const PARTS: usize = 64;
 
 /// What the walk of one page of the pmap section needs.
 pub(super) struct Scan<'a, M> {

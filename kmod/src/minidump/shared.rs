@@ -80,13 +80,18 @@ pub(super) struct Steps<const N: usize> {
 }
 
 struct Step {
+    units: AtomicUsize,
     taken: AtomicUsize,
     done: AtomicUsize,
 }
 
 impl Step {
     const fn new() -> Self {
-        Self { taken: AtomicUsize::new(0), done: AtomicUsize::new(0) }
+        Self {
+            units: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -98,17 +103,29 @@ impl<const N: usize> Steps<N> {
     /// As if nothing had been done. Nobody is in them.
     pub(super) fn restart(&self) {
         for step in &self.steps {
+            step.units.store(0, Relaxed);
             step.taken.store(0, Relaxed);
             step.done.store(0, Relaxed);
         }
         self.failed.store(0, Relaxed);
     }
 
-    /// What the others came to.
-    pub(super) fn outcome(&self) -> Result<()> {
+    /// What the others came to so far.
+    fn outcome(&self) -> Result<()> {
         match self.failed.load(Relaxed) {
             0 => Ok(()),
             n => Err(Errno(n)),
+        }
+    }
+
+    /// What all came to: nothing failed, and the last step has been done.
+    pub(super) fn finished(&self) -> Result<()> {
+        self.outcome()?;
+        let last = self.steps.last().ok_or(Errno::EINTEGRITY)?;
+        let units = last.units.load(Acquire);
+        match units > 0 && last.done.load(Acquire) >= units {
+            true => Ok(()),
+            false => Err(Errno::ETIMEDOUT),
         }
     }
 
@@ -127,6 +144,7 @@ impl<const N: usize> Steps<N> {
         mut unit: impl FnMut(usize) -> Result<()>,
     ) -> Result<()> {
         let step = self.steps.get(nth).ok_or(Errno::EINTEGRITY)?;
+        step.units.store(units, Relaxed);
         loop {
             self.outcome()?;
             pace.check().map_err(|e| self.fail(e))?;
@@ -249,7 +267,7 @@ mod tests {
             }
         });
         assert!(!early.load(Relaxed));
-        assert_eq!(steps.outcome(), Ok(()));
+        assert_eq!(steps.finished(), Ok(()));
     }
 
     #[test]
@@ -267,8 +285,9 @@ mod tests {
                 assert_eq!(t.join().unwrap(), Err(Errno::ENOBUFS));
             }
         });
-        assert_eq!(steps.outcome(), Err(Errno::ENOBUFS));
+        assert_eq!(steps.finished(), Err(Errno::ENOBUFS));
         steps.restart();
+        assert_eq!(steps.finished(), Err(Errno::ETIMEDOUT), "not begun");
         assert_eq!(steps.run(0, 3, &Free, |_| Ok(())), Ok(()));
     }
 

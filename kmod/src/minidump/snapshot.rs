@@ -127,7 +127,7 @@ impl<'a, K: Kpi> Snapshot<'a, K> {
         page: &mut Page,
     ) -> Result<()> {
         let memory = kpi.direct_map();
-        self.directory.page(memory, i, page, |pa, page| match &self.pages {
+        self.directory.page(i, page, |pa, page| match &self.pages {
             DataPages::Live(_) => memory.read_page(pa, page),
             DataPages::Frozen(frozen) => frozen.copied.table(i, page),
         })
