@@ -36,6 +36,8 @@ pub mod vnode;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_freeze;
 
 pub use caller::Caller;
 
@@ -109,6 +111,8 @@ pub struct HostedKernel {
     free_pages: AtomicUsize,
     /// A CPU does not come when all are to stop.
     late_cpu: AtomicBool,
+    /// So often a CPU does not say that its work is done.
+    silent_cpu: AtomicUsize,
     /// Nanoseconds that sleeps took which nobody slept.
     skipped_ns: AtomicU64,
     booted: Instant,
@@ -138,6 +142,7 @@ impl HostedKernel {
             let_go: AtomicBool::new(false),
             free_pages: AtomicUsize::new(usize::MAX),
             late_cpu: AtomicBool::new(false),
+            silent_cpu: AtomicUsize::new(0),
             skipped_ns: AtomicU64::new(0),
             booted: Instant::now(),
         })
@@ -252,6 +257,12 @@ impl HostedKernel {
     /// A CPU has interrupts off, and does not come when all are to stop.
     pub fn set_late_cpu(&self, late: bool) {
         self.late_cpu.store(late, Ordering::Relaxed);
+    }
+
+    /// So often a CPU does not say that its work is done, as one that the host
+    /// takes away then.
+    pub fn set_silent_cpu(&self, times: usize) {
+        self.silent_cpu.store(times, Ordering::Relaxed);
     }
 
     /// Nanoseconds since boot.

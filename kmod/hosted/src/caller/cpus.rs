@@ -63,6 +63,11 @@ impl Cpus for Caller<'_> {
             Some(machine) => machine.stop(contexts, &mut all),
             None => all(),
         }
+        let silent = kernel.silent_cpu.load(Ordering::Relaxed);
+        if silent > 0 {
+            kernel.silent_cpu.store(silent - 1, Ordering::Relaxed);
+            return Err(Errno::ETIMEDOUT);
+        }
         let now = kernel.uptime_ns();
         stopped.pause_ns = now.saturating_sub(began);
         let since = now.saturating_sub(stopped.uptime_ns);
