@@ -73,9 +73,39 @@ fn no_such_thread_is_an_error() {
     let case = Case::new(TWO);
     let said = case.run("bt", &["4711"]).expect(2).stderr;
     assert!(said.contains("4711"), "{said}");
-    let said = case.run("bt", &["200"]).expect(2).stderr;
-    let want = "200 is a process, with threads 100200, 100201";
-    assert!(said.contains(want), "{said}");
     let said = case.run("bt", &[&case.path("kernel.0")]).expect(2).stderr;
     assert!(said.contains("name the kernel with -k"), "{said}");
+}
+
+#[test]
+fn the_stacks_of_a_process_are_those_of_its_threads() {
+    let case = Case::new(TWO);
+    let text = case.run("bt", &["200"]).expect(0).text().to_string();
+    let heads: Vec<_> =
+        text.lines().filter(|l| l.starts_with("thread ")).collect();
+    assert_eq!(heads.len(), 2, "{text}");
+    assert!(heads[0].starts_with("thread 100200 "), "{text}");
+    assert!(heads[1].starts_with("thread 100201 "), "{text}");
+    let all = case.run("bt", &["200", "--json"]).expect(0).json();
+    let one = case.run("bt", &["100200", "--json"]).expect(0).json();
+    assert_eq!(all["threads"][0]["frames"], one["frames"]);
+    assert_eq!(all["threads"].as_array().unwrap().len(), 2);
+    assert_eq!(all["verdict"], "sound");
+}
+
+#[test]
+fn the_stacks_of_all_threads_are_in_the_order_of_ps() {
+    let case = Case::new(TWO);
+    let bt = case.run("bt", &["--all", "--json"]);
+    let ps = case.run("ps", &["--json"]).json();
+    let tid = |t: &serde_json::Value| t["tid"].as_i64().unwrap();
+    let processes = ps["processes"].as_array().unwrap();
+    let threads = processes.iter().flat_map(|p| p["threads"].as_array());
+    let want: Vec<_> = threads.flatten().map(tid).collect();
+    let found = bt.json();
+    let found = found["threads"].as_array().unwrap();
+    assert_eq!(found.iter().map(tid).collect::<Vec<_>>(), want);
+    // Not both, and not neither.
+    assert!(!case.run("bt", &["-a", "100200"]).expect(2).stderr.is_empty());
+    assert!(!case.run("bt", &[]).expect(2).stderr.is_empty());
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A thread's registers, and the calls behind its frame pointer.
+//! A thread's registers, and its stack: by frame pointers alone, or with what
+//! the debug information of the kernel and of its modules says.
 //!
 //! Which registers, as debuggers choose them: those of the thread that took
 //! the dump are in `dumppcb`, those of a stopped CPU in `stoppcbs`, all others
@@ -7,17 +8,20 @@
 //! was running on a CPU nobody stopped has only stale ones.
 
 use super::modules::{MAX_MODULE, Module, modules};
-use super::symbols::SymbolOffset;
+use super::symbols::{SymbolOffset, Symbols};
 use super::target::Target;
 use super::threads::{State, Thread};
 use super::types::Field;
+use livedump_vmcore::debuginfo::{Call, DebugInfo, Registers as Full};
+use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::unwind::{
+    Code, How, MAX_STACK, TrapLayout, Unwinder, code,
+};
 use memdev::addr::Vaddr;
 use memdev::arch::Machine;
 
-/// Frames of one stack.
-pub const MAX_FRAMES: usize = 256;
-/// Where a stack's bounds are not known: it is not longer.
-const MAX_STACK: u64 = 256 << 10;
+/// Of a name that is demangled.
+const MAX_MANGLED: usize = 1024;
 /// `stoppcbs` is a pointer from here on.
 const ALLOCATED_STOPPCBS: u32 = 1_400_089;
 /// arm64's pcb has callee-saved registers only from here on.
@@ -58,13 +62,33 @@ pub enum Source {
     Stale(u32),
 }
 
-/// One call.
+/// One frame.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// Where it goes on.
     pub pc: Vaddr,
-    /// What is there.
+    /// What is there; the module where nothing else is known.
     pub place: Option<SymbolOffset>,
+    /// The module that it is in.
+    pub module: Option<String>,
+    /// How it was found.
+    pub how: How,
+    /// Its function and those inlined in it, with lines, innermost first;
+    /// empty where no debug information was asked.
+    pub calls: Vec<Call>,
+}
+
+/// A module whose file was found.
+#[derive(Debug)]
+pub struct ModuleFile {
+    /// Its first address.
+    pub start: u64,
+    /// The address behind its last.
+    pub end: u64,
+    /// The file, placed there.
+    pub file: Kernel,
+    /// Its debug file, placed there.
+    pub debug: Option<Kernel>,
 }
 
 /// A stack.
@@ -90,6 +114,23 @@ pub struct Stacks<'t, 'a> {
     stoppcbs: Option<Vaddr>,
     pcb_size: u64,
     modules: Vec<Module>,
+    /// Where debug information is used.
+    sources: Option<Sources<'t, 'a>>,
+}
+
+/// Symbols and debug information of the kernel and its modules.
+#[derive(Debug)]
+struct Sources<'t, 'a> {
+    kernel: DebugInfo<'a>,
+    modules: Vec<ModuleSource<'t>>,
+}
+
+#[derive(Debug)]
+struct ModuleSource<'t> {
+    start: u64,
+    end: u64,
+    symbols: Symbols,
+    debug: DebugInfo<'t>,
 }
 
 /// Offsets of pc, fp and sp in a pcb.
@@ -128,7 +169,31 @@ impl<'t, 'a> Stacks<'t, 'a> {
             },
             pcb_size: t.int("pcb_size").map_or(0, u64::from),
             modules: modules(t),
+            sources: None,
         }
+    }
+
+    /// The same with the debug information of the kernel, and of modules
+    /// whose files were found.
+    #[must_use]
+    pub fn with_debug_info(mut self, files: &'t [ModuleFile]) -> Self {
+        let modules = files.iter().map(|m| ModuleSource {
+            start: m.start,
+            end: m.end,
+            symbols: Symbols::new(m.debug.as_ref().unwrap_or(&m.file)),
+            debug: DebugInfo::new(&m.file, m.debug.as_ref()),
+        });
+        self.sources = Some(Sources {
+            kernel: DebugInfo::new(self.t.kernel, self.t.debug),
+            modules: modules.collect(),
+        });
+        self
+    }
+
+    /// What the kernel linker has loaded besides the kernel.
+    #[must_use]
+    pub fn modules(&self) -> &[Module] {
+        &self.modules
     }
 
     fn is_stopped(&self, cpu: u32) -> bool {
@@ -150,7 +215,7 @@ impl<'t, 'a> Stacks<'t, 'a> {
             return broken("it has no pcb".to_string());
         };
         match self.registers(pcb) {
-            Some(registers) => self.unwind(thread, source, registers),
+            Some(registers) => self.unwind(thread, source, (pcb, registers)),
             None => broken(format!("the pcb at {pcb} is not in the dump")),
         }
     }
@@ -249,7 +314,8 @@ impl<'t, 'a> Stacks<'t, 'a> {
                 self.t.core.read_u64(at).map(Vaddr).ok()
             };
             let [pc, fp, sp] = layout.map(get);
-            let pc = self.code(pc?);
+            let machine = self.t.core.header().machine;
+            let pc = Vaddr(code(machine, pc?.0));
             Some((layout, Registers { pc, fp: fp?, sp: sp? }))
         };
         let all: Vec<_> = self.layouts().into_iter().filter_map(read).collect();
@@ -259,89 +325,118 @@ impl<'t, 'a> Stacks<'t, 'a> {
         plausible.or(all.first()).copied()
     }
 
-    /// An address of code without what pointer authentication put into it.
-    fn code(&self, pc: Vaddr) -> Vaddr {
-        match self.t.core.header().machine {
-            Machine::Arm64 if pc.0 >> 55 & 1 != 0 => Vaddr(pc.0 | 0xffff << 48),
-            _ => pc,
-        }
-    }
-
     fn unwind(
         &self,
         thread: &Thread,
         source: Source,
-        registers: Registers,
+        (pcb, registers): (Vaddr, Registers),
     ) -> Stack {
-        let first = registers.pc;
-        let mut frames = vec![self.frame(first, first)];
-        let broken = self.follow(thread, registers, &mut frames);
-        Stack { source, registers: Some(registers), frames, broken }
-    }
-
-    /// Frame by frame, outwards; what ended it too early.
-    fn follow(
-        &self,
-        thread: &Thread,
-        registers: Registers,
-        frames: &mut Vec<Frame>,
-    ) -> Option<String> {
-        let low = registers.sp.0.min(registers.fp.0);
-        let bounds = match thread.kstack {
-            Some((start, end)) if (start..end).contains(&low) => (start, end),
-            _ => (low, low.saturating_add(MAX_STACK)),
+        let machine = self.t.core.header().machine;
+        let mut first = Full::new(machine, registers.pc.0);
+        if let Some(saved) = self.saved_at(pcb) {
+            for (number, value) in saved.general {
+                first.set(number, Some(value));
+            }
+        }
+        let numbers = match machine {
+            Machine::Amd64 => (7, 6),
+            Machine::Arm64 => (31, 29),
         };
-        let mut fp = registers.fp.0;
-        loop {
-            // A frame pointer of user mode, or none: nothing is behind it.
-            if fp >> 63 == 0 {
-                return None;
-            }
-            let within = fp >= bounds.0 && fp < bounds.1;
-            if !within || !fp.is_multiple_of(8) {
-                return Some(format!(
-                    "the frame at {fp:#x} is not on the stack"
-                ));
-            }
-            if frames.len() >= MAX_FRAMES {
-                return Some(format!("more than {MAX_FRAMES} frames"));
-            }
-            let mut raw = [0; 16];
-            if let Err(e) = self.t.core.read_va(Vaddr(fp), &mut raw) {
-                return Some(super::target::read_error_text(&e));
-            }
-            let raw = u128::from_le_bytes(raw);
-            let next = raw as u64;
-            let back = self.code(Vaddr((raw >> 64) as u64));
-            if back.0 >> 63 == 0 {
-                return None;
-            }
-            // What returns there was called just before.
-            frames.push(self.frame(back, Vaddr(back.0.wrapping_sub(1))));
-            if next <= fp && next >> 63 != 0 {
-                return Some(format!(
-                    "the next frame, {next:#x}, is not above it"
-                ));
-            }
-            fp = next;
+        first.set(numbers.0, Some(registers.sp.0));
+        first.set(numbers.1, Some(registers.fp.0));
+        let read = |at| {
+            let value = self.t.core.read_u64(Vaddr(at));
+            value.map_err(|e| super::target::read_error_text(&e))
+        };
+        let x = self.t.types.field("trapframe", "tf_x").map(|f| f.offset);
+        let unwinder = Unwinder {
+            code: self,
+            memory: &read,
+            traps: TrapLayout::new(machine, self.t.osreldate(), x),
+            with_cfi: self.sources.is_some(),
+        };
+        let unwound = unwinder.unwind(first, thread.kstack);
+        let frames = unwound.frames.iter().map(|f| self.frame(f));
+        Stack {
+            source,
+            registers: Some(registers),
+            frames: frames.collect(),
+            broken: unwound.broken,
         }
     }
 
-    fn frame(&self, pc: Vaddr, within: Vaddr) -> Frame {
-        let found = self.t.symbols.find(within).or_else(|| self.module(within));
-        let place = found.map(|p| SymbolOffset {
+    fn frame(&self, f: &livedump_vmcore::unwind::Frame) -> Frame {
+        let (pc, within) = (Vaddr(f.pc), Vaddr(f.at));
+        let place = self.place(within).map(|p| SymbolOffset {
             offset: p.offset.wrapping_add(pc.0.wrapping_sub(within.0)),
             ..p
         });
-        Frame { pc, place }
+        let module = self.module(within).map(|(m, _)| m.name.clone());
+        let calls = match self.debug(f.at) {
+            Some(debug) => debug.calls(f.at),
+            None => Vec::new(),
+        };
+        Frame { pc, place, module, how: f.how, calls }
     }
 
-    fn module(&self, pc: Vaddr) -> Option<SymbolOffset> {
+    /// The function of an address, or its module.
+    fn place(&self, at: Vaddr) -> Option<SymbolOffset> {
+        if let Some(found) = self.t.symbols.find(at) {
+            return Some(found);
+        }
+        let source = self.module_source(at.0);
+        source.and_then(|m| m.symbols.find(at)).map(demangled).or_else(|| {
+            let (module, offset) = self.module(at)?;
+            let name = module.name.clone().into_bytes();
+            Some(SymbolOffset { name, offset })
+        })
+    }
+
+    fn module(&self, pc: Vaddr) -> Option<(&Module, u64)> {
         self.modules.iter().find_map(|m| {
             let offset = pc.0.checked_sub(m.start)?;
             let size = m.size.unwrap_or(MAX_MODULE);
-            let name = m.name.clone().into_bytes();
-            (offset < size).then_some(SymbolOffset { name, offset })
+            (offset < size).then_some((m, offset))
         })
+    }
+
+    fn module_source(&self, at: u64) -> Option<&ModuleSource<'t>> {
+        let sources = self.sources.as_ref()?;
+        let has = |m: &&ModuleSource<'_>| (m.start..m.end).contains(&at);
+        sources.modules.iter().find(has)
+    }
+}
+
+/// Names of functions in Rust, as their authors wrote them.
+fn demangled(place: SymbolOffset) -> SymbolOffset {
+    let text = std::str::from_utf8(&place.name).ok();
+    let text = text.filter(|t| t.len() <= MAX_MANGLED);
+    let name = text.and_then(|t| rustc_demangle::try_demangle(t).ok());
+    match name.map(|name| format!("{name:#}")) {
+        Some(name) if name.len() <= MAX_MANGLED * 4 => {
+            SymbolOffset { name: name.into_bytes(), ..place }
+        }
+        _ => place,
+    }
+}
+
+impl Code for Stacks<'_, '_> {
+    fn debug(&self, at: u64) -> Option<&DebugInfo<'_>> {
+        let sources = self.sources.as_ref()?;
+        match self.module_source(at) {
+            Some(module) => Some(&module.debug),
+            None => Some(&sources.kernel),
+        }
+    }
+
+    fn symbol(&self, at: u64) -> Option<Vec<u8>> {
+        let found = self.t.symbols.find(Vaddr(at));
+        let found =
+            found.or_else(|| self.module_source(at)?.symbols.find(Vaddr(at)));
+        found.map(|f| f.name)
+    }
+
+    fn entry(&self, name: &str) -> Option<u64> {
+        self.t.symbols.entry(name)
     }
 }

@@ -136,6 +136,8 @@ pub struct Target<'a> {
     pub core: &'a Vmcore,
     /// Its kernel.
     pub kernel: &'a Kernel,
+    /// Its debug file.
+    pub debug: Option<&'a Kernel>,
     /// Where fields stand.
     pub types: Types,
     /// Names for addresses.
@@ -153,7 +155,7 @@ impl<'a> Target<'a> {
     pub fn new(
         core: &'a Vmcore,
         kernel: &'a Kernel,
-        debug: Option<&Kernel>,
+        debug: Option<&'a Kernel>,
     ) -> Result<Self, TargetError> {
         let mut unproven = Vec::new();
         if let Some(why) = check_match(core, kernel)? {
@@ -184,7 +186,7 @@ impl<'a> Target<'a> {
         }
         // A stripped kernel's debug file has more names.
         let symbols = Symbols::new(debug.unwrap_or(kernel));
-        Ok(Self { core, kernel, types, symbols, unproven })
+        Ok(Self { core, kernel, debug, types, symbols, unproven })
     }
 
     /// The address of a variable.

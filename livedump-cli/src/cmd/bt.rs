@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `livedump bt`: the stack of a thread of the dumped machine.
+//! `livedump bt`: stacks of threads of the dumped machine.
 //!
 //! ```text
 //! $ livedump bt -k kernel vmcore 100670
 //! thread 100670 of livedump (pid 843), took the dump
-//!   #0 0xffffffff80200a0c dump_savectx+0x7c
+//!   #0 0xffffffff80200a0c dump_savectx+0x7c at kern_shutdown.c:409
 //! ```
 
 use super::changed_pages::ChangedPages;
 use super::session::{KernelArgs, Session};
 use crate::analysis::stack::Stacks;
-use crate::analysis::threads::Threads;
+use crate::analysis::target::Target;
+use crate::analysis::threads::{Thread, Threads};
+use crate::convert::modules::ModuleFiles;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::thread::ThreadRef;
-use crate::report::{Bt, Report, note};
+use crate::report::{Bt, BtAll, Report, ThreadStack, note};
 use clap::ValueHint;
 use livedump_vmcore::path::escape_path;
 use livedump_vmcore::verdict::Verdict;
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 /// Arguments of `bt`.
@@ -26,51 +29,46 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub kernel: KernelArgs,
+    /// Print the stacks of all threads
+    #[arg(short, long)]
+    pub all: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
     /// Dump file: plain, gzip or zstd
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Thread id, as printed by ps --threads
-    #[arg(value_name = "TID", value_parser = tid)]
-    pub tid: i32,
+    /// Thread id, as printed by ps --threads, or id of a process, for all of
+    /// its threads
+    #[arg(
+        value_name = "ID",
+        value_parser = id,
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub id: Option<i32>,
 }
 
-/// Threads of a process that are named.
-const MAX_NAMED: usize = 16;
-
-fn tid(text: &str) -> Result<i32, String> {
+fn id(text: &str) -> Result<i32, String> {
     text.parse().map_err(|_| {
-        "not a thread id (livedump ps -t FILE prints them); name the kernel \
-         with -k"
+        "not a thread or process id (livedump ps -t FILE prints them); name \
+         the kernel with -k"
             .into()
     })
 }
 
 /// There is no such thread.
 #[derive(Debug, thiserror::Error)]
-pub enum NoThread {
-    /// The number is that of a process.
-    #[error("{pid} is a process, with {threads}")]
-    Process {
-        /// The number.
-        pid: i32,
-        /// Ids.
-        threads: String,
-    },
-    /// There is nothing of this number.
-    #[error(
-        "the dump has no thread {tid}{}",
-        if *.torn { ", but its process list could not be read to the end" }
-        else { "" }
-    )]
-    Unknown {
-        /// The number.
-        tid: i32,
-        /// It may be on a part of the list that was not read.
-        torn: bool,
-    },
+#[error(
+    "the dump has no thread or process {id}{}",
+    if *.torn { ", but its process list could not be read to the end" }
+    else { "" }
+)]
+pub struct NoThread {
+    /// The number.
+    id: i32,
+    /// It may be on a part of the list that was not read.
+    torn: bool,
 }
 
 impl From<NoThread> for Error {
@@ -79,23 +77,29 @@ impl From<NoThread> for Error {
     }
 }
 
-impl NoThread {
-    fn new(tid: i32, threads: &Threads) -> Self {
-        let of = threads.procs.iter().position(|p| p.pid == tid);
-        let all = threads.list.iter().filter(|td| Some(td.proc) == of);
-        let ids: Vec<_> = all.map(|td| td.tid.to_string()).collect();
-        if ids.is_empty() {
+/// Which threads.
+enum Wanted {
+    One(usize),
+    Many(Vec<usize>),
+}
+
+impl Wanted {
+    fn new(id: Option<i32>, threads: &Threads) -> Result<Self, NoThread> {
+        let Some(id) = id else {
+            return Ok(Self::Many((0..threads.list.len()).collect()));
+        };
+        if let Some(n) = threads.by_tid(id) {
+            return Ok(Self::One(n));
+        }
+        let of = threads.procs.iter().position(|p| p.pid == id);
+        let all = threads.list.iter().enumerate();
+        let all = all.filter(|(_, td)| Some(td.proc) == of);
+        let all: Vec<_> = all.map(|(n, _)| n).collect();
+        if all.is_empty() {
             let torn = !threads.incomplete().is_empty();
-            return Self::Unknown { tid, torn };
+            return Err(NoThread { id, torn });
         }
-        let what = if ids.len() == 1 { "thread" } else { "threads" };
-        let more = ids.len().saturating_sub(MAX_NAMED);
-        let mut text = ids.get(..MAX_NAMED).unwrap_or(&ids).join(", ");
-        if more > 0 {
-            text.push_str(&format!(" and {more} more"));
-        }
-        let threads = format!("{what} {text}");
-        Self::Process { pid: tid, threads }
+        Ok(Self::Many(all))
     }
 }
 
@@ -106,38 +110,80 @@ impl NoThread {
 /// breaks off is shown up to there and is [`Outcome::Undetermined`], and so is
 /// one that is of another moment.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let session = Session::open(&args.file, &args.kernel)?;
+    let files = ModuleFiles::open(
+        args.kernel.module_directories(),
+        args.kernel.module_files(),
+    );
+    let keep: Vec<_> = files.descriptors().collect();
+    let session =
+        Session::open_with(&args.file, &args.kernel, &keep, |_| Ok(()))?;
+    drop(keep);
     let target = session.target()?;
     let threads = Threads::walk(&target)?;
-    let found = threads.by_tid(args.tid);
-    let Some(thread) = found.and_then(|n| threads.list.get(n)) else {
-        return Err(NoThread::new(args.tid, &threads).into());
-    };
-    // Of what was read so far only this thread counts.
+    let wanted = Wanted::new(args.id, &threads)?;
+    // Of what was read so far only these threads count.
     let changed_pages =
         ChangedPages::of(&session.core, session.changes.as_ref());
-    if let Some(pcb) = target.types.field("thread", "td_pcb") {
-        let _ = target.get(thread.address, pcb);
-    }
-    let stack = Stacks::new(&target).of(thread);
-    let who = ThreadRef::new(&threads, thread);
-    let state = match thread.cpu {
-        Some(_) => "run",
-        None => thread.state.word(),
-    };
-    let files = (escape_path(&args.file), target.kernel.path().to_string());
-    let changed = changed_pages.warn();
+    let stacks = Stacks::new(&target);
+    let modules = files.load(stacks.modules());
+    let stacks = stacks.with_debug_info(&modules);
     let reasons = threads.incomplete();
     reasons.iter().for_each(note);
-    let verdict = reasons.into_iter().next();
-    let verdict = verdict.map_or(Verdict::Sound, Verdict::Undetermined);
-    let report = Bt::new(files, (who, state), &stack, verdict, changed);
-    let outcome = Outcome::from(&report.verdict);
+    let lists = reasons.into_iter().next();
+    let lists = lists.map_or(Verdict::Sound, Verdict::Undetermined);
+    let (file, kernel) =
+        (escape_path(&args.file), target.kernel.path().to_string());
+    let show = |n: usize| {
+        let thread = threads.list.get(n)?;
+        Some(stack_of(&target, &threads, &stacks, thread))
+    };
+    let one = match wanted {
+        Wanted::One(n) => show(n),
+        Wanted::Many(all) => {
+            let verdict = RefCell::new(lists);
+            let report = BtAll {
+                file,
+                kernel,
+                threads: RefCell::new(all.into_iter().filter_map(show)),
+                verdict: &verdict,
+                changed: &|| changed_pages.warn(),
+            };
+            report.print(args.json)?;
+            return Ok(Outcome::from(&*verdict.borrow()));
+        }
+    };
+    let Some(mut stack) = one else {
+        let (id, torn) = (args.id.unwrap_or(0), false);
+        return Err(NoThread { id, torn }.into());
+    };
+    stack.verdict = lists.and(stack.verdict);
+    stack.reason = stack.verdict.reason().map(String::from);
+    let changed = changed_pages.warn();
+    let report = Bt { file, kernel, stack, changed };
+    let outcome = Outcome::from(&report.stack.verdict);
     if args.json
-        && let Some(why) = &report.broken
+        && let Some(why) = &report.stack.broken
     {
         note(format_args!("incomplete stack: {why}"));
     }
     report.print(args.json)?;
     Ok(outcome)
+}
+
+fn stack_of(
+    target: &Target<'_>,
+    threads: &Threads,
+    stacks: &Stacks<'_, '_>,
+    thread: &Thread,
+) -> ThreadStack {
+    if let Some(pcb) = target.types.field("thread", "td_pcb") {
+        let _ = target.get(thread.address, pcb);
+    }
+    let stack = stacks.of(thread);
+    let who = ThreadRef::new(threads, thread);
+    let state = match thread.cpu {
+        Some(_) => "run",
+        None => thread.state.word(),
+    };
+    ThreadStack::new((who, state), &stack, Verdict::Sound)
 }

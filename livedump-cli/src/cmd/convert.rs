@@ -258,7 +258,7 @@ fn refuse_terminal(out: &Output) -> Result<(), Error> {
 /// Opens everything, gives all else up, and looks into it.
 fn open(args: &Args, out: &Output) -> Result<Memory, Error> {
     let dump = Vmcore::open_file(&args.file)?;
-    let named = args.kernel.kernel.as_deref();
+    let named = args.kernel.kernel();
     let kernels = KernelFiles::open(&args.file, named, DebugFile::Unwanted)?;
     let inputs: Vec<_> =
         kernels.files().chain([&dump]).map(AsFd::as_fd).collect();

@@ -18,20 +18,51 @@ use livedump_vmcore::{Opened, Vmcore};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+/// Where modules are, on FreeBSD.
+const MODULES: [&str; 2] = ["/boot/kernel", "/boot/modules"];
+
 /// Arguments that name the kernel of a dump.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct KernelArgs {
-    /// Kernel of the dump [default: kernel.N or /boot]
+    /// Kernel of the dump [default: kernel.N or /boot]; if repeated, a
+    /// module of it, or a directory of modules
     #[arg(
         short,
-        long,
+        long = "kernel",
         value_name = "KERNEL",
         value_hint = ValueHint::FilePath
     )]
-    pub kernel: Option<PathBuf>,
+    pub kernels: Vec<PathBuf>,
     /// Debug file of the kernel [default: looked up]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub debug: Option<PathBuf>,
+}
+
+impl KernelArgs {
+    /// The kernel: the first that is named.
+    #[must_use]
+    pub fn kernel(&self) -> Option<&Path> {
+        self.kernels.first().map(PathBuf::as_path)
+    }
+
+    /// Where modules may be: where the arguments say, beside the kernel and
+    /// its debug file, and where FreeBSD has them.
+    pub fn module_directories(&self) -> impl Iterator<Item = &Path> {
+        let more = self.kernels.iter().skip(1).filter(|p| p.is_dir());
+        let named = [self.debug.as_deref(), self.kernel()];
+        let named = named.into_iter().flatten().flat_map(|path| {
+            let directory = path.is_dir().then_some(path);
+            directory.into_iter().chain(path.parent())
+        });
+        let more = more.map(PathBuf::as_path);
+        more.chain(named).chain(MODULES.map(Path::new))
+    }
+
+    /// Modules that are named.
+    pub fn module_files(&self) -> impl Iterator<Item = &Path> {
+        let more = self.kernels.iter().skip(1).filter(|p| !p.is_dir());
+        more.map(PathBuf::as_path)
+    }
 }
 
 /// Open files of a kernel.
@@ -71,7 +102,7 @@ impl Session {
             Some(path) => DebugFile::Named(path),
             None => DebugFile::Search,
         };
-        let kernels = KernelFiles::open(file, args.kernel.as_deref(), debug)?;
+        let kernels = KernelFiles::open(file, args.kernel(), debug)?;
         let changes = ChangesFile::open_for(file).ok().flatten();
         let list = changes.as_ref().map(|list| &list.file);
         let all = kernels.files().chain([&dump]).chain(list);

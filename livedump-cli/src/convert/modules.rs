@@ -3,7 +3,13 @@
 //! those of a relocatable file one after the other, each aligned as it asks.
 //! C: `link_elf_load_file`, sys/kern/link_elf_obj.c.
 
-use crate::analysis::modules::Module;
+use crate::analysis::identity::{Identity, debug_identity};
+use crate::analysis::modules::{MAX_MODULE, Module};
+use crate::analysis::stack::ModuleFile;
+use crate::report::{escape, note};
+use crate::sandbox::Purpose;
+use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::path::escape_path;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use object::elf::{
@@ -20,11 +26,16 @@ use std::path::{Path, PathBuf};
 /// C: `SHT_X86_64_UNWIND`.
 const SHT_X86_64_UNWIND: u32 = 0x7000_0001;
 const MAX_SECTIONS: usize = 1024;
+/// That are named.
+const MAX_FILES: usize = 256;
 
-/// Directories that have modules. They are opened before a dump is read; a
-/// file in them when it is known which.
+/// Modules, and directories that have some. They are opened before a dump is
+/// read; a file in a directory when it is known which.
 #[derive(Debug, Default)]
-pub struct ModuleFiles(Vec<(PathBuf, OwnedFd)>);
+pub struct ModuleFiles {
+    directories: Vec<(PathBuf, OwnedFd)>,
+    files: Vec<(PathBuf, File)>,
+}
 
 /// Where a module's file is, and where its sections are in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +52,16 @@ pub struct Placed {
 impl ModuleFiles {
     /// Opens those that are there.
     #[must_use]
-    pub fn open<'p>(paths: impl Iterator<Item = &'p Path>) -> Self {
+    pub fn open<'p>(
+        directories: impl Iterator<Item = &'p Path>,
+        files: impl Iterator<Item = &'p Path>,
+    ) -> Self {
+        let opened = files.filter_map(|path| {
+            Some((path.to_path_buf(), Kernel::open_file(path).ok()?))
+        });
+        let files = opened.take(MAX_FILES).collect();
         let mut all: Vec<(PathBuf, OwnedFd)> = Vec::new();
-        for path in paths {
+        for path in directories {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             let path = match path == Path::new("") {
                 true => Path::new("."),
@@ -56,12 +74,78 @@ impl ModuleFiles {
                 all.push((path, fd));
             }
         }
-        Self(all)
+        Self { directories: all, files }
     }
 
     /// What has to stay open.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.0.iter().map(|(_, fd)| fd.as_fd())
+    pub fn descriptors(
+        &self,
+    ) -> impl Iterator<Item = (BorrowedFd<'_>, Purpose)> {
+        let listed = self.directories.iter().map(|(_, fd)| fd.as_fd());
+        let listed = listed.map(|fd| (fd, Purpose::Listing));
+        let read = self.files.iter().map(|(_, fd)| fd.as_fd());
+        listed.chain(read.map(|fd| (fd, Purpose::Read)))
+    }
+
+    /// Those of the modules whose files are found, with their symbols. A file
+    /// that is not the module's is left out.
+    #[must_use]
+    pub fn load(&self, modules: &[Module]) -> Vec<ModuleFile> {
+        modules.iter().filter_map(|m| self.load_one(m)).collect()
+    }
+
+    fn load_one(&self, module: &Module) -> Option<ModuleFile> {
+        let name = &module.name;
+        let one = |name: &str| {
+            let (path, file) = self.named(name)?;
+            let mut elf = Kernel::from_file(file, &path).ok()?;
+            let bytes = elf.place(module.start);
+            let pages = |n: u64| n.checked_next_multiple_of(4096);
+            if let (Some(bytes), Some(size)) = (bytes, module.size)
+                && pages(bytes) != pages(size)
+            {
+                note(format_args!(
+                    "{} has another size than module {}; continuing without \
+                     it",
+                    escape_path(&path),
+                    escape(module.name.as_bytes())
+                ));
+                return None;
+            }
+            Some((elf, bytes))
+        };
+        if name.contains('/') || !name.ends_with(".ko") {
+            return None;
+        }
+        let file = one(name);
+        let debug = one(&format!("{name}.debug"));
+        let (file, debug) = match (file, debug) {
+            (Some(file), Some((debug, _))) => {
+                let same = debug_identity(&file.0, &debug);
+                let other = matches!(same, Identity::Other(_));
+                (file, (!other).then_some(debug))
+            }
+            (Some(file), None) => (file, None),
+            (None, Some(debug)) => (debug, None),
+            (None, None) => return None,
+        };
+        let (file, bytes) = file;
+        let size = module.size.or(bytes).unwrap_or(MAX_MODULE);
+        let end = module.start.saturating_add(size);
+        Some(ModuleFile { start: module.start, end, file, debug })
+    }
+
+    /// A file by its name: one that was named, or that of a directory.
+    fn named(&self, name: &str) -> Option<(PathBuf, File)> {
+        let is = |path: &Path| path.file_name().is_some_and(|f| f == name);
+        let named = self.files.iter().find(|(path, _)| is(path));
+        if let Some((path, file)) = named {
+            return Some((path.clone(), file.try_clone().ok()?));
+        }
+        self.directories.iter().find_map(|(directory, fd)| {
+            let file = regular(fd.as_fd(), name)?;
+            Some((directory.join(name), file))
+        })
     }
 
     /// The file of a module, that with debug information first.
@@ -74,10 +158,8 @@ impl ModuleFiles {
         }
         let names = [format!("{name}.debug"), name.clone()];
         names.iter().find_map(|name| {
-            self.0.iter().find_map(|(directory, fd)| {
-                let file = regular(fd.as_fd(), name)?;
-                placed(&file, directory.join(name), module)
-            })
+            let (path, file) = self.named(name)?;
+            placed(&file, path, module)
         })
     }
 }

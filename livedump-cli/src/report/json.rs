@@ -60,6 +60,16 @@ pub(super) fn write<T: Serialize + ?Sized>(
     out.write_all(&text)
 }
 
+/// Writes it piece by piece: what is too large to be complete in memory.
+pub(super) fn stream<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut json = serde_json::Serializer::with_formatter(&mut *out, Escaping);
+    value.serialize(&mut json).map_err(io::Error::from)?;
+    out.write_all(b"\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

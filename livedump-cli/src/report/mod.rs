@@ -19,7 +19,7 @@ pub mod thread;
 mod time;
 mod verify;
 
-pub use bt::Bt;
+pub use bt::{Bt, BtAll, ThreadStack};
 pub use deadlock::{Chain, Cycle, Deadlock, Holder, Last, Wait};
 pub use dmesg::{Dmesg, lines};
 pub use graph::{dot, svg};

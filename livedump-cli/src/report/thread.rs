@@ -6,6 +6,7 @@ use super::{Hex, escape};
 use crate::analysis::locks::Lock;
 use crate::analysis::stack::{Frame, Source, Stack};
 use crate::analysis::threads::{Text, Thread, Threads};
+use livedump_vmcore::debuginfo;
 use serde::Serialize;
 use std::fmt;
 
@@ -96,18 +97,59 @@ pub struct Call {
     pub pc: Hex,
     /// The function, or the module.
     pub function: Option<String>,
-    /// How far into it.
+    /// How far into it; null for one that is inlined.
     pub offset: Option<u64>,
+    /// The module, where it is not of the kernel.
+    pub module: Option<String>,
+    /// The source file, as the compiler names it.
+    pub file: Option<String>,
+    /// The line in it.
+    pub line: Option<u64>,
+    /// The column.
+    pub column: Option<u64>,
+    /// Whether it is inlined in the next.
+    pub inlined: bool,
+    /// "registers", "cfi", "frame pointer", "trap" or "tail call".
+    pub how: &'static str,
 }
 
 impl Call {
-    fn new(frame: &Frame) -> Self {
+    /// A frame, and what is inlined in it.
+    fn of(frame: &Frame) -> Vec<Self> {
         let place = frame.place.as_ref();
-        Self {
+        let physical = Self {
             pc: Hex(frame.pc.0),
             function: place.map(|p| escape(&p.name)),
             offset: place.map(|p| p.offset),
+            module: frame.module.as_ref().map(|m| escape(m.as_bytes())),
+            file: None,
+            line: None,
+            column: None,
+            inlined: false,
+            how: frame.how.word(),
+        };
+        if frame.calls.is_empty() {
+            return vec![physical];
         }
+        let text = |s: &String| escape(s.as_bytes());
+        let call = |c: &debuginfo::Call| Self {
+            function: match &c.function {
+                Some(name) => Some(text(name)),
+                None => physical.function.clone(),
+            },
+            offset: physical.offset.filter(|_| !c.inlined),
+            file: c.file.as_ref().map(text),
+            line: c.line,
+            column: c.column,
+            inlined: c.inlined,
+            ..physical.clone()
+        };
+        frame.calls.iter().map(call).collect()
+    }
+
+    /// The source file without its directory.
+    fn file_name(&self) -> Option<&str> {
+        self.file.as_ref()?.rsplit('/').next()
     }
 }
 
@@ -115,8 +157,24 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#018x}", self.pc.0)?;
         match (&self.function, self.offset) {
-            (Some(name), Some(offset)) => write!(f, " {name}+{offset:#x}"),
-            _ => Ok(()),
+            (Some(name), Some(offset)) => write!(f, " {name}+{offset:#x}")?,
+            (Some(name), None) => write!(f, " {name}")?,
+            (None, _) => {}
+        }
+        match (self.file_name(), self.line) {
+            (Some(file), Some(line)) => write!(f, " at {file}:{line}")?,
+            (Some(file), None) => write!(f, " at {file}")?,
+            (None, _) => {}
+        }
+        if let Some(module) = &self.module
+            && self.function.as_ref() != Some(module)
+        {
+            write!(f, " in {module}")?;
+        }
+        match (self.inlined, self.how) {
+            (true, _) => f.write_str(", inlined"),
+            (false, "trap" | "tail call") => write!(f, ", {}", self.how),
+            (false, _) => Ok(()),
         }
     }
 }
@@ -124,7 +182,7 @@ impl fmt::Display for Call {
 /// The calls of a stack.
 #[must_use]
 pub fn calls(stack: &Stack) -> Vec<Call> {
-    stack.frames.iter().map(Call::new).collect()
+    stack.frames.iter().flat_map(Call::of).collect()
 }
 
 /// Where registers are from: a word that stays, and the CPU if that counts.

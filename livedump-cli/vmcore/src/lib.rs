@@ -36,6 +36,8 @@
 //!  mappings   the kernel map, in the order of its addresses
 //!  msgbuf     the message buffer
 //!  elf        a kernel's symbols
+//!  debuginfo  its CFI, functions and lines
+//!  unwind     frame by frame through a stack
 //!  procs      the process list, through them
 //!  reads      which pages are read, for those who ask what of it changed
 //!  verify     what of all this can be proved
@@ -76,6 +78,7 @@
 mod chain;
 pub mod changes;
 pub mod companion;
+pub mod debuginfo;
 pub mod elf;
 pub mod image;
 pub mod mappings;
@@ -85,6 +88,7 @@ pub mod path;
 pub mod procs;
 pub mod regular;
 pub mod source;
+pub mod unwind;
 pub mod verdict;
 
 mod memory;

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Debuggers of other systems open a real kernel's dump: stock lldb and gdb,
 //! on what `livedump convert --to elf` writes. They have every thread of
-//! `livedump ps`, the functions of `livedump bt`, and values that are right.
+//! `livedump ps`, the frames of `livedump bt -a`, and values that are right.
+//!
+//! Frames are equal one by one, inlined ones too: their functions, and for
+//! lldb the source lines. What is left out is where debuggers cannot follow:
+//! they take a trap frame for a frame like any other, so that nothing behind
+//! it is right; they do not know that fork_trampoline ends a stack; and of a
+//! frame that ended by a call lldb shows only the innermost function that is
+//! inlined there, gdb none at all where the call was by a pointer. Threads
+//! that were running have registers, and a stack, of two moments.
 
 use crate::deadlocks::tool;
 use crate::dump_check::Answer;
@@ -11,19 +19,35 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-/// Threads whose stacks are compared.
-const STACKS: usize = 10;
 /// The newest first.
 const LLDB: [&str; 2] = ["lldb-19", "lldb"];
 
-/// What a debugger had to say: functions by thread, and the rest.
+/// A frame: its function, its source file and line, and whether it ended by a
+/// call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Frame {
+    function: String,
+    line: Option<(String, u64)>,
+    is_tail: bool,
+    inlined: bool,
+}
+
+/// A function that has no name.
+const UNKNOWN: &str = "??";
+
+/// What a debugger had to say: frames by thread, and the rest.
 struct Seen {
-    stacks: BTreeMap<u64, Vec<String>>,
+    stacks: BTreeMap<u64, Vec<Frame>>,
     text: String,
 }
 
 /// Opens `dump` in every debugger that is here; what was skipped.
-pub(crate) fn check(kernel: &Path, dump: &Path) -> Answer<Vec<String>> {
+/// `modules`: where the files of the modules are.
+pub(crate) fn check(
+    kernel: &Path,
+    dump: &Path,
+    modules: &Path,
+) -> Answer<Vec<String>> {
     let mut skipped = Vec::new();
     let ps = json(&["ps".as_ref(), "-k".as_ref()], &[kernel, dump])?;
     let processes = ps["processes"].as_array().ok_or("ps: no processes")?;
@@ -32,21 +56,7 @@ pub(crate) fn check(kernel: &Path, dump: &Path) -> Answer<Vec<String>> {
         threads().flatten().filter_map(|t| t["tid"].as_u64()).collect();
     let first = processes.first().and_then(|p| p["command"].as_str());
     let first = first.ok_or("ps: no command")?;
-    // A thread that runs has other registers than it had.
-    let asleep = threads().flatten().filter(|t| t["state"] == "sleep");
-    let asleep = asleep.filter_map(|t| t["tid"].as_u64()).take(STACKS);
-    let mut stacks = Vec::new();
-    for tid in asleep {
-        let args = ["bt".as_ref(), "-k".as_ref()];
-        let tid_text = tid.to_string();
-        let files = [kernel, dump, Path::new(&tid_text)];
-        let bt = json(&args, &files)?;
-        let frames = bt["frames"].as_array().ok_or("bt: no frames")?;
-        let names = frames.iter().filter_map(|f| f["function"].as_str());
-        // Of a module bt knows no more than its name.
-        let names = names.filter(|name| !name.ends_with(".ko"));
-        stacks.push((tid, names.map(String::from).collect::<Vec<_>>()));
-    }
+    let stacks = ours(kernel, dump, modules)?;
     let hz = hz(kernel, dump)?;
     for debugger in ["lldb", "gdb"] {
         let out = dump.with_extension(debugger);
@@ -58,10 +68,11 @@ pub(crate) fn check(kernel: &Path, dump: &Path) -> Answer<Vec<String>> {
             skipped.push(format!("no {debugger}: apt-get install {debugger}"));
             continue;
         };
-        let args = ["convert", "--to", "elf", "--for", debugger, "-k"];
+        let args = ["convert", "--to", "elf", "--for", debugger];
         let args = args.map(OsStr::new).into_iter();
-        let files = [kernel, dump, &out].map(Path::as_os_str);
-        let done = tool(args.chain(files))?;
+        let named = named(kernel, modules);
+        let files = [dump, &out].map(Path::as_os_str);
+        let done = tool(args.chain(named).chain(files))?;
         if done.status.code() != Some(0) {
             let text = String::from_utf8_lossy(&done.stderr);
             return Err(format!("convert for {debugger}: {}", text.trim()));
@@ -78,9 +89,13 @@ pub(crate) fn check(kernel: &Path, dump: &Path) -> Answer<Vec<String>> {
         }
         for (tid, want) in &stacks {
             let found = seen.stacks.get(tid).map_or(&[][..], |s| s);
-            if !is_within(want, found) {
+            let equal = match debugger {
+                "gdb" => equals_gdb(want, found),
+                _ => equals_lldb(want, found),
+            };
+            if !equal {
                 return Err(format!(
-                    "{program}, thread {tid}: {found:?}, not {want:?}"
+                    "{program}, thread {tid}: {found:#?}, not {want:#?}"
                 ));
             }
         }
@@ -107,11 +122,120 @@ pub(crate) fn check(kernel: &Path, dump: &Path) -> Answer<Vec<String>> {
     Ok(skipped)
 }
 
-/// Whether all of `part` is in `all`, in this order: a debugger shows inlined
-/// functions too, and those that have no frame pointer.
-fn is_within(part: &[String], all: &[String]) -> bool {
-    let mut all = all.iter();
-    !part.is_empty() && part.iter().all(|p| all.any(|a| a == p))
+/// `-k` for the kernel and its modules.
+fn named<'p>(kernel: &'p Path, modules: &'p Path) -> [&'p OsStr; 4] {
+    let k = OsStr::new("-k");
+    [k, kernel.as_os_str(), k, modules.as_os_str()]
+}
+
+/// What `livedump bt -a` shows of the threads that were not running, up to
+/// the first trap.
+fn ours(
+    kernel: &Path,
+    dump: &Path,
+    modules: &Path,
+) -> Answer<Vec<(u64, Vec<Frame>)>> {
+    let args = ["bt", "-a", "--json"].map(OsStr::new).into_iter();
+    let args = args.chain(named(kernel, modules));
+    let out = tool(args.chain([dump.as_os_str()]))?;
+    let bt: Value = serde_json::from_slice(&out.stdout).map_err(|e| {
+        let text = String::from_utf8_lossy(&out.stderr);
+        format!("bt: {e}: {}", text.trim())
+    })?;
+    let threads = bt["threads"].as_array().ok_or("bt: no threads")?;
+    let kept = threads.iter().filter(|t| t["registers"] != "stale");
+    let mut all = Vec::new();
+    for thread in kept {
+        let tid = thread["tid"].as_u64().ok_or("bt: no tid")?;
+        let frames = thread["frames"].as_array().ok_or("bt: no frames")?;
+        let frames = frames.iter().take_while(|f| f["how"] != "trap");
+        all.push((tid, frames.map(frame).collect()));
+    }
+    match all.is_empty() {
+        true => Err("bt: no thread that was not running".into()),
+        false => Ok(all),
+    }
+}
+
+fn frame(f: &Value) -> Frame {
+    // Of a module without a file bt knows no more than its name.
+    let name = f["function"].as_str().filter(|n| !n.ends_with(".ko"));
+    let line = f["file"].as_str().map(|path| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        (name.into(), f["line"].as_u64().unwrap_or(0))
+    });
+    Frame {
+        function: name.unwrap_or(UNKNOWN).into(),
+        line,
+        is_tail: f["how"] == "tail call",
+        inlined: f["inlined"] == true,
+    }
+}
+
+/// A debugger's frame: `rest` is what comes behind the function.
+fn seen(function: &str, rest: &str) -> Frame {
+    // Rust's names end with a hash in lldb.
+    let function = match function.rsplit_once("::h") {
+        Some((name, hash)) if hash.len() == 16 => name,
+        _ => function,
+    };
+    // Values may have an " at FILE:LINE" as well: it is the last.
+    let place = rest.rsplit_once(" at ").map(|(_, place)| place);
+    let line = place.and_then(|place| {
+        let mut parts = place.split([':', ' ']);
+        let path = parts.next()?;
+        let name = path.rsplit('/').next()?.to_string();
+        Some((name, leading(parts.next()?)))
+    });
+    let (is_tail, inlined) = (false, false);
+    Frame { function: function.into(), line, is_tail, inlined }
+}
+
+/// Frame by frame, with lines.
+fn equals_lldb(ours: &[Frame], theirs: &[Frame]) -> bool {
+    let mut want: Vec<&Frame> = Vec::new();
+    for f in ours {
+        // Those around it are not shown.
+        let around = f.is_tail && want.last().is_some_and(|w| w.is_tail);
+        if !(around && is_around(ours, f)) {
+            want.push(f);
+        }
+    }
+    let theirs = match theirs.first() {
+        Some(f) if f.function == "fork_trampoline" => &theirs[..1],
+        _ => theirs,
+    };
+    let same = |(a, b): (&&Frame, &Frame)| {
+        a.function == b.function && a.line == b.line
+    };
+    !want.is_empty()
+        && want.len() == theirs.len()
+        && want.iter().zip(theirs).all(same)
+}
+
+/// Whether the frame before this one is inlined in it.
+fn is_around(all: &[Frame], f: &Frame) -> bool {
+    let at = all.iter().position(|other| std::ptr::eq(other, f));
+    let before = at.and_then(|n| n.checked_sub(1)).and_then(|n| all.get(n));
+    before.is_some_and(|b| b.is_tail && b.inlined)
+}
+
+/// Frame by frame up to where gdb has no name, but for those that ended by a
+/// call.
+fn equals_gdb(ours: &[Frame], theirs: &[Frame]) -> bool {
+    let named = |f: &&Frame| f.function != UNKNOWN;
+    let mut theirs = theirs.iter().take_while(named).peekable();
+    let is_empty = theirs.peek().is_none();
+    for f in ours.iter().take_while(named) {
+        match theirs.peek() {
+            Some(t) if t.function == f.function => {
+                theirs.next();
+            }
+            _ if f.is_tail => {}
+            _ => return false,
+        }
+    }
+    !is_empty && theirs.next().is_none()
 }
 
 fn find(names: &[&'static str]) -> Option<&'static str> {
@@ -158,7 +282,7 @@ fn lldb(program: &str, core: &Path) -> Answer<Seen> {
             .args(["-o", "p hz", "-o", "p allproc.lh_first->p_comm"]),
     )?;
     let mut ids = BTreeMap::new();
-    let mut stacks: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    let mut stacks: BTreeMap<u64, Vec<Frame>> = BTreeMap::new();
     let mut current = None;
     for line in text.lines() {
         let line = line.trim_start_matches([' ', '*']);
@@ -169,12 +293,15 @@ fn lldb(program: &str, core: &Path) -> Answer<Seen> {
             }
             current = ids.get(&number).copied();
             stacks.entry(current.unwrap_or(0)).or_default();
-        } else if let Some((_, rest)) = line.split_once('`')
-            && line.starts_with("frame #")
-        {
+        } else if line.starts_with("frame #") {
+            let rest = line.split_once('`').map(|(_, rest)| rest);
+            let rest = rest.map_or(UNKNOWN, |rest| {
+                let inlined = rest.split_once(" [inlined] ");
+                inlined.map_or(rest, |(_, rest)| rest)
+            });
             let name = rest.split(['(', ' ']).next().unwrap_or_default();
             let stack = stacks.entry(current.unwrap_or(0)).or_default();
-            stack.push(name.into());
+            stack.push(seen(name, rest));
         }
     }
     Ok(Seen { stacks, text })
@@ -192,7 +319,7 @@ fn gdb(program: &str, core: &Path) -> Answer<Seen> {
             .args(["-ex", "thread apply all bt", "-ex", "p hz"])
             .args(["-ex", "p allproc.lh_first->p_comm"]),
     )?;
-    let mut stacks: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    let mut stacks: BTreeMap<u64, Vec<Frame>> = BTreeMap::new();
     let mut current = 0;
     for line in text.lines() {
         if let Some((_, rest)) = line.split_once("(LWP ")
@@ -205,7 +332,7 @@ fn gdb(program: &str, core: &Path) -> Answer<Seen> {
         {
             let rest = rest.split_once(" in ").map_or(rest, |(_, rest)| rest);
             let name = rest.split([' ', '(']).next().unwrap_or_default();
-            stacks.entry(current).or_default().push(name.into());
+            stacks.entry(current).or_default().push(seen(name, rest));
         }
     }
     // The current one's first frame comes before all threads.

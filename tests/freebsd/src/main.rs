@@ -245,7 +245,7 @@ fn report(
     done.passed += listed;
     let reference = dir.join(check::REFERENCE);
     if kernel.has_types && reference.is_file() {
-        match debuggers::check(&kernel.path, &reference) {
+        match debuggers::check(&kernel.path, &reference, &dir.join("root")) {
             Ok(without) => {
                 done.passed += 1;
                 for what in without {

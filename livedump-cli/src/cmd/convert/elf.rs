@@ -15,13 +15,10 @@ use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::report::note;
-use crate::sandbox::Purpose;
 use crate::signals::Signals;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-/// Where modules are, on FreeBSD.
-const MODULES: [&str; 2] = ["/boot/kernel", "/boot/modules"];
 /// Threads that are named in a remark.
 const MAX_NAMED: usize = 16;
 
@@ -40,12 +37,14 @@ pub(super) fn run(
     if let Some(script) = &script {
         out.check_distinct(script)?;
     }
-    let files = ModuleFiles::open(module_directories(args));
+    let files = ModuleFiles::open(
+        args.kernel.module_directories(),
+        args.kernel.module_files(),
+    );
     let directory = absolute(Path::new(""));
     let outputs = || [&out].into_iter().chain(&script);
     let written = outputs().flat_map(Output::descriptors);
-    let listed = files.descriptors().map(|fd| (fd, Purpose::Listing));
-    let keep: Vec<_> = written.chain(listed).collect();
+    let keep: Vec<_> = written.chain(files.descriptors()).collect();
     let check = |inputs: &[BorrowedFd<'_>]| {
         outputs().try_for_each(|to| to.check_no_input(inputs))?;
         Ok(())
@@ -108,16 +107,6 @@ pub(super) fn run(
     }
     problems.text("are not in the output").iter().for_each(note);
     Ok(outcome.and(problems.outcome()))
-}
-
-/// Where modules of the dump's kernel may be.
-fn module_directories(args: &Args) -> impl Iterator<Item = &Path> {
-    let named = [args.kernel.debug.as_deref(), args.kernel.kernel.as_deref()];
-    let named = named.into_iter().flatten().flat_map(|path| {
-        let directory = path.is_dir().then_some(path);
-        directory.into_iter().chain(path.parent())
-    });
-    named.chain(MODULES.map(Path::new))
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -33,13 +33,14 @@ pub(super) fn take(
     };
     let machine = machine.cloned().unwrap_or_default();
     let brings_its_own =
-        matches!(machine, MachineSpec::Model(_)) && kernel.kernel.is_none();
+        matches!(machine, MachineSpec::Model(_)) && kernel.kernels.is_empty();
     let args = capture::Args::quiet(directory, machine, brings_its_own);
     let taken = capture::take(&args)?;
-    let kernel = KernelArgs {
-        kernel: taken.kernel.or_else(|| kernel.kernel.clone()),
-        debug: kernel.debug.clone(),
+    let kernels = match taken.kernel {
+        Some(kernel) => vec![kernel],
+        None => kernel.kernels.clone(),
     };
+    let kernel = KernelArgs { kernels, debug: kernel.debug.clone() };
     Ok(Taken { file: taken.file, kernel, temporary })
 }
 

@@ -9,8 +9,8 @@ use memdev::addr::Vaddr;
 use memdev::arch::Machine;
 use object::LittleEndian as LE;
 use object::elf::{
-    ELFCLASS64, ELFDATA2LSB, EM_AARCH64, EM_X86_64, FileHeader64, SHN_ABS,
-    SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FILE, STT_FUNC, STT_NOTYPE,
+    ELFCLASS64, ELFDATA2LSB, EM_AARCH64, EM_X86_64, ET_REL, FileHeader64,
+    SHN_ABS, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FILE, STT_FUNC, STT_NOTYPE,
     STT_SECTION, SectionHeader64, Sym64,
 };
 use object::pod;
@@ -75,6 +75,7 @@ impl Kernel {
                 )));
             }
         };
+        self.relocatable = h.e_type.get(LE) == ET_REL;
         let entry = size_of::<SectionHeader64<LE>>();
         if usize::from(h.e_shentsize.get(LE)) != entry {
             return Err(self.bad("it has no section headers"));
@@ -93,6 +94,8 @@ impl Kernel {
                 flags: s.sh_flags.get(LE),
                 kind: s.sh_type.get(LE),
                 link: s.sh_link.get(LE),
+                info: s.sh_info.get(LE),
+                align: s.sh_addralign.get(LE),
                 address: s.sh_addr.get(LE),
                 offset: s.sh_offset.get(LE),
                 size: s.sh_size.get(LE),
@@ -140,6 +143,7 @@ impl Kernel {
                 })
                 .map(|(s, _)| Named {
                     name: s.st_name.get(LE),
+                    section: s.st_shndx.get(LE),
                     symbol: Symbol {
                         code: matches!(s.st_type(), STT_FUNC | STT_NOTYPE)
                             && s.st_shndx.get(LE) != SHN_ABS,

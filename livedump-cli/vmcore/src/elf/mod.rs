@@ -8,6 +8,8 @@
 mod error;
 mod identity;
 mod load;
+mod place;
+mod relocate;
 
 pub use error::ElfError;
 pub use identity::{BuildId, DebugLink};
@@ -39,6 +41,8 @@ pub struct Symbol {
 #[derive(Clone, Copy, Debug)]
 struct Named {
     name: u32,
+    /// C: `st_shndx`.
+    section: u16,
     symbol: Symbol,
 }
 
@@ -47,10 +51,12 @@ struct Section {
     name: u32,
     kind: u32,
     link: u32,
+    info: u32,
     flags: u64,
     address: u64,
     offset: u64,
     size: u64,
+    align: u64,
 }
 
 /// Where the file has a section that is not part of the running kernel.
@@ -87,6 +93,10 @@ pub struct Kernel {
     path: String,
     file: Plain,
     machine: Machine,
+    /// C: `e_type` is `ET_REL`.
+    relocatable: bool,
+    /// Where a module is loaded that is moved as one.
+    bias: u64,
     sections: Vec<Section>,
     section_names: Vec<u8>,
     symbols: Vec<Named>,
@@ -146,6 +156,8 @@ impl Kernel {
             path,
             file,
             machine: Machine::Amd64,
+            relocatable: false,
+            bias: 0,
             sections: Vec::new(),
             section_names: Vec::new(),
             symbols: Vec::new(),
@@ -192,6 +204,14 @@ impl Kernel {
         })
     }
 
+    /// The address of a section that is loaded; 0 of any other.
+    pub(crate) fn section_address(&self, name: &str) -> u64 {
+        let named = |s: &&Section| {
+            is_name(&self.section_names, s.name, name.as_bytes())
+        };
+        self.sections.iter().find(named).map_or(0, |s| s.address)
+    }
+
     /// Bytes of the file, at an offset; as many as it has.
     ///
     /// # Errors
@@ -205,6 +225,11 @@ impl Kernel {
             path: self.path.clone(),
             source,
         })
+    }
+
+    /// The file itself.
+    pub(crate) fn stored(&self) -> &Plain {
+        &self.file
     }
 
     /// Bytes of the file.

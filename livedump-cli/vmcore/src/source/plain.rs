@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes `[0, end)` of a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plain {
     file: Arc<File>,
     end: u64,
