@@ -5,6 +5,7 @@
 mod changed;
 mod dwarf;
 mod files;
+mod frames;
 mod graphs;
 mod hostile;
 mod live;

@@ -3,6 +3,7 @@
 //! soon, and in little memory.
 
 mod bombs;
+mod frames;
 mod kernels;
 mod sections;
 mod structures;

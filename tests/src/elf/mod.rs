@@ -3,6 +3,7 @@
 //! Ours, so that neither the model's writer nor the tool's reader is judge in
 //! its own case.
 
+pub mod dwarf;
 pub mod sections;
 pub mod yaml;
 

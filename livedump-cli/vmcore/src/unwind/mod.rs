@@ -299,3 +299,6 @@ pub fn code(machine: Machine, pc: u64) -> u64 {
         _ => pc,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `bt` with debug information: lines, inlined functions, frames by CFI, and
+//! what of it is not believed.
+
+use super::{Case, TWO};
+use livedump_tests::elf::dwarf::{BY_RBP, Debug};
+use livedump_tests::elf::sections::with_sections;
+use serde_json::Value;
+
+/// A case whose kernel has debug information for `mi_switch`, with this CFI.
+fn case(inlined: usize, cfi: &[u8]) -> Case {
+    let case = Case::new(TWO);
+    let at = (case.machine.symbol("mi_switch").unwrap().0, 0x100);
+    let debug = Debug { at, inlined, line: 42, cfi: cfi.to_vec() };
+    let path = case.path("kernel.0");
+    let elf = std::fs::read(&path).unwrap();
+    std::fs::write(&path, with_sections(&elf, &debug.sections())).unwrap();
+    case
+}
+
+fn frames(case: &Case, tid: &str) -> Vec<Value> {
+    let bt = case.run("bt", &["--json", tid]).expect(0).json();
+    assert_eq!(bt["broken"], Value::Null);
+    bt["frames"].as_array().unwrap().clone()
+}
+
+fn words<'v>(frames: &'v [Value], key: &str) -> Vec<&'v str> {
+    frames.iter().map(|f| f[key].as_str().unwrap_or("-")).collect()
+}
+
+#[test]
+fn frames_have_lines_and_the_functions_inlined_in_them() {
+    let case = case(2, &BY_RBP);
+    let all = frames(&case, "100200");
+    let names = words(&all, "function");
+    assert_eq!(
+        names[..5],
+        ["sched_switch", "inner", "inner", "outer", "sleepq_switch"]
+    );
+    let lines: Vec<_> = all[1..4].iter().map(|f| f["line"].as_u64()).collect();
+    assert_eq!(lines, [Some(42), Some(101), Some(100)]);
+    assert_eq!(
+        words(&all, "file")[1..5],
+        ["/src/a.c"; 3].map(|f| f).into_iter().chain(["-"]).collect::<Vec<_>>()
+    );
+    let inlined: Vec<_> = all.iter().map(|f| f["inlined"] == true).collect();
+    assert_eq!(inlined[..5], [false, true, true, false, false]);
+    assert_eq!(all[1]["offset"], Value::Null);
+    assert!(all[3]["offset"].is_u64());
+    let text = case.run("bt", &["100200"]).expect(0).text().to_string();
+    assert!(text.contains(" inner at a.c:42, inlined\n"), "{text}");
+    assert!(text.contains(" at a.c:100\n"), "{text}");
+}
+
+#[test]
+fn a_frame_is_found_by_cfi_where_there_is_any() {
+    let plain = frames(&Case::new(TWO), "100200");
+    let all = frames(&case(0, &BY_RBP), "100200");
+    assert_eq!(
+        words(&all, "how")[..4],
+        ["registers", "frame pointer", "cfi", "frame pointer"]
+    );
+    assert_eq!(words(&all, "pc"), words(&plain, "pc"));
+}
+
+#[test]
+fn cfi_that_leads_nowhere_is_not_used() {
+    let plain = frames(&Case::new(TWO), "100200");
+    for cfi in [
+        // The CFA is rsp: not above it.
+        &[0x0c, 7, 0][..],
+        // Far above the stack.
+        &[0x0c, 6, 0xff, 0xff, 0xff, 0x7f, 0x90, 1],
+        // An expression without an end: DW_OP_skip -3.
+        &[0x0f, 3, 0x2f, 0xfd, 0xff],
+        // One that reads where nothing is; one that divides by zero.
+        &[0x0f, 3, 0x31, 0x06, 0x06],
+        &[0x0f, 3, 0x31, 0x30, 0x1b],
+        // A register that is not known, or that there is not.
+        &[0x0c, 0, 16],
+        &[0x0c, 0xff, 0x7f, 16],
+        // No such instruction; states without an end.
+        &[0x3f],
+        &[0x0b, 0x0b],
+        &[0x0a; 64],
+    ] {
+        let all = frames(&case(0, cfi), "100200");
+        assert_eq!(words(&all, "pc"), words(&plain, "pc"), "{cfi:x?}");
+        assert!(!words(&all, "how").contains(&"cfi"), "{cfi:x?}");
+    }
+}
