@@ -12,7 +12,9 @@ use super::symbols::{SymbolOffset, Symbols};
 use super::target::Target;
 use super::threads::{State, Thread};
 use super::types::Field;
-use livedump_vmcore::debuginfo::{Call, DebugInfo, Registers as Full};
+use livedump_vmcore::debuginfo::{
+    Argument, Call, DebugInfo, Registers as Full,
+};
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::unwind::{
     Code, How, MAX_STACK, TrapLayout, Unwinder, code,
@@ -76,6 +78,8 @@ pub struct Frame {
     /// Its function and those inlined in it, with lines, innermost first;
     /// empty where no debug information was asked.
     pub calls: Vec<Call>,
+    /// The arguments of each of them, where they were asked for.
+    pub arguments: Option<Vec<Vec<Argument>>>,
 }
 
 /// A module whose file was found.
@@ -116,6 +120,8 @@ pub struct Stacks<'t, 'a> {
     modules: Vec<Module>,
     /// Where debug information is used.
     sources: Option<Sources<'t, 'a>>,
+    /// With arguments.
+    with_arguments: bool,
 }
 
 /// Symbols and debug information of the kernel and its modules.
@@ -170,6 +176,7 @@ impl<'t, 'a> Stacks<'t, 'a> {
             pcb_size: t.int("pcb_size").map_or(0, u64::from),
             modules: modules(t),
             sources: None,
+            with_arguments: false,
         }
     }
 
@@ -187,6 +194,14 @@ impl<'t, 'a> Stacks<'t, 'a> {
             kernel: DebugInfo::new(self.t.kernel, self.t.debug),
             modules: modules.collect(),
         });
+        self
+    }
+
+    /// The same with the arguments of functions, where debug information is
+    /// used.
+    #[must_use]
+    pub fn with_arguments(mut self, with: bool) -> Self {
+        self.with_arguments = with;
         self
     }
 
@@ -372,11 +387,14 @@ impl<'t, 'a> Stacks<'t, 'a> {
             ..p
         });
         let module = self.module(within).map(|(m, _)| m.name.clone());
-        let calls = match self.debug(f.at) {
-            Some(debug) => debug.calls(f.at),
-            None => Vec::new(),
-        };
-        Frame { pc, place, module, how: f.how, calls }
+        let debug = self.debug(f.at);
+        let calls = debug.map_or_else(Vec::new, |debug| debug.calls(f.at));
+        let read = |at| self.t.core.read_u64(Vaddr(at)).ok();
+        let arguments = debug.filter(|_| self.with_arguments).map(|debug| {
+            let of = |n| debug.arguments(f.at, n, &f.registers, &read);
+            (0..calls.len()).map(of).collect()
+        });
+        Frame { pc, place, module, how: f.how, calls, arguments }
     }
 
     /// The function of an address, or its module.

@@ -32,6 +32,9 @@ pub struct Args {
     /// Print the stacks of all threads
     #[arg(short, long)]
     pub all: bool,
+    /// Print the arguments of functions
+    #[arg(long)]
+    pub args: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -126,7 +129,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         ChangedPages::of(&session.core, session.changes.as_ref());
     let stacks = Stacks::new(&target);
     let modules = files.load(stacks.modules());
-    let stacks = stacks.with_debug_info(&modules);
+    let stacks = stacks.with_debug_info(&modules).with_arguments(args.args);
     let reasons = threads.incomplete();
     reasons.iter().for_each(note);
     let lists = reasons.into_iter().next();

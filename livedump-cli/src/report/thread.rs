@@ -90,6 +90,23 @@ pub fn shown(text: &Text) -> Option<String> {
     text.text.as_ref().map(|t| escape(t.as_bytes()))
 }
 
+/// An argument.
+#[derive(Clone, Debug, Serialize)]
+pub struct Arg {
+    /// Its name.
+    pub name: String,
+    /// Its value, a number in the base of its type; null where it is not
+    /// available.
+    pub value: Option<String>,
+}
+
+impl fmt::Display for Arg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.value.as_deref().unwrap_or("unavailable");
+        write!(f, "{}={value}", self.name)
+    }
+}
+
 /// A call.
 #[derive(Clone, Debug, Serialize)]
 pub struct Call {
@@ -99,6 +116,9 @@ pub struct Call {
     pub function: Option<String>,
     /// How far into it; null for one that is inlined.
     pub offset: Option<u64>,
+    /// Its arguments, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<Vec<Arg>>,
     /// The module, where it is not of the kernel.
     pub module: Option<String>,
     /// The source file, as the compiler names it.
@@ -121,6 +141,7 @@ impl Call {
             pc: Hex(frame.pc.0),
             function: place.map(|p| escape(&p.name)),
             offset: place.map(|p| p.offset),
+            args: frame.arguments.as_ref().map(|_| Vec::new()),
             module: frame.module.as_ref().map(|m| escape(m.as_bytes())),
             file: None,
             line: None,
@@ -132,7 +153,16 @@ impl Call {
             return vec![physical];
         }
         let text = |s: &String| escape(s.as_bytes());
-        let call = |c: &debuginfo::Call| Self {
+        let arg = |a: &debuginfo::Argument| Arg {
+            name: text(&a.name),
+            value: a.value.as_ref().map(ToString::to_string),
+        };
+        let args = |n: usize| {
+            let of = frame.arguments.as_ref()?.get(n)?;
+            Some(of.iter().map(arg).collect())
+        };
+        let call = |(n, c): (usize, &debuginfo::Call)| Self {
+            args: args(n),
             function: match &c.function {
                 Some(name) => Some(text(name)),
                 None => physical.function.clone(),
@@ -144,7 +174,7 @@ impl Call {
             inlined: c.inlined,
             ..physical.clone()
         };
-        frame.calls.iter().map(call).collect()
+        frame.calls.iter().enumerate().map(call).collect()
     }
 
     /// The source file without its directory.
@@ -160,6 +190,12 @@ impl fmt::Display for Call {
             (Some(name), Some(offset)) => write!(f, " {name}+{offset:#x}")?,
             (Some(name), None) => write!(f, " {name}")?,
             (None, _) => {}
+        }
+        if let Some(args) = &self.args
+            && !args.is_empty()
+        {
+            let args: Vec<_> = args.iter().map(Arg::to_string).collect();
+            write!(f, "({})", args.join(", "))?;
         }
         match (self.file_name(), self.line) {
             (Some(file), Some(line)) => write!(f, " at {file}:{line}")?,

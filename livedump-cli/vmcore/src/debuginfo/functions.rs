@@ -45,11 +45,14 @@ pub struct Call {
 pub(super) struct Within {
     pub(super) open: Rc<Open>,
     pub(super) function: Function,
+    /// Its DIE and those of the functions inlined in it, the innermost last.
+    pub(super) dies: Vec<Offset>,
 }
 
 /// An inlined function, from its DIE.
 struct Inlined {
     depth: isize,
+    at: Offset,
     name: Option<String>,
     file: Option<u64>,
     line: Option<u64>,
@@ -81,6 +84,8 @@ impl Units {
             return Some((vec![call], None));
         };
         let mut calls = Vec::new();
+        let mut dies = vec![function.at];
+        dies.extend(inlined.iter().map(|i| i.at));
         for i in inlined.into_iter().rev() {
             let (file, line, column) = place;
             let inlined = true;
@@ -98,7 +103,7 @@ impl Units {
             column,
             inlined: false,
         });
-        Some((calls, Some(Within { open, function })))
+        Some((calls, Some(Within { open, function, dies })))
     }
 
     /// A function's name, and what is inlined at an address of it, outermost
@@ -153,6 +158,7 @@ impl Units {
             let mut places = Places::default();
             let mut i = Inlined {
                 depth,
+                at,
                 name: None,
                 file: None,
                 line: None,

@@ -8,6 +8,7 @@
 //!  sections   sections unpacked and relocated
 //!  units      address to compilation unit
 //!  functions  address to functions, inlined ones too, and lines
+//!  arguments  where a function's arguments are
 //!  sites      calls that are not on the stack
 //!  cfi        address to how its frame is undone
 //!  evaluate   expressions
@@ -18,6 +19,7 @@
 //! attribute, a row costs a step, and steps are limited; nothing goes deeper
 //! than its limit; what cannot be followed is not known.
 
+mod arguments;
 mod bytes;
 mod cfi;
 mod evaluate;
@@ -27,6 +29,7 @@ mod sections;
 mod sites;
 mod units;
 
+pub use arguments::{Argument, Value};
 pub use functions::Call;
 pub use registers::Registers;
 pub(crate) use registers::{fp, sp};
@@ -166,6 +169,31 @@ impl<'k> DebugInfo<'k> {
         self.locate(address).calls.clone()
     }
 
+    /// The arguments of one of [`calls`](Self::calls) at an address of a
+    /// frame, by its number there.
+    #[must_use]
+    pub fn arguments(
+        &self,
+        at: u64,
+        call: usize,
+        registers: &Registers,
+        memory: &dyn Fn(u64) -> Option<u64>,
+    ) -> Vec<Argument> {
+        let located = self.locate(at);
+        let Some(within) = &located.within else { return Vec::new() };
+        let die = within.dies.iter().rev().nth(call);
+        let Some(&die) = die else { return Vec::new() };
+        let bias = self.bias();
+        let place = at.wrapping_sub(bias);
+        let row = self.cfi().row(place);
+        let cfa = row.and_then(|row| row.cfa(registers, memory, bias));
+        let mut inputs =
+            OfFrame { registers, memory, bias, cfa, frame_base: None };
+        let (open, function) = (&within.open, within.function.at);
+        inputs.frame_base = self.units().frame_base(open, function, &inputs);
+        self.units().arguments(open, die, place, &inputs)
+    }
+
     /// The caller's registers, by the CFI of `address`, an address of the
     /// frame.
     pub(crate) fn undo(
@@ -242,5 +270,43 @@ impl Inputs for At<'_> {
 
     fn bias(&self) -> u64 {
         0
+    }
+}
+
+/// What a frame's arguments are found with.
+struct OfFrame<'a> {
+    registers: &'a Registers,
+    memory: &'a dyn Fn(u64) -> Option<u64>,
+    bias: u64,
+    cfa: Option<u64>,
+    frame_base: Option<u64>,
+}
+
+impl Inputs for OfFrame<'_> {
+    fn register(&self, number: u16) -> Option<u64> {
+        self.registers.get(number)
+    }
+
+    fn memory(&self, at: u64, size: u8) -> Option<u64> {
+        let value = (self.memory)(at)?;
+        let unused = 64u32.checked_sub(u32::from(size).checked_mul(8)?)?;
+        u64::MAX.checked_shr(unused).map(|mask| value & mask)
+    }
+
+    fn frame_base(&self) -> Option<u64> {
+        self.frame_base
+    }
+
+    fn cfa(&self) -> Option<u64> {
+        self.cfa
+    }
+
+    // Nobody has kept it.
+    fn at_entry(&self, _: Expression<Bytes>) -> Option<u64> {
+        None
+    }
+
+    fn bias(&self) -> u64 {
+        self.bias
     }
 }
