@@ -15,6 +15,8 @@
 #include <vm/vm_param.h>
 #include <vm/pmap.h>
 #include <vm/vm_page.h>
+#include <vm/vm_pagequeue.h>
+#include <vm/vm_phys.h>
 
 #include <machine/vmparam.h>
 
@@ -29,24 +31,49 @@ struct livedump_copies {
 /* Pages between two looks at how many are free. */
 #define	LD_COPIES_AT_ONCE	64
 
-/* What the page daemon lets be: below v_free_target it goes to work. */
-size_t
-livedump_free_pages(void)
+/* Of a domain, what its page daemon lets be: below the target it goes to work. */
+static u_int
+livedump_domain_free(int domain)
 {
-	u_int have = vm_free_count(), keep = vm_cnt.v_free_target;
+	struct vm_domain *vmd = VM_DOMAIN(domain);
+	u_int have = vmd->vmd_free_count, keep = vmd->vmd_free_target;
 
 	return (have > keep ? have - keep : 0);
 }
 
-static vm_page_t
-livedump_copies_page_alloc(void)
+size_t
+livedump_free_pages(void)
 {
+	size_t n = 0;
+	int domain;
+
+	for (domain = 0; domain < vm_ndomains; domain++)
+		n += livedump_domain_free(domain);
+	return (n);
+}
+
+/* From all domains in turn: whoever copies does so on all CPUs. */
+static vm_page_t
+livedump_copies_page_alloc(size_t nth)
+{
+	vm_page_t m;
+	int domain, i;
+
+	for (i = 0; i < vm_ndomains; i++) {
+		domain = (nth + i) % vm_ndomains;
+		if (livedump_domain_free(domain) == 0)
+			continue;
 #if __FreeBSD_version >= 1301000
-	return (vm_page_alloc_noobj(VM_ALLOC_WIRED | VM_ALLOC_NODUMP));
+		m = vm_page_alloc_noobj_domain(domain,
+		    VM_ALLOC_WIRED | VM_ALLOC_NODUMP);
 #else
-	return (vm_page_alloc(NULL, 0, VM_ALLOC_NORMAL | VM_ALLOC_NOOBJ |
-	    VM_ALLOC_WIRED | VM_ALLOC_NODUMP));
+		m = vm_page_alloc_domain(NULL, 0, domain, VM_ALLOC_NORMAL |
+		    VM_ALLOC_NOOBJ | VM_ALLOC_WIRED | VM_ALLOC_NODUMP);
 #endif
+		if (m != NULL)
+			return (m);
+	}
+	return (NULL);
 }
 
 /* NULL: not to be had. */
@@ -67,8 +94,8 @@ livedump_copies_alloc(size_t n)
 			if (livedump_sig_intr() != 0)
 				break;
 		}
-		if (livedump_free_pages() == 0 ||
-		    (m = livedump_copies_page_alloc()) == NULL) {
+		m = livedump_copies_page_alloc(copies->n);
+		if (m == NULL) {
 			if (!livedump_memory_wait())
 				break;
 			continue;

@@ -29,6 +29,8 @@ const MORE_PAGES: usize = 512;
 /// Pages that are copied to see how fast that is, in units.
 const SAMPLE_UNITS: u64 = 16;
 const SAMPLE_UNIT: u64 = 32;
+/// CPUs that copy as much faster than one; memory is no faster for more.
+const FAST_CPUS: u64 = 8;
 /// Until all have come, and until all have gone.
 const GATHER_NS: u64 = 300_000;
 
@@ -251,8 +253,8 @@ fn measure<K: Kpi>(
     // Half as much again: the caches of a CPU that is interrupted are cold.
     let copying = best.saturating_mul(pages) / SAMPLE_UNIT * 3 / 2;
     let all = copying.saturating_add(from.spent_ns);
-    let cpus = kpi.ncpus() as u64;
-    Ok(GATHER_NS.saturating_add(all / cpus.max(1)))
+    let cpus = (kpi.ncpus() as u64).clamp(1, FAST_CPUS);
+    Ok(GATHER_NS.saturating_add(all / cpus))
 }
 
 /// Pages that are in the set now and were not; takes the set over.
