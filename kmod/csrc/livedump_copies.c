@@ -18,6 +18,7 @@
 #include <vm/vm_pagequeue.h>
 #include <vm/vm_phys.h>
 
+#include <machine/md_var.h>
 #include <machine/vmparam.h>
 
 #include "livedump_module.h"
@@ -132,8 +133,8 @@ livedump_copies_free(struct livedump_copies *copies)
 void
 livedump_copies_page(struct livedump_copies *copies, size_t at, uint64_t pa)
 {
-	memcpy((void *)PHYS_TO_DMAP(copies->pa[at]),
-	    (const void *)PHYS_TO_DMAP(pa), PAGE_SIZE);
+	pagecopy((void *)PHYS_TO_DMAP(pa),
+	    (void *)PHYS_TO_DMAP(copies->pa[at]));
 }
 
 void

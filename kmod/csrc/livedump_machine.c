@@ -228,7 +228,7 @@ livedump_vm_phys_is_dumpable(uint64_t pa)
 void
 livedump_read_page(uint64_t pa, void *page)
 {
-	memcpy(page, (const void *)PHYS_TO_DMAP(pa), PAGE_SIZE);
+	pagecopy((void *)PHYS_TO_DMAP(pa), page);
 }
 
 /* A line at a time: most pages are told by their first. */
