@@ -199,6 +199,18 @@ livedump_load_entry(uint64_t table, uint64_t index)
 	return (((const volatile uint64_t *)PHYS_TO_DMAP(table))[index]);
 }
 
+void
+livedump_load_entries(uint64_t table, uint64_t first, uint64_t *entries,
+    size_t n)
+{
+	const volatile uint64_t *p =
+	    (const volatile uint64_t *)PHYS_TO_DMAP(table) + first;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		entries[i] = p[i];
+}
+
 bool
 livedump_phys_in_dmap(uint64_t pa)
 {

@@ -183,6 +183,8 @@ void	livedump_copy_msgbuf(void *text, size_t len);
 void	livedump_linked_pages(void (*page)(void *arg, uint64_t pa, bool oncpu),
 	    void *arg);
 uint64_t livedump_load_entry(uint64_t table, uint64_t index);
+void	livedump_load_entries(uint64_t table, uint64_t first,
+	    uint64_t *entries, size_t n);
 bool	livedump_phys_in_dmap(uint64_t pa);
 bool	livedump_vm_phys_is_dumpable(uint64_t pa);
 void	livedump_read_page(uint64_t pa, void *page);

@@ -196,6 +196,16 @@ livedump_load_entry(uint64_t pa, uint64_t index)
 	return (table(pa)[index]);
 }
 
+void
+livedump_load_entries(uint64_t pa, uint64_t first, uint64_t *entries,
+    size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		entries[i] = livedump_load_entry(pa, first + i);
+}
+
 bool
 livedump_phys_in_dmap(uint64_t pa)
 {

@@ -88,6 +88,14 @@ pub trait DirectMap: Sync {
     /// `PHYS_TO_DMAP`.
     fn load_entry(&self, table: Paddr, index: u64) -> u64;
 
+    /// Loads adjacent entries of a page table, each as
+    /// [`DirectMap::load_entry`] does.
+    fn load_entries(&self, table: Paddr, first: u64, entries: &mut [u64]) {
+        for (index, entry) in (first..).zip(entries) {
+            *entry = self.load_entry(table, index);
+        }
+    }
+
     /// Whether `pa` may be read through the direct map. C: `PHYS_IN_DMAP`.
     fn phys_in_dmap(&self, pa: Paddr) -> bool;
 

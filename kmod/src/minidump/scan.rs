@@ -13,7 +13,9 @@ use memdev::arch::{ENTRIES, Entry, Machine, span};
 use memdev::dump_avail::DumpAvail;
 
 /// Units of work for each page of the pmap section, where it has tables below.
-const PARTS: usize = 64;
+const PARTS: usize = 32;
+/// Entries that are loaded at once; a part begins and ends between them.
+const AT_ONCE: usize = 16;
 
 /// What the walk of one page of the pmap section needs.
 pub(super) struct Scan<'a, M> {
@@ -61,8 +63,13 @@ impl<M: DirectMap> Scan<'_, M> {
         entries: Range<u64>,
         copy: Option<&[AtomicU64]>,
     ) {
+        let mut loaded = [0; AT_ONCE];
         for index in entries {
-            let raw = self.memory.load_entry(table, index);
+            let at = index as usize % AT_ONCE;
+            if at == 0 {
+                self.memory.load_entries(table, index, &mut loaded);
+            }
+            let raw = loaded.get(at).copied().unwrap_or(0);
             if let Some(slot) = copy.and_then(|c| c.get(index as usize)) {
                 slot.store(raw, Relaxed);
             }

@@ -38,6 +38,12 @@ unsafe extern "C" {
     fn livedump_copy_bitset(first: usize, words: *mut u64, n: usize);
     fn livedump_copy_msgbuf(text: *mut u8, len: usize);
     fn livedump_load_entry(table: u64, index: u64) -> u64;
+    fn livedump_load_entries(
+        table: u64,
+        first: u64,
+        entries: *mut u64,
+        n: usize,
+    );
     safe fn livedump_phys_in_dmap(pa: u64) -> bool;
     safe fn livedump_vm_phys_is_dumpable(pa: u64) -> bool;
     fn livedump_read_page(pa: u64, page: *mut Page);
@@ -93,6 +99,24 @@ impl DirectMap for FreeBsd {
         // SAFETY: a page in the direct map, and an entry of it. It may change
         // at any time: the shim loads it once.
         unsafe { livedump_load_entry(table.0, index % ENTRIES) }
+    }
+
+    fn load_entries(&self, table: Paddr, first: u64, entries: &mut [u64]) {
+        let end = first.saturating_add(entries.len() as u64);
+        if !livedump_phys_in_dmap(table.0) || end > ENTRIES {
+            entries.fill(0);
+            return;
+        }
+        // SAFETY: a page in the direct map, and entries of it, each of which
+        // the shim loads once, into as many words of ours.
+        unsafe {
+            livedump_load_entries(
+                table.0,
+                first,
+                entries.as_mut_ptr(),
+                entries.len(),
+            );
+        }
     }
 
     fn phys_in_dmap(&self, pa: Paddr) -> bool {
