@@ -89,3 +89,18 @@ fn cfi_that_leads_nowhere_is_not_used() {
         assert!(!words(&all, "how").contains(&"cfi"), "{cfi:x?}");
     }
 }
+
+#[test]
+fn arguments_are_shown_where_they_are_known() {
+    let case = case(1, &BY_RBP);
+    let bt = case.run("bt", &["--args", "100200"]).expect(0);
+    let text = bt.text();
+    assert!(text.contains("(known=-7, lost=unavailable) at a.c:100"), "{text}");
+    let bt = case.run("bt", &["--args", "--json", "100200"]).expect(0).json();
+    let outer = &bt["frames"][2]["args"];
+    assert_eq!(outer[0]["name"], "known");
+    assert_eq!(outer[0]["value"], "-7");
+    assert_eq!(outer[1]["value"], Value::Null);
+    // Not asked for.
+    assert!(frames(&case, "100200")[2].get("args").is_none());
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The debug sections of a small file `/src/a.c`: function `outer`, in which
 //! `inner` is inlined any number of times in itself, with one line, and how
-//! its frame is undone.
+//! its frame is undone. Its arguments are `known`, -7, and `lost`, in rdi.
 
 use super::sections::Section;
 
@@ -41,6 +41,10 @@ fn abbreviations() -> Vec<u8> {
             1,
             &[(0x31, 0x13), (0x11, 1), (0x12, 6), (0x58, 11), (0x59, 11)],
         ),
+        // DW_AT_name, type, location.
+        (5, 5, 0, &[(3, 8), (0x49, 0x13), (2, 0x18)]),
+        // DW_AT_name, byte_size, encoding.
+        (6, 0x24, 0, &[(3, 8), (11, 11), (0x3e, 11)]),
     ] {
         out.extend([code, tag, children]);
         for &(name, form) in attributes {
@@ -85,8 +89,21 @@ impl Debug {
         // From the unit's length on.
         let inner = body.len() as u32 + 4;
         body.extend(b"\x03inner\0\x01");
+        let int = body.len() as u32 + 4;
+        body.extend(b"\x06int\0\x04\x05");
         body.extend(b"\x02outer\0");
         range(&mut body);
+        // DW_OP_const1s -7, DW_OP_stack_value; DW_OP_reg5.
+        for (name, place) in
+            [(&b"known"[..], &[0x09, 0xf9, 0x9f][..]), (b"lost", &[0x55])]
+        {
+            body.push(5);
+            body.extend(name);
+            body.push(0);
+            body.extend(int.to_le_bytes());
+            body.push(place.len() as u8);
+            body.extend(place);
+        }
         for n in 0..self.inlined {
             body.push(4);
             body.extend(inner.to_le_bytes());
