@@ -9,7 +9,7 @@
 mod hosted;
 mod machine;
 
-pub use hosted::HostedDevice;
+pub use hosted::{Facts, HostedDevice, no_facts};
 pub use machine::{MachineSpec, ModelSpec, SpecError};
 
 use crate::host;
@@ -142,17 +142,19 @@ pub enum OpenError {
     },
 }
 
-/// Opens a machine; `kernel` is the kernel file of one that is an image.
+/// Opens a machine; `kernel` is the kernel file of one that is an image, of
+/// which `facts` tells more.
 ///
 /// # Errors
 /// Why there is none.
 pub fn open(
     spec: &MachineSpec,
     kernel: Option<&Path>,
+    facts: &Facts<'_>,
 ) -> Result<Box<dyn Device>, OpenError> {
     match spec {
         MachineSpec::Kernel => Ok(Box::new(MemDevice::open()?)),
-        _ => Ok(Box::new(HostedDevice::open(spec, kernel)?)),
+        _ => Ok(Box::new(HostedDevice::open(spec, kernel, facts)?)),
     }
 }
 

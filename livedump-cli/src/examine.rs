@@ -65,7 +65,8 @@ pub fn examine(
     }
     // What it does not say is no check.
     if let (Some(info), Some(length)) = (&related.info, related.length) {
-        let core = dump.ok();
+        // The view of an image is not what the file has.
+        let core = dump.ok().filter(|core| core.image().is_none());
         let stored = Stored {
             length,
             compression: core
@@ -103,16 +104,23 @@ fn no_page_tables(verification: &mut Verification) {
 /// Of a panic nothing ran on while it was dumped; of a quiesced dump less.
 fn instant(verification: &mut Verification, info: &InfoText) {
     let unchecked = &mut verification.unchecked;
+    let about = |text: &&mut String| text.starts_with(INSTANT);
     if info.panic.is_some() {
         unchecked.retain(|text| !text.starts_with(INSTANT));
-    } else if let Some(time) = &info.quiesced {
-        let about = unchecked.iter_mut().find(|t| t.starts_with(INSTANT));
-        if let Some(text) = about {
+    } else if info.is_of_image() {
+        if let Some(text) = unchecked.iter_mut().find(about) {
             *text = format!(
-                "{INSTANT}: user processes were suspended ({time}), the \
-                 kernel was running"
+                "{INSTANT}: the dump was made of an image, and whether the \
+                 machine was stopped for that is not recorded"
             );
         }
+    } else if let Some(time) = &info.quiesced
+        && let Some(text) = unchecked.iter_mut().find(about)
+    {
+        *text = format!(
+            "{INSTANT}: user processes were suspended ({time}), the kernel was \
+             running"
+        );
     }
 }
 

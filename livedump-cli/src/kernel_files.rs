@@ -16,6 +16,7 @@
 //! the kernel, in .debug there, below /usr/lib/debug.
 
 use crate::analysis::TargetError;
+use crate::analysis::facts;
 use crate::analysis::identity::{Identity, debug_identity};
 use crate::analysis::target::{check_freebsd, check_match};
 use crate::host;
@@ -23,6 +24,7 @@ use crate::report::note;
 use livedump_vmcore::chain;
 use livedump_vmcore::companion::companions_of_target;
 use livedump_vmcore::elf::{ElfError, Kernel};
+use livedump_vmcore::image::kernel::ImageFacts;
 use livedump_vmcore::path::escape_path;
 use livedump_vmcore::{ImageFile, ImageKernelError, OpenError, Opened, Vmcore};
 use std::collections::HashSet;
@@ -342,6 +344,14 @@ impl KernelFiles {
             }
         })
     }
+}
+
+/// What type information tells of a kernel in an image, its debug file being
+/// looked for beside it.
+#[must_use]
+pub fn image_facts(core: &Vmcore, kernel: &Kernel) -> ImageFacts {
+    let debug = debug_files(Path::new(kernel.path()));
+    facts::of_image(core, kernel, choose_debug(kernel, debug).as_ref())
 }
 
 /// Whether an open file is a kernel of FreeBSD.

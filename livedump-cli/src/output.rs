@@ -219,6 +219,35 @@ impl Output {
         }
     }
 
+    /// Waits until what was written is on disk.
+    ///
+    /// # Errors
+    /// What fsync(2) answers.
+    pub fn sync(&self) -> Result<(), OutputError> {
+        let synced = self.file().map_or(Ok(()), File::sync_all);
+        synced.map_err(|source| self.error(source))
+    }
+
+    /// Removes the file that has the name until [`Output::finish`]; that there
+    /// is none is no error.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove_old(&self) -> Result<(), OutputError> {
+        let removed = match self {
+            Self::File(_, Target::Replaced(it)) => it.remove_old(),
+            Self::Stdout | Self::File(_, Target::InPlace(..)) => self.clear(),
+        };
+        removed.map_err(|source| self.error(source))
+    }
+
+    /// Whether it is a regular file.
+    #[must_use]
+    pub fn is_regular(&self) -> bool {
+        let meta = self.file().map(File::metadata);
+        meta.is_some_and(|meta| meta.is_ok_and(|meta| meta.is_file()))
+    }
+
     /// Writes all of it.
     ///
     /// # Errors
@@ -309,6 +338,9 @@ impl Target {
                     (it.temporary.as_os_str(), it.name.as_os_str());
                 renameat(&it.directory, from, &it.directory, to)?;
                 it.armed = false;
+                // Where a directory cannot be synced, the file is there all
+                // the same.
+                let _ = nix::unistd::fsync(&it.directory);
                 Ok(())
             }
         }
@@ -353,6 +385,16 @@ impl Replacement {
             let _ = fchmod(&it.file, Mode::from_bits_truncate(mode));
         }
         Ok(it)
+    }
+}
+
+impl Replacement {
+    fn remove_old(&self) -> io::Result<()> {
+        let (name, flag) = (self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        match unlinkat(&self.directory, name, flag) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
     }
 }
 

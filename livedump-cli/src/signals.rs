@@ -91,6 +91,31 @@ impl Signals {
             _ => None,
         })
     }
+
+    /// Gives the signals back: from now on they end the process, for a caller
+    /// that leaves nothing behind and may be blocked in a call. The first one
+    /// to stop that has arrived.
+    #[must_use]
+    pub fn release(mut self) -> Option<Signal> {
+        self.give_back();
+        self.stopped()
+    }
+
+    fn give_back(&mut self) {
+        self.quit.store(true, Ordering::SeqCst);
+        if let Some(waiter) = self.waiter.take() {
+            let woken =
+                pthread_kill(waiter.as_pthread_t() as _, Signal::SIGUSR1);
+            if woken.is_ok() {
+                let _ = waiter.join();
+            }
+        }
+        if let Some(mut before) = self.before.take() {
+            // One may be pending.
+            before.add(Signal::SIGXFSZ);
+            let _ = before.thread_set_mask();
+        }
+    }
 }
 
 fn wait(set: SigSet, sender: &Sender<Event>, quit: &AtomicBool) {
@@ -112,19 +137,7 @@ fn wait(set: SigSet, sender: &Sender<Event>, quit: &AtomicBool) {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        self.quit.store(true, Ordering::SeqCst);
-        if let Some(waiter) = self.waiter.take() {
-            let woken =
-                pthread_kill(waiter.as_pthread_t() as _, Signal::SIGUSR1);
-            if woken.is_ok() {
-                let _ = waiter.join();
-            }
-        }
-        if let Some(mut before) = self.before {
-            // One may be pending.
-            before.add(Signal::SIGXFSZ);
-            let _ = before.thread_set_mask();
-        }
+        self.give_back();
     }
 }
 

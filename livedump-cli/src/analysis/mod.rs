@@ -35,6 +35,7 @@
 )]
 
 mod exported;
+pub mod facts;
 pub mod identity;
 pub mod locks;
 pub mod modules;

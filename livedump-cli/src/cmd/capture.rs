@@ -19,6 +19,7 @@ use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::{self, CrashDir};
 use crate::device::{self, Device, MachineSpec};
 use crate::kernel_files;
+use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
 use crate::quantity;
 use crate::report::{Report, and_minfree, human, note};
@@ -215,11 +216,11 @@ impl From<Error> for crate::error::Error {
     }
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
+impl From<Fault<crashdir::Error>> for Error {
+    fn from(fault: Fault<crashdir::Error>) -> Self {
         match fault {
             Fault::Stopped(signal) => Self::Stopped(signal),
-            Fault::CrashDir(e) => Self::CrashDir(e),
+            Fault::Sync(e) => Self::CrashDir(e),
         }
     }
 }
@@ -298,7 +299,8 @@ fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
     // Before any thread is started, so that all have them blocked.
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
-    let device = device::open(&args.machine, args.kernel.as_deref())?;
+    let device =
+        device::open(&args.machine, args.kernel.as_deref(), &image_facts)?;
     let prepared = Prepared::gather(args, device.as_ref())?;
     if alone {
         confine(args, device.as_ref(), &directory, &prepared, &[]);

@@ -8,6 +8,7 @@
 
 mod elf;
 mod minidump;
+mod sealed;
 
 use super::session::KernelArgs;
 use crate::convert::elf::Debugger;
@@ -15,17 +16,17 @@ use crate::convert::kdump::{self, Codec, Facts};
 use crate::convert::tables::WithTables;
 use crate::convert::{self, Job, Progress, Sink};
 use crate::error::Error;
-use crate::kernel_files::{DebugFile, KernelFiles, Misfit};
+use crate::kernel_files::{DebugFile, Found, KernelFiles, Misfit};
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
-use crate::signals::Signals;
 use clap::{ValueEnum, ValueHint};
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::MemoryImage;
 use livedump_vmcore::{Opened, PagesError, Vmcore, chain};
-use std::io::IsTerminal;
+use sealed::Sealed;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,6 +74,12 @@ pub struct Args {
         hide_possible_values = true
     )]
     pub codec: Codec,
+    /// Do not write checksums to OUT.seal
+    #[arg(long)]
+    pub no_seal: bool,
+    /// Another part of a split kdump; one for each
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub part: Vec<PathBuf>,
     /// Dump or memory image, of any format that is read
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
@@ -99,6 +106,8 @@ struct Memory {
     /// The image.
     image: Option<Arc<dyn MemoryImage>>,
     kernel: Option<Kernel>,
+    /// Of an image.
+    debug: Option<Kernel>,
 }
 
 impl Memory {
@@ -112,7 +121,7 @@ impl Memory {
     ) -> Result<Self, Error> {
         let with = |core: Vmcore, kernel: Option<Kernel>| {
             let image = core.image().map(|found| Arc::clone(found.image()));
-            Self { core: Some(core), image, kernel }
+            Self { core: Some(core), image, kernel, debug: None }
         };
         let image = match opened {
             Opened::Minidump(core) => {
@@ -132,12 +141,15 @@ impl Memory {
         let any = kernels.files().next().is_some();
         if needed || kernel_wanted && any {
             match kernels.choose_in(image) {
-                Ok((core, found)) => return Ok(with(core, Some(found.kernel))),
+                Ok((core, Found { kernel, debug, .. })) => {
+                    return Ok(Self { debug, ..with(core, Some(kernel)) });
+                }
                 Err(e) if needed => return Err(e.into()),
                 Err(e) => note(chain(&e)),
             }
         }
-        Ok(Self { core: None, image: Some(memory), kernel: None })
+        let image = Some(memory);
+        Ok(Self { core: None, image, kernel: None, debug: None })
     }
 
     fn image(&self) -> Result<&dyn MemoryImage, Error> {
@@ -186,17 +198,18 @@ impl Memory {
 /// be read is [`Outcome::Finding`], or [`Outcome::Undetermined`] where this
 /// host is to blame; the rest is written.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    // Before any thread is started, so that all have them blocked.
-    let signals = Signals::take();
-    let out = Output::open_private(&args.out)?;
-    refuse_terminal(&out)?;
+    let mut sealed = Sealed::open(args)?;
     if args.to == To::Elf {
-        return elf::run(args, out, &signals);
+        return elf::run(args, sealed);
     }
-    let memory = open(args, &out)?;
+    let unnamed = match args.to {
+        To::Minidump => minidump::unnamed(&sealed)?,
+        _ => None,
+    };
+    let memory = open(args, &mut sealed, unnamed.as_ref())?;
     memory.notes().iter().for_each(note);
     if args.to == To::Minidump {
-        return minidump::run(memory, out, &signals);
+        return minidump::run(memory, sealed, unnamed);
     }
     let tables = memory.tables()?;
     tables.iter().filter_map(WithTables::text).for_each(note);
@@ -206,8 +219,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let progress =
         Progress::new(convert::bytes(image).map_err(Error::of_command)?);
-    let mut job = Job::new(Some(&signals), progress);
-    let written = sink(&out).and_then(|sink| match args.to {
+    let mut job = Job::new(sealed.signals(), progress);
+    let out = &sealed.out;
+    let written = sink(out).and_then(|sink| match args.to {
         To::Raw => convert::raw::write(image, sink, &mut job),
         To::Lime => convert::lime::write(image, sink, &mut job),
         To::Kdump => {
@@ -217,15 +231,15 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         }
         To::Elf | To::Minidump => Ok(()),
     });
-    written.map_err(|e| failed(&out, e))?;
-    out.finish()?;
+    written.map_err(|e| failed(out, e))?;
     let Job { problems, .. } = job;
+    let outcome = sealed.finish()?;
     let became = match args.to {
         To::Kdump => "are not in the output",
         _ => "are zeros in the output",
     };
     problems.text(became).iter().for_each(note);
-    Ok(problems.outcome())
+    Ok(outcome.and(problems.outcome()))
 }
 
 /// What to write to.
@@ -244,30 +258,39 @@ fn failed(out: &Output, e: convert::Error) -> Error {
     }
 }
 
-fn refuse_terminal(out: &Output) -> Result<(), Error> {
-    let terminal = match out.file() {
-        Some(file) => file.is_terminal(),
-        None => std::io::stdout().is_terminal(),
-    };
-    match terminal {
-        true => Err(Error::Usage("the output is a terminal")),
-        false => Ok(()),
-    }
+/// Opens the other parts of a split dump.
+pub(super) fn parts(paths: &[PathBuf]) -> Result<Vec<File>, Error> {
+    let files = paths.iter().map(|path| Vmcore::open_file(path));
+    Ok(files.collect::<Result<_, _>>()?)
 }
 
 /// Opens everything, gives all else up, and looks into it.
-fn open(args: &Args, out: &Output) -> Result<Memory, Error> {
+fn open(
+    args: &Args,
+    sealed: &mut Sealed,
+    unnamed: Option<&File>,
+) -> Result<Memory, Error> {
     let dump = Vmcore::open_file(&args.file)?;
     let named = args.kernel.kernel();
-    let kernels = KernelFiles::open(&args.file, named, DebugFile::Unwanted)?;
-    let inputs: Vec<_> =
-        kernels.files().chain([&dump]).map(AsFd::as_fd).collect();
-    out.check_no_input(&inputs)?;
+    let debug = match (&args.kernel.debug, args.to) {
+        (Some(path), To::Minidump) => DebugFile::Named(path),
+        (None, To::Minidump) => DebugFile::Search,
+        _ => DebugFile::Unwanted,
+    };
+    let kernels = KernelFiles::open(&args.file, named, debug)?;
+    let parts = parts(&args.part)?;
+    let all = kernels.files().chain([&dump]).chain(&parts);
+    let inputs: Vec<_> = all.map(AsFd::as_fd).collect();
+    sealed.check_no_input(&inputs)?;
     let inputs = inputs.into_iter().map(|fd| (fd, Purpose::Read));
-    let files: Vec<_> = inputs.chain(out.descriptors()).collect();
+    let unnamed = unnamed.map(|file| (file.as_fd(), Purpose::Update));
+    let written = sealed.descriptors().chain(unnamed);
+    let files: Vec<_> = inputs.chain(written).collect();
     // Where the kernel cannot, `livedump doctor` says so.
     let _ = sandbox::enter(Role::Reader, &files);
-    let opened = Opened::new(dump, &args.file)?;
+    sealed.check_old(args)?;
+    let parts = parts.into_iter().zip(args.part.iter().map(PathBuf::as_path));
+    let opened = Opened::new(dump, &args.file)?.with_parts(parts)?;
     let wanted = matches!(args.to, To::Kdump | To::Minidump);
     Memory::new(opened, kernels, named.is_some(), wanted)
 }

@@ -110,7 +110,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         (None, Some(file)) => {
             let kernel = &args.kernel;
             let session =
-                Session::open_with(file, kernel, &keep, check_inputs)?;
+                Session::open_with(file, kernel, &[], &keep, check_inputs)?;
             (file.clone(), session)
         }
         (directory, _) => {
@@ -124,6 +124,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             let session = Session::open_with(
                 &taken.file,
                 &taken.kernel,
+                &[],
                 &keep,
                 |inputs| {
                     drop(taken.temporary);

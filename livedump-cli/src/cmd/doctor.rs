@@ -11,6 +11,7 @@ use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::CrashDir;
 use crate::device::{self, MachineSpec};
 use crate::error::Error;
+use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
 use crate::report::Report;
 use crate::sandbox;
@@ -108,7 +109,7 @@ fn diagnose(args: &Args) -> Diagnosis {
         checks.extend(host::kernel());
     }
     let mut extent = None;
-    match device::open(&args.machine, None) {
+    match device::open(&args.machine, None, &image_facts) {
         Ok(device) => {
             let machine = Machine::query(device.as_ref());
             extent = machine.extent();

@@ -11,6 +11,7 @@ use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::CrashDir;
 use crate::device::{self, Device, MachineSpec};
 use crate::error::Error;
+use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
 use crate::quantity;
 use crate::report::Report;
@@ -79,8 +80,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     check_usage(args)?;
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
-    let device =
-        device::open(&args.machine, None).map_err(CaptureError::from)?;
+    let device = device::open(&args.machine, None, &image_facts)
+        .map_err(CaptureError::from)?;
     // Cannot be asked for once we are confined.
     let wired = device.wired_bytes();
     let mut files = vec![(directory.descriptor(), Purpose::Directory)];

@@ -19,7 +19,7 @@ use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::path::FilePath;
 use livedump_vmcore::verdict::Verdict;
-use livedump_vmcore::{OpenError, Vmcore};
+use livedump_vmcore::{OpenError, Opened, Vmcore};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Write};
@@ -156,9 +156,13 @@ struct Examiner<'a> {
 
 impl Examiner<'_> {
     fn listed(&mut self, dump: &SavedDump) -> Listed {
-        let core = self.directory.open_dump(dump);
+        let core = match self.directory.open_dump(dump) {
+            Err(e @ OpenError::NeedsKernel { .. }) => self.image(dump, e),
+            core => core,
+        };
         let verdict = self.verdict(dump, &core);
-        let extent = core.ok().and_then(|core| core.expected_len());
+        let core = core.ok().filter(|core| core.image().is_none());
+        let extent = core.and_then(|core| core.expected_len());
         let info = dump.info.clone().unwrap_or_default();
         let clean = |text: Option<String>| text.map(|t| escape(t.as_bytes()));
         let time = dump.time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -180,6 +184,35 @@ impl Examiner<'_> {
             verdict,
             reason,
         }
+    }
+
+    /// A full dump, as the minidump of the kernel in it; or that none is.
+    fn image(
+        &self,
+        dump: &SavedDump,
+        none: OpenError,
+    ) -> Result<Vmcore, OpenError> {
+        let Ok(Some(file)) = self.directory.open_plain(&dump.name) else {
+            return Err(none);
+        };
+        let path = self.directory.path(&dump.name);
+        let Opened::Image(image) = Opened::new(file, &path)? else {
+            return Err(none);
+        };
+        let kept = self.kept_kernel(dump);
+        let mut all = kept.iter().chain(self.kernels);
+        let core = all.find_map(|file| {
+            let kernel = lists::read(file).ok()?;
+            image.with_kernel(&kernel).ok()
+        });
+        core.ok_or(none)
+    }
+
+    /// The kernel beside it.
+    fn kept_kernel(&self, dump: &SavedDump) -> Option<KernelFile> {
+        let name = format!("kernel.{}", dump.number);
+        let kept = self.open_companion(dump, "kernel")?;
+        Some((self.directory.path(&name), kept))
     }
 
     fn verdict(
@@ -255,9 +288,7 @@ impl Examiner<'_> {
         core: &Result<Vmcore, OpenError>,
     ) -> Result<Option<Kernel>, String> {
         let Ok(core) = core else { return Ok(None) };
-        let name = format!("kernel.{}", dump.number);
-        let kept = self.open_companion(dump, "kernel");
-        let kept = kept.map(|file| (self.directory.path(&name), file));
+        let kept = self.kept_kernel(dump);
         let all: Vec<_> = kept.iter().chain(self.kernels).collect();
         match lists::choose(core, &all) {
             Ok(kernel) => Ok(Some(kernel)),

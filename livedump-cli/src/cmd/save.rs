@@ -108,11 +108,11 @@ impl From<Error> for crate::error::Error {
     }
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
+impl From<Fault<crashdir::Error>> for Error {
+    fn from(fault: Fault<crashdir::Error>) -> Self {
         match fault {
             Fault::Stopped(signal) => Self::Stopped(signal),
-            Fault::CrashDir(e) => Self::CrashDir(e),
+            Fault::Sync(e) => Self::CrashDir(e),
         }
     }
 }

@@ -15,6 +15,7 @@ use livedump_vmcore::chain;
 use livedump_vmcore::changes::{Changes, ChangesFile};
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::{Opened, Vmcore};
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -86,14 +87,15 @@ impl Session {
     /// # Errors
     /// One of them is not there, or is none.
     pub fn open(file: &Path, args: &KernelArgs) -> Result<Self, Error> {
-        Self::open_with(file, args, &[], |_| Ok(()))
+        Self::open_with(file, args, &[], &[], |_| Ok(()))
     }
 
-    /// The same, with more files to keep, and something to be done while that
+    /// The same, with the other parts of a split dump, more files to keep, and something to be done while that
     /// is still possible, when it is known which files are read.
     pub(super) fn open_with(
         file: &Path,
         args: &KernelArgs,
+        parts: &[PathBuf],
         more: &[(BorrowedFd<'_>, Purpose)],
         last: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Error>,
     ) -> Result<Self, Error> {
@@ -105,7 +107,11 @@ impl Session {
         let kernels = KernelFiles::open(file, args.kernel(), debug)?;
         let changes = ChangesFile::open_for(file).ok().flatten();
         let list = changes.as_ref().map(|list| &list.file);
-        let all = kernels.files().chain([&dump]).chain(list);
+        let others: Vec<File> = parts
+            .iter()
+            .map(|path| Vmcore::open_file(path))
+            .collect::<Result<_, _>>()?;
+        let all = kernels.files().chain([&dump]).chain(list).chain(&others);
         let inputs: Vec<_> = all.map(AsFd::as_fd).collect();
         last(&inputs)?;
         let inputs = inputs.into_iter().map(|fd| (fd, Purpose::Read));
@@ -113,7 +119,8 @@ impl Session {
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
         // That it is no dump comes before that its kernel is not found.
-        let opened = Opened::new(dump, file)?;
+        let parts = others.into_iter().zip(parts.iter().map(PathBuf::as_path));
+        let opened = Opened::new(dump, file)?.with_parts(parts)?;
         kernels.check_named()?;
         let (core, found) = kernels.choose_for(opened)?;
         let Found { kernel, debug, debug_named } = found;

@@ -15,6 +15,7 @@ use crate::cmd::suggested::{self, MACHINES, TIMES};
 use crate::crashdir::{CrashDir, Instance};
 use crate::device::{self, Device, MachineSpec};
 use crate::error::Error;
+use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
 use crate::quantity;
 use crate::report::{
@@ -149,7 +150,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
     let instance = directory.lock_instance()?;
-    let opened = device::open(&args.machine, args.kernel.as_deref());
+    let opened =
+        device::open(&args.machine, args.kernel.as_deref(), &image_facts);
     let device = opened.map_err(capture::Error::from)?;
     let newest = directory.dumps()?.into_iter().find(|dump| dump.live);
     let at = match &args.at {

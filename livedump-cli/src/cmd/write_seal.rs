@@ -7,55 +7,68 @@ use crate::seal::{Seal, Stopped};
 use crate::signals::Signals;
 use livedump_vmcore::chain;
 use nix::sys::signal::Signal;
+use std::error::Error;
+use std::fs::File;
 use std::thread::{available_parallelism, scope};
 
 /// Why the dump does not get its name.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum Fault<E> {
     /// A signal.
     Stopped(Signal),
     /// It cannot be synced.
-    CrashDir(crashdir::Error),
+    Sync(E),
 }
 
-/// Seals a dump, and syncs it. Without a seal, which is a pity and no more,
-/// there is the reason for it.
+/// Checksums of a file, computed while it is synced. Without them, which is a
+/// pity and no more, there is the reason for it.
+pub(super) fn sum<E: Send>(
+    file: &File,
+    sync: impl Fn() -> Result<(), E> + Sync,
+    signals: &Signals,
+) -> Result<Result<Seal, String>, Fault<E>> {
+    let threads = available_parallelism().map_or(1, |n| n.get().min(16));
+    let mut stop = None;
+    let (sealed, synced) = scope(|scope| {
+        let sync = scope.spawn(&sync);
+        let sealed = Seal::of(file, threads, &mut || {
+            stop = stop.or_else(|| signals.stopped());
+            stop.is_some()
+        });
+        // It does not panic; if it did, the file is synced once more.
+        (sealed, sync.join().unwrap_or(Ok(())))
+    });
+    // It may have come while the rest was synced.
+    if let Some(signal) = stop.or_else(|| signals.stopped()) {
+        return Err(Fault::Stopped(signal));
+    }
+    synced.map_err(Fault::Sync)?;
+    Ok(sealed.map_err(|e| match e {
+        Stopped::Read(e) => unsealed(&e),
+        e => unsealed(&e),
+    }))
+}
+
+/// That there are no checksums.
+pub(super) fn unsealed(why: &dyn Error) -> String {
+    format!("no checksums written: {}", chain(why))
+}
+
+/// Seals a dump, and syncs it.
 pub(super) fn seal<'d>(
     directory: &'d CrashDir,
     dump: &Temp<'_>,
     signals: &Signals,
-) -> Result<Result<Temp<'d>, String>, Fault> {
-    let threads = available_parallelism().map_or(1, |n| n.get().min(16));
-    let mut stop = None;
-    let (sealed, synced) = scope(|scope| {
-        let sync = scope.spawn(|| dump.sync());
-        let sealed = Seal::of(dump.file(), threads, &mut || {
-            stop = stop.or_else(|| signals.stopped());
-            stop.is_some()
-        });
-        // It does not panic; if it did, the dump is synced once more.
-        (sealed, sync.join().unwrap_or(Ok(())))
-    });
-    if let Some(signal) = stop {
-        return Err(Fault::Stopped(signal));
-    }
-    synced.map_err(Fault::CrashDir)?;
-    let why = |e: &dyn std::error::Error| {
-        Ok(Err(format!("no checksums written: {}", chain(e))))
-    };
-    let text = match sealed {
+) -> Result<Result<Temp<'d>, String>, Fault<crashdir::Error>> {
+    let text = match sum(dump.file(), || dump.sync(), signals)? {
         Ok(seal) => seal.text(),
-        Err(Stopped::Read(e)) => return why(&e),
-        Err(e) => return why(&e),
+        Err(why) => return Ok(Err(why)),
     };
     let written = directory.temp().and_then(|mut temp| {
         temp.write_all(text.as_bytes())?;
         Ok(temp)
     });
-    match written {
-        Ok(temp) => Ok(Ok(temp)),
-        Err(e) => why(&e),
-    }
+    Ok(written.map_err(|e| unsealed(&e)))
 }
 
 /// The name of the checksum file in info.N.

@@ -3,6 +3,7 @@
 //! endian, and the pages. There is nothing for pages that are missing within
 //! a run.
 
+use super::copy::copy;
 use super::{Error, Job, Runs, Sink};
 use livedump_vmcore::image::MemoryImage;
 
@@ -33,11 +34,14 @@ pub fn write(
     mut sink: Sink<'_>,
     job: &mut Job<'_>,
 ) -> Result<(), Error> {
-    let mut runs = Runs::new(image);
-    while let Some(run) = runs.next()? {
-        sink.write(&header(run.start, run.end))?;
-        job.read(image, run, &mut |_, data| Ok(sink.pages_or_zeros(data)?))?;
-    }
+    copy(image, &mut sink, job, |copier, sink, job| {
+        let mut runs = Runs::new(image);
+        while let Some(run) = runs.next()? {
+            sink.write(&header(run.start, run.end))?;
+            copier.run(run, sink, job)?;
+        }
+        Ok(())
+    })?;
     sink.finish()
 }
 

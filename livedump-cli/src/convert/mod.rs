@@ -35,6 +35,7 @@ pub mod raw;
 pub mod script;
 pub mod tables;
 
+mod copy;
 mod progress;
 mod sink;
 #[cfg(test)]
@@ -55,6 +56,7 @@ use std::io;
 const PAGE: u64 = PAGE_SIZE as u64;
 /// What is read at a time.
 const PIECE: u64 = 1 << 20;
+const ZERO_PAGE: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// Why a conversion ended early. Nothing has the name of the output then.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,14 @@ impl Problems {
         self.pages
     }
 
+    /// With those of another part.
+    fn merge(&mut self, other: Self) {
+        self.pages = self.pages.saturating_add(other.pages);
+        self.environment |= other.environment;
+        let firsts = [self.first.take(), other.first];
+        self.first = firsts.into_iter().flatten().min_by_key(|first| first.0);
+    }
+
     /// In a sentence without an end, and what became of them.
     #[must_use]
     pub fn text(&self, became: &str) -> Option<String> {
@@ -133,7 +143,7 @@ impl Problems {
 type Take<'f> = dyn FnMut(Paddr, Option<&[u8]>) -> Result<(), Error> + 'f;
 
 /// What every writer has besides its input and its output.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Job<'a> {
     signals: Option<&'a Signals>,
     progress: Progress,
@@ -169,17 +179,30 @@ impl<'a> Job<'a> {
         while at < run.end {
             self.check()?;
             // To the next multiple: sources are stored in such pieces.
-            let piece = PIECE.saturating_sub(at % PIECE);
-            let n = piece.min(run.end.saturating_sub(at));
-            let part = buf.get_mut(..n as usize).unwrap_or_default();
-            match image.read(Paddr(at), part) {
-                Ok(()) => f(Paddr(at), Some(part))?,
-                Err(_) => self.pages(image, Paddr(at), part, f)?,
-            }
-            at = at.saturating_add(n);
-            self.progress.add(n);
+            let n = PIECE.saturating_sub(at % PIECE);
+            let end = at.saturating_add(n).min(run.end);
+            self.piece(image, Run { start: at, end }, &mut buf, f)?;
+            self.progress.add(end.saturating_sub(at));
+            at = end;
         }
         Ok(())
+    }
+
+    /// The same for pages that fit into `buf`.
+    fn piece(
+        &mut self,
+        image: &dyn MemoryImage,
+        run: Run,
+        buf: &mut [u8],
+        f: &mut Take<'_>,
+    ) -> Result<(), Error> {
+        let n = run.end.saturating_sub(run.start) as usize;
+        let part = buf.get_mut(..n).unwrap_or_default();
+        let at = Paddr(run.start);
+        match image.read(at, part) {
+            Ok(()) => f(at, Some(part)),
+            Err(_) => self.pages(image, at, part, f),
+        }
     }
 
     /// Page by page, where not all can be read.

@@ -2,6 +2,7 @@
 //! Nothing but memory: a byte's offset is its physical address. What the
 //! image lacks is zeros, a hole of the file.
 
+use super::copy::copy;
 use super::{Error, Job, Runs, Sink};
 use livedump_vmcore::image::MemoryImage;
 
@@ -14,11 +15,14 @@ pub fn write(
     mut sink: Sink<'_>,
     job: &mut Job<'_>,
 ) -> Result<(), Error> {
-    let mut runs = Runs::new(image);
-    while let Some(run) = runs.next()? {
-        sink.skip_to(run.start, job)?;
-        job.read(image, run, &mut |_, data| Ok(sink.pages_or_zeros(data)?))?;
-    }
+    copy(image, &mut sink, job, |copier, sink, job| {
+        let mut runs = Runs::new(image);
+        while let Some(run) = runs.next()? {
+            sink.skip_to(run.start, job)?;
+            copier.run(run, sink, job)?;
+        }
+        Ok(())
+    })?;
     sink.skip_to(image.end(), job)?;
     sink.finish()
 }

@@ -12,8 +12,6 @@ use std::os::unix::fs::FileExt;
 /// What is written to a stream at a time where there is nothing.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-const ZERO_PAGE: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
-
 enum To<'a> {
     File(&'a File),
     Stream(Box<dyn Write + 'a>),
@@ -53,6 +51,25 @@ impl<'a> Sink<'a> {
     #[must_use]
     pub fn is_seekable(&self) -> bool {
         matches!(self.to, To::File(_))
+    }
+
+    /// The file that takes bytes in any order.
+    pub(super) fn seekable(&self) -> Option<&'a File> {
+        match &self.to {
+            To::File(file) => Some(file),
+            To::Stream(_) => None,
+        }
+    }
+
+    /// A part of a file that others write other parts of.
+    pub(super) fn part(file: &'a File, at: u64) -> Self {
+        Self { to: To::File(file), at }
+    }
+
+    /// Goes on behind bytes of a file that another sink writes.
+    pub(super) fn advance(&mut self, n: u64) -> Result<(), Error> {
+        self.at = self.at.checked_add(n).ok_or_else(too_large)?;
+        Ok(())
     }
 
     /// Bytes so far.
@@ -96,19 +113,10 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Writes what was read, or zeros for a page that could not be.
-    pub(super) fn pages_or_zeros(
-        &mut self,
-        data: Option<&[u8]>,
-    ) -> io::Result<()> {
-        self.pages(data.unwrap_or(&ZERO_PAGE))
-    }
-
     /// Bytes of zeros; a hole where that is possible.
     pub(super) fn skip(&mut self, n: u64, job: &Job<'_>) -> Result<(), Error> {
         let To::Stream(out) = &mut self.to else {
-            self.at = self.at.checked_add(n).ok_or_else(too_large)?;
-            return Ok(());
+            return self.advance(n);
         };
         let mut left = n;
         while left > 0 {

@@ -111,6 +111,8 @@ pub struct InfoText {
     pub quiesced: Option<String>,
     /// How many threads' registers the dump has, in words.
     pub registers: Option<String>,
+    /// What was dumped.
+    pub device: Option<String>,
 }
 
 /// As long as an info.N may be.
@@ -134,12 +136,22 @@ impl InfoText {
         self.version.as_deref() == Some("FreeBSD (none: raw memory)")
     }
 
+    /// Whether the dump was made of an image of memory.
+    #[must_use]
+    pub fn is_of_image(&self) -> bool {
+        self.device.as_ref().is_some_and(|device| device.starts_with("image:"))
+    }
+
     /// Takes what it knows; what is missing or odd is `None`.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
         let mut info = Self::default();
         let text = String::from_utf8_lossy(bytes);
         for line in text.lines() {
+            if let Some(device) = line.strip_prefix("Dump header from device: ")
+            {
+                info.device = Some(device.trim().into());
+            }
             // Lines of a version go on after four blanks.
             let Some(line) = line.strip_prefix("  ") else { continue };
             let Some((name, value)) = line.split_once(": ") else { continue };

@@ -13,6 +13,8 @@ use livedump_hosted::raw::RawMachine;
 use livedump_hosted::vmcore;
 use livedump_vmcore::Vmcore;
 use livedump_vmcore::companion::companions_of_target;
+use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::image::kernel::ImageFacts;
 use memdev::errno::Errno;
 use memdev::ioctl::{
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
@@ -20,11 +22,20 @@ use memdev::ioctl::{
 };
 use std::error::Error as StdError;
 use std::fs::File;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 type Cause = Box<dyn StdError + Send + Sync>;
+
+/// Tells what type information is needed for of the kernel in an image.
+pub type Facts<'f> = dyn Fn(&Vmcore, &Kernel) -> ImageFacts + 'f;
+
+/// Of a machine that is no image nothing more is to be known.
+#[must_use]
+pub fn no_facts(_: &Vmcore, _: &Kernel) -> ImageFacts {
+    ImageFacts::default()
+}
 
 /// A hosted machine.
 pub struct HostedDevice {
@@ -41,8 +52,9 @@ impl HostedDevice {
     pub fn open(
         spec: &MachineSpec,
         kernel: Option<&Path>,
+        facts: &Facts<'_>,
     ) -> Result<Self, OpenError> {
-        let machine = build(spec, kernel).map_err(|source| {
+        let machine = build(spec, kernel, facts).map_err(|source| {
             OpenError::Hosted { machine: spec.to_string(), source }
         })?;
         Ok(Self::new(&spec.to_string(), machine))
@@ -52,9 +64,9 @@ impl HostedDevice {
     ///
     /// # Errors
     /// What of it no machine can have.
-    pub fn of_dump(core: Vmcore) -> Result<Self, OpenError> {
+    pub fn of_dump(core: Vmcore, facts: ImageFacts) -> Result<Self, OpenError> {
         let name = core.file().path.display().to_string();
-        match vmcore::of_dump(core) {
+        match vmcore::of_dump(core, facts) {
             Ok(machine) => Ok(Self::new(&name, machine)),
             Err(source) => {
                 let source = source.into();
@@ -116,26 +128,36 @@ fn is_device(path: &Path) -> bool {
     })
 }
 
-fn image(path: &Path, named: Option<&Path>) -> Result<Arc<dyn Machine>, Cause> {
+fn image(
+    path: &Path,
+    named: Option<&Path>,
+    facts: &Facts<'_>,
+) -> Result<Arc<dyn Machine>, Cause> {
     let kernel = kernel_of(path, named);
     match (is_device(path), &kernel) {
         (true, Some(kernel)) => {
-            let file = File::open(path)?;
-            Ok(vmcore::open_device(file, path, kernel)?)
+            // A terminal may wait for its line, a device for its medium.
+            let mut options = File::options();
+            let options = options.read(true);
+            let file = options
+                .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
+                .open(path)?;
+            Ok(vmcore::open_device(file, path, kernel, facts)?)
         }
         (true, None) => Err("name its kernel with -k".into()),
-        (false, kernel) => Ok(vmcore::open(path, kernel.as_deref())?),
+        (false, kernel) => Ok(vmcore::open(path, kernel.as_deref(), facts)?),
     }
 }
 
 fn build(
     spec: &MachineSpec,
     kernel: Option<&Path>,
+    facts: &Facts<'_>,
 ) -> Result<Arc<dyn Machine>, Cause> {
     let recipe = match spec {
         MachineSpec::Kernel => return Err("is not a hosted one".into()),
         MachineSpec::Vmcore(path) | MachineSpec::Image(path) => {
-            return image(path, kernel);
+            return image(path, kernel, facts);
         }
         MachineSpec::Raw(path) => {
             return Ok(Arc::new(RawMachine::open(path)?));
@@ -258,7 +280,9 @@ mod tests {
     #[test]
     fn a_machine_that_cannot_be_is_named_with_its_reason() {
         let spec: MachineSpec = "vmcore:/nonexistent".parse().unwrap();
-        let Err(e) = HostedDevice::open(&spec, None) else { panic!("opened") };
+        let Err(e) = HostedDevice::open(&spec, None, &no_facts) else {
+            panic!("opened")
+        };
         let text = livedump_vmcore::chain(&e);
         assert!(text.starts_with("machine vmcore:/nonexistent: "), "{text}");
         assert!(text.contains("No such file"), "{text}");

@@ -3,7 +3,7 @@
 
 use super::{Seal, SealError, Stopped};
 use livedump_vmcore::chain;
-use livedump_vmcore::companion::companion;
+use livedump_vmcore::companion;
 use livedump_vmcore::regular;
 use livedump_vmcore::{Finding, Status};
 use memdev::minidump::Layout;
@@ -48,7 +48,7 @@ pub fn open(
     named: Option<&Path>,
 ) -> Result<Option<SealFile>, NoSeal> {
     let Some(path) =
-        named.map(Path::to_path_buf).or_else(|| companion(dump, "seal"))
+        named.map(Path::to_path_buf).or_else(|| companion::seal(dump))
     else {
         return Ok(None);
     };

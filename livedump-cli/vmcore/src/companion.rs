@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 /// Names of dumps, without their numbers. savecore(8).
 const BASENAMES: [&str; 4] =
     ["livecore", "vmcore", "vmcore_encrypted", "textdump.tar"];
+/// How their names end.
+const SUFFIXES: [&str; 3] = ["", ".gz", ".zst"];
 
 /// `seal.N` of `livecore.N.zst`, and `seal.last` of `livecore.last.zst`;
 /// whether it is there is not looked at. `None` where the dump's name has no
@@ -15,6 +17,31 @@ pub fn companion(dump: &Path, what: &str) -> Option<PathBuf> {
     let (stem, n) = number(dump)?;
     let is_dump = BASENAMES.contains(&stem);
     is_dump.then(|| dump.with_file_name(format!("{what}.{n}")))
+}
+
+/// The checksums of a file: `seal.N` of a dump with a number, else `FILE.seal`;
+/// whether it is there is not looked at. `None` where the path has no name.
+#[must_use]
+pub fn seal(file: &Path) -> Option<PathBuf> {
+    companion(file, "seal").or_else(|| {
+        let mut name = file.file_name()?.to_os_string();
+        name.push(".seal");
+        Some(file.with_file_name(name))
+    })
+}
+
+/// Names that another dump with the number of this one can have; whether they
+/// are there is not looked at.
+pub fn same_number(dump: &Path) -> impl Iterator<Item = PathBuf> + '_ {
+    let n = number(dump).filter(|(stem, _)| BASENAMES.contains(stem));
+    let n = n.map(|(_, n)| n);
+    let all = n.into_iter().flat_map(|n| {
+        BASENAMES.into_iter().flat_map(move |stem| {
+            SUFFIXES.map(|suffix| format!("{stem}.{n}{suffix}"))
+        })
+    });
+    let all = all.map(|name| dump.with_file_name(name));
+    all.filter(move |path| path != dump)
 }
 
 /// The same for a dump that may have been given any name, if it kept its
@@ -48,9 +75,10 @@ pub fn companions_of_target(dump: &Path, what: &str) -> Vec<PathBuf> {
 /// A name, and what follows its last dot: digits, or `last`.
 fn number(dump: &Path) -> Option<(&str, &str)> {
     let name = dump.file_name()?.to_str()?;
-    let name = [".gz", ".zst"]
-        .iter()
-        .find_map(|suffix| name.strip_suffix(suffix))
+    let plain = SUFFIXES.iter().filter(|suffix| !suffix.is_empty());
+    let name = plain
+        .filter_map(|suffix| name.strip_suffix(suffix))
+        .next()
         .unwrap_or(name);
     let (stem, n) = name.rsplit_once('.')?;
     let digits = !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
@@ -84,6 +112,31 @@ mod tests {
         let found = companion_any(Path::new("d/host.5.gz"), "changed");
         assert_eq!(found, Some("d/changed.5".into()));
         assert_eq!(companion_any(Path::new("d/host.gz"), "changed"), None);
+    }
+
+    #[test]
+    fn checksums_of_a_file_have_its_number_or_its_name() {
+        for (file, want) in [
+            ("d/livecore.3.zst", "d/seal.3"),
+            ("livecore.elf", "livecore.elf.seal"),
+            ("d/memory", "d/memory.seal"),
+            ("memory.3", "memory.3.seal"),
+        ] {
+            assert_eq!(seal(Path::new(file)), Some(want.into()), "{file}");
+        }
+        assert_eq!(seal(Path::new("/")), None);
+    }
+
+    #[test]
+    fn dumps_with_one_number_share_what_is_beside_them() {
+        let all: Vec<_> = same_number(Path::new("d/livecore.3.gz")).collect();
+        assert_eq!(all.len(), 11);
+        for name in ["d/livecore.3", "d/livecore.3.zst", "d/vmcore.3.zst"] {
+            assert!(all.contains(&name.into()), "{name}");
+        }
+        for name in ["d/livecore.elf", "mylivecore.3", "/"] {
+            assert_eq!(same_number(Path::new(name)).count(), 0, "{name}");
+        }
     }
 
     #[test]

@@ -126,7 +126,7 @@ use translate::Translations;
 pub enum Origin {
     /// It ran on: a live dump.
     Live,
-    /// It was stopped, by a panic or to be dumped.
+    /// It was stopped: by a panic, or by its hypervisor to be dumped.
     Stopped,
     /// That is not recorded.
     Unknown,
@@ -274,13 +274,33 @@ impl Vmcore {
         };
         let name = self.file.path.file_name().and_then(|name| name.to_str());
         let named = |stem| name.is_some_and(|name| name.starts_with(stem));
-        if panicked || named("vmcore.") || points().is_some_and(|at| at != 0) {
+        let outside = self.memory.as_ref().is_some_and(|memory| {
+            // A hypervisor stops its guest for them.
+            !memory.image().claims().cpus.is_empty()
+        });
+        let stopped = || kernel.is_some_and(|k| self.has_stopped_cpus(k));
+        let panicked = panicked || points().is_some_and(|at| at != 0);
+        if panicked || named("vmcore.") || outside || stopped() {
             Origin::Stopped
         } else if named("livecore.") {
             Origin::Live
         } else {
             Origin::Unknown
         }
+    }
+
+    /// Whether CPUs were stopped although no thread took a dump, as in a
+    /// minidump of an image with the registers of its notes. A live dump with
+    /// registers has the thread that took it.
+    fn has_stopped_cpus(&self, kernel: &elf::Kernel) -> bool {
+        let set = || {
+            let symbol = kernel.find("stopped_cpus")?;
+            let mut set = vec![0; symbol.size.min(512) as usize];
+            self.read_va(symbol.address, &mut set).ok()?;
+            Some(set.iter().any(|&byte| byte != 0))
+        };
+        self.kernel_int(kernel, "dumptid").is_ok_and(|tid| tid == 0)
+            && set().unwrap_or(false)
     }
 
     /// What is odd about the file, in sentences without an end.

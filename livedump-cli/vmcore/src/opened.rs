@@ -3,6 +3,7 @@
 //! image of memory, in which a kernel has to be found first.
 
 use super::image::MemoryImage;
+use super::image::joined::{JoinError, Joined};
 use super::image::kernel::{KernelError, KernelMemory};
 use super::image::raw::Raw;
 use super::image::view::{MinidumpView, ViewError};
@@ -11,6 +12,7 @@ use super::source::{Plain, Source, SourceError};
 use super::{FileFacts, OpenError, Vmcore, probe};
 use crate::elf::Kernel;
 use crate::path::escape_path;
+use memdev::addr::Paddr;
 use memdev::kerneldump::Compression;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -36,6 +38,43 @@ impl Opened {
     /// It is neither.
     pub fn new(file: File, path: &Path) -> Result<Self, OpenError> {
         probe::open_file(file, path)
+    }
+
+    /// With the other parts of a split dump; `path` is what to call each.
+    ///
+    /// # Errors
+    /// They are not those of one dump.
+    pub fn with_parts<'p>(
+        self,
+        parts: impl IntoIterator<Item = (File, &'p Path)>,
+    ) -> Result<Self, OpenError> {
+        let mut parts = parts.into_iter().peekable();
+        if parts.peek().is_none() {
+            return Ok(self);
+        }
+        let no_part = |path: &Path| OpenError::Part {
+            path: escape_path(path),
+            source: JoinError::NotAPart,
+        };
+        let mut first = match self {
+            Self::Image(image) => image,
+            Self::Minidump(core) => return Err(no_part(&core.file().path)),
+        };
+        let mut images = vec![Arc::clone(&first.image)];
+        let mut paths = vec![first.file.path.clone()];
+        for (file, path) in parts {
+            let Self::Image(image) = Self::new(file, path)? else {
+                return Err(no_part(path));
+            };
+            images.push(image.image);
+            paths.push(path.into());
+        }
+        let joined = Joined::new(images).map_err(|(n, source)| {
+            let path = paths.get(n).map(|path| escape_path(path));
+            OpenError::Part { path: path.unwrap_or_default(), source }
+        })?;
+        first.image = Arc::new(joined);
+        Ok(Self::Image(first))
     }
 
     /// The minidump.
@@ -147,7 +186,7 @@ impl ImageFile {
             let path = escape_path(&self.file.path);
             ImageKernelError::Kernel { path, source }
         };
-        let flat = KernelMemory::find(Arc::clone(&self.image), kernel);
+        let flat = self.find(&self.image, kernel);
         if flat.as_ref().is_ok_and(KernelMemory::has_last_page) {
             return flat.map_err(named);
         }
@@ -160,13 +199,64 @@ impl ImageFile {
         });
         for raw in holes.chain(starts) {
             let image: Arc<dyn MemoryImage> = Arc::new(raw);
-            if let Ok(found) = KernelMemory::find(image, kernel)
+            if let Ok(found) = self.find(&image, kernel)
                 && found.has_last_page()
             {
                 return Ok(found);
             }
         }
         flat.map_err(named)
+    }
+
+    /// The one kernel of an image that ran, where it is there more than once:
+    /// the one whose lists are whole.
+    fn find(
+        &self,
+        image: &Arc<dyn MemoryImage>,
+        kernel: &Kernel,
+    ) -> Result<KernelMemory, KernelError> {
+        let mut all = KernelMemory::find(image, kernel)?;
+        let count = all.len();
+        let first = |all: &[KernelMemory]| all.first().map_or(0, |m| m.base.0);
+        let base = first(&all);
+        if count > 1 {
+            all.retain(|memory| {
+                self.is_whole(image, kernel, memory.base).unwrap_or(false)
+            });
+        }
+        let kernel = kernel.path().to_owned();
+        if let Some(second) = all.get(1).map(|memory| memory.base.0) {
+            let first = first(&all);
+            return Err(KernelError::Ambiguous { kernel, first, second });
+        }
+        let Some(mut memory) = all.pop() else {
+            let why = format!(
+                "{count} copies of it, from {base:#x} on, and none has whole \
+                 lists"
+            );
+            return Err(KernelError::NotFound { kernel, why });
+        };
+        if count > 1 {
+            memory.notes.push(format!(
+                "the kernel is in this memory {count} times: only the one at \
+                 {} has whole lists",
+                memory.base
+            ));
+        }
+        Ok(memory)
+    }
+
+    /// Whether the lists of the kernel at `base` are whole.
+    fn is_whole(
+        &self,
+        image: &Arc<dyn MemoryImage>,
+        kernel: &Kernel,
+        base: Paddr,
+    ) -> Option<bool> {
+        let again = KernelMemory::find(image, kernel).ok()?;
+        let memory = again.into_iter().find(|memory| memory.base == base)?;
+        let core = self.view(Arc::new(memory)).ok()?;
+        Some(core.verify_lists_only(kernel).verdict().is_sound())
     }
 
     /// Finds a kernel in it, and reads it as that kernel's minidump.
@@ -178,11 +268,14 @@ impl ImageFile {
         kernel: &Kernel,
     ) -> Result<Vmcore, ImageKernelError> {
         let memory = Arc::new(self.kernel_memory(kernel)?);
-        let view =
-            MinidumpView::new(Arc::clone(&memory)).map_err(|source| {
-                let path = escape_path(&self.file.path);
-                ImageKernelError::View { path, source }
-            })?;
+        self.view(memory).map_err(|source| {
+            let path = escape_path(&self.file.path);
+            ImageKernelError::View { path, source }
+        })
+    }
+
+    fn view(&self, memory: Arc<KernelMemory>) -> Result<Vmcore, ViewError> {
+        let view = MinidumpView::new(Arc::clone(&memory))?;
         let header = *view.header();
         let source: Arc<dyn Source> = Arc::new(view);
         let pages = Pages::new(source.as_ref(), &header);

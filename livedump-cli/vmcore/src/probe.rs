@@ -83,6 +83,14 @@ pub enum OpenError {
         /// How many files it has, or what is damaged.
         files: Result<u64, String>,
     },
+    /// It does not belong to the other parts of a split dump.
+    #[error("{path}")]
+    Part {
+        /// As it was named.
+        path: String,
+        /// Why not.
+        source: crate::image::joined::JoinError,
+    },
     /// Encrypted with the key of dumpon(8).
     #[error("{path} is encrypted: use decryptcore(8) first")]
     Encrypted {

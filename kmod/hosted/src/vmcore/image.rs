@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A kernel's memory in an image as a machine: its bitset, page tables and
 //! message buffer are where that kernel keeps them. A page that the image
-//! lacks is no memory: not dumpable.
+//! lacks is no memory: not dumpable. Nor is one that is marked PG_NODUMP, if
+//! it is known where that is.
 
 use super::cache::TableCache;
 use crate::errno::from_host;
@@ -9,7 +10,7 @@ use crate::machine::Machine;
 use livedump_kmod::error::{Errno, Result};
 use livedump_kmod::kpi::Target;
 use livedump_vmcore::MemoryError;
-use livedump_vmcore::image::kernel::{KernelMemory, ROOT_LEVEL};
+use livedump_vmcore::image::kernel::{ImageFacts, KernelMemory, ROOT_LEVEL};
 use livedump_vmcore::source::SourceError;
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use std::sync::Arc;
@@ -20,14 +21,15 @@ const PAGE: u64 = PAGE_SIZE as u64;
 #[derive(Debug)]
 pub struct ImageMachine {
     memory: Arc<KernelMemory>,
+    facts: ImageFacts,
     cache: TableCache,
 }
 
 impl ImageMachine {
     /// The machine of a kernel that was found.
     #[must_use]
-    pub fn new(memory: Arc<KernelMemory>) -> Self {
-        Self { memory, cache: TableCache::new() }
+    pub fn new(memory: Arc<KernelMemory>, facts: ImageFacts) -> Self {
+        Self { memory, facts, cache: TableCache::new() }
     }
 
     /// The kernel's memory.
@@ -113,8 +115,13 @@ impl Machine for ImageMachine {
     }
 
     fn vm_phys_is_dumpable(&self, pa: Paddr) -> bool {
-        let within = |&(start, end): &(u64, u64)| (start..end).contains(&pa.0);
-        self.memory.dump_avail.iter().any(within) && self.memory.has_page(pa)
+        let memory = &self.memory;
+        if !memory.is_memory(pa) || !memory.has_page(pa) {
+            return false;
+        }
+        // A page of which nothing says that it is not to be dumped is.
+        let pages = self.facts.pages.as_ref();
+        pages.is_none_or(|pages| memory.may_dump(pages, pa).unwrap_or(true))
     }
 
     fn read_page(&self, pa: Paddr, page: &mut Page) -> Result<()> {
@@ -132,7 +139,7 @@ impl Machine for ImageMachine {
     }
 
     fn hostname(&self) -> &str {
-        ""
+        &self.facts.hostname
     }
 
     fn version(&self) -> &str {

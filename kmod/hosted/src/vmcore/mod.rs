@@ -24,19 +24,21 @@ pub use minidump::VmcoreMachine;
 
 use crate::machine::Machine;
 use livedump_vmcore::elf::Kernel;
-use livedump_vmcore::image::kernel::KernelMemory;
-use livedump_vmcore::{Opened, Vmcore};
+use livedump_vmcore::image::kernel::ImageFacts;
+use livedump_vmcore::{ImageFile, Opened, Vmcore};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The machine in the file at `path`; what is no minidump needs its kernel.
+/// The machine in the file at `path`; what is no minidump needs its kernel, of
+/// which `facts` tells more.
 ///
 /// # Errors
 /// Why there is none.
 pub fn open(
     path: &Path,
     kernel: Option<&Path>,
+    facts: &dyn Fn(&Vmcore, &Kernel) -> ImageFacts,
 ) -> Result<Arc<dyn Machine>, VmcoreError> {
     let file = Vmcore::open_file(path)?;
     match Opened::new(file, path)? {
@@ -45,34 +47,39 @@ pub fn open(
             let Some(kernel) = kernel else {
                 return Err(image.needs_kernel().into());
             };
-            let kernel = Kernel::open(kernel)?;
-            let memory = image.kernel_memory(&kernel)?;
-            machine(Arc::new(memory), path)
+            of_image(&image, kernel, facts)
         }
     }
+}
+
+fn of_image(
+    image: &ImageFile,
+    kernel: &Path,
+    facts: &dyn Fn(&Vmcore, &Kernel) -> ImageFacts,
+) -> Result<Arc<dyn Machine>, VmcoreError> {
+    let kernel = Kernel::open(kernel)?;
+    let core = image.with_kernel(&kernel)?;
+    let facts = facts(&core, &kernel);
+    of_dump(core, facts)
 }
 
 /// The machine of a dump that is open, or of an image whose kernel was found.
 ///
 /// # Errors
 /// What of it no machine can have.
-pub fn of_dump(core: Vmcore) -> Result<Arc<dyn Machine>, VmcoreError> {
-    Ok(match core.image() {
-        Some(memory) => machine(Arc::clone(memory), &core.file().path)?,
-        None => Arc::new(VmcoreMachine::new(core)?),
-    })
-}
-
-/// The machine of a kernel whose bitset and message buffer are all there.
-fn machine(
-    memory: Arc<KernelMemory>,
-    path: &Path,
+pub fn of_dump(
+    core: Vmcore,
+    facts: ImageFacts,
 ) -> Result<Arc<dyn Machine>, VmcoreError> {
+    let Some(memory) = core.image() else {
+        return Ok(Arc::new(VmcoreMachine::new(core)?));
+    };
+    // All that a minidump is made of has to be there.
     memory.check_dumpable().map_err(|source| {
-        let path = path.to_path_buf();
+        let path = core.file().path.clone();
         VmcoreError::Memory { path, source }
     })?;
-    Ok(Arc::new(ImageMachine::new(memory)))
+    Ok(Arc::new(ImageMachine::new(Arc::clone(memory), facts)))
 }
 
 /// A device's memory, such as /dev/mem of a machine that reads another's:
@@ -84,8 +91,8 @@ pub fn open_device(
     file: File,
     path: &Path,
     kernel: &Path,
+    facts: &dyn Fn(&Vmcore, &Kernel) -> ImageFacts,
 ) -> Result<Arc<dyn Machine>, VmcoreError> {
-    let kernel = Kernel::open(kernel)?;
-    let image = livedump_vmcore::ImageFile::device(file, path)?;
-    machine(Arc::new(image.kernel_memory(&kernel)?), path)
+    let image = ImageFile::device(file, path)?;
+    of_image(&image, kernel, facts)
 }

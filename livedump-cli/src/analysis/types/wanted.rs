@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The structures and fields that the analysis reads. C: <sys/proc.h>,
 //! <sys/_lock.h>, <sys/_mutex.h>, <sys/_sx.h>, <sys/_rwlock.h>,
-//! <sys/_lockmgr.h>, subr_turnstile.c, subr_sleepqueue.c, <machine/pcb.h>.
+//! <sys/_lockmgr.h>, subr_turnstile.c, subr_sleepqueue.c, <machine/pcb.h>,
+//! <sys/jail.h>, <vm/vm_page.h>, <vm/vm_phys.h>.
 
 /// A structure's tag and the name of one of its fields.
 pub type FieldId = (&'static str, &'static str);
@@ -65,6 +66,9 @@ pub const STRUCTS: &[Struct] = &[
     of("sleepqueue_chain", &["sc_queues"]),
     of("pcb", &["pcb_rbp", "pcb_rsp", "pcb_rip", "pcb_x", "pcb_lr", "pcb_sp"]),
     of("linker_file", &["link", "filename", "address", "size"]),
+    of("prison", &["pr_hostname"]),
+    of("vm_page", &["flags"]),
+    of("vm_phys_seg", &["start", "end", "first_page"]),
 ];
 
 /// Files of the kernel that have them: their units are searched first.
@@ -76,6 +80,8 @@ pub(super) const LIKELY_UNITS: &[&str] = &[
     "kern_lock.c",
     "kern_linker.c",
     "kern_shutdown.c",
+    "kern_jail.c",
+    "vm_phys.c",
 ];
 
 /// The structure of this tag, if it is wanted.

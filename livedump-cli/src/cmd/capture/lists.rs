@@ -119,7 +119,10 @@ pub(in crate::cmd) fn check_usable(
     Ok(())
 }
 
-fn read((path, file): &KernelFile) -> Result<Kernel, String> {
+/// Reads one.
+pub(in crate::cmd) fn read(
+    (path, file): &KernelFile,
+) -> Result<Kernel, String> {
     let file = file.as_ref().map_err(Clone::clone)?;
     let file = file.try_clone().map_err(|e| e.to_string())?;
     Kernel::from_file(file, path).map_err(|e| chain(&e))

@@ -10,6 +10,7 @@ use super::prepare::Prepared;
 use super::{Args, Error, confine};
 use crate::crashdir::{self, CrashDir};
 use crate::device;
+use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
 use crate::report::{human, note};
 use crate::signals::Signals;
@@ -34,7 +35,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         }
         e => e.into(),
     })?;
-    let device = device::open(&args.machine, args.kernel.as_deref())?;
+    let device =
+        device::open(&args.machine, args.kernel.as_deref(), &image_facts)?;
     let prepared = Prepared::gather(args, device.as_ref())?;
     confine(args, device.as_ref(), &directory, &prepared, &[]);
     prepared.check_named()?;
@@ -48,7 +50,12 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     if !verdict.is_sound() {
         note(&verdict);
     }
-    copy(dump.file(), checked.dumplength, &signals)?;
+    // The file has no name: nothing is left by a signal, which also ends a
+    // write to a pipe that nobody reads.
+    if let Some(signal) = signals.release() {
+        return Err(Error::Stopped(signal));
+    }
+    copy(dump.file(), checked.dumplength)?;
     if !args.quiet {
         note(format_args!(
             "{} to standard output{}",
@@ -79,14 +86,11 @@ fn check_usage(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-fn copy(dump: &File, length: u64, signals: &Signals) -> Result<(), Error> {
+fn copy(dump: &File, length: u64) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     let mut buf = vec![0; PIECE];
     let mut at = 0;
     while at < length {
-        if let Some(signal) = signals.stopped() {
-            return Err(Error::Stopped(signal));
-        }
         let n = (length - at).min(PIECE as u64) as usize;
         let piece = buf.get_mut(..n).unwrap_or_default();
         dump.read_exact_at(piece, at)

@@ -406,13 +406,18 @@ fn without_the_module_the_kernels_own_facility_dumps() {
 #[test]
 fn a_dump_whose_lists_do_not_walk_is_called_bad() {
     let tmp = directory();
-    let machine =
-        crate::device::open(&"model:16M".parse().unwrap(), None).unwrap();
+    let machine = crate::device::open(
+        &"model:16M".parse().unwrap(),
+        None,
+        &crate::device::no_facts,
+    )
+    .unwrap();
     let kernel = tmp.path().join("kernel");
     fs::write(&kernel, machine.kernel_elf().unwrap()).unwrap();
     let other = tmp.path().join("other");
     let spec = "model:32M".parse().unwrap();
-    let another = crate::device::open(&spec, None).unwrap();
+    let another =
+        crate::device::open(&spec, None, &crate::device::no_facts).unwrap();
     fs::write(&other, another.kernel_elf().unwrap()).unwrap();
     let words = |codec: &str, file: &Path| {
         args(&format!("{codec} --kernel {}", file.display()), tmp.path())

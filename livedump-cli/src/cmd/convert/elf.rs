@@ -2,6 +2,7 @@
 //! `livedump convert --to elf`: with the kernel, its threads and modules, and
 //! a script beside the core.
 
+use super::sealed::Sealed;
 use super::{Args, NoPages, failed, sink};
 use crate::analysis::modules::modules;
 use crate::analysis::threads::Threads;
@@ -15,7 +16,6 @@ use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::report::note;
-use crate::signals::Signals;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -23,34 +23,32 @@ use std::path::{Path, PathBuf};
 const MAX_NAMED: usize = 16;
 
 /// Converts it.
-pub(super) fn run(
-    args: &Args,
-    out: Output,
-    signals: &Signals,
-) -> Result<Outcome, Error> {
+pub(super) fn run(args: &Args, mut sealed: Sealed) -> Result<Outcome, Error> {
     let core_path = absolute(&args.out);
-    let is_file = out
-        .file()
-        .is_some_and(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
-    let script = is_file.then(|| script::path(&args.out, args.debugger));
+    let script = sealed.out.is_regular();
+    let script = script.then(|| script::path(&args.out, args.debugger));
     let script = script.as_deref().map(Output::open).transpose()?;
     if let Some(script) = &script {
-        out.check_distinct(script)?;
+        sealed.outputs().try_for_each(|out| out.check_distinct(script))?;
     }
     let files = ModuleFiles::open(
         args.kernel.module_directories(),
         args.kernel.module_files(),
     );
     let directory = absolute(Path::new(""));
-    let outputs = || [&out].into_iter().chain(&script);
-    let written = outputs().flat_map(Output::descriptors);
+    let written = script.iter().flat_map(Output::descriptors);
+    let written = sealed.descriptors().chain(written);
     let keep: Vec<_> = written.chain(files.descriptors()).collect();
     let check = |inputs: &[BorrowedFd<'_>]| {
-        outputs().try_for_each(|to| to.check_no_input(inputs))?;
+        sealed.check_no_input(inputs)?;
+        let mut script = script.iter();
+        script.try_for_each(|to| to.check_no_input(inputs))?;
         Ok(())
     };
-    let session = Session::open_with(&args.file, &args.kernel, &keep, check)?;
+    let session =
+        Session::open_with(&args.file, &args.kernel, &args.part, &keep, check)?;
     drop(keep);
+    sealed.check_old(args)?;
     let core = &session.core;
     core.notes().iter().for_each(note);
     core.pages().map_err(NoPages::of)?;
@@ -77,11 +75,12 @@ pub(super) fn run(
     };
     let progress =
         Progress::new(convert::bytes(core).map_err(Error::of_command)?);
-    let mut job = Job::new(Some(signals), progress);
-    let written = sink(&out).and_then(|sink| {
+    let mut job = Job::new(sealed.signals(), progress);
+    let out = &sealed.out;
+    let written = sink(out).and_then(|sink| {
         elf::write(core, tables.as_ref(), &threads, sink, &mut job)
     });
-    let unfollowed = written.map_err(|e| failed(&out, e))?;
+    let unfollowed = written.map_err(|e| failed(out, e))?;
     let Job { problems, .. } = job;
     if let Some(script) = script {
         let modules = modules(&target).into_iter().map(|module| {
@@ -100,7 +99,7 @@ pub(super) fn run(
         .text();
         script.write(&text)?;
     }
-    out.finish()?;
+    outcome = outcome.and(sealed.finish()?);
     if let Some(text) = unfollowed.text() {
         note(text);
         outcome = outcome.and(Outcome::Undetermined);

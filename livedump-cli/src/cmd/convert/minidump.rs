@@ -4,15 +4,21 @@
 //! image, no memory of user processes.
 
 use super::Memory;
+use super::sealed::Sealed;
+use crate::analysis::facts;
 use crate::convert::Error as ConvertError;
 use crate::device::{Device, HostedDevice};
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::signals::{Event, Signals};
+use livedump_vmcore::image::kernel::ImageFacts;
+use livedump_vmcore::path::escape_path;
 use memdev::errno::Errno;
 use memdev::ioctl::MemMinidumpArg;
+use nix::sys::signal::Signal;
 use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::thread;
 
 /// Nothing can be found in the memory without its kernel.
@@ -25,48 +31,94 @@ struct NoKernel;
 #[error("writing the minidump: {0}")]
 struct Failed(&'static str);
 
+/// The temporary directory takes no file.
+#[derive(Debug, thiserror::Error)]
+#[error("temporary directory {directory} (TMPDIR)")]
+struct NoTemporary {
+    directory: String,
+    source: io::Error,
+}
+
+/// Where the engine writes to, which takes a regular file, when the output is
+/// none: a file without a name. The minidump goes from there.
+pub(super) fn unnamed(sealed: &Sealed) -> Result<Option<File>, Error> {
+    if sealed.out.is_regular() {
+        return Ok(None);
+    }
+    tempfile::tempfile().map(Some).map_err(|source| {
+        let directory = escape_path(&std::env::temp_dir());
+        Error::of_command(NoTemporary { directory, source })
+    })
+}
+
 pub(super) fn run(
     memory: Memory,
-    out: Output,
-    signals: &Signals,
+    sealed: Sealed,
+    unnamed: Option<File>,
 ) -> Result<Outcome, Error> {
     let Some(core) = memory.core else {
         return Err(Error::of_command(NoKernel));
     };
-    let Some(file) = out.file() else {
-        return Err(Error::Usage(
-            "--to minidump needs a file; for standard output use livedump \
-             capture --machine image:FILE -",
-        ));
+    let out = &sealed.out;
+    let facts = match &memory.kernel {
+        Some(kernel) => facts::of_image(&core, kernel, memory.debug.as_ref()),
+        None => ImageFacts::default(),
     };
-    let device = HostedDevice::of_dump(core).map_err(Error::of_command)?;
+    let device =
+        HostedDevice::of_dump(core, facts).map_err(Error::of_command)?;
     out.clear().map_err(|e| out.error(e))?;
-    let (written, stopped) = write(&device, file, signals);
-    if let Some(signal) = stopped {
-        return Err(Error::of_command(ConvertError::Stopped(signal)));
-    }
-    let length = written.map_err(|e| Error::of_command(Failed(e.text())))?;
+    let Some(file) = unnamed.as_ref().or_else(|| out.file()) else {
+        return Err(Error::of_command(NoKernel));
+    };
+    let mut arg = MemMinidumpArg::new();
+    let written = match sealed.signals() {
+        Some(signals) => {
+            let (written, stopped) = write(&device, &mut arg, file, signals);
+            if let Some(signal) = stopped {
+                let e = ConvertError::Stopped(signal);
+                return Err(Error::of_command(e));
+            }
+            written
+        }
+        None => device.minidump(&mut arg, Some(file)),
+    };
+    written.map_err(|e| Error::of_command(Failed(e.text())))?;
     // Without the kernel dump header, as savecore(8) leaves it.
-    file.set_len(length).map_err(|e| out.error(e))?;
-    out.finish()?;
-    Ok(Outcome::Clean)
+    let length = arg.dumplength;
+    if let Some(file) = &unnamed {
+        copy(file, length, out).map_err(|e| out.error(e))?;
+    } else {
+        file.set_len(length).map_err(|e| out.error(e))?;
+    }
+    sealed.finish()
 }
 
-/// Its length, and the signal that ended it.
+/// Copies the first `length` bytes to a stream.
+fn copy(mut file: &File, length: u64, out: &Output) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut dump = file.take(length);
+    match out.file() {
+        Some(mut to) => io::copy(&mut dump, &mut to)?,
+        None => io::copy(&mut dump, &mut io::stdout().lock())?,
+    };
+    Ok(())
+}
+
+/// Writes it; the signal that ended it.
 fn write(
     device: &HostedDevice,
+    arg: &mut MemMinidumpArg,
     file: &File,
     signals: &Signals,
-) -> (Result<u64, Errno>, Option<nix::sys::signal::Signal>) {
+) -> (Result<(), Errno>, Option<Signal>) {
     let mut stopped = None;
     let written = thread::scope(|scope| {
         let done = signals.sender();
         let engine = scope.spawn(move || {
-            let mut arg = MemMinidumpArg::new();
-            let result = device.minidump(&mut arg, Some(file));
+            let result = device.minidump(arg, Some(file));
             // Nobody listens any more when the receiver is gone.
             let _ = done.send(Event::Done);
-            result.map(|()| arg.dumplength)
+            result
         });
         while let Ok(event) = signals.events().recv() {
             match event {

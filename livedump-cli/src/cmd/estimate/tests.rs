@@ -24,7 +24,12 @@ fn args(words: &str, directory: &Path) -> Args {
 }
 
 fn hosted(machine: &str) -> HostedDevice {
-    HostedDevice::open(&machine.parse().unwrap(), None).unwrap()
+    HostedDevice::open(
+        &machine.parse().unwrap(),
+        None,
+        &crate::device::no_facts,
+    )
+    .unwrap()
 }
 
 fn take(device: &dyn Device, args: &Args) -> Estimate {

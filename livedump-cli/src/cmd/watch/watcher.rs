@@ -11,6 +11,7 @@ use crate::cmd::capture::{self, Prepared, once};
 use crate::crashdir::{CrashDir, Pruned};
 use crate::device::{self, Device, MachineSpec};
 use crate::error::Error;
+use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
 use crate::report::{Report, complain, human, inform, note, show, time_zone};
 use crate::signals::Signals;
@@ -151,8 +152,11 @@ impl<'a> Watcher<'a> {
         let confined = self.prepared.is_some();
         if self.args.machine == MachineSpec::Kernel && !confined {
             // The module may have come or gone since.
-            self.device =
-                device::open(&self.args.machine, self.args.kernel.as_deref())?;
+            self.device = device::open(
+                &self.args.machine,
+                self.args.kernel.as_deref(),
+                &image_facts,
+            )?;
         }
         let (device, prepared) = (self.device.as_ref(), self.prepared.as_ref());
         once(&self.capture_args, device, self.directory, prepared, signals)

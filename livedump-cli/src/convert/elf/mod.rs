@@ -22,6 +22,7 @@ mod threads;
 pub use notes::{Debugger, Thread, Threads};
 pub use threads::Doubts;
 
+use super::copy::copy;
 use super::tables::WithTables;
 use super::{Error, Job, Runs, Sink};
 use livedump_vmcore::Vmcore;
@@ -144,24 +145,25 @@ fn pages(
     sink: &mut Sink<'_>,
     job: &mut Job<'_>,
 ) -> Result<(), Error> {
-    let mut runs = Runs::new(core);
     let mut rank = 0u64;
-    while let Some(run) = runs.next()? {
-        let all = run.end.saturating_sub(run.start) / PAGE;
-        let n = there.saturating_sub(rank).min(all);
-        let cut = run.start.saturating_add(n.saturating_mul(PAGE));
-        let head = Run { start: run.start, end: cut };
-        job.read(core, head, &mut |_, data| Ok(sink.pages_or_zeros(data)?))?;
-        if cut < run.end {
-            // Why it is not there is the same for all of them.
-            let mut page = [0; PAGE_SIZE];
-            if let Err(e) = core.read(Paddr(cut), &mut page) {
-                job.problems.add_many(Paddr(cut), &e, all.saturating_sub(n));
+    copy(core, sink, job, |copier, sink, job| {
+        let mut runs = Runs::new(core);
+        while let Some(run) = runs.next()? {
+            let all = run.end.saturating_sub(run.start) / PAGE;
+            let n = there.saturating_sub(rank).min(all);
+            let cut = run.start.saturating_add(n.saturating_mul(PAGE));
+            copier.run(Run { start: run.start, end: cut }, sink, job)?;
+            if cut < run.end {
+                // Why it is not there is the same for all of them.
+                let (mut page, lost) = ([0; PAGE_SIZE], all.saturating_sub(n));
+                if let Err(e) = core.read(Paddr(cut), &mut page) {
+                    job.problems.add_many(Paddr(cut), &e, lost);
+                }
             }
+            rank = rank.saturating_add(all);
         }
-        rank = rank.saturating_add(all);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn header(machine: Machine, debugger: Debugger, places: Places) -> Vec<u8> {

@@ -12,6 +12,8 @@
 //!  the dump's      dump_avail, vm_page_dump, msgbufp
 //! ```
 
+mod facts;
+mod marked;
 mod registers;
 mod tables;
 mod variables;
@@ -22,6 +24,8 @@ use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
 use memdev::arch::Machine;
 use std::sync::Arc;
 
+pub use facts::{ImageFacts, VmPageTypes, VmPages};
+pub use marked::Marked;
 pub use tables::{ROOT_LEVEL, Walker};
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -29,6 +33,8 @@ const PAGE: u64 = PAGE_SIZE as u64;
 const STEP: u64 = 2 << 20;
 /// Places that are tried, the lowest; on amd64 those below 4 GiB.
 const MAX_PLACES: u64 = 1 << 16;
+/// Copies of a kernel that are looked into.
+const MAX_FOUND: usize = 8;
 /// Bytes that are compared.
 const SAMPLE: usize = 1024;
 
@@ -51,9 +57,10 @@ pub enum KernelError {
         /// How far it got.
         why: String,
     },
-    /// It is there more than once.
+    /// It is there more than once, and nothing tells which of them ran.
     #[error(
-        "kernel {kernel} is in this memory at {first:#x} and at {second:#x}"
+        "kernel {kernel} is in this memory at {first:#x} and at {second:#x}, \
+         and both have whole lists"
     )]
     Ambiguous {
         /// The file.
@@ -62,6 +69,17 @@ pub enum KernelError {
         first: u64,
         /// Another.
         second: u64,
+    },
+    /// Page tables that the image lacks.
+    #[error(
+        "{missing} page tables of the kernel map are not in the image, or not \
+         within dump_avail, the first at physical {first}"
+    )]
+    Tables {
+        /// How many.
+        missing: u64,
+        /// One.
+        first: Paddr,
     },
     /// A variable of the kernel that cannot be.
     #[error("{name}: {what}")]
@@ -108,40 +126,40 @@ pub struct KernelMemory {
 }
 
 impl KernelMemory {
-    /// Finds `kernel` in `image`.
+    /// Finds `kernel` in `image`; one for each place where it is, as that of
+    /// a machine that was started again may be, which no other is left of.
     ///
     /// # Errors
     /// It is not there, or not as a whole.
     pub fn find(
-        image: Arc<dyn MemoryImage>,
+        image: &Arc<dyn MemoryImage>,
         kernel: &Kernel,
-    ) -> Result<Self, KernelError> {
+    ) -> Result<Vec<Self>, KernelError> {
         let sample = Sample::of(kernel)?;
-        let mut found: Option<Walker> = None;
+        let mut walkers = Vec::new();
         let mut why = format!("no copy of its {} bytes", sample.bytes.len());
         for base in places(image.as_ref(), kernel.machine())? {
             if !sample.is_at(image.as_ref(), base) {
                 continue;
             }
-            match Walker::at(Arc::clone(&image), kernel, base) {
-                Ok(walker) => match &found {
-                    None => found = Some(walker),
-                    Some(first) => {
-                        let kernel = kernel.path().to_owned();
-                        let (first, second) = (first.base().0, base);
-                        return Err(KernelError::Ambiguous {
-                            kernel,
-                            first,
-                            second,
-                        });
-                    }
-                },
+            match Walker::at(Arc::clone(image), kernel, base) {
+                Ok(walker) if walkers.len() < MAX_FOUND => walkers.push(walker),
+                Ok(_) => break,
                 Err(e) => why = format!("its copy at {base:#x}: {e}"),
             }
         }
-        match found {
-            Some(walker) => variables::read(walker, kernel),
-            None => {
+        let mut found = Vec::new();
+        let mut failed = None;
+        for walker in walkers {
+            match variables::read(walker, kernel) {
+                Ok(memory) => found.push(memory),
+                Err(e) => failed = Some(e),
+            }
+        }
+        match (found.is_empty(), failed) {
+            (false, _) => Ok(found),
+            (true, Some(e)) => Err(e),
+            (true, None) => {
                 let kernel = kernel.path().to_owned();
                 Err(KernelError::NotFound { kernel, why })
             }
@@ -189,8 +207,9 @@ impl KernelMemory {
         &self.walker
     }
 
-    /// Reads the whole page bitset and the message buffer once: a minidump
-    /// made without a part of them would silently lack memory.
+    /// Reads everything that a minidump is made from once: the page bitset,
+    /// the message buffer and the page tables of the kernel map. Made without
+    /// a part of them, it would silently lack memory.
     ///
     /// # Errors
     /// The image lacks a part of them.
@@ -201,18 +220,37 @@ impl KernelMemory {
             ("vm_page_dump", self.bitset, bitset),
             ("msgbufp", self.msgbuf, msgbuf),
         ] {
-            let mut page = [0; PAGE_SIZE];
-            let mut at = 0u64;
-            while at < bytes {
-                let n = bytes.saturating_sub(at).min(PAGE) as usize;
-                let part = page.get_mut(..n).unwrap_or_default();
-                let va = Vaddr(start.0.saturating_add(at));
-                self.walker.read(va, part).map_err(|e| {
-                    let what = crate::chain(&e);
-                    KernelError::Variable { name, what }
-                })?;
-                at = at.saturating_add(PAGE);
+            self.for_each_page(name, start, bytes, &mut |_, _| {})?;
+        }
+        let (start, end) = (self.kernbase, self.kva_end);
+        match self.walker.missing_tables(start, end, &self.dump_avail) {
+            (_, None) => Ok(()),
+            (missing, Some(first)) => {
+                Err(KernelError::Tables { missing, first })
             }
+        }
+    }
+
+    /// Calls `f` with the pages of a variable, and where in it they are.
+    fn for_each_page(
+        &self,
+        name: &'static str,
+        start: Vaddr,
+        bytes: u64,
+        f: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<(), KernelError> {
+        let mut page = [0; PAGE_SIZE];
+        let mut at = 0u64;
+        while at < bytes {
+            let n = bytes.saturating_sub(at).min(PAGE) as usize;
+            let part = page.get_mut(..n).unwrap_or_default();
+            let va = Vaddr(start.0.saturating_add(at));
+            self.walker.read(va, part).map_err(|e| {
+                let what = crate::chain(&e);
+                KernelError::Variable { name, what }
+            })?;
+            f(at, part);
+            at = at.saturating_add(PAGE);
         }
         Ok(())
     }

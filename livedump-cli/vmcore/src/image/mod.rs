@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  elf    FreeBSD's full dumps, QEMU's dump-guest-memory, other ELF cores
-//!  kdump  makedumpfile's and QEMU's; flattened as well
+//!  kdump  makedumpfile's and QEMU's; flattened as well; joined: split ones
 //!  lime   LiME, AVML
 //!  raw    nothing but memory: flat, or with the hole below 4 GiB closed
 //! ```
@@ -15,6 +15,7 @@
 
 pub mod cpu;
 pub mod elf;
+pub mod joined;
 pub mod kdump;
 pub mod kernel;
 pub mod lime;
@@ -31,6 +32,7 @@ mod testing;
 
 use crate::MemoryError;
 use crate::source::{Source, SourceError};
+use joined::Part;
 use memdev::addr::Paddr;
 use memdev::arch::Machine;
 use std::fmt;
@@ -134,6 +136,8 @@ pub struct Claims {
     /// What of its pages has checksums. Headers and indexes have none in any
     /// of these formats.
     pub checksums: Checksums,
+    /// The part of a split dump that it is.
+    pub part: Option<Part>,
     /// What is odd about the file, in sentences without an end.
     pub notes: Vec<String>,
 }

@@ -277,6 +277,11 @@ impl Vmcore {
     fn verify_dumptid(&self, kernel: &Kernel, p: &Procs, v: &mut Verification) {
         let Ok(tid) = self.kernel_int(kernel, "dumptid") else { return };
         let tid = tid.cast_signed();
+        if tid == 0 {
+            // The stock facility does not set it, and images have no such
+            // thread.
+            return v.ok("dumptid", "the thread that took it is not recorded");
+        }
         let mut threads = p.procs.iter().flat_map(|p| &p.threads);
         if threads.any(|t| t.tid == tid) {
             v.ok("dumptid", format!("thread {tid} took the dump"));

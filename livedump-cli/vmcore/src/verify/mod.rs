@@ -7,6 +7,7 @@
 //! the message buffer is where msgbufp says; without it, the memory that the
 //! kernel has mapped is in the dump.
 
+mod image;
 mod lists;
 mod structure;
 mod tables;
@@ -159,6 +160,7 @@ impl Vmcore {
         let mut v = Verification::default();
         let data = self.verify_structure(&mut v, threads);
         let coverage = self.verify_tables(&mut v, data);
+        self.verify_image(&mut v);
         match kernel {
             Some(kernel) => self.verify_lists(kernel, &mut v),
             None => v.skip(

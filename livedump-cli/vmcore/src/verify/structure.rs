@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Header, sections, bitset, file length, checksums: the shape of the file.
 
+use super::super::image::Checksums;
 use super::super::pages::PagesError;
 use super::super::source::Check;
 use super::super::{Pages, Vmcore};
@@ -152,9 +153,12 @@ impl Vmcore {
         }
         if plain {
             v.ok("data", format!("all {bytes} bytes can be read"));
-            v.skip(format!(
-                "{BIT_FLIPS} in data pages: a plain dump has no checksums"
-            ));
+            v.skip(match self.image().map(|memory| memory.image().claims()) {
+                None => format!(
+                    "{BIT_FLIPS} in data pages: a plain dump has no checksums"
+                ),
+                Some(claims) => bit_flips(claims.checksums),
+            });
         } else {
             let name = self.compression().name();
             v.ok(
@@ -300,4 +304,17 @@ impl Vmcore {
             }
         }
     }
+}
+
+/// What of an image no checksum covers.
+fn bit_flips(checksums: Checksums) -> String {
+    let what = match checksums {
+        Checksums::None => "the format of this image has no checksums",
+        Checksums::Compressed => {
+            "headers, indexes, and pages that are not compressed have no \
+             checksums"
+        }
+        Checksums::All => "headers and indexes have no checksums",
+    };
+    format!("{BIT_FLIPS}: {what}")
 }

@@ -3,6 +3,7 @@
 //! C: `struct disk_dump_header`, `struct kdump_sub_header` (makedumpfile's
 //! diskdump_mod.h; QEMU's include/sysemu/dump.h has the same).
 
+use super::super::joined::{PART, Part};
 use super::super::notes::{Notes, number};
 use super::super::{Checksums, Claims, ImageError, fields};
 use super::codec;
@@ -115,6 +116,13 @@ impl Header {
         // The header may have any number of blocks.
         let bitmap = (second, second.saturating_add(one));
         let part = part(version, &sub, max_mapnr, &mut claims);
+        if let Some(it) = &mut claims.part {
+            let bytes = |n: u64| n.saturating_mul(block);
+            it.range = (bytes(part.0), bytes(part.1.max(part.0)));
+            it.end = bytes(max_mapnr);
+            // Names and time.
+            it.dump = head.get(UTSNAME..424).unwrap_or_default().to_vec();
+        }
         if word(424) & INCOMPLETE != 0 {
             claims.notes.push("its writer marked it as incomplete".into());
         }
@@ -197,8 +205,9 @@ fn part(
     let (start, end) =
         (fields::u64(sub, at), fields::u64(sub, at.saturating_add(8)));
     claims.notes.push(format!(
-        "it is one part of a split dump: pages {start:#x} to {end:#x} of \
-         {max_mapnr:#x}"
+        "{PART}: it has pages {start:#x} to {end:#x} of {max_mapnr:#x}, and \
+         lacks the others"
     ));
+    claims.part = Some(Part::default());
     (start, end)
 }

@@ -337,6 +337,46 @@ fn a_part_of_a_split_dump_has_its_pages() {
     assert!(runs(image.as_ref()).is_empty());
 }
 
+#[test]
+fn the_parts_of_a_split_dump_make_up_all_of_it() {
+    use super::super::MemoryImage;
+    use super::super::joined::{JoinError, Joined};
+    let whole = Recipe::new(&[codec::SNAPPY, 0]);
+    let part = |start, end| {
+        let mut part = Recipe::new(&[codec::SNAPPY, 0]);
+        part.split = Some((start, end));
+        open(&part.bytes())
+    };
+    let cuts = [(22, 30_000), (0, 22), (30_000, 50_000)];
+    let joined = Joined::new(cuts.map(|(a, b)| part(a, b)).into()).unwrap();
+    let joined: std::sync::Arc<dyn super::super::MemoryImage> =
+        std::sync::Arc::new(joined);
+    assert!(joined.claims().notes.is_empty(), "{:?}", joined.claims().notes);
+    let pages = runs(joined.as_ref());
+    assert_eq!(pages, runs(open(&whole.bytes()).as_ref()));
+    for (&n, page) in &whole.pages {
+        assert_eq!(joined.page(n).unwrap(), *page, "{n}");
+    }
+    let mut across = vec![0; 3 << 12];
+    joined.read(Paddr(21 << 12), &mut across).unwrap();
+    assert_eq!(across[4096..8192], whole.pages[&22]);
+    // One that is not there.
+    let joined = Joined::new(vec![part(22, 30_000), part(0, 22)]).unwrap();
+    let notes = &joined.claims().notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].contains("is missing: 0x7530000 to 0xc350000"));
+    // What does not belong together.
+    let error = |images| Joined::new(images).unwrap_err();
+    let all = open(&whole.bytes());
+    assert_eq!(error(vec![part(0, 22), all]), (1, JoinError::NotAPart));
+    let twice = error(vec![part(0, 22), part(20, 50_000)]);
+    assert_eq!(twice, (1, JoinError::Twice(20 << 12)));
+    let mut other = Recipe::new(&[0]);
+    (other.split, other.sysname) = (Some((22, 50_000)), "Linux");
+    let other = open(&other.bytes());
+    assert_eq!(error(vec![part(0, 22), other]), (1, JoinError::Other));
+}
+
 impl Recipe {
     /// The bytes of another recipe with the split of this one.
     fn bytes_of(&self, other: Self) -> Vec<u8> {

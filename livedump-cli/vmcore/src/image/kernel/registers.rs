@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A hypervisor writes the registers of all CPUs into the notes of its image.
 //! Debuggers look for those of running threads elsewhere: in `stoppcbs`, where
-//! `stopped_cpus` says that a CPU has put them, and in `dumppcb`, those of the
-//! thread `dumptid`. They are put there, over the copied pages, as if the CPUs
-//! had been stopped by a dump.
+//! `stopped_cpus` says that a CPU has put them. They are put there, over the
+//! copied pages. No thread took the dump: `dumptid`, which may be that of an
+//! earlier one, is 0.
 
 use super::super::overlay::Overlay;
 use super::super::{CpuState, MemoryImage};
@@ -27,8 +27,6 @@ struct Places {
     pcb_size: u64,
     stopped_cpus: Vaddr,
     td_oncpu: u64,
-    td_tid: u64,
-    dumppcb: Option<Vaddr>,
     dumptid: Option<Vaddr>,
     cpuid_to_pcpu: Option<Vaddr>,
 }
@@ -57,18 +55,15 @@ impl Places {
             pcb_size: int("pcb_size", MAX_PCB)?,
             stopped_cpus: address("stopped_cpus")?,
             td_oncpu: int("thread_off_td_oncpu", MAX_OFFSET)?,
-            td_tid: int("thread_off_td_tid", MAX_OFFSET)?,
-            dumppcb: address("dumppcb"),
             dumptid: address("dumptid"),
             cpuid_to_pcpu: address("cpuid_to_pcpu"),
         })
     }
 }
 
-/// A CPU in the kernel: its number, its thread, and its registers.
+/// A CPU in the kernel: its number and its registers.
 struct Running<'a> {
     cpu: u32,
-    tid: u32,
     state: &'a CpuState,
 }
 
@@ -99,17 +94,16 @@ pub(super) fn show(
         .filter_map(|(n, state)| running(&walker, &places, n as u64, state))
         .collect();
     let mut overlay = Overlay::new(Arc::clone(&image));
-    let put = running
+    let put_count = running
         .iter()
         .filter(|cpu| stop(&walker, &mut overlay, &places, cpu).is_ok())
         .count();
-    if let Some(first) = running.first() {
-        // Those of an earlier dump are not of this moment.
-        let _ = dumping(&walker, &mut overlay, &places, first);
+    if let Some(dumptid) = places.dumptid.filter(|_| put_count > 0) {
+        let _ = put(&walker, &mut overlay, dumptid, &[0; 4]);
     }
     let user = cpus.iter().filter(|cpu| cpu.is_user()).count();
     notes.push(format!(
-        "registers of {put} of {} CPUs are from its notes; {user} ran user code",
+        "registers of {put_count} of {} CPUs are from its notes; {user} ran user code",
         cpus.len()
     ));
     walker.with_image(Arc::new(overlay))
@@ -145,8 +139,7 @@ fn running<'a>(
         // C: pc_curthread is the first member of struct pcpu.
         let thread = read_pointer(walker, pcpu)?;
         let cpu = read_int(walker, thread.checked_add(places.td_oncpu)?)?;
-        let tid = read_int(walker, thread.checked_add(places.td_tid)?)?;
-        (cpu < MAX_CPUS).then_some(Running { cpu, tid, state })
+        (cpu < MAX_CPUS).then_some(Running { cpu, state })
     })
 }
 
@@ -180,19 +173,6 @@ fn stop(
     overlay.read(pa, &mut byte)?;
     let [set] = byte;
     overlay.put(pa, &[set | 1 << (cpu % 8)])
-}
-
-fn dumping(
-    walker: &Walker,
-    overlay: &mut Overlay,
-    places: &Places,
-    running: &Running<'_>,
-) -> Result<(), MemoryError> {
-    if let (Some(dumppcb), Some(dumptid)) = (places.dumppcb, places.dumptid) {
-        put_pcb(walker, overlay, dumppcb, running.state)?;
-        put(walker, overlay, dumptid, &running.tid.to_le_bytes())?;
-    }
-    Ok(())
 }
 
 fn translate(walker: &Walker, va: Vaddr) -> Result<Paddr, MemoryError> {

@@ -7,6 +7,7 @@ use crate::MemoryError;
 use crate::elf::Kernel;
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
 use memdev::arch::{ENTRIES, Entry, Machine, span};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -15,6 +16,17 @@ const PAGE: u64 = PAGE_SIZE as u64;
 pub const ROOT_LEVEL: u32 = 3;
 /// Bytes of `kernel_pmap_store` in which arm64's root is looked for.
 const PMAP_BYTES: usize = 512;
+
+/// Tables that are looked for: those of 2 TiB of kernel map.
+const MAX_TABLES: usize = 1 << 20;
+
+/// Tables by address and level, and whether the image has them.
+#[derive(Debug, Default)]
+struct Missing {
+    seen: HashMap<(u64, u32), bool>,
+    memory: Vec<(u64, u64)>,
+    first: Option<Paddr>,
+}
 
 /// Virtual addresses of a kernel in an image.
 #[derive(Debug)]
@@ -166,6 +178,61 @@ impl Walker {
                 Entry::Invalid | Entry::Mapped(_) => return Ok((at, entry)),
             }
             at = at.saturating_sub(1);
+        }
+    }
+
+    /// How many tables of the addresses from `start` to `end` the image lacks,
+    /// or are not within `memory`, and one of them.
+    #[must_use]
+    pub fn missing_tables(
+        &self,
+        start: Vaddr,
+        end: Vaddr,
+        memory: &[(u64, u64)],
+    ) -> (u64, Option<Paddr>) {
+        let memory = memory.to_vec();
+        let mut missing = Missing { memory, ..Missing::default() };
+        self.look(self.root, ROOT_LEVEL, (start.0, end.0), &mut missing);
+        (
+            missing.seen.iter().filter(|seen| !seen.1).count() as u64,
+            missing.first,
+        )
+    }
+
+    fn look(
+        &self,
+        table: Paddr,
+        level: u32,
+        (start, end): (u64, u64),
+        missing: &mut Missing,
+    ) {
+        let mut page = [0; PAGE_SIZE];
+        let within = |r: &(u64, u64)| (r.0..r.1).contains(&table.0);
+        let there = missing.memory.iter().any(within)
+            && self.image.read(table, &mut page).is_ok();
+        missing.seen.insert((table.0, level), there);
+        if !there {
+            missing.first.get_or_insert(table);
+        }
+        let Some(below) = level.checked_sub(1).filter(|_| there) else {
+            return;
+        };
+        let each = span(level);
+        let base = start & !each.saturating_mul(ENTRIES).saturating_sub(1);
+        for (n, slot) in (0u64..).zip(page.as_chunks().0) {
+            let at = base.saturating_add(n.saturating_mul(each));
+            let last = at.saturating_add(each.saturating_sub(1));
+            let entry = self.machine.decode(level, u64::from_le_bytes(*slot));
+            let Entry::Table(table) = entry else { continue };
+            if last < start || at >= end {
+                continue;
+            }
+            // A table in two places is looked at once, whatever it is part of.
+            let known = missing.seen.contains_key(&(table.0, below));
+            if !known && missing.seen.len() < MAX_TABLES {
+                let within = (at.max(start), last.saturating_add(1).min(end));
+                self.look(table, below, within, missing);
+            }
         }
     }
 
