@@ -54,6 +54,132 @@ fn what_is_written_is_read_and_has_the_same_memory() {
 }
 
 #[test]
+fn what_is_written_is_sealed_and_verify_uses_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = scene();
+    for (to, out, seal) in [
+        ("kdump", "out.kdump", "out.kdump.seal"),
+        ("elf", "out.elf", "out.elf.seal"),
+        ("minidump", "vmcore.7", "seal.7"),
+        ("minidump", "mini", "mini.seal"),
+    ] {
+        let (file, kernel) = (format!("@{out}"), "@kernel.0");
+        let words = ["convert", "-k", kernel, "@livecore.0", "--to", to, &file];
+        let done = run(args(&dir, &words)).expect(0);
+        assert!(!done.stderr.contains("checksums"), "{}", done.stderr);
+        let mode = std::fs::metadata(dir.file(seal)).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+        let words = ["verify", "-k", kernel, "--json", &file];
+        let verify = || run(args(&dir, &words));
+        let found = verify().expect(0).text().to_string();
+        assert!(found.contains("checksums match"), "{to}: {found}");
+        let good = dir.read(out);
+        let mut bad = good.clone();
+        let at = bad.len() - 5000;
+        bad[at] ^= 4;
+        std::fs::write(dir.file(out), &bad).unwrap();
+        let found = verify().expect(1).text().to_string();
+        assert!(found.contains("checksum mismatch"), "{to}: {found}");
+        // Without checksums, those of the older file are removed.
+        let words = ["convert", "--no-seal", "-k", kernel, "@livecore.0"];
+        let words = [words.as_slice(), &["--to", to, &file]].concat();
+        run(args(&dir, &words)).expect(0);
+        assert!(!dir.file(seal).exists(), "{to}");
+        verify().expect(0);
+    }
+}
+
+#[test]
+fn checksums_replace_nothing_but_checksums() {
+    let dir = scene();
+    let seal = dir.read("seal.0");
+    // That of another dump.
+    let words = ["convert", "@livecore.0", "--to", "minidump", "@vmcore.0"];
+    let done = run(args(&dir, &words)).expect(2);
+    assert!(done.stderr.contains("has the same number"), "{}", done.stderr);
+    let words = [words.as_slice(), &["--no-seal"]].concat();
+    run(args(&dir, &words)).expect(0);
+    assert!(dir.read("seal.0") == seal);
+    std::fs::remove_file(dir.file("vmcore.0")).unwrap();
+    std::fs::write(dir.file("harbor.seal"), "a picture").unwrap();
+    let names = dir.names();
+    let words = ["convert", "@livecore.0", "--to", "raw", "@harbor"];
+    let done = run(args(&dir, &words)).expect(2);
+    assert!(done.stderr.contains("not a file of checksums"), "{}", done.stderr);
+    assert_eq!(dir.names(), names);
+    let words = [words.as_slice(), &["--no-seal"]].concat();
+    run(args(&dir, &words)).expect(0);
+    assert_eq!(dir.text("harbor.seal"), "a picture");
+    // A dump of a crash directory replaces its own.
+    for (from, to) in [("@livecore.0", "@mini"), ("@mini", "@livecore.0")] {
+        let words = ["convert", "-k", "@kernel.0", from, "--to", "minidump"];
+        let words = [words.as_slice(), &[to]].concat();
+        run(args(&dir, &words)).expect(0);
+    }
+    let found = run(args(&dir, &["verify", "@livecore.0"]));
+    assert!(found.text().contains("checksums match"), "{}", found.text());
+}
+
+#[test]
+fn a_pipe_takes_every_format_and_a_signal_ends_it() {
+    use std::io::Read;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+    let dir = scene();
+    for to in ["minidump", "kdump"] {
+        let words = ["convert", "@livecore.0", "--to", to, "@out"];
+        run(args(&dir, &words)).expect(0);
+        let words = ["convert", "@livecore.0", "--to", to, "-"];
+        let piped = run(args(&dir, &words)).expect(0).stdout;
+        // A kdump through a pipe is flattened.
+        assert!(to == "kdump" || piped == dir.read("out"), "{to}");
+    }
+    let names = dir.names();
+    let fifo = dir.file("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for to in ["raw", "elf", "minidump"] {
+        let start = |out: &str| {
+            let words = ["convert", "@livecore.0", "--to", to, out];
+            let mut command = Command::new(crate::tool::program());
+            let command = command.args(args(&dir, &words));
+            command.stdout(Stdio::piped()).spawn().unwrap()
+        };
+        // Nobody reads: after some pages it waits for ever.
+        let mut child = start("-");
+        let mut out = child.stdout.take().unwrap();
+        out.read_exact(&mut [0; 1000]).unwrap();
+        stop(&mut child);
+        drop(out);
+        // Not even the other end is open.
+        let mut child = start("@fifo");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        stop(&mut child);
+        // A reader that leaves.
+        let mut child = start("-");
+        drop(child.stdout.take());
+        let status = child.wait().unwrap();
+        assert_eq!((status.code(), status.signal()), (Some(0), None), "{to}");
+    }
+    std::fs::remove_file(fifo).unwrap();
+    assert_eq!(dir.names(), names);
+}
+
+/// Ends a conversion that is blocked.
+fn stop(child: &mut std::process::Child) {
+    use nix::sys::signal::{Signal, kill};
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    kill(pid, Signal::SIGTERM).unwrap();
+    for _ in 0..500 {
+        if child.try_wait().unwrap().is_some() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    panic!("SIGTERM does not end it");
+}
+
+#[test]
 fn standard_output_has_the_bytes_of_the_file() {
     let dir = scene();
     for to in ["raw", "lime", "elf"] {

@@ -9,6 +9,7 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -44,13 +45,11 @@ enum End {
 }
 
 /// Starts the tool, stopped before its first instruction.
-fn start(dir: &CrashDir, machine: &str, options: &[&str]) -> Option<Child> {
+fn start(args: &[OsString]) -> Option<Child> {
     // A shell that waits for a line: time to take hold of it.
     let mut child = Command::new("sh")
         .args(["-c", "read line; exec \"$0\" \"$@\"", program()])
-        .args(["capture", "--machine", machine])
-        .args(options)
-        .arg(dir.path())
+        .args(args)
         // cargo's; the loader would look through every directory of it.
         .env_remove("LD_LIBRARY_PATH")
         .stdin(Stdio::piped())
@@ -70,6 +69,13 @@ fn start(dir: &CrashDir, machine: &str, options: &[&str]) -> Option<Child> {
     }
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     Some(child)
+}
+
+fn capture(dir: &CrashDir, machine: &str, options: &[&str]) -> Vec<OsString> {
+    let words = ["capture", "--machine", machine].map(OsString::from);
+    let options = options.iter().map(OsString::from);
+    let all = words.into_iter().chain(options);
+    all.chain([dir.path().into()]).collect()
 }
 
 fn pid(child: &Child) -> Pid {
@@ -152,7 +158,8 @@ fn sweep(how: How, options: &[&str], step: usize) {
     let mut counts = Counts::default();
     for nth in (1..).step_by(step) {
         let before = contents(&dir);
-        let Some(mut child) = start(&dir, &machine, options) else { return };
+        let args = capture(&dir, &machine, options);
+        let Some(mut child) = start(&args) else { return };
         let end = stop_at(&mut child, nth, how);
         let what = format!("{how:?} at call {nth}, {options:?}: {end:?}");
         let new = check(&dir, &before).unwrap_or_else(|e| {
@@ -226,4 +233,91 @@ fn interrupted_anywhere_a_capture_says_whether_there_is_a_dump() {
 #[test]
 fn interrupted_anywhere_a_capture_that_replaces_one_keeps_one() {
     sweep(How::Interrupt, &["-z", "-m", "1"], 2);
+}
+
+/// The files of a conversion, of which each has its checksums or none, and
+/// nothing else is left but what was there.
+#[derive(Clone, Debug, PartialEq)]
+struct Converted {
+    out: Vec<u8>,
+    seal: Option<Vec<u8>>,
+}
+
+impl Converted {
+    fn of(dir: &CrashDir) -> Self {
+        let seal = dir.file("out.seal").exists().then(|| dir.read("out.seal"));
+        Self { out: dir.read("out"), seal }
+    }
+}
+
+/// A conversion that replaces an older one, stopped at each of its calls.
+fn convert_sweep(how: How, to: &str, step: usize) {
+    if how == How::Interrupt && livedump_cli::device::is_ignored(Signal::SIGINT)
+    {
+        livedump_skip::skipped("SIGINT is ignored here");
+        return;
+    }
+    let dir = CrashDir::new();
+    let machine = dir.recipe(TINY_ARM64);
+    dir.capture(&machine, &["--keep-kernel", "--no-seal"]).expect(0);
+    let words = |to: &str| -> Vec<OsString> {
+        let (dump, out) = (dir.file("livecore.0"), dir.file("out"));
+        let words = ["convert".into(), dump.into(), "--to".into()];
+        words.into_iter().chain([to.into(), out.into()]).collect()
+    };
+    let convert = |to: &str| {
+        crate::tool::run(words(to)).expect(0);
+        Converted::of(&dir)
+    };
+    let new = convert(to);
+    let old = convert("lime");
+    let names = dir.names();
+    let (mut kept, mut replaced) = (0, 0);
+    for nth in (1..).step_by(step) {
+        let Some(mut child) = start(&words(to)) else { return };
+        let end = stop_at(&mut child, nth, how);
+        let what = format!("{how:?} at call {nth}: {end:?}");
+        let now = Converted::of(&dir);
+        let seal = now.seal.as_ref();
+        if let End::Ran(status) = end {
+            assert_eq!((status, &now), (0, &new), "{what}");
+            break;
+        }
+        if now.out == new.out {
+            assert!(
+                seal.is_none_or(|s| Some(s) == new.seal.as_ref()),
+                "{what}"
+            );
+            replaced += 1;
+        } else {
+            assert!(now.out == old.out, "{what}");
+            assert!(
+                seal.is_none_or(|s| Some(s) == old.seal.as_ref()),
+                "{what}"
+            );
+            kept += 1;
+        }
+        match (how, end) {
+            (How::Interrupt, End::Stopped(Some(status))) => {
+                let right = if now == new { 0 } else { 2 };
+                assert_eq!(status, right, "{what}");
+                assert_eq!(dir.names(), names, "{what}");
+            }
+            (How::Interrupt, _) => assert_eq!(dir.names(), names, "{what}"),
+            (How::Kill, _) => {}
+        }
+        assert_eq!(convert("lime"), old);
+    }
+    assert!(kept > 5 && replaced > 0, "{kept} {replaced}");
+}
+
+#[test]
+fn interrupted_anywhere_a_conversion_keeps_what_was_there() {
+    convert_sweep(How::Interrupt, "raw", 2);
+    convert_sweep(How::Interrupt, "minidump", 3);
+}
+
+#[test]
+fn killed_anywhere_a_conversion_leaves_no_file_with_other_checksums() {
+    convert_sweep(How::Kill, "kdump", 2);
 }

@@ -12,18 +12,18 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A deadlock of two threads.
-const TWO: &str = "size 16M\nprocess 200 ab\n\
+pub(super) const TWO: &str = "size 16M\nprocess 200 ab\n\
     lock alpha sx owner 100200\nlock beta sx owner 100201\n\
     thread 100200 one wait beta\nthread 100201 two wait alpha\n";
 
 const KERNBASE: u64 = 0xffff_ffff_8000_0000;
 
-struct Case {
+pub(super) struct Case {
     dir: tempfile::TempDir,
 }
 
 impl Case {
-    fn new(recipe: &str) -> Self {
+    pub(super) fn new(recipe: &str) -> Self {
         Self::with(recipe, u64::MAX, u64::MAX)
     }
 
@@ -43,11 +43,11 @@ impl Case {
         case
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
@@ -229,4 +229,169 @@ fn lime_without(raw: &[u8], page: u64) -> Vec<u8> {
         out.extend(&raw[start as usize..end as usize]);
     }
     out
+}
+
+/// LiME with everything of a flat file but one page.
+fn without(raw: &[u8], page: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (start, end) in [(0, page), (page + 4096, raw.len() as u64)] {
+        out.extend(b"EMiL\x01\0\0\0");
+        out.extend(start.to_le_bytes());
+        out.extend((end - 1).to_le_bytes());
+        out.extend([0; 8]);
+        out.extend(&raw[start as usize..end as usize]);
+    }
+    out
+}
+
+/// The tables of the kernel map of an image, but for its root.
+fn tables(case: &Case) -> Vec<u64> {
+    use livedump_vmcore::Opened;
+    use livedump_vmcore::elf::Kernel;
+    use memdev::addr::Vaddr;
+    use memdev::arch::Entry;
+    let kernel = Kernel::open(&case.path("kernel")).unwrap();
+    let raw = case.path("raw");
+    let opened = Opened::new(File::open(&raw).unwrap(), &raw).unwrap();
+    let Opened::Image(image) = opened else { panic!("no image") };
+    let core = image.with_kernel(&kernel).unwrap();
+    let walker = core.image().unwrap().walker();
+    let version = kernel.find("version").unwrap().address;
+    let mut all = Vec::new();
+    for va in [version, core.header().kernbase] {
+        for level in [3, 2] {
+            let (at, entry) = walker.entry_for(Vaddr(va.0), level).unwrap();
+            if let Entry::Table(pa) = walker.machine().decode(at, entry) {
+                all.push(pa.0);
+            }
+        }
+    }
+    assert!(all.len() > 2, "{all:x?}");
+    all
+}
+
+#[test]
+fn no_minidump_is_made_without_a_page_table() {
+    let case = Case::new(TWO);
+    let raw = std::fs::read(case.path("raw")).unwrap();
+    let (kernel, file) = (case.text("kernel"), case.text("lime"));
+    for table in tables(&case) {
+        std::fs::write(&file, without(&raw, table)).unwrap();
+        let spec = format!("image:{file}");
+        let words = ["capture", "-q", "--machine", &spec, "-k", &kernel];
+        let dir = case.text("dumps");
+        let refused = run(words.iter().chain([&dir.as_str()])).expect(2);
+        let verify = run(["verify", "-k", &kernel, &file]);
+        // What leads to the kernel itself is missing: it is not found.
+        let lost = refused.stderr.contains("is not in this memory");
+        let told = refused.stderr.contains("page tables of the kernel map");
+        assert!(lost || told, "{table:x}: {}", refused.stderr);
+        assert_eq!(verify.status, Some(if lost { 2 } else { 3 }), "{table:x}");
+        let words = ["convert", "-k", &kernel, &file, "--to", "minidump"];
+        run(words.iter().chain([&case.text("out").as_str()])).expect(2);
+        assert!(!case.path("out").exists());
+    }
+}
+
+#[test]
+fn a_block_device_is_memory_and_what_has_none_is_refused() {
+    let case = Case::new(TWO);
+    let (kernel, raw) = (case.text("kernel"), case.text("raw"));
+    let capture = |device: &str, to: &str| {
+        let spec = format!("image:{device}");
+        let words = ["capture", "-q", "--no-seal", "--machine", &spec, "-k"];
+        run(words.iter().chain([&kernel.as_str(), &to]))
+    };
+    let fifo = case.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let to = case.text("none");
+    std::fs::create_dir(&to).unwrap();
+    for device in ["/dev/zero", "/dev/null", "/dev/random", &case.text("fifo")]
+    {
+        capture(device, &to).expect(2);
+        run(["ps", "-k", &kernel, device]).expect(2);
+    }
+    assert_eq!(std::fs::read_dir(&to).unwrap().count(), 0);
+    let attach = std::process::Command::new("losetup")
+        .args(["-r", "-f", "--show", &raw])
+        .output();
+    let device = match attach {
+        Ok(out) if out.status.success() => {
+            String::from_utf8(out.stdout).unwrap().trim().to_owned()
+        }
+        _ => return livedump_skip::skipped("no loop device can be attached"),
+    };
+    let (a, b) = (case.text("a"), case.text("b"));
+    [&a, &b].map(|dir| std::fs::create_dir(dir).unwrap());
+    let of_device = capture(&device, &a);
+    let detach = ["-d", &device];
+    let _ = std::process::Command::new("losetup").args(detach).output();
+    of_device.expect(0);
+    capture(&raw, &b).expect(0);
+    let dump = |dir: &str| {
+        let mut bytes = std::fs::read(format!("{dir}/livecore.0")).unwrap();
+        // The time of the dump.
+        bytes.truncate(bytes.len() - 512);
+        bytes
+    };
+    assert!(dump(&a) == dump(&b));
+}
+
+#[test]
+fn a_full_dump_is_listed_with_the_kernel_beside_it() {
+    let case = Case::new(TWO);
+    let dir = case.text("crash");
+    std::fs::create_dir(&dir).unwrap();
+    let (kernel, raw) = (case.text("kernel"), case.text("raw"));
+    let out = format!("{dir}/vmcore.3");
+    let words = ["convert", "-k", &kernel, &raw, "--to", "elf"];
+    run(words.iter().chain([&out.as_str()])).expect(0);
+    let verdict = |exit| {
+        let list = run(["list", "--json", &dir]).expect(exit).json();
+        list["dumps"][0]["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(verdict(3), "undetermined");
+    std::fs::copy(&kernel, format!("{dir}/kernel.3")).unwrap();
+    assert_eq!(verdict(0), "sound");
+}
+
+#[test]
+fn of_two_copies_of_a_kernel_the_one_with_whole_lists_is_used() {
+    const COPY: u64 = 128 << 20;
+    const KERNEL: u64 = 4 << 20;
+    let case = Case::new(&TWO.replace("size 16M", "size 256M"));
+    let symbols =
+        Symbols::parse(&std::fs::read(case.path("kernel")).unwrap()).unwrap();
+    let want = case.says("ps", "raw", 0);
+    // What is left of a machine that was started before: the kernel, and
+    // tables that lead to it.
+    let file = File::options().read(true).write(true).open(case.path("raw"));
+    let file = file.unwrap();
+    let mut kernel = vec![0; KERNEL as usize];
+    file.read_exact_at(&mut kernel, 2 << 20).unwrap();
+    file.write_all_at(&kernel, COPY + (2 << 20)).unwrap();
+    let word = |pa: u64, value: u64| {
+        file.write_all_at(&value.to_le_bytes(), pa).unwrap();
+    };
+    let root = COPY + (16 << 20);
+    let pml4 = symbols.get("KPML4phys").unwrap() - KERNBASE;
+    let mut old = [0; 8];
+    file.read_exact_at(&mut old, pml4).unwrap();
+    let mut table = [0; PAGE_SIZE];
+    file.read_exact_at(&mut table, u64::from_le_bytes(old)).unwrap();
+    file.write_all_at(&table, root).unwrap();
+    word(pml4 + COPY, root);
+    word(root + 511 * 8, (root + 0x1000) | 3);
+    word(root + 0x1000 + 510 * 8, (root + 0x2000) | 3);
+    word(root + 0x2000 + 8, (COPY + (2 << 20)) | 0x83);
+    assert_eq!(case.says("ps", "raw", 0), want);
+    let (kernel, raw) = (case.text("kernel"), case.text("raw"));
+    let words = ["convert", "-k", &kernel, &raw, "--to", "lime"];
+    let found = run(words.iter().chain([&case.text("out").as_str()]));
+    let note = "is in this memory 2 times: only the one at 0x0 has whole lists";
+    assert!(found.expect(0).stderr.contains(note));
+    // All of it is mapped, and so are its lists.
+    word(root + 0x2000 + 16, (COPY + (4 << 20)) | 0x83);
+    let both = run(["ps", "-k", &kernel, &raw]).expect(2);
+    assert!(both.stderr.contains("both have whole lists"), "{}", both.stderr);
 }

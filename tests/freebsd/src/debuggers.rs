@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Debuggers of other systems open a real kernel's dump: stock lldb and gdb,
 //! on what `livedump convert --to elf` writes. They have every thread of
-//! `livedump ps`, the frames of `livedump bt -a`, and values that are right.
+//! `livedump ps`, the frames of `livedump bt -a`, values that are right, and
+//! livedump.ko where it was loaded.
 //!
 //! Frames are equal one by one, inlined ones too: their functions, and for
 //! lldb the source lines. What is left out is where debuggers cannot follow:
@@ -13,12 +14,15 @@
 
 use crate::deadlocks::tool;
 use crate::dump_check::Answer;
+use object::{Object, ObjectSection, ObjectSymbol};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
+/// A function of livedump.ko, which is loaded in the guest.
+const FUNCTION: &str = "livedump_modevent";
 /// The newest first.
 const LLDB: [&str; 2] = ["lldb-19", "lldb"];
 
@@ -58,6 +62,7 @@ pub(crate) fn check(
     let first = first.ok_or("ps: no command")?;
     let stacks = ours(kernel, dump, modules)?;
     let hz = hz(kernel, dump)?;
+    let code = code(&modules.join("livedump.ko"))?;
     for debugger in ["lldb", "gdb"] {
         let out = dump.with_extension(debugger);
         let program = match debugger {
@@ -99,6 +104,10 @@ pub(crate) fn check(
                 ));
             }
         }
+        if !seen.text.contains(&code) {
+            let text = &seen.text;
+            return Err(format!("{program}: no {code} at {FUNCTION}: {text}"));
+        }
         for want in [format!(" {hz}"), format!("\"{first}\"")] {
             // gdb has the rest of the array behind it.
             let open = want.trim_end_matches('"');
@@ -120,6 +129,25 @@ pub(crate) fn check(
         }
     }
     Ok(skipped)
+}
+
+/// How a debugger shows the first word of the module's function: nothing is
+/// relocated there.
+fn code(module: &Path) -> Answer<String> {
+    let failed = |what: &str| format!("{}: {what}", module.display());
+    let bytes = std::fs::read(module).map_err(|e| failed(&e.to_string()))?;
+    let elf =
+        object::File::parse(&*bytes).map_err(|e| failed(&e.to_string()))?;
+    let symbol = elf.symbol_by_name(FUNCTION);
+    let symbol = symbol.ok_or_else(|| failed("no symbol"))?;
+    let section = symbol.section_index();
+    let section = section.and_then(|i| elf.section_by_index(i).ok());
+    let data = section.and_then(|section| section.data().ok());
+    let at = symbol.address() as usize;
+    let word = data.and_then(|data| data.get(at..at.checked_add(4)?));
+    let word = word.and_then(|word| word.try_into().ok());
+    let word = word.map(u32::from_le_bytes).ok_or_else(|| failed("no code"))?;
+    Ok(format!("{word:#010x}"))
 }
 
 /// `-k` for the kernel and its modules.
@@ -279,7 +307,9 @@ fn lldb(program: &str, core: &Path) -> Answer<Seen> {
             .args(["--batch", "-s"])
             .arg(script)
             .args(["-o", "thread list", "-o", "thread backtrace all"])
-            .args(["-o", "p hz", "-o", "p allproc.lh_first->p_comm"]),
+            .args(["-o", "p hz", "-o", "p allproc.lh_first->p_comm"])
+            .arg("-o")
+            .arg(format!("p/x *(unsigned int *)(int (*)()){FUNCTION}")),
     )?;
     let mut ids = BTreeMap::new();
     let mut stacks: BTreeMap<u64, Vec<Frame>> = BTreeMap::new();
@@ -317,7 +347,9 @@ fn gdb(program: &str, core: &Path) -> Answer<Seen> {
             .args(["-nx", "-batch", "-x"])
             .arg(script)
             .args(["-ex", "thread apply all bt", "-ex", "p hz"])
-            .args(["-ex", "p allproc.lh_first->p_comm"]),
+            .args(["-ex", "p allproc.lh_first->p_comm"])
+            .arg("-ex")
+            .arg(format!("x/1xw {FUNCTION}")),
     )?;
     let mut stacks: BTreeMap<u64, Vec<Frame>> = BTreeMap::new();
     let mut current = 0;
