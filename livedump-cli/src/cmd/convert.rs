@@ -253,7 +253,9 @@ fn sink(out: &Output) -> Result<Sink<'_>, convert::Error> {
 
 fn failed(out: &Output, e: convert::Error) -> Error {
     match e {
-        convert::Error::Io(e) => out.error(e).into(),
+        // Half of it is of no use: that the reader of a pipe has gone is an
+        // error here.
+        convert::Error::Io(e) => Error::of_command(out.error(e)),
         e => Error::of_command(e),
     }
 }

@@ -12,6 +12,10 @@ use std::os::unix::fs::FileExt;
 /// What is written to a stream at a time where there is nothing.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
+/// What is written to a file at a time. Linux takes three times as long for
+/// a megabyte at once: it looks for as much adjacent memory first.
+const WRITE: usize = 256 << 10;
+
 enum To<'a> {
     File(&'a File),
     Stream(Box<dyn Write + 'a>),
@@ -93,12 +97,14 @@ impl<'a> Sink<'a> {
         let To::File(file) = &self.to else { return self.write(bytes) };
         let mut start = 0usize;
         let mut end = 0usize;
-        let put = |start: usize, end: usize| match bytes.get(start..end) {
-            Some(part) if !part.is_empty() => {
-                let at = self.at.saturating_add(start as u64);
-                file.write_all_at(part, at)
+        let put = |start: usize, end: usize| {
+            let mut at = self.at.saturating_add(start as u64);
+            for part in bytes.get(start..end).unwrap_or_default().chunks(WRITE)
+            {
+                file.write_all_at(part, at)?;
+                at = at.saturating_add(part.len() as u64);
             }
-            _ => Ok(()),
+            io::Result::Ok(())
         };
         for page in bytes.chunks(PAGE_SIZE) {
             let next = end.saturating_add(page.len());

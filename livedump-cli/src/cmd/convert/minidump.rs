@@ -3,8 +3,8 @@
 //! the memory it is given. The dump has what that kernel would dump: of an
 //! image, no memory of user processes.
 
-use super::Memory;
 use super::sealed::Sealed;
+use super::{Memory, failed};
 use crate::analysis::facts;
 use crate::convert::Error as ConvertError;
 use crate::device::{Device, HostedDevice};
@@ -86,7 +86,8 @@ pub(super) fn run(
     // Without the kernel dump header, as savecore(8) leaves it.
     let length = arg.dumplength;
     if let Some(file) = &unnamed {
-        copy(file, length, out).map_err(|e| out.error(e))?;
+        let copied = copy(file, length, out);
+        copied.map_err(|e| failed(out, ConvertError::Io(e)))?;
     } else {
         file.set_len(length).map_err(|e| out.error(e))?;
     }
