@@ -322,7 +322,9 @@ fn a_block_device_is_memory_and_what_has_none_is_refused() {
         _ => return livedump_skip::skipped("no loop device can be attached"),
     };
     let (a, b) = (case.text("a"), case.text("b"));
-    [&a, &b].map(|dir| std::fs::create_dir(dir).unwrap());
+    for dir in [&a, &b] {
+        std::fs::create_dir(dir).unwrap();
+    }
     let of_device = capture(&device, &a);
     let detach = ["-d", &device];
     let _ = std::process::Command::new("losetup").args(detach).output();

@@ -119,7 +119,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     );
     let keep: Vec<_> = files.descriptors().collect();
     let session =
-        Session::open_with(&args.file, &args.kernel, &keep, |_| Ok(()))?;
+        Session::open_with(&args.file, &args.kernel, &[], &keep, |_| Ok(()))?;
     drop(keep);
     let target = session.target()?;
     let threads = Threads::walk(&target)?;
