@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use livedump_fuzz::{file, kernel};
 use livedump_vmcore::debuginfo::{DebugInfo, Registers};
 use livedump_vmcore::elf::Kernel;
-use livedump_vmcore::unwind::{Code, How, MAX_FRAMES, TrapLayout, Unwinder};
+use livedump_vmcore::unwind::{Code, How, MAX_FRAMES, Unwinder};
 use memdev::arch::Machine;
 use object::elf::{SHT_PROGBITS, SHT_STRTAB, SHT_SYMTAB};
 
@@ -72,7 +72,6 @@ fuzz_target!(|data: &[u8]| {
     let unwinder = Unwinder {
         code: &code,
         memory: &read,
-        traps: TrapLayout::new(Machine::Amd64, 0, None),
         with_cfi: true,
     };
     let mut first = Registers::new(Machine::Amd64, PC);

@@ -5,7 +5,10 @@
 use super::{Case, TWO};
 use livedump_tests::elf::dwarf::{BY_RBP, Debug};
 use livedump_tests::elf::sections::with_sections;
+use livedump_vmcore::debuginfo::DebugInfo;
+use livedump_vmcore::elf::Kernel;
 use serde_json::Value;
+use std::process::Command;
 
 /// A case whose kernel has debug information for `mi_switch`, with this CFI.
 fn case(inlined: usize, cfi: &[u8]) -> Case {
@@ -103,4 +106,51 @@ fn arguments_are_shown_where_they_are_known() {
     assert_eq!(outer[1]["value"], Value::Null);
     // Not asked for.
     assert!(frames(&case, "100200")[2].get("args").is_none());
+}
+
+const MODULE: &str = "static int inner(volatile int *p) { return *p + 1; }\n\
+    int before(int n) { return n; }\n\
+    int outer(volatile int *p) {\n\
+    int a = inner(p);\n\
+    return a * *p; }\n";
+
+#[test]
+fn a_modules_debug_sections_are_relocated_to_where_it_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, file) = (dir.path().join("m.c"), dir.path().join("m.ko"));
+    std::fs::write(&source, MODULE).unwrap();
+    let run = Command::new("cc")
+        .args(["-c", "-g", "-O2", "-fno-omit-frame-pointer"])
+        .args(["-ffunction-sections", "-gdwarf-4", "-o"])
+        .args([&file, &source])
+        .output();
+    if !run.is_ok_and(|out| out.status.success()) {
+        return livedump_skip::skipped(format_args!("no cc"));
+    }
+    let start = 0xffff_ffff_8240_0000;
+    let mut module = Kernel::open(&file).unwrap();
+    let size = module.place(start).unwrap();
+    let outer = module.find("outer").unwrap();
+    let before = module.find("before").unwrap();
+    let all = start..start + size;
+    assert!(all.contains(&outer.address.0) && all.contains(&before.address.0));
+    assert_ne!(outer.address, before.address);
+    let debug = DebugInfo::new(&module, None);
+    assert!(debug.has_cfi() && debug.has_functions());
+    let name = |at: u64| {
+        let calls = debug.calls(at);
+        calls.last().and_then(|c| c.function.clone())
+    };
+    assert_eq!(name(outer.address.0).as_deref(), Some("outer"));
+    assert_eq!(name(before.address.0).as_deref(), Some("before"));
+    assert_eq!(name(start + size + 64), None);
+    // Somewhere in it inner is inlined, at line 1, called from line 4.
+    let inlined = (0..outer.size).find_map(|n| {
+        let calls = debug.calls(outer.address.0 + n);
+        (calls.len() == 2).then_some(calls)
+    });
+    let calls = inlined.expect("nothing is inlined");
+    assert_eq!(calls[0].function.as_deref(), Some("inner"));
+    assert_eq!((calls[0].line, calls[1].line), (Some(1), Some(4)));
+    assert!(calls[0].file.as_ref().unwrap().ends_with("/m.c"));
 }

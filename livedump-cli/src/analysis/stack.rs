@@ -16,9 +16,7 @@ use livedump_vmcore::debuginfo::{
     Argument, Call, DebugInfo, Registers as Full,
 };
 use livedump_vmcore::elf::Kernel;
-use livedump_vmcore::unwind::{
-    Code, How, MAX_STACK, TrapLayout, Unwinder, code,
-};
+use livedump_vmcore::unwind::{Code, How, MAX_STACK, Unwinder, code};
 use memdev::addr::Vaddr;
 use memdev::arch::Machine;
 
@@ -363,11 +361,9 @@ impl<'t, 'a> Stacks<'t, 'a> {
             let value = self.t.core.read_u64(Vaddr(at));
             value.map_err(|e| super::target::read_error_text(&e))
         };
-        let x = self.t.types.field("trapframe", "tf_x").map(|f| f.offset);
         let unwinder = Unwinder {
             code: self,
             memory: &read,
-            traps: TrapLayout::new(machine, self.t.osreldate(), x),
             with_cfi: self.sources.is_some(),
         };
         let unwound = unwinder.unwind(first, thread.kstack);

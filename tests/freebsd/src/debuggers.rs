@@ -10,7 +10,7 @@
 //! it is right; they do not know that fork_trampoline ends a stack; and of a
 //! frame that ended by a call lldb shows only the innermost function that is
 //! inlined there, gdb none at all where the call was by a pointer. Threads
-//! that were running have registers, and a stack, of two moments.
+//! that were running, or about to, have registers and a stack of two moments.
 
 use crate::deadlocks::tool;
 use crate::dump_check::Answer;
@@ -156,8 +156,11 @@ fn named<'p>(kernel: &'p Path, modules: &'p Path) -> [&'p OsStr; 4] {
     [k, kernel.as_os_str(), k, modules.as_os_str()]
 }
 
-/// What `livedump bt -a` shows of the threads that were not running, up to
-/// the first trap.
+/// Fewer threads than this are not enough.
+const MIN_THREADS: usize = 20;
+
+/// What `livedump bt -a` shows of the threads that neither ran nor were about
+/// to, up to the first trap.
 fn ours(
     kernel: &Path,
     dump: &Path,
@@ -171,7 +174,10 @@ fn ours(
         format!("bt: {e}: {}", text.trim())
     })?;
     let threads = bt["threads"].as_array().ok_or("bt: no threads")?;
-    let kept = threads.iter().filter(|t| t["registers"] != "stale");
+    let moves = |t: &Value| t["state"] == "run" || t["state"] == "runq";
+    let kept = threads.iter().filter(|t| {
+        t["registers"] == "stoppcbs" || !moves(t) && t["verdict"] == "sound"
+    });
     let mut all = Vec::new();
     for thread in kept {
         let tid = thread["tid"].as_u64().ok_or("bt: no tid")?;
@@ -179,9 +185,9 @@ fn ours(
         let frames = frames.iter().take_while(|f| f["how"] != "trap");
         all.push((tid, frames.map(frame).collect()));
     }
-    match all.is_empty() {
-        true => Err("bt: no thread that was not running".into()),
-        false => Ok(all),
+    match all.len() {
+        n if n < MIN_THREADS => Err(format!("bt: {n} threads to compare")),
+        _ => Ok(all),
     }
 }
 

@@ -7,8 +7,6 @@
 
 mod trap;
 
-pub use trap::TrapLayout;
-
 use crate::debuginfo::{self, DebugInfo, Registers};
 use memdev::arch::Machine;
 
@@ -80,15 +78,13 @@ pub struct Unwinder<'a> {
     pub code: &'a dyn Code,
     /// Reads eight bytes.
     pub memory: &'a dyn Fn(u64) -> Result<u64, String>,
-    /// Where trap frames have what.
-    pub traps: TrapLayout,
     /// By CFI as well, and not by frame pointers alone.
     pub with_cfi: bool,
 }
 
 impl std::fmt::Debug for Unwinder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Unwinder").field("traps", &self.traps).finish()
+        f.debug_struct("Unwinder").field("with_cfi", &self.with_cfi).finish()
     }
 }
 
@@ -165,7 +161,7 @@ impl Unwinder<'_> {
         }
         let machine = of.registers.machine();
         if trap::is_entry(machine, &name) {
-            match self.traps.read(&of.registers, self.memory) {
+            match trap::read(&of.registers, self.memory) {
                 Some(trap::From::User) => return Next::End,
                 Some(trap::From::Kernel(registers)) => {
                     let registers = *registers;

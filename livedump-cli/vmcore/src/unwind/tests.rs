@@ -38,12 +38,7 @@ fn unwind(
     let words: HashMap<u64, u64> = words.iter().copied().collect();
     let read =
         |at: u64| words.get(&at).copied().ok_or_else(|| "not dumped".into());
-    let unwinder = Unwinder {
-        code,
-        memory: &read,
-        traps: TrapLayout::new(machine, 1_500_000, None),
-        with_cfi: true,
-    };
+    let unwinder = Unwinder { code, memory: &read, with_cfi: true };
     let mut first = Registers::new(machine, pc);
     first.set(debuginfo::sp(machine), Some(sp));
     first.set(debuginfo::fp(machine), Some(fp));
@@ -166,33 +161,38 @@ fn arm64_goes_through_its_exception_vectors() {
         "caller",
         "handle_el0_sync",
     ]);
-    let at = STACK + 0x100;
-    let (fp, size) = (at + 48 + 240, 48 + 240);
-    // sp, lr, elr, spsr; x29.
-    let mut words: Vec<_> = (0..size / 8).map(|n| (at + n * 8, 0)).collect();
-    for (offset, value) in [
-        (0, STACK + 0x400),
-        (8, within(3)),
-        (16, within(2)),
-        (24, 0x6000_0005),
-        (48 + 29 * 8, STACK + 0x410),
-    ] {
-        words.retain(|w| w.0 != at + offset);
-        words.push((at + offset, value));
+    // As in 15.1, and as in 13.2.
+    for (x, gap) in [(48, 128), (32, 144)] {
+        let (at, size) = (STACK + 0x100, x + 240);
+        let fp = at + size;
+        // sp, lr, elr, spsr; x29.
+        let mut words: Vec<_> =
+            (0..size / 8).map(|n| (at + n * 8, 0)).collect();
+        for (offset, value) in [
+            (0, fp + gap),
+            (8, within(3)),
+            (16, within(2)),
+            (24, 0x6000_0005),
+            (x + 29 * 8, STACK + 0x410),
+        ] {
+            words.retain(|w| w.0 != at + offset);
+            words.push((at + offset, value));
+        }
+        words.extend([(STACK + 0x10, fp), (STACK + 0x18, within(1))]);
+        words.extend([(STACK + 0x410, 0), (STACK + 0x418, within(3))]);
+        words.push((at - 16, 0));
+        words.push((at - 8, 0));
+        let first = (within(0), STACK, STACK + 0x10);
+        let (frames, broken) = unwind(Machine::Arm64, &CODE, &words, first);
+        assert_eq!(broken, None, "{x}");
+        assert_eq!(
+            frames,
+            [
+                (within(0), "registers"),
+                (within(1), "frame pointer"),
+                (within(2), "trap"),
+                (within(3), "frame pointer"),
+            ]
+        );
     }
-    words.extend([(STACK + 0x10, fp), (STACK + 0x18, within(1))]);
-    words.extend([(fp, STACK + 0x410), (fp + 8, within(2))]);
-    words.extend([(STACK + 0x410, 0), (STACK + 0x418, within(3))]);
-    let first = (within(0), STACK, STACK + 0x10);
-    let (frames, broken) = unwind(Machine::Arm64, &CODE, &words, first);
-    assert_eq!(broken, None);
-    assert_eq!(
-        frames,
-        [
-            (within(0), "registers"),
-            (within(1), "frame pointer"),
-            (within(2), "trap"),
-            (within(3), "frame pointer"),
-        ]
-    );
 }

@@ -16,15 +16,6 @@ const RFLAGS_ZERO: u64 = 0xffff_ffff_ffc0_8028;
 const PSR_M: u64 = 0xf;
 const PSR_EL1: [u64; 2] = [4, 5];
 
-/// Where a trap frame has what.
-#[derive(Clone, Debug, Copy, PartialEq, Eq)]
-pub struct TrapLayout {
-    machine: Machine,
-    /// Of arm64: of `tf_x`, and bytes of it all.
-    x: u64,
-    size: u64,
-}
-
 /// Registers of amd64 by their numbers in DWARF, with their offsets.
 const AMD64: [(u16, u64); 15] = [
     (5, 0x00),
@@ -52,8 +43,14 @@ const AMD64_SS: u64 = 0xb8;
 const ARM64_LR: u64 = 8;
 const ARM64_ELR: u64 = 16;
 const ARM64_SPSR: u64 = 24;
-/// arm64's has `tf_far` from here on, and wider ones before it.
-const ARM64_FAR: u32 = 1_400_076;
+/// Where `tf_x` is, the last there is: with `tf_far`, as in 15.1; with wider
+/// ones before it; as in 12.1 and 13.2.
+const ARM64_X: [u64; 3] = [48, 40, 32];
+/// `tf_x[30]`.
+const ARM64_X_BYTES: u64 = 240;
+/// What the entry leaves between the frame and what was interrupted: in 15.1,
+/// and with a frame record, as in 13.2. C: `save_registers_head`.
+const ARM64_GAPS: [u64; 2] = [128, 144];
 
 /// What was interrupted.
 #[derive(Debug)]
@@ -77,63 +74,46 @@ pub(super) fn is_entry(machine: Machine, name: &[u8]) -> bool {
     }
 }
 
-impl TrapLayout {
-    /// That of a kernel by its `__FreeBSD_version`; `x`: the offset of `tf_x`
-    /// where it is known.
-    #[must_use]
-    pub fn new(machine: Machine, osreldate: u32, x: Option<u64>) -> Self {
-        let x = x.unwrap_or(match osreldate {
-            1..ARM64_FAR => 32,
-            _ => 48,
-        });
-        let size = match machine {
-            Machine::Amd64 => 0xc0,
-            Machine::Arm64 => x.saturating_add(240),
-        };
-        Self { machine, x, size }
+/// What the frame with these registers, one of an entry, was called by.
+pub(super) fn read(
+    of: &Registers,
+    memory: &dyn Fn(u64) -> Result<u64, String>,
+) -> Option<From> {
+    match of.machine() {
+        Machine::Amd64 => amd64(of.sp()?, memory),
+        Machine::Arm64 => {
+            let fp = of.fp().filter(|fp| fp.is_multiple_of(8))?;
+            ARM64_X.iter().find_map(|&x| arm64(fp, x, memory))
+        }
     }
+}
 
-    /// What the frame with these registers, one of an entry, was called by.
-    pub(super) fn read(
-        &self,
-        of: &Registers,
-        memory: &dyn Fn(u64) -> Result<u64, String>,
-    ) -> Option<From> {
-        match self.machine {
-            Machine::Amd64 => amd64(of.sp()?, memory),
-            Machine::Arm64 => {
-                let by_fp = of.fp().and_then(|fp| fp.checked_sub(self.size));
-                let all = [of.sp(), by_fp].into_iter().flatten();
-                all.filter(|at| at.is_multiple_of(8))
-                    .find_map(|at| self.arm64(at, memory))
-            }
-        }
+/// The frame pointer of an entry is behind its trap frame.
+fn arm64(
+    fp: u64,
+    x: u64,
+    memory: &dyn Fn(u64) -> Result<u64, String>,
+) -> Option<From> {
+    let at = fp.checked_sub(x.saturating_add(ARM64_X_BYTES))?;
+    let get = |n: u64| memory(at.wrapping_add(n)).ok();
+    let pc = super::code(Machine::Arm64, get(ARM64_ELR)?);
+    let mode = get(ARM64_SPSR)? & PSR_M;
+    if mode == 0 && pc >> 63 == 0 {
+        return Some(From::User);
     }
-
-    fn arm64(
-        &self,
-        at: u64,
-        memory: &dyn Fn(u64) -> Result<u64, String>,
-    ) -> Option<From> {
-        let get = |n: u64| memory(at.wrapping_add(n)).ok();
-        let pc = super::code(Machine::Arm64, get(ARM64_ELR)?);
-        let mode = get(ARM64_SPSR)? & PSR_M;
-        if mode == 0 && pc >> 63 == 0 {
-            return Some(From::User);
-        }
-        let sp = get(0)?;
-        if !PSR_EL1.contains(&mode) || pc >> 63 == 0 || sp <= at {
-            return None;
-        }
-        let mut out = Registers::new(Machine::Arm64, pc);
-        out.set(debuginfo::sp(Machine::Arm64), Some(sp));
-        out.set(30, get(ARM64_LR));
-        for n in 0..30u16 {
-            let offset = u64::from(n).saturating_mul(8).saturating_add(self.x);
-            out.set(n, get(offset));
-        }
-        Some(From::Kernel(Box::new(out)))
+    let sp = get(0)?;
+    let gap = sp.wrapping_sub(fp);
+    if !PSR_EL1.contains(&mode) || pc >> 63 == 0 || !ARM64_GAPS.contains(&gap) {
+        return None;
     }
+    let mut out = Registers::new(Machine::Arm64, pc);
+    out.set(debuginfo::sp(Machine::Arm64), Some(sp));
+    out.set(30, get(ARM64_LR));
+    for n in 0..30u16 {
+        let offset = u64::from(n).saturating_mul(8).saturating_add(x);
+        out.set(n, get(offset));
+    }
+    Some(From::Kernel(Box::new(out)))
 }
 
 fn amd64(at: u64, memory: &dyn Fn(u64) -> Result<u64, String>) -> Option<From> {
