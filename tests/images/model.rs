@@ -356,3 +356,46 @@ fn a_full_dump_is_listed_with_the_kernel_beside_it() {
     std::fs::copy(&kernel, format!("{dir}/kernel.3")).unwrap();
     assert_eq!(verdict(0), "sound");
 }
+
+#[test]
+fn of_two_copies_of_a_kernel_the_one_with_whole_lists_is_used() {
+    const COPY: u64 = 128 << 20;
+    const KERNEL: u64 = 8 << 20;
+    let case = Case::new(&TWO.replace("size 16M", "size 256M"));
+    let symbols =
+        Symbols::parse(&std::fs::read(case.path("kernel")).unwrap()).unwrap();
+    let want = case.says("ps", "raw", 0);
+    // What is left of a machine that was started before: the kernel, and
+    // tables that lead to it.
+    let file = File::options().read(true).write(true).open(case.path("raw"));
+    let file = file.unwrap();
+    let mut kernel = vec![0; KERNEL as usize];
+    file.read_exact_at(&mut kernel, 2 << 20).unwrap();
+    file.write_all_at(&kernel, COPY + (2 << 20)).unwrap();
+    let word = |pa: u64, value: u64| {
+        file.write_all_at(&value.to_le_bytes(), pa).unwrap();
+    };
+    let root = COPY + (16 << 20);
+    let pml4 = symbols.get("KPML4phys").unwrap() - KERNBASE;
+    let mut old = [0; 8];
+    file.read_exact_at(&mut old, pml4).unwrap();
+    let mut table = [0; PAGE_SIZE];
+    file.read_exact_at(&mut table, u64::from_le_bytes(old)).unwrap();
+    file.write_all_at(&table, root).unwrap();
+    word(pml4 + COPY, root);
+    word(root + 511 * 8, (root + 0x1000) | 3);
+    word(root + 0x1000 + 510 * 8, (root + 0x2000) | 3);
+    word(root + 0x2000 + 8, (COPY + (2 << 20)) | 0x83);
+    assert_eq!(case.says("ps", "raw", 0), want);
+    let (kernel, raw) = (case.text("kernel"), case.text("raw"));
+    let words = ["convert", "-k", &kernel, &raw, "--to", "lime"];
+    let found = run(words.iter().chain([&case.text("out").as_str()]));
+    let note = "is in this memory 2 times: only the one at 0x0 has whole lists";
+    assert!(found.stderr.contains(note), "{}", found.stderr);
+    // All of it is mapped, and so are its lists.
+    for n in 2..5 {
+        word(root + 0x2000 + n * 8, (COPY + (n << 21)) | 0x83);
+    }
+    let both = run(["ps", "-k", &kernel, &raw]).expect(2);
+    assert!(both.stderr.contains("both have whole lists"), "{}", both.stderr);
+}
