@@ -56,6 +56,11 @@ static const u_int livedump_stall_ms[LD_GATHER_TRIES] = { 10, 10, 20, 20, 40 };
 #define	LD_LEAD		(2 * SBT_1MS)
 /* The caller is there so long before. */
 #define	LD_LATCH	(200 * SBT_1US)
+/*
+ * Turns of waiting between two looks at the clock: one outside the CPU is slow
+ * to read, and those who work have to read it, too.
+ */
+#define	LD_TURNS	64
 /* For what those that came in have to do yet. */
 #define	LD_SAVE		(5 * SBT_1MS)
 
@@ -88,7 +93,7 @@ static void
 livedump_arrive(void *arg)
 {
 	struct ld_gather *at = arg;
-	u_int gate, id = PCPU_GET(cpuid);
+	u_int gate, id = PCPU_GET(cpuid), turn = 0;
 
 	if (id >= at->ncpus)
 		return;
@@ -104,7 +109,7 @@ livedump_arrive(void *arg)
 	at->save(at->arg, id, __builtin_frame_address(0));
 	atomic_add_rel_int(&at->saved, 1);
 	while (atomic_load_acq_int(&at->state) == LD_WAIT) {
-		if (sbinuptime() >= at->until)
+		if (turn++ % LD_TURNS == 0 && sbinuptime() >= at->until)
 			(void)atomic_cmpset_int(&at->state, LD_WAIT, LD_GO_ON);
 		cpu_spinwait();
 	}
@@ -133,8 +138,13 @@ livedump_mutex_at(sbintime_t when)
 static void
 livedump_wait_for(volatile u_int *count, u_int n, sbintime_t until)
 {
-	while (atomic_load_acq_int(count) < n && sbinuptime() < until)
+	u_int turn = 0;
+
+	while (atomic_load_acq_int(count) < n) {
+		if (turn++ % LD_TURNS == 0 && sbinuptime() >= until)
+			break;
 		cpu_spinwait();
+	}
 }
 
 /* Closes the gate; how many have come in. */
