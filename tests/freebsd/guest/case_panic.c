@@ -30,12 +30,11 @@ dumping(void *arg)
 	return (minidump(&a, open_target(SCRATCH "/panic"), 0, 0) != 0);
 }
 
-void
-case_panic(void)
+int
+dump_device(void)
 {
 	struct diocskerneldump_arg kda;
 	struct diocskerneldump_arg12 kda12;
-	struct mem_minidump_status st;
 	i64 disk, r;
 
 	zero(&kda, sizeof(kda));
@@ -47,7 +46,15 @@ case_panic(void)
 		r = sys(SYS_ioctl, disk, (i64)DIOCSKERNELDUMP, &kda);
 	else
 		r = sys(SYS_ioctl, disk, (i64)DIOCSKERNELDUMP12, &kda12);
-	if (!expect("panic: a dump device", r, 0))
+	return (expect("panic: a dump device", r, 0));
+}
+
+void
+case_panic(void)
+{
+	struct mem_minidump_status st;
+
+	if (!dump_device())
 		return;
 	sysctl_set("debug.ldtest.delay_us", 2000);
 	spawn(dumping, 0);

@@ -10,21 +10,6 @@
 /* Shared with children. */
 static volatile u64 *shared;
 
-static const char *
-name_of(const char *kind, int nth)
-{
-	static char name[64];
-	const char *parts[] = { kind, "-", num(nth) };
-	u64 at = 0;
-
-	zero(name, sizeof(name));
-	for (u32 i = 0; i < 3; i++) {
-		copy(name + at, parts[i], len(parts[i]));
-		at += len(parts[i]);
-	}
-	return (name);
-}
-
 /* A dump while a thread spins on the last CPU. */
 static void
 registers(const char *kind, int nth, u32 flags)
@@ -41,7 +26,7 @@ registers(const char *kind, int nth, u32 flags)
 	} else {
 		if (flags != 0 && a.mda_registers < 2)
 			fail(kind, "threads", a.mda_registers, 2);
-		bring_out(SCRATCH "/dump", name_of(kind, nth));
+		bring_out(SCRATCH "/dump", numbered(kind, nth));
 	}
 	sys(SYS_unlink, SCRATCH "/dump");
 }
@@ -337,8 +322,8 @@ stability(int nth, u32 flags)
 	if (expect("stability: a dump", r, 0)) {
 		say("TIME changed ", num((i64)a.mda_changed_pages), " of ",
 		    num((i64)a.mda_pages), " pages\n");
-		bring_out(SCRATCH "/dump", name_of("stability", nth));
-		bring_out(SCRATCH "/list", name_of("changes", nth));
+		bring_out(SCRATCH "/dump", numbered("stability", nth));
+		bring_out(SCRATCH "/list", numbered("changes", nth));
 	}
 	sys(SYS_unlink, SCRATCH "/dump");
 	sys(SYS_unlink, SCRATCH "/list");

@@ -5,7 +5,7 @@
  */
 #include "dump.h"
 
-enum { ETXTBSY = 26, EAGAIN = 35, ENOMEM = 12, EINTEGRITY = 97 };
+enum { ETXTBSY = 26, EINTEGRITY = 97 };
 /* Not on tmpfs: its unmounting takes these locks the other way. */
 #define	NULLFS		"/null"
 
@@ -258,15 +258,6 @@ missing_cpu(void)
 	expect("no CPU is missing: registers", a.mda_registers, ncpu);
 	sys(SYS_close, fd);
 	sys(SYS_unlink, SCRATCH "/dump");
-}
-
-static u64
-now_us(void)
-{
-	struct { i64 sec, nsec; } t = { 0, 0 };
-
-	sys(SYS_clock_gettime, 4L /* CLOCK_MONOTONIC */, &t);
-	return (t.sec * 1000000 + t.nsec / 1000);
 }
 
 static void

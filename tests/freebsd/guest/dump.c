@@ -62,19 +62,6 @@ minidump(struct mem_minidump_arg *arg, i64 fd, u32 flags, u8 compression)
 }
 
 i64
-freeze(struct mem_minidump_arg2 *arg, i64 fd, u32 flags, u8 compression,
-    u64 max_pause_ms)
-{
-	zero(arg, sizeof(*arg));
-	arg->mda2_arg.mda_version = MINIDUMP_ARG2_VERSION;
-	arg->mda2_arg.mda_flags = flags | MINIDUMP_FREEZE;
-	arg->mda2_arg.mda_fd = (int32_t)fd;
-	arg->mda2_arg.mda_compression = compression;
-	arg->mda2_freeze.mdf_max_pause_ns = max_pause_ms * 1000000;
-	return (sys(SYS_ioctl, mem, (i64)MEM_MINIDUMP2, arg));
-}
-
-i64
 status(struct mem_minidump_status *st)
 {
 	zero(st, sizeof(*st));
@@ -82,6 +69,17 @@ status(struct mem_minidump_status *st)
 }
 
 static i64 loaders[4];
+u64 load_rest_ms;
+
+/* Also while a dump is written whose pages are copied already (ldstep.ko). */
+static void
+rest(void)
+{
+	if (load_rest_ms != 0)
+		sleep_ms(load_rest_ms);
+	while (sysctl_int("debug.ldstep.held", 0) != 0)
+		sleep_ms(20);
+}
 
 static int
 child_of_storm(void *arg)
@@ -96,6 +94,8 @@ fork_storm(void *arg)
 	(void)arg;
 	for (;;) {
 		i64 pids[4];
+
+		rest();
 
 		for (int i = 0; i < 4; i++)
 			pids[i] = spawn(child_of_storm, 0);
@@ -114,6 +114,7 @@ file_writes(void *arg)
 	for (;;) {
 		i64 fd = open_target(path);
 
+		rest();
 		for (u32 i = 0; i < sizeof(block); i += 512)
 			block[i] = n++;
 		for (int i = 0; i < 64; i++)
@@ -130,8 +131,10 @@ module_loop(void *arg)
 {
 	(void)arg;
 	for (;;) {
-		i64 id = load("/ldnop.ko");
+		i64 id;
 
+		rest();
+		id = load("/ldnop.ko");
 		if (id < 0)
 			return (1);
 		sys(SYS_kldunload, id);

@@ -26,13 +26,14 @@ i64	kerneldump_flags(i64 fd, i32 flags, u8 compression);
 /* Ours; `arg` gets the results. */
 i64	minidump(struct mem_minidump_arg *arg, i64 fd, u32 flags,
 	    u8 compression);
-/* Of one instant. */
-i64	freeze(struct mem_minidump_arg2 *arg, i64 fd, u32 flags,
-	    u8 compression, u64 max_pause_ms);
 i64	status(struct mem_minidump_status *st);
 
-/* fork storm, file writes, and a module that comes and goes. */
+/*
+ * fork storm, file writes, and a module that comes and goes. Each rests a
+ * while after each round, so that dumps are made sooner.
+ */
 void	start_load(void);
+extern u64 load_rest_ms;
 void	stop_load(void);
 
 /* Says what another process may not do; 0 when it could be asked. */
@@ -45,9 +46,14 @@ void	cases_module(void);
 void	cases_dumps(void);
 void	cases_instant(void);
 void	cases_freeze(void);
+void	cases_pause(void);
+void	cases_row(void);
 void	cases_deadlocks(void);
 void	cases_limits(void);
 void	cases_writing(void);
 void	case_panic(void);
+void	case_nmi(void);
+/* Whether panics will be dumped. */
+int	dump_device(void);
 
 #endif

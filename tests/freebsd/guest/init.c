@@ -147,6 +147,14 @@ init_main(char **ap)
 		needs_module();
 		cases_freeze();
 	}
+	if (asked_for(wanted, "pause")) {
+		needs_module();
+		cases_pause();
+	}
+	if (asked_for(wanted, "row")) {
+		needs_module();
+		cases_row();
+	}
 	if (asked_for(wanted, "userland")) {
 		facts();
 		unload(MODULE_NAME);
@@ -167,6 +175,10 @@ init_main(char **ap)
 	/* Like the last of "writing": securelevels only go up. */
 	if (asked_for(wanted, "userland"))
 		userland("secured");
+	if (asked_for(wanted, "nmi")) {
+		needs_module();
+		case_nmi();
+	}
 	if (asked_for(wanted, "panic")) {
 		needs_module();
 		case_panic();

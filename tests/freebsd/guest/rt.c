@@ -114,6 +114,21 @@ hex(u64 n)
 	return (number(n, 16, 0));
 }
 
+const char *
+numbered(const char *kind, int nth)
+{
+	static char name[64];
+	const char *parts[] = { kind, "-", num(nth) };
+	u64 at = 0;
+
+	zero(name, sizeof(name));
+	for (u32 i = 0; i < 3; i++) {
+		copy(name + at, parts[i], len(parts[i]));
+		at += len(parts[i]);
+	}
+	return (name);
+}
+
 /* One write a line, so that lines of several processes do not mix. */
 void
 say_(const char *first, ...)
@@ -180,12 +195,18 @@ sleep_ms(u64 ms)
 }
 
 u64
-now_ms(void)
+now_us(void)
 {
 	struct { i64 sec, nsec; } t = { 0, 0 };
 
 	sys(SYS_clock_gettime, 4L /* CLOCK_MONOTONIC */, &t);
-	return (t.sec * 1000 + t.nsec / 1000000);
+	return (t.sec * 1000000 + t.nsec / 1000);
+}
+
+u64
+now_ms(void)
+{
+	return (now_us() / 1000);
 }
 
 i64

@@ -9,6 +9,8 @@
  *	FACT name value		something the host compares a dump with
  *	DUMP name offset length	a file's bytes on the output disk
  *	INFO name line		a line of the info.N of a dump of that name
+ *	FREEZE kind key value...	what a dump of one instant came to
+ *	CLOCK when us		the time since boot; the host notes its own
  *	END			all cases ran
  */
 #ifndef RT_H
@@ -30,16 +32,18 @@ enum {
 	SYS_unmount = 22, SYS_setuid = 23, SYS_access = 33, SYS_sync = 36,
 	SYS_kill = 37, SYS_ioctl = 54, SYS_reboot = 55, SYS_execve = 59,
 	SYS_dup2 = 90, SYS_fsync = 95,
+	SYS_connect = 98, SYS_bind = 104, SYS_setsockopt = 105,
+	SYS_listen = 106, SYS_accept = 30,
 	SYS_socket = 97, SYS_mkfifo = 132, SYS_mkdir = 136,
 	SYS_setrlimit = 195, SYS_clock_gettime = 232, SYS_nanosleep = 240,
-	SYS_kldload = 304, SYS_kldunload = 305, SYS_kldfind = 306,
+	SYS_kldstat = 308, SYS_kldload = 304, SYS_kldunload = 305, SYS_kldfind = 306,
 	SYS_sched_yield = 331, SYS_sigprocmask = 340, SYS_sigtimedwait = 345,
 	SYS_kqueue = 362, SYS_nmount = 378, SYS_kenv = 390,
 	SYS_sigaction = 416, SYS_mmap = 477, SYS_lseek = 478,
 	SYS_ftruncate = 480, SYS_cap_enter = 516, SYS_cap_rights_limit = 533,
 	SYS_pipe2 = 542, SYS_fstat = 551, SYS_fstatfs = 556, SYS___sysctl = 202,
 	SYS_setitimer = 83, SYS_ptrace = 26, SYS_munmap = 73,
-	SYS_pwrite = 476, SYS_kevent = 560,
+	SYS_pwrite = 476, SYS_kevent = 560, SYS_cpuset_setaffinity = 488,
 };
 
 enum {
@@ -55,6 +59,7 @@ enum {
 	O_CLOEXEC = 0x100000, O_PATH = 0x400000,
 };
 
+enum { ENOMEM = 12, EAGAIN = 35, ETIMEDOUT = 60 };
 enum { SIGINT = 2, SIGKILL = 9, SIGALRM = 14, SIGXFSZ = 25 };
 enum { MNT_RDONLY = 1, MNT_UPDATE = 0x10000, MNT_FORCE = 0x80000 };
 
@@ -68,6 +73,8 @@ void	say_(const char *first, ...);
 #define	say(...)	say_(__VA_ARGS__, (const char *)0)
 const char *num(i64 n);
 const char *hex(u64 n);
+/* "kind-nth", until the next call. */
+const char *numbered(const char *kind, int nth);
 
 void	pass(const char *name);
 void	fail(const char *name, const char *why, i64 got, i64 want);
@@ -78,6 +85,7 @@ int	expect_true(const char *name, int held, const char *why);
 
 void	sleep_ms(u64 ms);
 u64	now_ms(void);
+u64	now_us(void);
 /* A child that runs f(arg) and exits with what it returns. */
 i64	spawn(int (*f)(void *), void *arg);
 /* Its exit status; -signal when it was killed. */

@@ -9,6 +9,7 @@ use crate::deadlocks;
 use crate::dump_check::{Answer, DumpCheck};
 use crate::info;
 use crate::kernel::Kernel;
+use crate::lockstep::{List, Steps};
 use crate::qemu::OUTPUT;
 use crate::symbols::Symbols;
 use livedump_vmcore::Vmcore;
@@ -32,6 +33,10 @@ pub(crate) struct Found {
     pub(crate) problems: Vec<String>,
     /// Of a machine without a deadlock: cycles that are in doubt.
     pub(crate) uncertain: Option<usize>,
+    /// Whether there is one could not be told.
+    pub(crate) undetermined: bool,
+    /// ldstep.ko's memory.
+    pub(crate) steps: Option<Steps>,
 }
 
 /// How many dumps of each kind were whole.
@@ -46,6 +51,8 @@ struct Kind {
     /// Dumps that have no cycle of waiting threads, and cycles in doubt.
     sound: u32,
     uncertain: usize,
+    undetermined: u32,
+    steps: Vec<Steps>,
 }
 
 impl Results {
@@ -57,11 +64,21 @@ impl Results {
         if let Some(uncertain) = found.uncertain {
             kind.sound += 1;
             kind.uncertain += uncertain;
+            kind.undetermined += u32::from(found.undetermined);
         }
+        kind.steps.extend(found.steps);
         for problem in &found.problems {
             let what = problem.split(':').next().unwrap_or(problem);
             *kind.problems.entry(what.into()).or_default() += 1;
         }
+    }
+
+    /// Live dumps of counters that are in step: where not one is torn, those
+    /// of one instant prove nothing.
+    pub(crate) fn proves_nothing(&self) -> bool {
+        self.0
+            .get("running")
+            .is_some_and(|kind| kind.steps.iter().all(|steps| steps.torn == 0))
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -72,9 +89,12 @@ impl Results {
                     format!("{name}: {} of {} whole", kind.whole, kind.all);
                 if kind.sound > 0 {
                     line.push_str(&format!(
-                        "; no deadlock in {}, {} uncertain",
-                        kind.sound, kind.uncertain
+                        "; no deadlock in {}, {} uncertain, {} undetermined",
+                        kind.sound, kind.uncertain, kind.undetermined
                     ));
+                }
+                if !kind.steps.is_empty() {
+                    line.push_str(&kind.in_step());
                 }
                 for (what, n) in &kind.problems {
                     line.push_str(&format!("; {what} {n}"));
@@ -82,6 +102,24 @@ impl Results {
                 line
             })
             .collect()
+    }
+}
+
+impl Kind {
+    fn in_step(&self) -> String {
+        let sum = |f: fn(&Steps) -> u32| self.steps.iter().map(f).sum::<u32>();
+        let lists =
+            |list| self.steps.iter().filter(|steps| steps.list == list).count();
+        format!(
+            "; {} of {} pairs torn, {} one step apart; lists: {} whole, {} \
+             held, {} torn",
+            sum(|s| s.torn),
+            sum(|s| s.pairs),
+            sum(|s| s.between),
+            lists(List::Whole),
+            lists(List::Held),
+            lists(List::Torn),
+        )
     }
 }
 
@@ -101,8 +139,9 @@ pub(crate) fn dump(
         let status = format!("dump-status-{}", at.name);
         let status = console.facts.get(&status).map_or("good", String::as_str);
         let info = console.infos.get(&at.name).map(|i| (i.as_str(), status));
-        let problems = &mut found.problems;
-        let dump_check = DumpCheck { core, symbols, console, info, problems };
+        let mut problems = Vec::new();
+        let dump_check =
+            DumpCheck { core, symbols, console, info, problems: &mut problems };
         if at.name.starts_with("migrate") {
             dump_check.text_equals(&dir.join(REFERENCE))?;
         }
@@ -114,12 +153,28 @@ pub(crate) fn dump(
         if let Some(saved) = saved {
             dump_check.spinner(saved)?;
         }
+        let in_step = dump_check.lockstep(&at.name, &mut found);
         dump_check.all(at.length);
+        found.problems.extend(problems);
+        in_step?;
         match at.name.split('-').next() {
             _ if !kernel.has_types => {}
             Some("idle" | "load" | "healthy") => {
                 let report = deadlocks::run_deadlock(&kernel.path, &path)?;
                 found.uncertain = Some(report.check_none()?);
+            }
+            Some("freeze") => {
+                let report = deadlocks::run_deadlock(&kernel.path, &path)?;
+                found.uncertain = Some(report.check_none()?);
+                found.undetermined = report.is_undetermined();
+                if found.undetermined {
+                    return Err("deadlock: undetermined".into());
+                }
+            }
+            Some("running") => {
+                let report = deadlocks::run_deadlock(&kernel.path, &path)?;
+                found.uncertain = Some(report.check_none()?);
+                found.undetermined = report.is_undetermined();
             }
             Some("deadlocks") => {
                 let report = deadlocks::run_deadlock(&kernel.path, &path)?;

@@ -2,7 +2,9 @@
 //! The guest's console: its lines (rt.h), and what the kernel says that it
 //! should not.
 
+use crate::pauses::Clock;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// A file on the output disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,11 @@ pub(crate) struct Console {
     /// info.N of a dump, by the dump's name.
     pub(crate) infos: BTreeMap<String, String>,
     pub(crate) times: Vec<String>,
+    /// What dumps of one instant came to.
+    pub(crate) freezes: Vec<String>,
+    pub(crate) clocks: Vec<Clock>,
+    /// It waits for an NMI.
+    pub(crate) wants_nmi: bool,
     /// WITNESS, KASSERT, panics, leaks of the module.
     pub(crate) complaints: Vec<String>,
     pub(crate) ended: bool,
@@ -51,6 +58,9 @@ impl Console {
             "SKIP" => self.skipped.push(rest.into()),
             "TIME" => self.times.push(rest.into()),
             "END" => self.ended = true,
+            "NMI" => self.wants_nmi = true,
+            "FREEZE" => self.freezes.push(rest.into()),
+            "CLOCK" => self.clocks.extend(clock_at(rest)),
             "FACT" => {
                 let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
                 self.facts.insert(name.into(), value.into());
@@ -75,6 +85,13 @@ impl Console {
     pub(crate) fn fact(&self, name: &str) -> Option<u64> {
         self.facts.get(name)?.parse().ok()
     }
+}
+
+/// A clock as the guest has it, and now.
+fn clock_at(rest: &str) -> Option<Clock> {
+    let (when, us) = rest.split_once(' ')?;
+    let guest_us = us.parse().ok()?;
+    Some(Clock { when: when.into(), guest_us, host: Instant::now() })
 }
 
 fn dump_at(rest: &str) -> Option<DumpAt> {

@@ -161,6 +161,10 @@ impl Report {
         Ok(uncertain)
     }
 
+    pub(crate) fn is_undetermined(&self) -> bool {
+        self.status == Some(3)
+    }
+
     /// Of ldlock.ko's deadlocks: each thread and each lock, and no others.
     /// `listed`: a list of the pages that changed lies beside the dump.
     pub(crate) fn check_deadlocks(

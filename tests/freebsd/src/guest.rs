@@ -88,7 +88,7 @@ fn test_modules(kernel: &Kernel, dir: &Path) -> Result<Vec<PathBuf>> {
             .map_err(io("linking", &link))?;
     }
     let include = build.join("include");
-    ["ldtest", "ldnop", "ldhang", "ldlock"]
+    ["ldtest", "ldnop", "ldhang", "ldlock", "ldstep"]
         .into_iter()
         .map(|name| {
             let object = dir.join(format!("{name}.o"));

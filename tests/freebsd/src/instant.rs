@@ -14,6 +14,7 @@ const MAX_FRAMES: usize = 64;
 
 /// Registers that lead through a stack.
 struct Registers {
+    rbx: u64,
     rbp: u64,
     rip: u64,
 }
@@ -55,6 +56,17 @@ impl DumpCheck<'_> {
         Ok(())
     }
 
+    /// The turns of that thread's loop: counted in a register, then stored.
+    pub(crate) fn turns(&self) -> Answer<()> {
+        let at = self.console.fact("spin_turns").ok_or("no fact spin_turns")?;
+        let stored = self.u64_at(Vaddr(at | 0xffff_ffff_0000_0000))?;
+        let counted = self.registers(&self.thread_of("ldspin")?)?.rbx;
+        match counted.wrapping_sub(stored) {
+            0 | 1 if counted > 1 => Ok(()),
+            _ => Err(format!("turns: {counted} in %rbx, {stored} stored")),
+        }
+    }
+
     /// The thread that made the dump came in by a system call.
     fn caller(&self) -> Answer<()> {
         let at = self.symbol("dumppcb")?.0;
@@ -88,6 +100,25 @@ impl DumpCheck<'_> {
         Err(format!("no {function} up {}", frames.join(" ")))
     }
 
+    /// Whether the thread that took the dump was in a module, whichever stacks
+    /// it had, from that of an NMI on.
+    pub(crate) fn was_in(&self, module: std::ops::Range<u64>) -> Answer<bool> {
+        let mut fp = self.pcb(self.symbol("dumppcb")?.0)?.rbp;
+        for _ in 0..MAX_FRAMES {
+            let (Ok(next), Ok(ret)) = (
+                self.u64_at(Vaddr(fp)),
+                self.u64_at(Vaddr(fp.wrapping_add(8))),
+            ) else {
+                break;
+            };
+            if module.contains(&ret) {
+                return Ok(true);
+            }
+            fp = next;
+        }
+        Ok(false)
+    }
+
     /// As kgdb chooses: the dumping thread, one on a stopped CPU, others.
     fn registers(&self, thread: &Thread) -> Answer<Registers> {
         if self.u32_at(self.symbol("dumptid")?)? == thread.tid {
@@ -112,6 +143,7 @@ impl DumpCheck<'_> {
 
     fn pcb(&self, at: u64) -> Answer<Registers> {
         Ok(Registers {
+            rbx: self.u64_at(Vaddr(at + 48))?,
             rbp: self.u64_at(Vaddr(at + 32))?,
             rip: self.u64_at(Vaddr(at + 56))?,
         })

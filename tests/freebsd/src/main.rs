@@ -16,7 +16,9 @@ mod info;
 mod instant;
 mod kernel;
 mod loader;
+mod lockstep;
 mod panic;
+mod pauses;
 mod qemu;
 mod symbols;
 mod userland;
@@ -43,12 +45,12 @@ struct Args {
     /// ~/.cache/livedump/roots.
     #[arg(long)]
     root: Option<PathBuf>,
-    /// What to run: module, dumps, requests, instant, userland,
-    /// deadlocks, limits, writing, panic, full.
+    /// What to run: module, dumps, requests, instant, freeze, row, pause,
+    /// userland, deadlocks, limits, writing, nmi, panic, full.
     #[arg(
         long,
-        default_value = "module,dumps,requests,instant,userland,deadlocks,\
-                         limits,writing"
+        default_value = "module,dumps,requests,instant,freeze,row,userland,\
+                         deadlocks,limits,writing"
     )]
     cases: String,
     /// Dumps taken under load.
@@ -57,6 +59,16 @@ struct Args {
     /// Dumps of `instant` with the registers of a thread that spins.
     #[arg(long, default_value_t = 20)]
     registers: u32,
+    /// Dumps of one instant under load, of `freeze`, and of each kind of
+    /// `pause`.
+    #[arg(long, default_value_t = 3)]
+    freeze: u32,
+    /// Dumps of the machine that runs under the same load, of `freeze`.
+    #[arg(long, default_value_t = 1)]
+    running: u32,
+    /// Freezes in a row, whose dumps are not written.
+    #[arg(long, default_value_t = 30)]
+    freezes: u32,
     /// Dumps the stock facility takes under load, for comparison.
     #[arg(long, default_value_t = 0)]
     stock: u32,
@@ -66,8 +78,9 @@ struct Args {
     /// Memory of the guest.
     #[arg(long, default_value = "512M")]
     mem: String,
-    /// QEMU's -cpu; max,la57=off for four-level page tables.
-    #[arg(long, default_value = "max")]
+    /// QEMU's -cpu; max,erms=off,la57=off for four-level page tables. An
+    /// emulator runs ERMS, which kernels copy with, byte by byte.
+    #[arg(long, default_value = "max,erms=off")]
     cpu: String,
     /// Seconds after which a guest is given up.
     #[arg(long, default_value_t = 300)]
@@ -157,6 +170,9 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
         ("debug.minidump", u8::from(!full).to_string()),
         ("livedump.load", args.load.to_string()),
         ("livedump.registers", args.registers.to_string()),
+        ("livedump.freeze", args.freeze.to_string()),
+        ("livedump.running", args.running.to_string()),
+        ("livedump.freezes", args.freezes.to_string()),
         ("livedump.stock", args.stock.to_string()),
         ("kern.panic_reboot_wait_time", "1".into()),
         ("debug.debugger_on_panic", "0".into()),
@@ -200,9 +216,11 @@ fn report(
         fail(what);
     }
     let full = args.cases.contains("full");
-    let panics = full || args.cases.contains("panic");
+    let nmi = args.cases.contains("nmi");
+    let panics = full || nmi || args.cases.contains("panic");
+    let why = if nmi { panic::NMI } else { panic::WHY };
     for what in &console.complaints {
-        if !(panics && what.contains(panic::WHY)) {
+        if !(panics && what.contains(why)) {
             fail(&format!("on the console: {what}"));
         }
     }
@@ -269,13 +287,39 @@ fn report(
         }
     }
     if panics {
-        match panic::dump(kernel, dir, full) {
-            Ok(()) => done.passed += 1,
+        match panic::dump(kernel, dir, full, console, why) {
+            Ok(inside) => {
+                let inside = if inside { "in" } else { "not in" };
+                println!("{}: panic {inside} livedump.ko", kernel.name);
+                done.passed += 1;
+            }
             Err(e) => {
                 println!("{}: FAIL panic dump: {e}", kernel.name);
                 done.failed += 1;
             }
         }
+    }
+    if results.proves_nothing() {
+        println!("{}: FAIL live dumps: no pair is torn", kernel.name);
+        done.failed += 1;
+    }
+    for what in pauses::over_budget(console) {
+        println!("{}: FAIL {what}", kernel.name);
+        done.failed += 1;
+    }
+    match pauses::clock(console) {
+        None => {}
+        Some(Ok(line)) => {
+            println!("{}: {line}", kernel.name);
+            done.passed += 1;
+        }
+        Some(Err(line)) => {
+            println!("{}: FAIL {line}", kernel.name);
+            done.failed += 1;
+        }
+    }
+    for line in pauses::lines(console) {
+        println!("{}: {line}", kernel.name);
     }
     for what in &console.skipped {
         println!("{}: skipped: {what}", kernel.name);

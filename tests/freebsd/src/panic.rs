@@ -22,14 +22,23 @@ use std::path::Path;
 
 /// What ldtest.ko panics with.
 pub(crate) const WHY: &str = "ldtest: asked to";
+/// What kernels panic with where the host sent an NMI.
+pub(crate) const NMI: &str = "NMI";
 
 /// Saved as an operator does it, equal to what is on the device, readable. A
-/// full dump is an ELF core, in which the kernel has to be found.
-pub(crate) fn dump(kernel: &Kernel, dir: &Path, full: bool) -> Answer<()> {
+/// full dump is an ELF core, in which the kernel has to be found. Whether the
+/// thread that panicked was in livedump.ko.
+pub(crate) fn dump(
+    kernel: &Kernel,
+    dir: &Path,
+    full: bool,
+    console: &Console,
+    why: &str,
+) -> Answer<bool> {
     let disk = dir.join(DUMPDEV);
     let (want, crash) = (dir.join("panic-dump"), dir.join("panic-crash"));
     let text = |e: io::Error| e.to_string();
-    extract(&disk, &want)?;
+    extract(&disk, &want, why)?;
     let _ = std::fs::remove_dir_all(&crash);
     std::fs::create_dir(&crash).map_err(text)?;
     let ask = |check, keep| {
@@ -67,12 +76,13 @@ pub(crate) fn dump(kernel: &Kernel, dir: &Path, full: bool) -> Answer<()> {
         return Err("saved once more after it was cleared".into());
     }
     let info = std::fs::read_to_string(crash.join("info.1")).map_err(text)?;
-    if !info.contains(&format!("\n  Panic String: {WHY}")) {
-        return Err(format!("info.1 has not {WHY:?}: {info}"));
+    if !info.contains(&format!("\n  Panic String: {why}")) {
+        return Err(format!("info.1 has not {why:?}: {info}"));
     }
-    readable(kernel, &saved[1], full)?;
+    let inside = readable(kernel, &saved[1], full, console, why)?;
     std::fs::remove_file(&want).map_err(text)?;
-    std::fs::remove_dir_all(&crash).map_err(text)
+    std::fs::remove_dir_all(&crash).map_err(text)?;
+    Ok(inside)
 }
 
 fn open(kernel: &Kernel, path: &Path, full: bool) -> Answer<Vmcore> {
@@ -91,7 +101,13 @@ fn open(kernel: &Kernel, path: &Path, full: bool) -> Answer<Vmcore> {
     image.with_kernel(&kernel).map_err(|e| chain(&e))
 }
 
-fn readable(kernel: &Kernel, file: &Path, full: bool) -> Answer<()> {
+fn readable(
+    kernel: &Kernel,
+    file: &Path,
+    full: bool,
+    told: &Console,
+    why: &str,
+) -> Answer<bool> {
     let symbols = Symbols::read(&kernel.path).map_err(|e| e.to_string())?;
     let core = open(kernel, file, full).map_err(|e| format!("open: {e}"))?;
     let console = Console::default();
@@ -106,16 +122,24 @@ fn readable(kernel: &Kernel, file: &Path, full: bool) -> Answer<()> {
     for answer in [dump_check.hz(), dump_check.msgbuf(), dump_check.allproc()] {
         answer?;
     }
-    panicked(&kernel.path, file)
+    panicked(&kernel.path, file, why == NMI)?;
+    let fact = |name| told.fact(name);
+    let (Some(at), Some(bytes)) = (fact("module_at"), fact("module_bytes"))
+    else {
+        return Ok(false);
+    };
+    let at = at | 0xffff_ffff_0000_0000;
+    dump_check.was_in(at..at + bytes)
 }
 
 /// The thread that took the dump has the registers of that moment: what it
-/// was in is a panic.
-fn panicked(kernel: &Path, file: &Path) -> Answer<()> {
+/// was in is a panic. The stack of an NMI ends with it.
+fn panicked(kernel: &Path, file: &Path, nmi: bool) -> Answer<()> {
     let says = |args: &[&OsStr]| {
         let out = tool(args)?;
         match out.status.code() {
             Some(0) => Ok(out.stdout),
+            Some(3) if nmi => Ok(out.stdout),
             code => {
                 let text = String::from_utf8_lossy(&out.stderr);
                 Err(format!("{:?}: {code:?}: {}", args.first(), text.trim()))
@@ -162,7 +186,7 @@ fn equal(a: &Path, b: &Path) -> io::Result<bool> {
 ///  dump             dumpextent bytes
 ///  trailing header  512 bytes, the disk's last
 /// ```
-fn extract(disk: &Path, to: &Path) -> Answer<()> {
+fn extract(disk: &Path, to: &Path, why: &str) -> Answer<()> {
     let text = |e: io::Error| format!("the dump device: {e}");
     let file = File::open(disk).map_err(text)?;
     let size = file.metadata().map_err(text)?.len();
@@ -178,7 +202,7 @@ fn extract(disk: &Path, to: &Path) -> Answer<()> {
     if !trailing.starts_with(b"FreeBSD Kernel Dump\0") {
         return Err("no dump at the end of the dump device".into());
     }
-    if !trailing[320..].starts_with(WHY.as_bytes()) {
+    if !trailing[320..].starts_with(why.as_bytes()) {
         return Err("the dump on the device is not of our panic".into());
     }
     // dumplength@40, dumpextent@496; dumpkeysize and blocksize@56.

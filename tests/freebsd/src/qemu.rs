@@ -5,7 +5,8 @@ use crate::console::Console;
 use crate::error::{Error, Result, io};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -28,6 +29,30 @@ pub(crate) struct Machine<'a> {
 pub(crate) const OUTPUT: &str = "output.img";
 /// Name of the dump device.
 pub(crate) const DUMPDEV: &str = "dumpdev.img";
+
+/// Where QEMU takes commands.
+fn control(machine: &Machine<'_>) -> PathBuf {
+    machine.dir.join("qmp")
+}
+
+/// An NMI on every CPU.
+fn inject_nmi(machine: &Machine<'_>) -> Result<()> {
+    let path = control(machine);
+    let text = io("asking QEMU at", &path);
+    let ask = || {
+        let mut stream = UnixStream::connect(&path)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut answers = BufReader::new(stream.try_clone()?);
+        let mut answer = String::new();
+        answers.read_line(&mut answer)?;
+        for command in ["qmp_capabilities", "inject-nmi"] {
+            writeln!(stream, "{{\"execute\": \"{command}\"}}")?;
+            answers.read_line(&mut answer)?;
+        }
+        Ok(())
+    };
+    ask().map_err(text)
+}
 
 /// Ended with its owner.
 struct Guest(Child);
@@ -63,7 +88,10 @@ pub(crate) fn run(machine: &Machine<'_>) -> Result<Console> {
     if let Some(root) = machine.root {
         qemu.args(["-drive", &drive(root)]);
     }
+    let control = control(machine);
     let child = qemu
+        .arg("-qmp")
+        .arg(format!("unix:{},server=on,wait=off", control.display()))
         .arg("-kernel")
         .arg(machine.image)
         .stdin(Stdio::null())
@@ -105,6 +133,9 @@ fn listen(machine: &Machine<'_>, mut guest: Guest) -> Result<Console> {
                 }
                 writeln!(log_file, "{line}").map_err(io("writing", &log))?;
                 console.line(&line);
+                if std::mem::take(&mut console.wants_nmi) {
+                    inject_nmi(machine)?;
+                }
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {

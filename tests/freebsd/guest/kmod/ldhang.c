@@ -5,7 +5,8 @@
  * debug.ldhang.spin=1		a thread of a process "ldspin" spins, between
  *				spin_from and spin_to (the lower halves of
  *				addresses), never preempted, for at most 8 s;
- *				0 ends it
+ *				0 ends it. It counts its turns in %rbx, and
+ *				stores that at spin_turns
  * debug.ldhang.rewrite=1	a thread rewrites the page rewritten_pfn every
  *				tick, and leaves idle_pfn alone; 0 ends it
  * debug.ldhang.hang=1		the caller sleeps where no signal reaches it,
@@ -51,16 +52,27 @@ static volatile int busy;
 static volatile u_int busy_threads, busy_count;
 
 extern char ldhang_spin_from[], ldhang_spin_to[];
+static u_long spin_turns;
 
-/* Nothing is called between the labels. */
+/*
+ * Nothing is called between the labels. Interrupts may come between counting
+ * and storing, also where a translator lets them in only between blocks.
+ */
 static void __noinline
 spin(int until)
 {
+	u_long turns = 0;
+
 	critical_enter();
+	spin_turns = 0;
+	__asm__ volatile("" : "+b" (turns));
 	spinners = SPINS;
-	__asm__ volatile(".globl ldhang_spin_from\nldhang_spin_from:");
+	__asm__ volatile(".globl ldhang_spin_from\nldhang_spin_from:"
+	    : "+b" (turns));
 	while (spinning != 0 && until - ticks > 0)
-		__asm__ volatile("pause" ::: "memory");
+		__asm__ volatile(
+		    "incq %%rbx\n\tpause\n\tmovq %%rbx, %1\n\tpause"
+		    : "+b" (turns), "=m" (spin_turns) : : "memory");
 	__asm__ volatile(".globl ldhang_spin_to\nldhang_spin_to:");
 	critical_exit();
 }
@@ -259,6 +271,7 @@ sysctl_number(SYSCTL_HANDLER_ARGS)
 	u_long numbers[] = {
 		(u_long)ldhang_spin_from, (u_long)ldhang_spin_to,
 		vtophys(rewritten) >> PAGE_SHIFT, vtophys(idle) >> PAGE_SHIFT,
+		(u_long)&spin_turns,
 	};
 	int value = (int)numbers[arg2];
 
@@ -287,6 +300,7 @@ NUMBER(spin_from, 0);
 NUMBER(spin_to, 1);
 NUMBER(rewritten_pfn, 2);
 NUMBER(idle_pfn, 3);
+NUMBER(spin_turns, 4);
 
 static int
 ldhang_modevent(module_t mod __unused, int what, void *arg __unused)
