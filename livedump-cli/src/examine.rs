@@ -4,6 +4,7 @@
 
 use crate::crashdir::{InfoText, Stored};
 use crate::outcome::Outcome;
+use crate::report::Instant;
 use crate::seal::Comparison;
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
@@ -42,6 +43,7 @@ pub fn examine(
             let plain = core.compression() == Compression::None;
             let layout = plain.then(|| core.layout());
             let mut found = core.verify(kernel, threads);
+            name_instant(&mut found, core);
             if related.info.as_ref().is_some_and(InfoText::is_of_no_kernel) {
                 no_page_tables(&mut found);
             }
@@ -88,6 +90,19 @@ pub fn examine(
         }
     }
     verification
+}
+
+/// The instant in the words of all commands.
+fn name_instant(verification: &mut Verification, core: &Vmcore) {
+    let Ok(Some(record)) = core.instant() else { return };
+    let it = Instant::of_record(record);
+    let mut findings = verification.findings.iter_mut();
+    let found =
+        findings.find(|f| f.check == "instant" && f.status == Status::Ok);
+    if let Some(finding) = found {
+        let (moment, pause) = (it.moment(), it.pause());
+        finding.text = format!("of one instant: {moment}; paused {pause}");
+    }
 }
 
 /// Raw memory has none, and a dump of it is not damaged for that.

@@ -150,8 +150,8 @@ pub const RECORD_OFFSET: usize = 2048;
 const MAGIC: [u8; 8] = *b"LDFREEZE";
 /// Its version.
 const RECORD_VERSION: u32 = 1;
-/// Bytes of it that are used.
-const RECORD_BYTES: usize = 64;
+/// Its bytes.
+pub const RECORD_BYTES: usize = 64;
 
 /// What a dump says of the instant that it is of; little-endian.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

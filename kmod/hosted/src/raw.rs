@@ -107,6 +107,7 @@ impl RawMachine {
 impl Machine for RawMachine {
     fn target(&self) -> Target {
         Target {
+            instant: None,
             machine: arch::Machine::Amd64,
             minidump_version: 3,
             minidump_flags: 0,

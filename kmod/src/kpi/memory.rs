@@ -4,6 +4,7 @@
 use crate::error::Result;
 use memdev::addr::{PAGE_SIZE, Paddr, Page, Vaddr};
 use memdev::arch::Machine;
+use memdev::freeze::FreezeRecord;
 
 /// What the running kernel is, as far as a minidump is concerned. Constant
 /// while a dump runs, except `kva_end`.
@@ -40,6 +41,9 @@ pub struct Target {
     /// `sizeof(dump_avail)`; 0 where the minidump version has no such
     /// section.
     pub dump_avail_bytes: u32,
+    /// The instant that this memory is of, where it is a dump of one: no
+    /// kernel that runs.
+    pub instant: Option<FreezeRecord>,
 }
 
 /// Copies adjacent pages, each by a call of `read`.

@@ -149,7 +149,8 @@ pub fn minidumpsys<K: Kpi>(
     };
     let planned = snapshot.planned;
     let freeze = frozen(snapshot, options);
-    let record = freeze.map(|(_, record)| record);
+    // What is copied from a dump of one instant stays one.
+    let record = freeze.map(|(_, record)| record).or(target.instant);
     let mut begun = false;
     let written = dumper::run(
         kpi,

@@ -158,6 +158,9 @@ impl<'a> Target<'a> {
         debug: Option<&'a Kernel>,
     ) -> Result<Self, TargetError> {
         let mut unproven = Vec::new();
+        if let Err(e) = core.instant() {
+            unproven.push(format!("what the dump is of is not known: {e}"));
+        }
         if let Some(why) = check_match(core, kernel)? {
             let kernel = kernel.path();
             let text = "is the dump's kernel";

@@ -6,6 +6,7 @@
 use super::target::{Target, TargetError, read_error_text};
 use super::types::Field;
 use livedump_vmcore::chain;
+use livedump_vmcore::procs::Problem;
 use memdev::addr::Vaddr;
 use std::collections::HashMap;
 use std::fmt;
@@ -147,7 +148,8 @@ pub struct Threads {
     pub list: Vec<Thread>,
     /// What was not right on the way.
     pub problems: Vec<String>,
-    /// Links that do not lead back: the list changed while it was dumped.
+    /// Links that do not lead back: the list changed while it was dumped. In a
+    /// dump of one instant, those of lists that nobody was changing.
     pub tears: usize,
     by_address: HashMap<u64, usize>,
 }
@@ -202,7 +204,9 @@ impl Threads {
         let mut threads = Self::default();
         let (tears, lost): (Vec<_>, Vec<_>) =
             found.problems.iter().partition(|p| p.is_tear());
-        threads.tears = tears.len();
+        let changing =
+            |p: &&&Problem| t.core.is_being_changed(t.kernel, p) == Some(true);
+        threads.tears = tears.iter().filter(|p| !changing(p)).count();
         for p in lost {
             threads.problem(chain(p));
         }

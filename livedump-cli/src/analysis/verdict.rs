@@ -47,7 +47,9 @@ impl Conclusion {
             });
         }
         let not_recent = || waits.all().filter(|e| !e.is_recent);
-        let uncertain = not_recent().filter(|e| !reported.contains(&e.waiter));
+        let settled = |e: &&Edge| waits.of_one_instant || !e.is_recent;
+        let uncertain = waits.all().filter(settled);
+        let uncertain = uncertain.filter(|e| !reported.contains(&e.waiter));
         let uncertain = uncertain.filter_map(|e| {
             let inconsistency = e.inconsistencies.first()?;
             Some(format!("{}: {inconsistency}", describe(threads, e)))

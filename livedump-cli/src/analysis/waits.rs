@@ -54,7 +54,7 @@ pub struct Edge {
     /// What does not agree.
     pub inconsistencies: Vec<String>,
     /// It began while the dump was taken, or just before: what was read for
-    /// it is of different moments, and it is no deadlock yet.
+    /// it may be of different moments, and it is no deadlock yet.
     pub is_recent: bool,
 }
 
@@ -93,6 +93,9 @@ pub struct Waits {
     pub edges: Vec<Option<Edge>>,
     /// What was not right on the way.
     pub problems: Vec<String>,
+    /// All of it is of one instant: a wait that does not agree with itself is
+    /// no wait that changed meanwhile, however short it is.
+    pub of_one_instant: bool,
 }
 
 impl Waits {
@@ -129,7 +132,11 @@ impl Waits {
             turnstiles: turnstiles.map(|(&o, q)| (q.address.0, o)).collect(),
             sharers: [0, 1, 2].map(|class| sharers(threads, class)),
             clock: ticks.zip(hz),
-            live: !t.has_panicked(),
+            moment: match (t.has_panicked(), t.core.is_frozen()) {
+                (_, true) => Moment::Instant,
+                (true, false) => Moment::Panic,
+                (false, false) => Moment::Live,
+            },
         };
         let mut problems = Vec::new();
         let missing = build.locks.missing_classes();
@@ -151,7 +158,8 @@ impl Waits {
             });
         }
         problems.append(&mut queues.problems);
-        Ok(Self { edges, problems })
+        let of_one_instant = t.core.is_frozen();
+        Ok(Self { edges, problems, of_one_instant })
     }
 
     /// The wait of a thread.
@@ -176,7 +184,18 @@ struct Build<'g, 't, 'a> {
     sharers: [Vec<usize>; 3],
     /// `ticks` and `hz`.
     clock: Option<(u32, u32)>,
-    live: bool,
+    moment: Moment,
+}
+
+/// When what was read for a wait was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// While the machine ran: at several.
+    Live,
+    /// In a panic, which may have stopped CPUs that held spin locks.
+    Panic,
+    /// At one, at which no CPU held a spin lock: queues are whole.
+    Instant,
 }
 
 /// Why it cannot be told what a thread waits for.
@@ -196,7 +215,9 @@ impl Build<'_, '_, '_> {
             Ok(Some(edge)) => edge,
             Ok(None) => return Ok(None),
             // It has just begun, or ends: its parts are of different moments.
-            Err(_) if self.is_recent(td) => return Ok(None),
+            Err(_) if self.is_recent(td) && self.is_live() => {
+                return Ok(None);
+            }
             Err(why) => return Err(why),
         };
         if !edge.lock.contested {
@@ -206,7 +227,11 @@ impl Build<'_, '_, '_> {
             let what = format!("its owner {owner} is not a known thread");
             edge.inconsistencies.push(what);
         }
-        if edge.to == WaitTarget::NoThread {
+        // Whoever gave it back woke others than this one, which have not run
+        // yet: at one instant that is how it was.
+        let handed_over =
+            self.moment == Moment::Instant && edge.lock.holder == Holder::Free;
+        if edge.to == WaitTarget::NoThread && !handed_over {
             edge.inconsistencies.push("no thread holds it".into());
         }
         if td.address.0 & 0x1f != 0 {
@@ -409,8 +434,13 @@ impl Build<'_, '_, '_> {
         Some(f64::from(waited) / f64::from(hz))
     }
 
+    fn is_live(&self) -> bool {
+        self.moment == Moment::Live
+    }
+
     fn is_recent(&self, td: &Thread) -> bool {
-        self.live && self.seconds(td).is_some_and(|seconds| seconds < 1.0)
+        self.moment != Moment::Panic
+            && self.seconds(td).is_some_and(|seconds| seconds < 1.0)
     }
 
     /// A wait that began while the dump was taken may have ended meanwhile,
@@ -418,12 +448,12 @@ impl Build<'_, '_, '_> {
     fn age(&self, td: &Thread, edge: &mut Edge) {
         edge.seconds = self.seconds(td);
         edge.is_recent = self.is_recent(td);
-        if edge.is_recent {
+        if edge.is_recent && self.is_live() {
             edge.inconsistencies.push(
                 "it began less than a second before the dump, or during it"
                     .into(),
             );
-        } else if self.live && edge.seconds.is_none() {
+        } else if self.is_live() && edge.seconds.is_none() {
             edge.inconsistencies.push("its start time is not known".into());
         }
     }

@@ -7,7 +7,8 @@ use crate::crashdir::InfoText;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::{
-    self, DumpHeader, Hex, ImageInfo, Info, InfoFile, Memory, Report, Section,
+    self, DumpHeader, Hex, ImageInfo, Info, InfoFile, Instant, Memory, Report,
+    Section,
 };
 use clap::ValueHint;
 use livedump_vmcore::chain;
@@ -15,6 +16,7 @@ use livedump_vmcore::changes::ChangesFile;
 use livedump_vmcore::path::escape_path;
 use livedump_vmcore::{ImageFile, Trailer, Vmcore};
 use memdev::addr::{PAGE_SIZE, Paddr};
+use memdev::freeze::RecordError;
 use std::path::PathBuf;
 
 /// Ranges of an image that are shown.
@@ -62,9 +64,14 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         report::note(format_args!("{}: {note}", info.file));
     }
     info.print(args.json)?;
-    Ok(match info.truncated {
+    let truncated = match info.truncated {
         Some(true) => Outcome::Finding,
         _ => Outcome::Clean,
+    };
+    Ok(match core.instant() {
+        Ok(_) => truncated,
+        Err(RecordError::Checksum) => Outcome::Finding,
+        Err(RecordError::Version(_)) => truncated.and(Outcome::Undetermined),
     })
 }
 
@@ -164,6 +171,8 @@ fn info(core: &Vmcore) -> Info {
             (None, _) => None,
         },
         dump_header: trailer.and_then(dump_header),
+        instant: core.instant().ok().flatten().map(Instant::of_record),
+        instant_unknown: core.instant().err().map(|e| e.to_string()),
         info: None,
         kernel: None,
         changed: None,
@@ -253,8 +262,8 @@ mod tests {
             keys(&json),
             "allocated changed compression dmapbase dmapend dmapphys \
              dump_header expected_length file file_length form frames info \
-             kernbase kernel length machine memory notes sections truncated \
-             version"
+             instant instant_unknown kernbase kernel length machine memory \
+             notes sections truncated version"
         );
         assert_eq!(
             keys(&json["dump_header"]),

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::examine::{self, RelatedFiles};
 use crate::kernel_files;
 use crate::outcome::Outcome;
-use crate::report::{Report, Table, escape, human, note, time_zone};
+use crate::report::{Instant, Report, Table, escape, human, note, time_zone};
 use crate::sandbox::{self, Purpose, Role};
 use crate::seal::Comparison;
 use clap::ValueHint;
@@ -87,6 +87,8 @@ struct Listed {
     /// Bytes before compression; null where only unpacking all would tell.
     dumpextent: Option<u64>,
     disk_bytes: u64,
+    /// The instant that all its pages are of.
+    instant: Option<Instant>,
     verdict: Verdict,
     /// What is damaged, or why it cannot be told.
     reason: Option<String>,
@@ -162,7 +164,9 @@ impl Examiner<'_> {
         };
         let verdict = self.verdict(dump, &core);
         let core = core.ok().filter(|core| core.image().is_none());
-        let extent = core.and_then(|core| core.expected_len());
+        let extent = core.as_ref().and_then(Vmcore::expected_len);
+        let instant = core.as_ref().and_then(|core| core.instant().ok()?);
+        let instant = instant.map(Instant::of_record);
         let info = dump.info.clone().unwrap_or_default();
         let clean = |text: Option<String>| text.map(|t| escape(t.as_bytes()));
         let time = dump.time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -181,6 +185,7 @@ impl Examiner<'_> {
             dumplength: dump.length,
             dumpextent: extent,
             disk_bytes: dump.disk_bytes,
+            instant,
             verdict,
             reason,
         }
@@ -321,6 +326,14 @@ impl Listed {
         word.chars().take(24).collect()
     }
 
+    /// One column for both: what it is of matters more than how it was named.
+    fn kind(&self) -> &'static str {
+        match self.instant {
+            Some(_) => "frozen",
+            None => self.kind,
+        }
+    }
+
     /// With what is damaged, or why it cannot be told.
     fn verdict(&self) -> String {
         match &self.reason {
@@ -348,7 +361,7 @@ impl Report for List {
                 dump.time(),
                 dump.hostname.clone().unwrap_or_else(|| "-".into()),
                 dump.release(),
-                dump.kind.into(),
+                dump.kind().into(),
                 human(dump.dumplength),
                 dump.ratio(),
                 dump.verdict(),

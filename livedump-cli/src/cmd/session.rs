@@ -148,6 +148,9 @@ impl Session {
                 return Err(TargetError::NoTypes { debug }.into());
             }
         }
+        if let Err(e) = self.core.instant() {
+            note(e);
+        }
         match Target::new(&self.core, &self.kernel, debug) {
             Err(e) if e.is_of_debug() && debug.is_some() => {
                 if self.debug_named {

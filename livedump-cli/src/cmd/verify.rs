@@ -10,7 +10,7 @@ use crate::crashdir::compression_in;
 use crate::error::Error;
 use crate::examine::{RelatedFiles, examine};
 use crate::outcome::Outcome;
-use crate::report::{Report, Verify, note};
+use crate::report::{Instant, Report, Verify, note};
 use crate::seal::{self, Comparison, NotASeal};
 use clap::ValueHint;
 use livedump_vmcore::chain;
@@ -106,7 +106,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         Ok(None) => {}
         Err(e) => found.add("changed", Status::Warning, chain(&e)),
     }
-    report(args, kernel.as_ref(), &found)
+    let instant = core.as_ref().ok().and_then(|core| core.instant().ok()?);
+    let instant = instant.map(Instant::of_record);
+    report(args, kernel.as_ref(), instant, &found)
 }
 
 /// Whether there is a verdict on what does not open: it is a dump by what is
@@ -124,11 +126,12 @@ fn is_dump(file: &Path, e: &OpenError, related: &RelatedFiles) -> bool {
 fn report(
     args: &Args,
     kernel: Option<&Kernel>,
+    instant: Option<Instant>,
     found: &Verification,
 ) -> Result<Outcome, Error> {
     let file = escape_path(&args.file);
     let kernel = kernel.map(|kernel| kernel.path().to_string());
-    let report = Verify::new(file, kernel, found);
+    let report = Verify::new(file, kernel, instant, found);
     report.print(args.json)?;
     let strict = args.strict && report.warnings > 0;
     let strict = if strict { Outcome::Finding } else { Outcome::Clean };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What `livedump info` knows about a dump.
 
-use super::{Hex, Report, human};
+use super::{Hex, Instant, Report, human};
 use livedump_vmcore::changes::Changes;
 use livedump_vmcore::path::escape_path;
 use memdev::changes::Record;
@@ -54,6 +54,11 @@ pub struct Info {
     pub truncated: Option<bool>,
     /// The kernel dump header of a raw dump.
     pub dump_header: Option<DumpHeader>,
+    /// The instant that all its pages are of; null of a dump of a machine that
+    /// ran, or panicked.
+    pub instant: Option<Instant>,
+    /// Why its record of that is not understood, where it has one.
+    pub instant_unknown: Option<String>,
     /// What the info.N beside the dump has, if there is one.
     pub info: Option<InfoFile>,
     /// The file of its kernel, if that was found.
@@ -245,6 +250,14 @@ impl Report for Info {
         let expected = self.expected_length;
         if let Some(n) = expected.filter(|_| expected != self.length) {
             line(o, "Expected length", size(n))?;
+        }
+        if let Some(instant) = &self.instant {
+            let moment = instant.moment();
+            line(o, "Of one instant", moment)?;
+            line(o, "Paused", instant.pause())?;
+        }
+        if let Some(why) = &self.instant_unknown {
+            line(o, "Of one instant", format_args!("not known: {why}"))?;
         }
         if self.truncated == Some(true) {
             line(o, "Truncated", "yes")?;

@@ -2,7 +2,7 @@
 //! What `livedump verify` says: each check, what was not checked, and a
 //! verdict that claims no more than that.
 
-use super::{Report, escape};
+use super::{Instant, Report, escape};
 use livedump_vmcore::verdict::Verdict;
 use livedump_vmcore::{Status, Verification};
 use serde::Serialize;
@@ -15,6 +15,8 @@ pub struct Verify {
     pub file: String,
     /// The kernel it was held against.
     pub kernel: Option<String>,
+    /// The instant that all its pages are of, where it is of one.
+    pub instant: Option<Instant>,
     /// All of it in a word.
     pub verdict: Verdict,
     /// What is damaged, or why it cannot be told.
@@ -45,7 +47,12 @@ pub struct Check {
 impl Verify {
     /// What `verdict` says about `file`.
     #[must_use]
-    pub fn new(file: String, kernel: Option<String>, v: &Verification) -> Self {
+    pub fn new(
+        file: String,
+        kernel: Option<String>,
+        instant: Option<Instant>,
+        v: &Verification,
+    ) -> Self {
         let checks = v.findings.iter().map(|f| Check {
             name: f.check,
             status: f.status.name(),
@@ -56,6 +63,7 @@ impl Verify {
         Self {
             file,
             kernel,
+            instant,
             verdict,
             reason,
             failed: v.count(Status::Fail),

@@ -91,6 +91,7 @@ pub mod source;
 pub mod unwind;
 pub mod verdict;
 
+mod instant;
 mod memory;
 mod opened;
 mod probe;
@@ -113,6 +114,7 @@ pub use probe::OpenError;
 pub use trailer::Trailer;
 pub use verify::{Finding, INSTANT, Status, Verification};
 
+use memdev::freeze::{FreezeRecord, RecordError};
 use memdev::kerneldump::Compression;
 use memdev::minidump::{Layout, MinidumpHeader};
 use source::Source;
@@ -158,6 +160,8 @@ pub struct Vmcore {
     compression: Compression,
     trailer: Option<Trailer>,
     header: MinidumpHeader,
+    /// The instant that it is of, if it says so.
+    instant: Result<Option<FreezeRecord>, RecordError>,
     layout: Layout,
     source: Arc<dyn Source>,
     pages: Result<Pages, PagesError>,
@@ -280,6 +284,7 @@ impl Vmcore {
         });
         let stopped = || kernel.is_some_and(|k| self.has_stopped_cpus(k));
         let panicked = panicked || points().is_some_and(|at| at != 0);
+        let outside = outside || self.is_frozen();
         if panicked || named("vmcore.") || outside || stopped() {
             Origin::Stopped
         } else if named("livecore.") {

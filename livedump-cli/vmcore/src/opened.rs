@@ -287,6 +287,7 @@ impl ImageFile {
             compression: Compression::None,
             trailer: None,
             header,
+            instant: Ok(None),
             source,
             pages,
             notes: notes.collect(),

@@ -352,6 +352,11 @@ impl Opening {
             return Ok(Opened::Image(image));
         }
         let header = self.header(source.as_ref())?;
+        let instant = super::instant::record(source.as_ref())
+            .map_err(|e| self.failed(e))?;
+        if let Err(e) = &instant {
+            self.note(e.to_string());
+        }
         let pages = Pages::new(source.as_ref(), &header);
         if let Err(e) = &pages {
             self.note(crate::chain(e));
@@ -371,6 +376,7 @@ impl Opening {
             compression,
             trailer,
             header,
+            instant,
             source,
             pages,
             notes: self.notes,

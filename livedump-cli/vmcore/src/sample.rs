@@ -24,6 +24,7 @@
 use crate::Vmcore;
 use memdev::addr::{PAGE_SIZE, Page, Vaddr};
 use memdev::arch::Machine;
+use memdev::freeze::FreezeRecord;
 use memdev::kerneldump::{Compression, KernelDumpHeader, Magic};
 use memdev::minidump::MinidumpHeader;
 use std::collections::BTreeMap;
@@ -70,6 +71,8 @@ pub struct Sample {
     pub pmap: Vec<u8>,
     pub excess: Vec<u64>,
     pub symbols: Vec<(&'static str, u64, u64)>,
+    /// It is of one instant.
+    pub instant: Option<FreezeRecord>,
 }
 
 fn put(page: &mut [u8], at: usize, bytes: &[u8]) {
@@ -110,6 +113,7 @@ impl Sample {
             pmap: vec![0; 2 * 4096],
             excess: Vec::new(),
             symbols: Vec::new(),
+            instant: None,
         };
         for page in 0..0x20 {
             let pa = dmapphys + page * 4096;
@@ -125,6 +129,18 @@ impl Sample {
         s.fill_procs();
         s.fill_msgbuf();
         s
+    }
+
+    /// All of it is of one instant.
+    pub fn freeze(&mut self) {
+        self.instant = Some(FreezeRecord {
+            cpus: 4,
+            uptime_ns: 5_000_000_000,
+            time_ns: 1_700_000_000_000_000_000,
+            pause_ns: 14_000_000,
+            max_pause_ns: 100_000_000,
+            pages: self.count(),
+        });
     }
 
     /// First address of the mapped pages.
@@ -255,6 +271,9 @@ impl Sample {
         let mut out = vec![0; PAGE_SIZE];
         let mut head = [0; PAGE_SIZE];
         self.header.encode(&mut head);
+        if let Some(record) = &self.instant {
+            record.encode(&mut head);
+        }
         out.copy_from_slice(&head);
         let mut text = vec![0; PAGE_SIZE];
         put(&mut text, 0, TEXT);

@@ -254,6 +254,7 @@ impl Machine for ModelMachine {
             memdev::arch::Machine::Arm64 => 1040,
         };
         Target {
+            instant: None,
             machine,
             minidump_version: version,
             minidump_flags: 0,

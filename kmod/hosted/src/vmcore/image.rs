@@ -57,6 +57,7 @@ impl Machine for ImageMachine {
         let m = &self.memory;
         let walker = m.walker();
         Target {
+            instant: None,
             machine: m.machine(),
             minidump_version: m.minidump_version,
             minidump_flags: 0,

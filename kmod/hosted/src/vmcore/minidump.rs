@@ -253,6 +253,7 @@ impl Machine for VmcoreMachine {
     fn target(&self) -> Target {
         let h = self.header();
         Target {
+            instant: self.core.instant().ok().flatten().copied(),
             machine: h.machine,
             minidump_version: h.version,
             minidump_flags: h.flags,

@@ -143,6 +143,7 @@ impl Memory for FreeBsd {
         let mut t = ShimTarget::default();
         livedump_target(&mut t);
         Target {
+            instant: None,
             machine: Machine::Amd64,
             minidump_version: t.minidump_version,
             minidump_flags: t.minidump_flags,

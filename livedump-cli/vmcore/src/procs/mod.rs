@@ -113,6 +113,8 @@ pub enum Problem {
         from: Vaddr,
         /// What it thinks leads to it.
         back: Vaddr,
+        /// The process whose list it is; `None` for that of processes.
+        process: Option<Vaddr>,
     },
 }
 

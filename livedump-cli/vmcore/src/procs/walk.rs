@@ -56,7 +56,8 @@ impl<'a> Walk<'a> {
                 }
             };
             if back != from {
-                let p = Problem::BackLink { what, at, from, back };
+                let process = None;
+                let p = Problem::BackLink { what, at, from, back, process };
                 self.found.problem(p);
             }
             let id = proc.pid;
@@ -119,7 +120,8 @@ impl<'a> Walk<'a> {
                 }
             };
             if back != from {
-                let p = Problem::BackLink { what, at, from, back };
+                let process = Some(proc);
+                let p = Problem::BackLink { what, at, from, back, process };
                 self.found.problem(p);
             }
             if thread.tid < TID_MIN {

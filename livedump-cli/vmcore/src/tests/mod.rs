@@ -3,6 +3,7 @@
 
 mod contents;
 mod hostile;
+mod instant;
 mod real;
 mod shapes;
 

@@ -200,6 +200,13 @@ impl Vmcore {
                 name,
                 format!("the message buffer is at {at}, nothing to compare"),
             ),
+            Some(n) if n > 0 && self.is_frozen() => v.fail(
+                name,
+                format!(
+                    "the message buffer at {at} and the msgbuf section differ \
+                     in {n} bytes, and are of one instant"
+                ),
+            ),
             Some(n) if n.saturating_mul(2) > size as usize => v.warn(
                 name,
                 format!(
@@ -263,15 +270,40 @@ impl Vmcore {
             };
             v.add(name, status, format!("after {summary}: {}", chain(*p)));
         }
-        if let Some(first) = torn.first() {
-            let more = torn.len();
-            v.warn(
-                "links",
-                format!("{more} back links do not match, the first: {first}"),
-            );
-        }
+        self.verify_links(kernel, &torn, v);
         self.verify_dumptid(kernel, &found, v);
         true
+    }
+
+    /// A list changes while a machine runs. When it is stopped that is a list
+    /// whose lock is held, or damage.
+    fn verify_links(
+        &self,
+        kernel: &Kernel,
+        torn: &[&Problem],
+        v: &mut Verification,
+    ) {
+        let Some(first) = torn.first() else { return };
+        let name = "links";
+        let more = torn.len();
+        let text =
+            format!("{more} back links do not match, the first: {first}");
+        if !self.is_frozen() {
+            return v.warn(name, text);
+        }
+        let changing: Vec<_> =
+            torn.iter().map(|p| self.is_being_changed(kernel, p)).collect();
+        let instant = "the dump is of one instant";
+        if changing.contains(&Some(false)) {
+            let why = "the lock of the list is free";
+            v.fail(name, format!("{text}; {instant}, and {why}"));
+        } else if changing.contains(&None) {
+            let why = "whether the lock of the list is held cannot be read";
+            v.undetermined(name, format!("{text}; {instant}, and {why}"));
+        } else {
+            let why = "the list was being changed: its lock is held";
+            v.ok(name, format!("{text}; {why}"));
+        }
     }
 
     fn verify_dumptid(&self, kernel: &Kernel, p: &Procs, v: &mut Verification) {
@@ -286,10 +318,13 @@ impl Vmcore {
         if threads.any(|t| t.tid == tid) {
             v.ok("dumptid", format!("thread {tid} took the dump"));
         } else {
-            v.warn(
-                "dumptid",
-                format!("thread {tid} took the dump and is on no list"),
-            );
+            let text = format!("thread {tid} took the dump and is on no list");
+            // It was there when it stopped the others.
+            let status = match self.is_frozen() {
+                true => Status::Fail,
+                false => Status::Warning,
+            };
+            v.add("dumptid", status, text);
         }
     }
 }

@@ -8,6 +8,7 @@ use super::super::{Pages, Vmcore};
 use super::{BIT_FLIPS, Status, Verification};
 use memdev::addr::{PAGE_SIZE, round_page};
 use memdev::bitset::words_for;
+use memdev::freeze::{FreezeRecord, RECORD_BYTES, RECORD_OFFSET, RecordError};
 use memdev::kerneldump::Compression;
 use memdev::minidump::HEADER_SIZE;
 
@@ -24,6 +25,7 @@ impl Vmcore {
         threads: usize,
     ) -> Option<u64> {
         self.verify_header(v);
+        self.verify_instant(v);
         self.verify_bitset(v);
         let len = self.verify_data(v, threads);
         self.verify_length(v, len);
@@ -40,6 +42,13 @@ impl Vmcore {
             Ok(got) => got,
             Err(e) => return v.error("header", &e, e.is_environment()),
         };
+        if self.is_frozen() {
+            // It is checked by itself.
+            let end = RECORD_OFFSET.saturating_add(RECORD_BYTES);
+            if let Some(record) = page.get_mut(RECORD_OFFSET..end) {
+                record.fill(0);
+            }
+        }
         let rest = page.get(HEADER_SIZE..).unwrap_or_default();
         let text = format!("{name} minidump version {}", h.version);
         if got == PAGE_SIZE && rest.iter().all(|&b| b == 0) {
@@ -51,6 +60,38 @@ impl Vmcore {
             );
         } else {
             v.fail("header", format!("{text}; the file ends in its page"));
+        }
+    }
+
+    /// The record of the instant, where it has one.
+    fn verify_instant(&self, v: &mut Verification) {
+        let name = "instant";
+        match self.instant() {
+            Ok(None) => {}
+            Ok(Some(record)) => {
+                let set = self.pages().ok().map(Pages::count_set);
+                let FreezeRecord { cpus, pages, .. } = *record;
+                match set {
+                    Some(set) if set != pages => v.fail(
+                        name,
+                        format!(
+                            "of one instant, {pages} pages were copied then, \
+                             the bitset has {set}"
+                        ),
+                    ),
+                    _ => v.ok(
+                        name,
+                        format!(
+                            "of one instant: {pages} pages, {cpus} CPUs \
+                             stopped"
+                        ),
+                    ),
+                }
+            }
+            Err(e @ RecordError::Version(_)) => {
+                v.undetermined(name, e.to_string());
+            }
+            Err(e @ RecordError::Checksum) => v.fail(name, e.to_string()),
         }
     }
 

@@ -5,7 +5,8 @@
 //! section of any size: [`Walk::cost`] bounds what is done for it.
 //!
 //! The tables went on changing while the dump was taken: a table that is
-//! missing here and there is a race, more than one in a hundred is not. Mapped
+//! missing here and there is a race, more than one in a hundred is not; nor is
+//! any in a dump of one instant. Mapped
 //! memory that was not dumped proves nothing (real panic dumps lack one page
 //! in a hundred): it may be marked as not to be dumped. Where a tenth of it is
 //! missing and no list was walked, it cannot be told which it is.
@@ -142,7 +143,9 @@ impl Vmcore {
         } else if c.missing_tables > 0 && self.image().is_some() {
             // Its writer left them out: that is no race and no damage.
             v.undetermined(name, text);
-        } else if too_many(c.missing_tables, c.tables) {
+        } else if too_many(c.missing_tables, c.tables)
+            || self.is_frozen() && c.missing_tables > 0
+        {
             v.fail(name, text);
         } else if c.missing_tables > 0 {
             v.warn(name, text);
