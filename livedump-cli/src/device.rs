@@ -8,13 +8,16 @@
 
 mod hosted;
 mod machine;
+mod request;
 
 pub use hosted::{Facts, HostedDevice, no_facts};
 pub use machine::{MachineSpec, ModelSpec, SpecError};
+pub use request::{Request, can_freeze};
 
 use crate::host;
 use memdev::addr::PAGE_SIZE;
 use memdev::errno::Errno;
+use memdev::freeze::{MEM_MINIDUMP2, MemMinidumpArg2};
 use memdev::ioctl::{
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
     MemMinidumpArg, MemMinidumpStatus, NO_FD,
@@ -37,7 +40,7 @@ const DEV_LIVEDUMP: &str = "/dev/livedump";
 /// The node of the stock facility, which the module takes over.
 const DEV_MEM: &str = "/dev/mem";
 
-/// The three requests.
+/// The requests.
 pub trait Device: Send + Sync {
     /// Its name, for messages and info.N.
     fn name(&self) -> &str;
@@ -51,6 +54,20 @@ pub trait Device: Send + Sync {
         arg: &mut MemMinidumpArg,
         file: Option<&File>,
     ) -> Result<(), Errno>;
+
+    /// `MEM_MINIDUMP2` into `file`; `None` goes with `FLAG_ESTIMATE`.
+    ///
+    /// # Errors
+    /// The kernel's; `ENOTTY` where the module is not loaded, or is one that
+    /// does not have this request yet.
+    fn minidump2(
+        &self,
+        arg: &mut MemMinidumpArg2,
+        file: Option<&File>,
+    ) -> Result<(), Errno> {
+        let _ = (arg, file);
+        Err(Errno::ENOTTY)
+    }
 
     /// `MEM_MINIDUMP` into `file`, the list of changed pages into `changes`.
     ///
@@ -259,6 +276,15 @@ impl Device for MemDevice {
     ) -> Result<(), Errno> {
         arg.fd = file.map_or(NO_FD, AsRawFd::as_raw_fd);
         self.wait(MEM_MINIDUMP, arg)
+    }
+
+    fn minidump2(
+        &self,
+        arg: &mut MemMinidumpArg2,
+        file: Option<&File>,
+    ) -> Result<(), Errno> {
+        arg.arg.fd = file.map_or(NO_FD, AsRawFd::as_raw_fd);
+        self.wait(MEM_MINIDUMP2, arg)
     }
 
     fn minidump_listing(

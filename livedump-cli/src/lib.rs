@@ -2,8 +2,8 @@
 //! Live kernel minidumps for FreeBSD: taken, checked and read.
 //!
 //! The tool `livedump` is this library behind a command line. A live dump is
-//! not a point-in-time snapshot: the machine runs on while its memory is
-//! copied, and everything here is written with that in mind.
+//! of many moments: the machine runs on while its memory is copied, unless it
+//! was stopped for that, and everything here is written with that in mind.
 //!
 //! ```text
 //!  args -> cmd/*  one file per command

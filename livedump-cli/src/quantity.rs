@@ -26,6 +26,9 @@ pub enum QuantityError {
     /// A number that could be of days as well as of seconds.
     #[error("{0} has no unit: use 30s, 15m, 12h or 7d")]
     Unit(String),
+    /// CPUs may not be stopped for so long, or so short.
+    #[error("{0} is not from 1ms to 1s")]
+    Pause(String),
 }
 
 /// A parser of a number in a range, for an option.
@@ -92,6 +95,20 @@ pub fn age(word: &str) -> Result<Duration, QuantityError> {
     match word.parse::<u64>() {
         Ok(_) => Err(QuantityError::Unit(word.into())),
         Err(_) => duration(word),
+    }
+}
+
+/// How long CPUs may be stopped. The kernel takes 1 s at most: its clock would
+/// lose time.
+///
+/// # Errors
+/// As [`age`], and for one out of range.
+pub fn pause(word: &str) -> Result<Duration, QuantityError> {
+    let pause = age(word)?;
+    let range = Duration::from_millis(1)..=Duration::from_secs(1);
+    match range.contains(&pause) {
+        true => Ok(pause),
+        false => Err(QuantityError::Pause(word.into())),
     }
 }
 
@@ -198,6 +215,19 @@ mod tests {
         assert_eq!(age("5d"), duration("5d"));
         assert_eq!(age("5"), Err(QuantityError::Unit("5".into())));
         assert_eq!(age("old"), Err(QuantityError::Duration("old".into())));
+    }
+
+    #[test]
+    fn a_pause_is_at_least_a_millisecond_and_at_most_a_second() {
+        for word in ["1ms", "100ms", "1s", "1000ms"] {
+            assert_eq!(pause(word), duration(word), "{word}");
+        }
+        for word in ["0ms", "0s", "1001ms", "1s1ms", "2s", "1m", "7d"] {
+            let e = pause(word).unwrap_err().to_string();
+            assert_eq!(e, format!("{word} is not from 1ms to 1s"));
+        }
+        assert_eq!(pause("100"), Err(QuantityError::Unit("100".into())));
+        assert_eq!(pause("-1ms"), duration("-1ms"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! ```text
 //!           opens, then             keeps
 //!  reader   the dump, the kernel    reading them; standard streams
-//!  writer   the device, the         the three requests, or reading and
+//!  writer   the device, the         our requests, or reading and
 //!           crash directory         clearing a dump; files in the directory
 //! ```
 //!
@@ -48,7 +48,7 @@ pub enum Purpose {
     /// A file that is written as well: a dump device, whose header may be
     /// cleared, or what a dump is unpacked into.
     Update,
-    /// The node that takes the three requests, and nothing else.
+    /// The node that takes our requests, and nothing else.
     Requests,
     /// A file that is locked, and emptied when the lock is released.
     Lock,

@@ -22,7 +22,7 @@ use crate::kernel_files;
 use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
 use crate::quantity;
-use crate::report::{Report, and_minfree, human, note};
+use crate::report::{Report, and_minfree, human, milliseconds, note};
 use crate::sandbox::{self, Entered, Purpose, Role};
 use crate::signals::Signals;
 use captured::Captured;
@@ -34,6 +34,7 @@ pub(super) use prepare::Prepared;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Arguments of `capture`.
 #[derive(Clone, Debug, clap::Args)]
@@ -108,6 +109,18 @@ pub struct Args {
     /// Record the registers of running threads
     #[arg(long)]
     pub registers: bool,
+    /// Stop the CPUs and copy every page at one instant
+    #[arg(long)]
+    pub freeze: bool,
+    /// Longest time CPUs may be stopped, 1ms to 1s [default: 100ms]
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "freeze",
+        value_parser = quantity::pause,
+        value_hint = ValueHint::Other
+    )]
+    pub max_pause: Option<Duration>,
     /// List pages that changed during the dump in changed.N
     #[arg(long)]
     pub stability: bool,
@@ -177,10 +190,56 @@ pub enum Error {
     NoFacility,
     /// The kernel's own facility can do no more.
     #[error(
-        "--quiesce, --registers and --stability need the module (kldload \
-         livedump)"
+        "--freeze, --quiesce, --registers and --stability need the module \
+         (kldload livedump)"
     )]
     NeedsModule,
+    /// The module that is loaded is from before --freeze.
+    #[error(
+        "--freeze needs a newer module than the one that is loaded: kldunload \
+         livedump, install this version's, kldload livedump"
+    )]
+    OldModule,
+    /// There is no memory for the copy.
+    #[error(
+        "no dump taken, no CPU was stopped: --freeze needs {} of memory for \
+         the copy, {} free",
+        human(*needs), human(*has)
+    )]
+    CopyMemory {
+        /// Bytes that it needs.
+        needs: u64,
+        /// Bytes that may be taken.
+        has: u64,
+    },
+    /// The pause would be longer than allowed.
+    #[error(
+        "no dump taken, no CPU was stopped: the pause would take {}, \
+         --max-pause is {}",
+        milliseconds(*needs_ns), milliseconds(*max_ns)
+    )]
+    PauseTooLong {
+        /// Nanoseconds that it would take.
+        needs_ns: u64,
+        /// Nanoseconds allowed.
+        max_ns: u64,
+    },
+    /// Time was up while CPUs were stopped.
+    #[error(
+        "no dump taken: a CPU did not stop in time, or the copy was not \
+         complete within --max-pause, which is {}",
+        milliseconds(*max_ns)
+    )]
+    PauseExceeded {
+        /// Nanoseconds allowed.
+        max_ns: u64,
+    },
+    /// Each time, more pages came into use than there was room for.
+    #[error(
+        "no dump taken: memory changed too fast: each time CPUs were stopped \
+         there were more pages than there was room for"
+    )]
+    ChangedTooFast,
     /// The kernel refused, or the dump failed.
     #[error("{doing}")]
     Dump {
@@ -248,6 +307,8 @@ impl Args {
             workers: None,
             quiesce: false,
             registers: false,
+            freeze: false,
+            max_pause: None,
             stability: false,
             no_seal: true,
             json: false,
@@ -351,7 +412,20 @@ pub(super) fn confine(
     }
 }
 
+/// Why --freeze is refused.
+pub(super) const NOT_RUNNING: &str =
+    "--freeze requires a machine that runs: kernel or model";
+
 pub(super) fn check_usage(args: &Args) -> Result<(), Error> {
+    if args.freeze && (args.quiesce || args.stability) {
+        return Err(Error::Usage(
+            "--freeze cannot be used with --quiesce or --stability: nothing \
+             runs while the pages are copied, and none of them changes",
+        ));
+    }
+    if args.freeze && !args.machine.runs() {
+        return Err(Error::Usage(NOT_RUNNING));
+    }
     let compressed = args.gzip || args.zstd;
     if !compressed && args.level.is_some() {
         return Err(Error::Usage("--level requires -z or -Z"));

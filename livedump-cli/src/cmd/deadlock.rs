@@ -24,6 +24,7 @@ use crate::device::MachineSpec;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::output::Output;
+use crate::quantity;
 use crate::report::{Chain, Cycle, Deadlock, Report, dot, note, svg};
 use build::Builder;
 pub(super) use build::holder;
@@ -32,6 +33,7 @@ use livedump_vmcore::path::escape_path;
 use livedump_vmcore::verdict::Verdict;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Arguments of `deadlock`.
 #[derive(Debug, clap::Args)]
@@ -59,6 +61,18 @@ pub struct Args {
     )]
     #[allow(clippy::option_option)]
     pub live: Option<Option<PathBuf>>,
+    /// With --live: stop the CPUs and copy every page at one instant
+    #[arg(long, requires = "live")]
+    pub freeze: bool,
+    /// Longest time CPUs may be stopped, 1ms to 1s [default: 100ms]
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "freeze",
+        value_parser = quantity::pause,
+        value_hint = ValueHint::Other
+    )]
+    pub max_pause: Option<Duration>,
     /// Machine to dump with --live
     #[arg(
         long,
@@ -88,6 +102,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if args.machine.is_some() && args.live.is_none() {
         return Err(Error::Usage("--machine requires --live"));
     }
+    if args.freeze && args.live.is_none() {
+        return Err(Error::Usage("--freeze requires --live"));
+    }
     let dot_to = args.dot.as_deref().map(Output::open).transpose()?;
     let svg_to = args.svg.as_deref().map(Output::open).transpose()?;
     let outputs: Vec<_> = dot_to.iter().chain(&svg_to).collect();
@@ -115,8 +132,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         }
         (directory, _) => {
             let directory = directory.clone().flatten();
-            let taken =
-                live::take(directory, args.machine.as_ref(), &args.kernel)?;
+            let taken = live::take(directory, args)?;
             if taken.temporary.is_none() {
                 note(format_args!("the dump is {}", taken.file.display()));
             }

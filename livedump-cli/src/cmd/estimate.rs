@@ -6,10 +6,10 @@
 mod estimated;
 mod sample;
 
-use crate::cmd::capture::Error as CaptureError;
+use crate::cmd::capture::{Error as CaptureError, NOT_RUNNING};
 use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::CrashDir;
-use crate::device::{self, Device, MachineSpec};
+use crate::device::{self, Device, MachineSpec, Request};
 use crate::error::Error;
 use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
@@ -18,13 +18,15 @@ use crate::report::Report;
 use crate::sandbox::{self, Purpose, Role};
 use crate::signals::Signals;
 use clap::ValueHint;
-use estimated::{Codec, Estimate};
+use estimated::{Codec, Estimate, Freeze};
 use memdev::addr::PAGE_SIZE;
 use memdev::errno::Errno;
+use memdev::freeze::DEFAULT_MAX_PAUSE_NS;
 use memdev::ioctl::{FLAG_ESTIMATE, FLAG_WAIT, MemMinidumpArg};
 use memdev::kerneldump::{Compression, HEADER_SIZE};
 use sample::{MOST_IN_MEMORY, Sampling, Scratch, memory};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Arguments of `estimate`.
 #[derive(Debug, clap::Args)]
@@ -67,6 +69,18 @@ pub struct Args {
         value_parser = quantity::level
     )]
     pub level: Option<i16>,
+    /// Estimate the pause and the memory that --freeze takes
+    #[arg(long)]
+    pub freeze: bool,
+    /// Longest time CPUs may be stopped, 1ms to 1s [default: 100ms]
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "freeze",
+        value_parser = quantity::pause,
+        value_hint = ValueHint::Other
+    )]
+    pub max_pause: Option<Duration>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -91,14 +105,22 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let machine = (device.as_ref(), wired);
     let it = estimate(args, machine, &directory, &mut signals)?;
     it.print(args.json)?;
-    Ok(match it.fits {
+    let room = match it.fits {
         Some(true) => Outcome::Clean,
         Some(false) => Outcome::Finding,
         None => Outcome::Undetermined,
+    };
+    let paused_too_long = it.freeze.as_ref().is_some_and(|it| !it.fits);
+    Ok(match paused_too_long {
+        true => room.and(Outcome::Finding),
+        false => room,
     })
 }
 
 fn check_usage(args: &Args) -> Result<(), Error> {
+    if args.freeze && !args.machine.runs() {
+        return Err(Error::Usage(NOT_RUNNING));
+    }
     if args.level.is_some() && !args.gzip && !args.zstd {
         return Err(Error::Usage("--level requires -z or -Z"));
     }
@@ -123,6 +145,10 @@ fn estimate(
         Err(Errno::ENOTTY | Errno::ENODEV) => false,
         Err(source) => return Err(refused(source)),
     };
+    let freeze = match args.freeze {
+        true => Some(freeze(args, device, known)?),
+        false => None,
+    };
     let (free, minfree) = (directory.free_bytes()?, directory.minfree_bytes()?);
     let room = free.saturating_sub(minfree);
     let mut it = Estimate {
@@ -137,6 +163,7 @@ fn estimate(
         minfree,
         need: None,
         fits: None,
+        freeze,
     };
     // It is written before it is thrown away; into memory where the directory
     // has no room for it.
@@ -176,6 +203,37 @@ fn estimate(
     let none = room < PAGE_SIZE as u64;
     it.fits = it.need.map(|need| need <= room).or(none.then_some(false));
     Ok(it)
+}
+
+/// What stopping the machine would take.
+fn freeze(
+    args: &Args,
+    device: &dyn Device,
+    has_module: bool,
+) -> Result<Freeze, Error> {
+    if !has_module {
+        return Err(CaptureError::NeedsModule.into());
+    }
+    let given = args.max_pause.map(|max| max.as_nanos());
+    let max_pause_ns = given.and_then(|ns| u64::try_from(ns).ok());
+    let max_pause_ns = max_pause_ns.unwrap_or(DEFAULT_MAX_PAUSE_NS);
+    let mut request = Request::forecast(max_pause_ns, FLAG_WAIT);
+    match request.send(device, None) {
+        Ok(()) => {}
+        Err(Errno::ENOTTY | Errno::ENODEV | Errno::EINVAL) => {
+            return Err(CaptureError::OldModule.into());
+        }
+        Err(source) => return Err(refused(source)),
+    }
+    let answer = request.freeze.unwrap_or_default();
+    Ok(Freeze {
+        max_pause_ns,
+        pause_ns: answer.pause_ns,
+        copy_bytes: answer.copy_bytes,
+        pages: answer.pages,
+        cpus: answer.cpus,
+        fits: answer.pause_ns <= max_pause_ns,
+    })
 }
 
 /// What the dump takes that the flags ask for.

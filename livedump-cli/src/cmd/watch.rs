@@ -107,6 +107,18 @@ pub struct Args {
         value_parser = quantity::number::<u32>(1..=64)
     )]
     pub workers: Option<u32>,
+    /// Stop the CPUs and copy every page at one instant
+    #[arg(long)]
+    pub freeze: bool,
+    /// Longest time CPUs may be stopped, 1ms to 1s [default: 100ms]
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "freeze",
+        value_parser = quantity::pause,
+        value_hint = ValueHint::Other
+    )]
+    pub max_pause: Option<Duration>,
     /// Kernel to check dumps with [default: running]
     #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
@@ -270,6 +282,8 @@ fn capture_args(args: &Args) -> capture::Args {
         no_seal: false,
         quiesce: false,
         registers: false,
+        freeze: args.freeze,
+        max_pause: args.max_pause,
         stability: false,
         json: false,
     }

@@ -16,6 +16,7 @@ use livedump_vmcore::companion::companions_of_target;
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::kernel::ImageFacts;
 use memdev::errno::Errno;
+use memdev::freeze::{MEM_MINIDUMP2, MemMinidumpArg2};
 use memdev::ioctl::{
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
     MemMinidumpArg, MemMinidumpStatus, NO_FD,
@@ -189,6 +190,25 @@ impl Device for HostedDevice {
             arg.encode(&mut bytes);
             self.process.ioctl(MEM_MINIDUMP, &mut bytes)?;
             *arg = MemMinidumpArg::decode(&bytes);
+            Ok(())
+        })
+    }
+
+    fn minidump2(
+        &self,
+        arg: &mut MemMinidumpArg2,
+        file: Option<&File>,
+    ) -> Result<(), Errno> {
+        // Memory in a file is of the moments that it is of.
+        if self.machine.running().is_none() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.with_file(file, |fd| {
+            arg.arg.fd = fd;
+            let mut bytes = [0; 192];
+            arg.encode(&mut bytes);
+            self.process.ioctl(MEM_MINIDUMP2, &mut bytes)?;
+            *arg = MemMinidumpArg2::decode(&bytes);
             Ok(())
         })
     }

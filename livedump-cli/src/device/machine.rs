@@ -62,6 +62,15 @@ pub enum SpecError {
     Empty,
 }
 
+impl MachineSpec {
+    /// Whether it runs, so that it can be stopped; the memory in a file does
+    /// not.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        matches!(self, Self::Kernel | Self::Model(_))
+    }
+}
+
 impl FromStr for MachineSpec {
     type Err = SpecError;
 

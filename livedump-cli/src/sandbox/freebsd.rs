@@ -5,6 +5,7 @@
 
 use super::{Confinement, Purpose, Role};
 use capsicum::{CapRights, FileRights, IoctlsBuilder, Right};
+use memdev::freeze::MEM_MINIDUMP2;
 use memdev::ioctl::{MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS};
 use nix::libc;
 use nix::sys::stat::{SFlag, fstat};
@@ -91,7 +92,13 @@ fn limit(fd: &BorrowedFd<'_>, purpose: Purpose) -> io::Result<()> {
         Purpose::Replace => allow(fd, &REPLACE),
         Purpose::Requests => {
             allow(fd, &[Right::Ioctl, Right::Fstat])?;
-            [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS]
+            let requests = [
+                MEM_KERNELDUMP,
+                MEM_MINIDUMP,
+                MEM_MINIDUMP2,
+                MEM_MINIDUMP_STATUS,
+            ];
+            requests
                 .into_iter()
                 .fold(IoctlsBuilder::new(), |ioctls, request| {
                     ioctls.allow(request.into())

@@ -2,7 +2,7 @@
 //! What a capture came to, as one line and as JSON.
 
 use crate::outcome::Outcome;
-use crate::report::{Report, human};
+use crate::report::{Instant, Report, human};
 use livedump_vmcore::path::FilePath;
 use livedump_vmcore::verdict::Verdict;
 use memdev::ioctl::MISSING_CPUS_MORE;
@@ -39,6 +39,13 @@ pub(in crate::cmd) struct Captured {
     /// CPUs that did not answer in time: their threads' registers are not in
     /// it.
     pub(in crate::cmd) missing_cpus: Option<Vec<u32>>,
+    /// The instant that every page is of, and the pause; none of a dump of a
+    /// machine that ran.
+    pub(in crate::cmd) instant: Option<Instant>,
+    /// Pages that came into use after the dump was planned.
+    pub(in crate::cmd) late_pages: Option<u64>,
+    /// Memory that the copy took.
+    pub(in crate::cmd) copy_bytes: Option<u64>,
     pub(in crate::cmd) changed: Option<Changed>,
     /// Whether its lists walk; unknown where nobody looked.
     pub(in crate::cmd) lists: Option<bool>,
@@ -95,6 +102,9 @@ impl Captured {
             }
         };
         let mut line = format!("{}: {size}{of} in {seconds:.2} s", self.file);
+        if let Some(instant) = &self.instant {
+            line.push_str(&format!(", paused {}", instant.pause()));
+        }
         if let Some(ns) = self.quiesced_ns {
             let seconds = Duration::from_nanos(ns).as_secs_f64();
             line.push_str(&format!(", processes suspended {seconds:.2} s"));

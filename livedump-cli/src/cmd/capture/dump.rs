@@ -15,9 +15,9 @@ use crate::cmd::write_seal;
 use crate::crashdir::{
     Basename, Companion, CrashDir, Finished, Saved, Step, Temp, info_text,
 };
-use crate::device::Device;
+use crate::device::{Device, Request, can_freeze};
 use crate::kernel_files::KernelFiles;
-use crate::report::{escape, human, note};
+use crate::report::{self, escape, human, note};
 use crate::signals::Signals;
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
@@ -27,9 +27,10 @@ use livedump_vmcore::{Vmcore, changes};
 use memdev::addr::PAGE_SIZE;
 use memdev::changes::Header;
 use memdev::errno::Errno;
+use memdev::freeze::{DEFAULT_MAX_PAUSE_NS, MinidumpFreeze};
 use memdev::ioctl::{
     FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, FLAG_WAIT,
-    MemLivedumpArg, MemMinidumpArg,
+    MemLivedumpArg, MemMinidumpArg, MemMinidumpStatus,
 };
 use memdev::kerneldump::{Compression, HEADER_SIZE, KernelDumpHeader};
 use memdev::stage::Stage;
@@ -55,13 +56,17 @@ pub(super) struct Dumped {
     registers: Option<u32>,
     missing_cpus: Option<Vec<u32>>,
     changed: Option<Header>,
+    freeze: Option<MinidumpFreeze>,
 }
 
 impl Dumped {
     /// What our request answered. That something was asked for is no claim
     /// that it was done.
-    fn from_answer(arg: &MemMinidumpArg) -> Self {
+    fn from_answer(answer: &Request) -> Self {
+        let Request { arg, freeze } = answer;
         let asked = |flag| arg.flags & flag != 0;
+        // A machine that is stopped has them anyway.
+        let registers = asked(FLAG_REGISTERS) || freeze.is_some();
         let changed = Header {
             records: 0,
             pages: arg.pages,
@@ -75,16 +80,25 @@ impl Dumped {
             quiesced_ns: asked(FLAG_QUIESCE)
                 .then_some(arg.quiesced_ns)
                 .filter(|ns| *ns > 0),
-            registers: asked(FLAG_REGISTERS).then_some(arg.registers),
-            missing_cpus: asked(FLAG_REGISTERS)
-                .then(|| arg.missing_cpus().collect()),
+            registers: registers.then_some(arg.registers),
+            missing_cpus: registers.then(|| arg.missing_cpus().collect()),
             changed: asked(FLAG_STABILITY).then_some(changed),
+            freeze: *freeze,
         }
+    }
+
+    /// The instant that it is of.
+    pub(super) fn instant(&self) -> Option<report::Instant> {
+        self.freeze.as_ref().map(report::Instant::of_answer)
     }
 
     /// What info.N has of it, behind the stock tool's lines.
     fn info(&self, number: u32) -> String {
         let mut text = String::new();
+        if let Some(instant) = self.instant() {
+            text.push_str(&format!("  Instant: {}\n", instant.moment()));
+            text.push_str(&format!("  Paused: {}\n", instant.pause()));
+        }
         if let Some(ns) = self.quiesced_ns {
             let seconds = Duration::from_nanos(ns).as_secs_f64();
             text.push_str(&format!("  Quiesced: {seconds:.3} s\n"));
@@ -365,6 +379,10 @@ impl Capture<'_> {
             workers: self.args.workers.unwrap_or(0),
             ..MemMinidumpArg::new()
         };
+        let freeze = self.args.freeze.then(|| MinidumpFreeze {
+            max_pause_ns: self.max_pause_ns(),
+            ..MinidumpFreeze::default()
+        });
         let mut estimate =
             MemMinidumpArg { flags: FLAG_ESTIMATE | FLAG_WAIT, ..request };
         let (answer, stop) =
@@ -377,14 +395,14 @@ impl Capture<'_> {
             Err(Errno::ENOTTY | Errno::ENODEV) => false,
             Err(source) => return Err(self.failed(source)),
         };
-        if !ours && request.flags != FLAG_WAIT {
+        if !ours && (request.flags != FLAG_WAIT || freeze.is_some()) {
             return Err(Error::NeedsModule);
         }
         let budget = self.room(ours.then_some(estimate.dumpextent))?;
         let bytes = budget.map(|b| b.bytes);
         // It does not listen to signals, but to this.
         let limit = bytes.filter(|_| !ours).and_then(FileSizeLimit::set);
-        let mut ours_arg = request;
+        let mut ours_arg = Request { arg: request, freeze };
         let mut stock = MemLivedumpArg {
             compression: request.compression,
             ..MemLivedumpArg::default()
@@ -395,11 +413,11 @@ impl Capture<'_> {
                 match changes {
                     _ if !ours => device.kerneldump(&mut stock, file),
                     Some(list) => device.minidump_listing(
-                        &mut ours_arg,
+                        &mut ours_arg.arg,
                         file,
                         list.file(),
                     ),
-                    None => device.minidump(&mut ours_arg, Some(file)),
+                    None => ours_arg.send(device, Some(file)),
                 }
             });
         self.stopped(stop)?;
@@ -422,6 +440,11 @@ impl Capture<'_> {
             Ok(()) => Ok(Dumped::default()),
             Err(Errno::ENOTTY | Errno::ENODEV) if !ours => {
                 Err(Error::NoFacility)
+            }
+            Err(Errno::ENOTTY | Errno::ENODEV | Errno::EINVAL)
+                if freeze.is_some() && !can_freeze(self.device) =>
+            {
+                Err(Error::OldModule)
             }
             Err(Errno::EFBIG) if limited => {
                 Err(self.ran_out(bytes.unwrap_or(0)))
@@ -500,10 +523,44 @@ impl Capture<'_> {
             status.last_pid == self.device.pid()
                 && status.last_error == source.0
         });
+        if let Some(status) = reached.filter(|_| self.args.freeze)
+            && let Some(error) = self.not_frozen(&status, source)
+        {
+            return error;
+        }
         let doing = reached
             .and_then(|status| status.last_stage())
             .map_or("requesting a dump", Stage::doing);
         Error::Dump { doing, source }
+    }
+
+    fn max_pause_ns(&self) -> u64 {
+        let given = self.args.max_pause.map(|max| max.as_nanos());
+        let ns = given.map(|ns| u64::try_from(ns).unwrap_or(u64::MAX));
+        ns.unwrap_or(DEFAULT_MAX_PAUSE_NS)
+    }
+
+    /// Why the machine was not copied while it was stopped.
+    fn not_frozen(
+        &self,
+        status: &MemMinidumpStatus,
+        source: Errno,
+    ) -> Option<Error> {
+        let (needs, has) = (status.last_needs, status.last_has);
+        let max_ns = self.max_pause_ns();
+        match (source, status.last_stage()?) {
+            (Errno::ENOMEM, Stage::Prepare) if needs > 0 => {
+                Some(Error::CopyMemory { needs, has })
+            }
+            (Errno::ETIMEDOUT, Stage::Prepare) => {
+                Some(Error::PauseTooLong { needs_ns: needs, max_ns })
+            }
+            (Errno::ETIMEDOUT, Stage::Freeze) => {
+                Some(Error::PauseExceeded { max_ns })
+            }
+            (Errno::EAGAIN, Stage::Freeze) => Some(Error::ChangedTooFast),
+            _ => None,
+        }
     }
 
     fn finish(
@@ -588,6 +645,9 @@ impl Capture<'_> {
             elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
             quiesced_ns: dumped.quiesced_ns,
             registers: dumped.registers,
+            instant: dumped.instant(),
+            late_pages: dumped.freeze.map(|freeze| freeze.late_pages),
+            copy_bytes: dumped.freeze.map(|freeze| freeze.copy_bytes),
             missing_cpus: dumped.missing_cpus.clone(),
             changed: dumped.changed.map(|header| {
                 let [page_tables, kernel_map, direct_map] = header.changed;

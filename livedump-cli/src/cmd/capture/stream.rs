@@ -65,6 +65,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
                 codec => format!(" ({})", codec.name()),
             }
         ));
+        if let Some(instant) = dumped.instant() {
+            note(format_args!("paused {}", instant.pause()));
+        }
     }
     Ok(Outcome::from(&verdict))
 }

@@ -2,6 +2,8 @@
 //! Captures in this process, from a hosted machine, into a directory that
 //! has a dump already: what fails must leave that directory as it was.
 
+mod freeze;
+
 use super::captured::Captured;
 use super::progress::Progress;
 use super::watch::{Stop, watched};
@@ -180,6 +182,9 @@ fn the_report_has_its_documented_keys() {
         "quiesced_ns",
         "registers",
         "missing_cpus",
+        "instant",
+        "late_pages",
+        "copy_bytes",
         "changed",
         "lists",
         "problems",

@@ -4,6 +4,7 @@
 
 use super::super::capture;
 use super::super::session::KernelArgs;
+use super::Args;
 use crate::device::MachineSpec;
 use crate::error::Error;
 use livedump_vmcore::path::escape_path;
@@ -21,8 +22,7 @@ pub(super) struct Taken {
 /// Takes it.
 pub(super) fn take(
     directory: Option<PathBuf>,
-    machine: Option<&MachineSpec>,
-    kernel: &KernelArgs,
+    asked: &Args,
 ) -> Result<Taken, Error> {
     let (directory, temporary) = match directory {
         Some(directory) => (directory, None),
@@ -31,10 +31,15 @@ pub(super) fn take(
             (temporary.path().to_path_buf(), Some(temporary))
         }
     };
-    let machine = machine.cloned().unwrap_or_default();
+    let Args { machine, kernel, freeze, max_pause, .. } = asked;
+    let machine = machine.clone().unwrap_or_default();
     let brings_its_own =
         matches!(machine, MachineSpec::Model(_)) && kernel.kernels.is_empty();
-    let args = capture::Args::quiet(directory, machine, brings_its_own);
+    let args = capture::Args {
+        freeze: *freeze,
+        max_pause: *max_pause,
+        ..capture::Args::quiet(directory, machine, brings_its_own)
+    };
     let taken = capture::take(&args)?;
     let kernels = match taken.kernel {
         Some(kernel) => vec![kernel],

@@ -4,10 +4,11 @@
 
 use super::Check;
 use super::host;
-use crate::device::{Device, OpenError};
-use crate::report::human;
+use crate::device::{Device, OpenError, Request};
+use crate::report::{human, milliseconds};
 use livedump_vmcore::chain;
 use memdev::errno::Errno;
+use memdev::freeze::{DEFAULT_MAX_PAUSE_NS, MinidumpFreeze};
 use memdev::ioctl::{FLAG_ESTIMATE, MemMinidumpArg};
 use memdev::kerneldump::Compression;
 use std::io;
@@ -17,6 +18,7 @@ pub(super) struct Machine {
     name: String,
     plain: Result<MemMinidumpArg, Errno>,
     codecs: [(Compression, Result<(), Errno>); 2],
+    freeze: Result<MinidumpFreeze, Errno>,
     wired: Option<u64>,
 }
 
@@ -30,11 +32,16 @@ impl Machine {
             };
             device.minidump(&mut arg, None).map(|()| arg)
         };
+        let mut freeze = Request::forecast(0, 0);
+        let freeze = freeze
+            .send(device, None)
+            .map(|()| freeze.freeze.unwrap_or_default());
         let codec = |codec| (codec, query(codec).map(|_| ()));
         Self {
             name: device.name().into(),
             plain: query(Compression::None),
             codecs: [codec(Compression::Gzip), codec(Compression::Zstd)],
+            freeze,
             wired: device.wired_bytes(),
         }
     }
@@ -75,7 +82,48 @@ impl Machine {
         for (codec, answer) in &self.codecs {
             checks.extend(self.codec(*codec, *answer));
         }
+        checks.extend(self.freeze());
         checks
+    }
+
+    /// Whether every page can be of one instant.
+    fn freeze(&self) -> Option<Check> {
+        let name = "freeze";
+        match (&self.freeze, &self.plain) {
+            (Ok(it), _) if it.pause_ns <= DEFAULT_MAX_PAUSE_NS => {
+                Some(Check::ok(
+                    name,
+                    format!(
+                        "--freeze takes a pause of about {} and {} of memory",
+                        milliseconds(it.pause_ns),
+                        human(it.copy_bytes)
+                    ),
+                ))
+            }
+            (Ok(it), _) => Some(
+                Check::warning(
+                    name,
+                    format!(
+                        "--freeze takes a pause of about {}, longer than \
+                         --max-pause is by default",
+                        milliseconds(it.pause_ns)
+                    ),
+                )
+                .fix("livedump estimate --freeze --max-pause 1s"),
+            ),
+            // The module is there, and does not know the request.
+            (Err(Errno::ENOTTY | Errno::ENODEV | Errno::EINVAL), Ok(_)) => {
+                Some(
+                    Check::warning(
+                        name,
+                        "--freeze needs a newer module than the one that is \
+                         loaded",
+                    )
+                    .fix("kldunload livedump && kldload livedump"),
+                )
+            }
+            _ => None,
+        }
     }
 
     fn codec(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! An estimate, as text and as JSON. It says how each figure was come by.
 
-use crate::report::{Report, human};
+use crate::report::{Report, human, milliseconds};
 use livedump_vmcore::path::FilePath;
 use memdev::kerneldump::Compression;
 use serde::Serialize;
@@ -25,6 +25,39 @@ pub(super) struct Estimate {
     /// Bytes that the dump asked for takes.
     pub(super) need: Option<u64>,
     pub(super) fits: Option<bool>,
+    /// What --freeze takes; null without it.
+    pub(super) freeze: Option<Freeze>,
+}
+
+/// What it takes to stop the machine and copy it.
+#[derive(Debug, Serialize)]
+pub(super) struct Freeze {
+    pub(super) max_pause_ns: u64,
+    pub(super) pause_ns: u64,
+    /// Memory for the copy.
+    pub(super) copy_bytes: u64,
+    pub(super) pages: u64,
+    pub(super) cpus: u32,
+    /// Whether the pause is within what is allowed.
+    pub(super) fits: bool,
+}
+
+impl Freeze {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let cpus = match self.cpus {
+            1 => "1 CPU".into(),
+            n => format!("{n} CPUs"),
+        };
+        writeln!(
+            out,
+            "freeze: a pause of about {} (--max-pause {}: {}), {} of memory \
+             for the copy, {cpus}",
+            milliseconds(self.pause_ns),
+            milliseconds(self.max_pause_ns),
+            if self.fits { "enough" } else { "not enough" },
+            human(self.copy_bytes),
+        )
+    }
 }
 
 /// What one compressor leaves.
@@ -60,6 +93,9 @@ impl Report for Estimate {
         }
         for codec in &self.codecs {
             codec.text(self.pages, self.dumpextent, out)?;
+        }
+        if let Some(freeze) = &self.freeze {
+            freeze.text(out)?;
         }
         let room = format!(
             "{}: {} free, minfree: {}",
