@@ -30,14 +30,18 @@ pub use plan::Planned;
 
 use crate::dumper::{self, Output};
 use crate::error::{Errno, Result, Stage};
-use crate::kpi::Kpi;
+use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
 use memdev::addr::Page;
+use memdev::arch::Machine;
 use memdev::bitset::Bitset;
 use memdev::changes::Header;
 use memdev::freeze::{FreezeRecord, MinidumpFreeze};
 use snapshot::{DataPages, MAX_RANGES, Snapshot};
 use stability::Stability;
+
+/// C: `pmap_growkernel` takes 2 MB at a time.
+const MORE_ADDRESSES: u64 = 64 << 20;
 
 /// What a dump is to have besides.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,6 +74,17 @@ pub struct Written {
     pub freeze: MinidumpFreeze,
 }
 
+/// What is dumped. Where all of it is to be of one instant, with addresses that
+/// the kernel map may grow by until then: they map nothing, or are in use.
+/// (amd64's map ends after the kernel itself, and never grows.)
+fn target<K: Kpi>(kpi: &K, freeze: bool) -> Target {
+    let mut target = kpi.target();
+    if freeze && target.machine == Machine::Arm64 {
+        target.kva_end.0 = target.kva_end.0.saturating_add(MORE_ADDRESSES);
+    }
+    target
+}
+
 /// Scan and plan, nothing else; with `freeze`, also what it would take to stop
 /// the machine.
 ///
@@ -84,7 +99,7 @@ pub fn estimate<K: Kpi>(
 ) -> Result<(Planned, MinidumpFreeze)> {
     // A kilobyte, and kernel stacks are small.
     let mut ranges = kpi.malloc_array(MAX_RANGES, |_| Ok((0, 0)))?;
-    let target = kpi.target();
+    let target = target(kpi, freeze);
     if freeze {
         let (planned, forecast) =
             snapshot::forecast(kpi, &target, &mut ranges, progress)?;
@@ -120,7 +135,7 @@ pub fn minidumpsys<K: Kpi>(
 ) -> Result<Written> {
     // A kilobyte, and kernel stacks are small.
     let mut ranges = kpi.malloc_array(MAX_RANGES, |_| Ok((0, 0)))?;
-    let target = kpi.target();
+    let target = target(kpi, options.max_pause_ns != 0);
     let mut ranges = Some(&mut *ranges);
     let snapshot = kpi.malloc_array(1, |_| {
         let ranges = ranges.take().ok_or(Errno::EINTEGRITY)?;
