@@ -123,6 +123,9 @@ impl HostedKernel {
     /// `PRIV_KMEM_READ`, both compressors are there.
     #[must_use]
     pub fn new(machine: Arc<dyn Machine>) -> Arc<Self> {
+        // Memory in a file has none; the host's do its work.
+        let running = machine.running();
+        let ncpus = running.map_or_else(threads::ncpus, |m| m.cpus().max(1));
         Arc::new(Self {
             machine,
             livedump: Livedump::new(),
@@ -137,7 +140,7 @@ impl HostedKernel {
             has_gzip: AtomicBool::new(true),
             has_zstd: AtomicBool::new(true),
             clock: RwLock::new(None),
-            ncpus: AtomicUsize::new(threads::ncpus()),
+            ncpus: AtomicUsize::new(ncpus),
             passes: AtomicU64::new(1),
             let_go: AtomicBool::new(false),
             free_pages: AtomicUsize::new(usize::MAX),
