@@ -4,10 +4,14 @@
 
 use livedump_tests::vmcores;
 use memdev::errno::Errno;
+use memdev::freeze::{
+    FLAG_FREEZE, MEM_MINIDUMP2, MINIDUMP_ARG2_VERSION, MemMinidumpArg2,
+    MinidumpFreeze,
+};
 use memdev::ioctl::{
     FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, FLAG_WAIT,
-    MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
-    MemMinidumpArg, MemMinidumpStatus,
+    MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MINIDUMP_ARG_VERSION,
+    MemLivedumpArg, MemMinidumpArg, MemMinidumpStatus,
 };
 use memdev::kerneldump::{Compression, KernelDumpHeader, Magic};
 use std::collections::BTreeMap;
@@ -102,7 +106,11 @@ fn c_and_rust_lay_out_the_arguments_alike() {
     fields!(all, "mem_minidump_status", "mds_", MemMinidumpStatus:
         version stage pages_done pages_total bytes_out dumpextent start_sec
         elapsed_ns started completed last_stage last_error pid pad0 last_pid
-        pad1 estimates reserved);
+        pad1 estimates last_needs last_has reserved);
+    fields!(all, "mem_minidump_freeze", "mdf_", MinidumpFreeze:
+        max_pause_ns pause_ns uptime_ns time_ns pages late_pages copy_bytes
+        cpus pad);
+    fields!(all, "mem_minidump_arg2", "mda2_", MemMinidumpArg2: arg freeze);
     check(&all);
 }
 
@@ -111,7 +119,11 @@ fn c_and_rust_have_the_same_numbers() {
     check(&[
         ("MEM_KERNELDUMP", MEM_KERNELDUMP.into()),
         ("MEM_MINIDUMP", MEM_MINIDUMP.into()),
+        ("MEM_MINIDUMP2", MEM_MINIDUMP2.into()),
         ("MEM_MINIDUMP_STATUS", MEM_MINIDUMP_STATUS.into()),
+        ("MINIDUMP_ARG_VERSION", MINIDUMP_ARG_VERSION.into()),
+        ("MINIDUMP_ARG2_VERSION", MINIDUMP_ARG2_VERSION.into()),
+        ("MINIDUMP_FREEZE", FLAG_FREEZE.into()),
         ("MINIDUMP_ESTIMATE", FLAG_ESTIMATE.into()),
         ("MINIDUMP_WAIT", FLAG_WAIT.into()),
         ("MINIDUMP_QUIESCE", FLAG_QUIESCE.into()),

@@ -3,6 +3,7 @@
 //! byte, on every kind of machine and in every packing.
 
 mod contents;
+pub(crate) mod freeze;
 mod instant;
 mod memory;
 mod packing;

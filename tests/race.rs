@@ -2,6 +2,7 @@
 //! Machines that run on while they are dumped. What a page holds may be of
 //! any instant; how many there are and which, never.
 
+mod frozen;
 mod seeded;
 mod threads;
 

@@ -9,10 +9,14 @@ use livedump_hosted::{Caller, Events};
 use livedump_kmod::error::{Errno, Result};
 use livedump_kmod::kpi::DumpLock;
 use livedump_tests::scenario::Scenario;
+use memdev::freeze::{
+    FLAG_FREEZE, LARGEST_MAX_PAUSE_NS, MEM_MINIDUMP2, MINIDUMP_ARG2_VERSION,
+    MemMinidumpArg2, MinidumpFreeze,
+};
 use memdev::ioctl::{
     FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY,
-    MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
-    MemMinidumpArg,
+    MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MINIDUMP_ARG_VERSION,
+    MemLivedumpArg, MemMinidumpArg,
 };
 use std::fs::File;
 use std::io::Write;
@@ -24,6 +28,8 @@ struct Setup {
     credentials: Credentials,
     kmem_read_for_all: bool,
     arg: MemMinidumpArg,
+    /// What the larger argument has besides.
+    freeze: MinidumpFreeze,
     /// `flags` of the stock request.
     stock_flags: i32,
     descriptor: fn(File) -> Descriptor,
@@ -38,11 +44,20 @@ struct Setup {
 
 impl Setup {
     fn good(request: u32) -> Self {
+        let version = match request {
+            MEM_MINIDUMP2 => MINIDUMP_ARG2_VERSION,
+            _ => MINIDUMP_ARG_VERSION,
+        };
         Self {
             request,
+            freeze: MinidumpFreeze::default(),
             credentials: Credentials::ROOT,
             kmem_read_for_all: true,
-            arg: MemMinidumpArg { compression: 1, ..MemMinidumpArg::new() },
+            arg: MemMinidumpArg {
+                version,
+                compression: 1,
+                ..MemMinidumpArg::new()
+            },
             stock_flags: 0,
             descriptor: |file| Descriptor::from_file(file).unwrap(),
             read_only: false,
@@ -63,9 +78,11 @@ struct Row {
     /// The last method of the KPI that may be asked, of those in [`ASKED`];
     /// `None` where nothing is.
     last: Option<Method>,
-    /// Whether the stock request has this check, and ours.
+    /// Whether the stock request has this check, ours, and ours with the
+    /// larger argument.
     stock: bool,
     ours: bool,
+    ours2: bool,
     spoil: fn(&mut Setup),
 }
 
@@ -88,12 +105,15 @@ const BOTH: Row = Row {
     last: None,
     stock: true,
     ours: true,
+    ours2: true,
     spoil: |_| {},
 };
-const STOCK: Row = Row { ours: false, ..BOTH };
+const STOCK: Row = Row { ours: false, ours2: false, ..BOTH };
 const OURS: Row = Row { stock: false, ..BOTH };
 /// Where the arguments are looked at.
 const ARGUMENT: Row = Row { last: Some(Method::PrivCheckRoot), ..OURS };
+/// The same of the larger one.
+const ARGUMENT2: Row = Row { ours: false, ..ARGUMENT };
 const GETVNODE: Row = Row { last: Some(Method::Getvnode), ..BOTH };
 
 /// In order.
@@ -144,12 +164,12 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "an unknown version",
-        spoil: |s| s.arg.version = 2,
+        spoil: |s| s.arg.version ^= 3,
         ..ARGUMENT
     },
     Row {
         name: "an unknown flag",
-        spoil: |s| s.arg.flags |= 1 << 5,
+        spoil: |s| s.arg.flags |= 1 << 6,
         ..ARGUMENT
     },
     Row { name: "padding", spoil: |s| s.arg.missing_cpus = 1, ..ARGUMENT },
@@ -175,6 +195,42 @@ const ROWS: &[Row] = &[
             s.arg.changes_fd = 1;
         },
         ..ARGUMENT
+    },
+    Row {
+        name: "the version of the smaller argument",
+        spoil: |s| s.arg.version = 1,
+        ..ARGUMENT2
+    },
+    Row {
+        name: "a pause that nobody asked for",
+        spoil: |s| s.freeze.max_pause_ns = 1,
+        ..ARGUMENT2
+    },
+    Row {
+        name: "a pause of more than a second",
+        spoil: |s| {
+            s.arg.flags |= FLAG_FREEZE;
+            s.freeze.max_pause_ns = LARGEST_MAX_PAUSE_NS + 1;
+        },
+        ..ARGUMENT2
+    },
+    Row {
+        name: "an answer that goes in",
+        spoil: |s| {
+            s.arg.flags |= FLAG_FREEZE;
+            s.freeze.cpus = 1;
+        },
+        ..ARGUMENT2
+    },
+    Row {
+        name: "stopped CPUs and suspended processes",
+        spoil: |s| s.arg.flags |= FLAG_FREEZE | FLAG_QUIESCE,
+        ..ARGUMENT2
+    },
+    Row {
+        name: "stopped CPUs and changes",
+        spoil: |s| s.arg.flags |= FLAG_FREEZE | FLAG_STABILITY,
+        ..ARGUMENT2
     },
     Row {
         name: "no such descriptor",
@@ -329,8 +385,15 @@ fn ask(
         };
         return process.ioctl(setup.request, &mut arg.encode());
     }
+    let arg = MemMinidumpArg { fd, ..setup.arg };
+    if setup.request >> 16 & 0x1fff == 192 {
+        let mut data = [0; 192];
+        let freeze = setup.freeze;
+        MemMinidumpArg2 { arg, freeze }.encode(&mut data);
+        return process.ioctl(setup.request, &mut data);
+    }
     let mut data = [0; 128];
-    MemMinidumpArg { fd, ..setup.arg }.encode(&mut data);
+    arg.encode(&mut data);
     process.ioctl(setup.request, &mut data)
 }
 
@@ -345,18 +408,21 @@ fn expect(row: &Row, why: &str, (result, asked): (Result<()>, Vec<Method>)) {
 }
 
 fn rows(request: u32) -> impl Iterator<Item = &'static Row> + Clone {
-    let stock = request == MEM_KERNELDUMP;
-    ROWS.iter().filter(move |row| if stock { row.stock } else { row.ours })
+    ROWS.iter().filter(move |row| match request {
+        MEM_KERNELDUMP => row.stock,
+        MEM_MINIDUMP => row.ours,
+        _ => row.ours2,
+    })
 }
 
 #[test]
 fn a_request_with_nothing_wrong_is_served() {
     let s = Scenario::model("size 16M");
-    for request in [MEM_KERNELDUMP, MEM_MINIDUMP] {
+    for request in [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP2] {
         let (result, asked) = play(&s, &Setup::good(request));
         assert_eq!(result, Ok(()));
         let all = ASKED.iter().filter(|m| {
-            request == MEM_MINIDUMP || **m != Method::PrivCheckRoot
+            request != MEM_KERNELDUMP || **m != Method::PrivCheckRoot
         });
         assert!(asked.iter().eq(all), "{asked:?}");
     }
@@ -365,7 +431,7 @@ fn a_request_with_nothing_wrong_is_served() {
 #[test]
 fn every_check_has_its_errno() {
     let s = Scenario::model("size 16M");
-    for request in [MEM_KERNELDUMP, MEM_MINIDUMP] {
+    for request in [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP2] {
         for row in rows(request) {
             let mut setup = Setup::good(request);
             (row.spoil)(&mut setup);
@@ -377,7 +443,7 @@ fn every_check_has_its_errno() {
 #[test]
 fn of_two_failing_checks_the_earlier_one_answers() {
     let s = Scenario::model("size 16M");
-    for request in [MEM_KERNELDUMP, MEM_MINIDUMP] {
+    for request in [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP2] {
         for (i, earlier) in rows(request).enumerate() {
             for later in rows(request).skip(i + 1) {
                 let mut setup = Setup::good(request);
@@ -406,6 +472,48 @@ fn flags_that_do_not_exist_are_refused() {
             _ => Err(Errno::EINVAL),
         };
         assert_eq!(play(&s, &setup).0, want, "bit {bit}");
+    }
+}
+
+#[test]
+fn stopping_the_machine_takes_the_larger_argument() {
+    let s = Scenario::model("size 16M\ncpus 2");
+    for (request, want) in
+        [(MEM_MINIDUMP, Err(Errno::EINVAL)), (MEM_MINIDUMP2, Ok(()))]
+    {
+        let mut setup = Setup::good(request);
+        setup.arg.flags |= FLAG_FREEZE;
+        if request == MEM_MINIDUMP2 {
+            setup.freeze.max_pause_ns = LARGEST_MAX_PAUSE_NS;
+        }
+        assert_eq!(play(&s, &setup).0, want);
+        // The registers are there with it or without.
+        setup.arg.flags |= FLAG_REGISTERS;
+        assert_eq!(play(&s, &setup).0, want);
+        // An estimate stops nothing; with a descriptor it is none.
+        setup.arg.flags = FLAG_FREEZE | FLAG_ESTIMATE;
+        assert_eq!(play(&s, &setup).0, Err(Errno::EINVAL));
+    }
+}
+
+#[test]
+fn every_byte_of_the_larger_argument_that_only_comes_out_must_be_zero() {
+    let s = Scenario::model("size 16M\ncpus 2");
+    for (flags, first) in [(0, 128), (FLAG_FREEZE, 136)] {
+        let mut good = [0; 192];
+        let mut arg = s.frozen(0);
+        arg.arg.flags = flags;
+        if flags == 0 {
+            arg.freeze = MinidumpFreeze::default();
+        }
+        arg.encode(&mut good);
+        for at in first..192 {
+            let mut data = good;
+            data[at] = 1;
+            let result = s.process.ioctl(MEM_MINIDUMP2, &mut data);
+            assert_eq!(result, Err(Errno::EINVAL), "byte {at}");
+        }
+        assert_eq!(s.process.ioctl(MEM_MINIDUMP2, &mut good), Ok(()));
     }
 }
 
@@ -451,8 +559,10 @@ fn the_stock_request_is_everyones_where_the_kernel_says_so() {
 #[test]
 fn requests_of_another_size_do_not_exist() {
     let s = Scenario::model("size 16M");
-    for request in [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS] {
-        for size in [0, 16, 31, 33, 64, 127, 129, 4096] {
+    for request in
+        [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP2, MEM_MINIDUMP_STATUS]
+    {
+        for size in [0, 16, 31, 33, 64, 127, 129, 191, 193, 4096] {
             let request = request & !(0x1fff << 16) | size << 16;
             let mut data = vec![0; size as usize];
             let result = s.process.ioctl(request, &mut data);

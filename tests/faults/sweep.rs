@@ -7,6 +7,7 @@ use livedump_hosted::method::Method;
 use livedump_hosted::process::Descriptor;
 use livedump_kmod::error::Errno;
 use livedump_tests::scenario::{Scenario, TINY, TINY_ARM64};
+use memdev::freeze::MemMinidumpArg2;
 use memdev::ioctl::{
     FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, FLAG_WAIT,
     MemMinidumpArg, NO_FD,
@@ -15,11 +16,22 @@ use std::os::unix::fs::FileExt;
 
 const BEFORE: &[u8] = b"as it was";
 
+/// A request, whichever argument it has.
+type Request<'s> = dyn Fn(&Scenario) -> Result<(), Errno> + 's;
+
+fn request(arg: MemMinidumpArg) -> impl Fn(&Scenario) -> Result<(), Errno> {
+    move |s| s.minidump(&arg).map(|_| ())
+}
+
+fn request2(arg: MemMinidumpArg2) -> impl Fn(&Scenario) -> Result<(), Errno> {
+    move |s| s.minidump2(&arg).map(|_| ())
+}
+
 /// Calls of each method in a request that succeeds.
-fn calls(s: &Scenario, arg: &MemMinidumpArg) -> Vec<(Method, u64)> {
+fn calls(s: &Scenario, request: &Request<'_>) -> Vec<(Method, u64)> {
     let count = |m: &Method| s.kernel.faults().calls(*m);
     let before: Vec<u64> = Method::ALL.iter().map(count).collect();
-    s.minidump(arg).unwrap();
+    request(s).unwrap();
     let methods = Method::ALL.iter().zip(before);
     methods
         .map(|(m, before)| (*m, count(m) - before))
@@ -30,8 +42,12 @@ fn calls(s: &Scenario, arg: &MemMinidumpArg) -> Vec<(Method, u64)> {
 fn sweep(recipe: &str, arg: impl Fn(&Scenario) -> MemMinidumpArg) {
     let s = Scenario::model(recipe);
     let arg = arg(&s);
+    sweep_request(&s, &request(arg));
+}
+
+fn sweep_request(s: &Scenario, request: &Request<'_>) {
     let faults = s.kernel.faults();
-    for (method, last) in calls(&s, &arg) {
+    for (method, last) in calls(s, request) {
         for nth in 1..=last {
             s.file.set_len(0).unwrap();
             s.file.write_all_at(BEFORE, 0).unwrap();
@@ -39,15 +55,16 @@ fn sweep(recipe: &str, arg: impl Fn(&Scenario) -> MemMinidumpArg) {
             faults.install_script(Script::new().fail_call(method, nth, errno));
             let started = faults.calls(Method::LivedumperStart);
             let finished = faults.calls(Method::LivedumperFinish);
-            let result = s.minidump(&arg);
+            let result = request(s);
             let what = || format!("{method} {nth} of {last}: {}", s.steps());
             assert_eq!(faults.failed().len(), 1, "{}", what());
-            // Without threads of its own it compresses on the caller's.
+            // Without threads of its own it compresses on the caller's; CPUs
+            // that did not stop are asked again.
             let want = match method {
-                Method::WithWorkers => Ok(()),
+                Method::WithWorkers | Method::Freeze => Ok(()),
                 _ => Err(errno),
             };
-            assert_eq!(result.map(|_| ()), want, "{}", what());
+            assert_eq!(result, want, "{}", what());
             s.assert_at_rest();
             let started = faults.calls(Method::LivedumperStart) - started;
             let finished = faults.calls(Method::LivedumperFinish) - finished;
@@ -64,8 +81,7 @@ fn sweep(recipe: &str, arg: impl Fn(&Scenario) -> MemMinidumpArg) {
     }
     faults.stop();
     // Nothing of all this is remembered.
-    let mut arg = s.request(arg.compression);
-    arg.workers = 1;
+    let arg = MemMinidumpArg { workers: 1, ..s.request(0) };
     s.minidump(&arg).unwrap();
     livedump_tests::decoder::judge_raw(&s.contents()).unwrap();
 }
@@ -122,6 +138,60 @@ fn every_failing_call_of_an_estimate_leaves_nothing_behind() {
     });
 }
 
+/// With more CPUs, which of them makes a call is a matter of luck.
+const ONE_CPU: &str = "cpus 1";
+
+fn frozen(s: &Scenario, compression: u8) -> MemMinidumpArg2 {
+    let MemMinidumpArg2 { arg, freeze } = s.frozen(compression);
+    let level = i16::from(compression != 0);
+    let arg = MemMinidumpArg { workers: 1, level, ..arg };
+    MemMinidumpArg2 { arg, freeze }
+}
+
+fn sweep_frozen(recipe: &str, compression: u8) {
+    let s = Scenario::model(&format!("{recipe}\n{ONE_CPU}"));
+    let arg = frozen(&s, compression);
+    sweep_request(&s, &request2(arg));
+}
+
+#[test]
+fn every_failing_call_of_a_frozen_dump_leaves_nothing_behind() {
+    sweep_frozen(TINY, 0);
+}
+
+#[test]
+fn every_failing_call_of_a_frozen_arm64_dump_leaves_nothing_behind() {
+    sweep_frozen(TINY_ARM64, 2);
+}
+
+#[test]
+fn every_failing_call_of_an_estimate_of_a_freeze_leaves_nothing_behind() {
+    let s = Scenario::model(&format!("{TINY}\n{ONE_CPU}"));
+    let mut arg = frozen(&s, 0);
+    arg.arg.flags |= FLAG_ESTIMATE;
+    arg.arg.fd = NO_FD;
+    sweep_request(&s, &request2(arg));
+}
+
+#[test]
+fn memory_that_runs_out_at_any_size_of_a_frozen_dump_is_enomem() {
+    let s = Scenario::model(&format!("{TINY}\n{ONE_CPU}"));
+    let arg = frozen(&s, 0);
+    s.kernel.memory().reset_peak();
+    s.minidump2(&arg).unwrap();
+    let peak = s.kernel.memory().peak();
+    for limit in (0..peak).step_by(peak / 40) {
+        s.kernel.memory().set_limit(limit);
+        s.file.set_len(0).unwrap();
+        let result = s.minidump2(&arg);
+        assert_eq!(result, Err(Errno::ENOMEM), "{limit}");
+        s.assert_at_rest();
+        assert!(s.contents().is_empty(), "{limit}");
+    }
+    s.kernel.memory().set_limit(peak);
+    s.minidump2(&arg).unwrap();
+}
+
 #[test]
 fn threads_stop_when_one_of_them_fails() {
     let s = Scenario::model("size 16M");
@@ -129,7 +199,7 @@ fn threads_stop_when_one_of_them_fails() {
         let arg = s.request(compression);
         let level = i16::from(compression > 0);
         let arg = MemMinidumpArg { workers: 4, level, ..arg };
-        let calls = calls(&s, &arg);
+        let calls = calls(&s, &request(arg));
         for method in [Method::Compress, Method::VnWrite, Method::ReadPage] {
             let calls = calls.iter().find(|c| c.0 == method).map(|c| c.1);
             let Some(calls) = calls else {

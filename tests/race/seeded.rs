@@ -26,7 +26,7 @@ struct Observed {
     torn: bool,
 }
 
-fn recipe(seed: u64) -> String {
+pub(super) fn recipe(seed: u64) -> String {
     let machine = [
         TINY,
         TINY_ARM64,

@@ -8,6 +8,10 @@ use livedump_hosted::machine::Machine;
 use livedump_hosted::model::{ModelMachine, Recipe};
 use livedump_hosted::process::{Credentials, Descriptor, Process};
 use livedump_kmod::error::Result;
+use memdev::freeze::{
+    FLAG_FREEZE, LARGEST_MAX_PAUSE_NS, MEM_MINIDUMP2, MINIDUMP_ARG2_VERSION,
+    MemMinidumpArg2, MinidumpFreeze,
+};
 use memdev::ioctl::{
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
     MemMinidumpArg, MemMinidumpStatus,
@@ -106,6 +110,32 @@ impl<M: Machine + Clone + 'static> Scenario<M> {
     #[must_use]
     pub fn request(&self, compression: u8) -> MemMinidumpArg {
         MemMinidumpArg { fd: self.fd, compression, ..MemMinidumpArg::new() }
+    }
+
+    /// Our request with the larger argument, as it is in `arg`.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn minidump2(&self, arg: &MemMinidumpArg2) -> Result<MemMinidumpArg2> {
+        let mut data = [0; 192];
+        arg.encode(&mut data);
+        self.process.ioctl(MEM_MINIDUMP2, &mut data)?;
+        Ok(MemMinidumpArg2::decode(&data))
+    }
+
+    /// Our request for a dump of one instant into the file, however long the
+    /// host takes for it.
+    #[must_use]
+    pub fn frozen(&self, compression: u8) -> MemMinidumpArg2 {
+        let version = MINIDUMP_ARG2_VERSION;
+        let flags = FLAG_FREEZE;
+        MemMinidumpArg2 {
+            arg: MemMinidumpArg { version, flags, ..self.request(compression) },
+            freeze: MinidumpFreeze {
+                max_pause_ns: LARGEST_MAX_PAUSE_NS,
+                ..MinidumpFreeze::default()
+            },
+        }
     }
 
     /// How far a dump is.

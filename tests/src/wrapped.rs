@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A model machine seen through a filter: fewer pages that may be dumped, or
-//! fewer moments at which it changes.
+//! A model machine seen through a filter: fewer pages that may be dumped,
+//! fewer moments at which it changes, or a look at it while it is stopped.
 
 use livedump_hosted::machine::{Machine, Running};
 use livedump_hosted::model::ModelMachine;
 use livedump_kmod::error::Result;
 use livedump_kmod::kpi::{Context, Debugger, Target};
 use memdev::addr::{Paddr, Page};
+use std::sync::Arc;
 
-/// The model, but for two things.
+/// The model, but for these things.
 #[derive(Clone)]
 pub struct Wrapped {
     /// What it is of.
@@ -17,13 +18,18 @@ pub struct Wrapped {
     pub every: u64,
     /// What else must hold for a page to be dumpable.
     pub dumpable: fn(Paddr) -> bool,
+    /// Called when it has been copied, and before it goes on.
+    pub stopped: Option<Look>,
 }
+
+/// A look at a machine.
+pub type Look = Arc<dyn Fn(&ModelMachine) + Send + Sync>;
 
 impl Wrapped {
     /// Nothing is different yet.
     #[must_use]
     pub fn new(model: ModelMachine) -> Self {
-        Self { model, every: 1, dumpable: |_| true }
+        Self { model, every: 1, dumpable: |_| true, stopped: None }
     }
 }
 
@@ -93,7 +99,12 @@ impl Running for Wrapped {
     }
 
     fn stop(&self, contexts: &mut [Context], work: &mut dyn FnMut()) {
-        self.model.stop(contexts, work);
+        self.model.stop(contexts, &mut || {
+            work();
+            if let Some(look) = &self.stopped {
+                look(&self.model);
+            }
+        });
     }
 
     fn oncpus(&self) -> Vec<Paddr> {

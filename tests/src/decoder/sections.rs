@@ -5,6 +5,8 @@ use super::Wrong;
 use super::bytes::{le32, le64, text, zero};
 use std::ops::Range;
 
+/// Where a dump of one instant says so.
+const INSTANT: usize = 2048;
 const PAGE: usize = 4096;
 
 /// The machine a dump is of.
@@ -121,6 +123,27 @@ impl Dump {
         })
     }
 
+    /// The record of the instant; livedump(5) has its fields.
+    fn check_instant(&self) -> Result<(), Wrong> {
+        let b = &self.plain[INSTANT..INSTANT + 64];
+        let version = le32(b, 8)?;
+        if version != 1 {
+            return Err(format!("instant: version {version}"));
+        }
+        let (cpus, pages) = (le32(b, 12)?, le64(b, 48)?);
+        if cpus == 0 || pages != self.pas.len() as u64 {
+            return Err(format!("instant: {pages} pages by {cpus} CPUs"));
+        }
+        zero(b, 56, 60).map_err(|e| format!("instant: {e}"))?;
+        let sum = b[..60].iter().fold(2_166_136_261_u32, |sum, byte| {
+            (sum ^ u32::from(*byte)).wrapping_mul(16_777_619)
+        });
+        match le32(b, 60)? {
+            found if found == sum => Ok(()),
+            found => Err(format!("instant: sum {found:#x}, not {sum:#x}")),
+        }
+    }
+
     fn check_padding(&self) -> Result<(), Wrong> {
         let b = &self.plain;
         let used = match (self.arch, self.version) {
@@ -130,7 +153,17 @@ impl Dump {
             (Arch::Arm64, 2) => 76,
             (Arch::Arm64, _) => 80,
         };
-        zero(b, used, PAGE).map_err(|e| format!("header page: {e}"))?;
+        let rest = |from, to| {
+            zero(b, from, to).map_err(|e| format!("header page: {e}"))
+        };
+        match b.get(INSTANT..INSTANT + 8) {
+            Some(b"LDFREEZE") => {
+                self.check_instant()?;
+                rest(used, INSTANT)?;
+                rest(INSTANT + 64, PAGE)?;
+            }
+            _ => rest(used, PAGE)?,
+        }
         let text = &self.msgbuf;
         zero(b, text.end, text.end.next_multiple_of(PAGE))
             .map_err(|e| format!("behind the message buffer: {e}"))?;
