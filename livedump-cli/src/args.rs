@@ -25,10 +25,17 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Without the list of arguments, so that the help of a command with many
-/// options fits a screen.
-const MANY_OPTIONS: &str =
-    "{about}\n{usage-heading} {usage}\nOptions:\n{options}{after-help}";
+/// Without the list of arguments, headings and blank lines, so that the help
+/// of a command with many options fits a screen.
+macro_rules! many_options {
+    ($example:literal) => {
+        concat!(
+            "{about}\n{usage-heading} {usage}\nExample: ",
+            $example,
+            "\n{options}"
+        )
+    };
+}
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -38,9 +45,9 @@ pub enum Command {
     Doctor(cmd::doctor::Args),
     /// Take a live dump into DIRECTORY, or to standard output (-)
     #[command(
-        help_template = MANY_OPTIONS,
-        override_usage = "livedump capture [OPTIONS] [DIRECTORY]",
-        after_help = "Example: livedump capture -Z -m 5 /var/crash"
+        help_template =
+            many_options!("livedump capture -Z -m 5 /var/crash"),
+        override_usage = "livedump capture [OPTIONS] [DIRECTORY]"
     )]
     Capture(cmd::capture::Args),
     /// Save the dump of a panic from a dump device or an image of one
@@ -51,10 +58,10 @@ pub enum Command {
     Estimate(cmd::estimate::Args),
     /// Take dumps into DIRECTORY repeatedly and remove old ones
     #[command(
-        help_template = MANY_OPTIONS,
-        override_usage = "livedump watch [OPTIONS] WHEN... LIMIT... [DIRECTORY]",
-        after_help = "Example: livedump watch -Z --every 1h --keep 24 \
-                      /var/crash"
+        help_template = many_options!(
+            "livedump watch -Z --every 1h --keep 24 /var/crash"
+        ),
+        override_usage = "livedump watch [OPTIONS] WHEN... LIMIT... [DIRECTORY]"
     )]
     Watch(cmd::watch::Args),
     /// List the dumps in a crash directory

@@ -63,10 +63,13 @@ fn run(dir: &CrashDir, command: &str, message: &mut String) {
 fn elided() -> Redactions {
     let mut elided = Redactions::new();
     for (name, pattern) in [
-        ("[TIME]", r"[0-9]{4}-[0-9-]{5} [0-9:]{5,8}(?: [-+][0-9]{4})?"),
+        ("[TIME]", r"[0-9]{4}-[0-9-]{5} [0-9:.]{5,12}(?: [-+][0-9]{4})?"),
         ("[UNIX]", r#""(?:dump)?time":(?<redacted>[0-9]+)"#),
         ("[SECONDS]", r"[0-9]+\.[0-9][0-9] s"),
         ("[NS]", r#""elapsed_ns":(?<redacted>[0-9]+)"#),
+        ("[PAUSE]", r"pause of about (?<redacted>[0-9.]+ ms)"),
+        ("[PAUSE]", r"[Pp]aused:? +(?<redacted>[0-9.]+ ms)"),
+        ("[UPTIME]", r", up (?<redacted>[0-9.]+ s)"),
         ("[FREE]", r"(?<redacted>[0-9.]+ [KMGTPE]iB) free"),
         ("[BYTES]", r#""(?:free|disk_bytes|kept_bytes)":(?<redacted>[0-9]+)"#),
         ("[DISK]", r"\((?<redacted>[0-9.]+ [KMG]iB)\): "),

@@ -70,7 +70,7 @@ pub struct Args {
         value_parser = quantity::number::<u32>(1..=100_000)
     )]
     pub maxdumps: Option<u32>,
-    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, image:FILE, raw:FILE
+    /// kernel, model[:SIZE|:RECIPE], image:FILE, raw:FILE
     #[arg(
         long,
         value_name = "MACHINE",
@@ -112,7 +112,7 @@ pub struct Args {
     /// Stop the CPUs and copy every page at one instant
     #[arg(long)]
     pub freeze: bool,
-    /// Longest time CPUs may be stopped, 1ms to 1s [default: 100ms]
+    /// Longest pause, up to 1s [default: 100ms]
     #[arg(
         long,
         value_name = "TIME",

@@ -61,10 +61,10 @@ pub struct Args {
     )]
     #[allow(clippy::option_option)]
     pub live: Option<Option<PathBuf>>,
-    /// With --live: stop the CPUs and copy every page at one instant
+    /// With --live: stop the CPUs, copy every page at once
     #[arg(long, requires = "live")]
     pub freeze: bool,
-    /// Longest time CPUs may be stopped, 1ms to 1s [default: 100ms]
+    /// Longest pause, up to 1s [default: 100ms]
     #[arg(
         long,
         value_name = "TIME",

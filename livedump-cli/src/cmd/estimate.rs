@@ -72,7 +72,7 @@ pub struct Args {
     /// Estimate the pause and the memory that --freeze takes
     #[arg(long)]
     pub freeze: bool,
-    /// Longest time CPUs may be stopped, 1ms to 1s [default: 100ms]
+    /// Longest pause, up to 1s [default: 100ms]
     #[arg(
         long,
         value_name = "TIME",

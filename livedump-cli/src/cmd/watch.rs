@@ -110,7 +110,7 @@ pub struct Args {
     /// Stop the CPUs and copy every page at one instant
     #[arg(long)]
     pub freeze: bool,
-    /// Longest time CPUs may be stopped, 1ms to 1s [default: 100ms]
+    /// Longest pause, up to 1s [default: 100ms]
     #[arg(
         long,
         value_name = "TIME",
