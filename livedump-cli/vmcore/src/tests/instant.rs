@@ -63,7 +63,7 @@ fn a_record_that_is_not_understood_is_named_and_never_silently_live() {
         let error = core.instant().unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("record of the instant at offset 2048: "));
-        assert_eq!(core.notes(), [text.clone()]);
+        assert_eq!(core.notes(), std::slice::from_ref(&text));
         assert!(!core.is_frozen());
         let v = core.verify(None, 1);
         let (want, damaged) = match error {
