@@ -340,7 +340,10 @@ freezes_once(void *arg)
 	return ((int)-request(&a, fd, MINIDUMP_FREEZE, 1000));
 }
 
-/* A CPU that has interrupts off for 3 s from before all are to stop. */
+/*
+ * A CPU that has interrupts off for 3 s from before all are to stop. Whoever
+ * invalidates a TLB waits for it as well, so that gaps prove nothing.
+ */
 static void
 stuck_cpu(void)
 {
@@ -368,8 +371,6 @@ stuck_cpu(void)
 		    " ms; largest gap ", num((i64)shared[0]), " us\n");
 	}
 	if (expect("stuck CPU: given up", r, ETIMEDOUT)) {
-		expect_true("stuck CPU: others do not wait for it",
-		    shared[0] < 2500000, "they did");
 		do
 			r = request(&a, fd, MINIDUMP_FREEZE, 1000);
 		while ((r == -ETIMEDOUT || r == -EAGAIN) &&
