@@ -154,3 +154,15 @@ fn a_modules_debug_sections_are_relocated_to_where_it_is_loaded() {
     assert_eq!((calls[0].line, calls[1].line), (Some(1), Some(4)));
     assert!(calls[0].file.as_ref().unwrap().ends_with("/m.c"));
 }
+
+#[test]
+fn the_stack_pointer_is_the_cfa_whatever_cfi_says() {
+    // DW_CFA_val_offset: rsp is far below the CFA.
+    let mut cfi = BY_RBP.to_vec();
+    cfi.extend([0x14, 7, 0x40]);
+    let plain = frames(&case(0, &BY_RBP), "100200");
+    let all = frames(&case(0, &cfi), "100200");
+    for key in ["pc", "how"] {
+        assert_eq!(words(&all, key), words(&plain, key));
+    }
+}

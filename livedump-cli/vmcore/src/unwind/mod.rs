@@ -186,6 +186,9 @@ impl Unwinder<'_> {
         let undone = debug.undo(of.at, &of.registers, &read);
         let Some(undone) = undone else { return Next::Unknown };
         let cfa = undone.cfa;
+        // That is what it was before the call, whatever CFI says of it.
+        let mut registers = undone.registers;
+        registers.set(debuginfo::sp(registers.machine()), Some(cfa));
         let above = of.registers.sp().is_none_or(|sp| {
             // A function may have pushed nothing, on arm64: the innermost.
             let leaf = of.registers.machine() == Machine::Arm64
@@ -195,7 +198,6 @@ impl Unwinder<'_> {
         if !above || cfa < low || cfa > high {
             return Next::Unknown;
         }
-        let mut registers = undone.registers;
         registers.pc = code(registers.machine(), registers.pc);
         Next::of(registers, How::Cfi)
     }
