@@ -14,6 +14,7 @@
 
 use crate::deadlocks::tool;
 use crate::dump_check::Answer;
+use crate::kernel::Kernel;
 use object::{Object, ObjectSection, ObjectSymbol};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,14 @@ struct Frame {
     inlined: bool,
 }
 
+/// A thread's frames, up to the first trap.
+struct Stack {
+    tid: u64,
+    frames: Vec<Frame>,
+    /// There was one.
+    is_trap: bool,
+}
+
 /// A function that has no name.
 const UNKNOWN: &str = "??";
 
@@ -48,10 +57,13 @@ struct Seen {
 /// Opens `dump` in every debugger that is here; what was skipped.
 /// `modules`: where the files of the modules are.
 pub(crate) fn check(
-    kernel: &Path,
+    kernel: &Kernel,
     dump: &Path,
     modules: &Path,
 ) -> Answer<Vec<String>> {
+    let is_arm64 = kernel.is_arm64;
+    let gdb_name = if is_arm64 { "gdb-multiarch" } else { "gdb" };
+    let kernel = kernel.path.as_path();
     let mut skipped = Vec::new();
     let ps = json(&["ps".as_ref(), "-k".as_ref()], &[kernel, dump])?;
     let processes = ps["processes"].as_array().ok_or("ps: no processes")?;
@@ -60,13 +72,17 @@ pub(crate) fn check(
         threads().flatten().filter_map(|t| t["tid"].as_u64()).collect();
     let first = processes.first().and_then(|p| p["command"].as_str());
     let first = first.ok_or("ps: no command")?;
-    let stacks = ours(kernel, dump, modules)?;
+    let stacks = ours(kernel, dump, modules, is_arm64)?;
     let hz = hz(kernel, dump)?;
-    let code = code(&modules.join("livedump.ko"))?;
+    // There is no module for arm64.
+    let code = match is_arm64 {
+        true => None,
+        false => Some(code(&modules.join("livedump.ko"))?),
+    };
     for debugger in ["lldb", "gdb"] {
         let out = dump.with_extension(debugger);
         let program = match debugger {
-            "gdb" => find(&["gdb"]),
+            "gdb" => find(&[gdb_name]),
             _ => find(&LLDB),
         };
         let Some(program) = program else {
@@ -92,11 +108,16 @@ pub(crate) fn check(
                 "{program} has threads {found:?}, not {tids:?}"
             ));
         }
-        for (tid, want) in &stacks {
+        for Stack { tid, frames: want, is_trap } in &stacks {
             let found = seen.stacks.get(tid).map_or(&[][..], |s| s);
+            // On arm64 one may leave out where a stack begins, in assembly.
+            let (want, found) = match is_arm64 {
+                true => (below_assembly(want), below_assembly(found)),
+                false => (want.as_slice(), found),
+            };
             let equal = match debugger {
-                "gdb" => equals_gdb(want, found),
-                _ => equals_lldb(want, found),
+                "gdb" => equals_gdb(want, found, *is_trap),
+                _ => equals_lldb(want, found, *is_trap),
             };
             if !equal {
                 return Err(format!(
@@ -104,7 +125,9 @@ pub(crate) fn check(
                 ));
             }
         }
-        if !seen.text.contains(&code) {
+        if let Some(code) = &code
+            && !seen.text.contains(code)
+        {
             let text = &seen.text;
             return Err(format!("{program}: no {code} at {FUNCTION}: {text}"));
         }
@@ -165,7 +188,8 @@ fn ours(
     kernel: &Path,
     dump: &Path,
     modules: &Path,
-) -> Answer<Vec<(u64, Vec<Frame>)>> {
+    is_arm64: bool,
+) -> Answer<Vec<Stack>> {
     let args = ["bt", "-a", "--json"].map(OsStr::new).into_iter();
     let args = args.chain(named(kernel, modules));
     let out = tool(args.chain([dump.as_os_str()]))?;
@@ -179,11 +203,17 @@ fn ours(
         t["registers"] == "stoppcbs" || !moves(t) && t["verdict"] == "sound"
     });
     let mut all = Vec::new();
+    // A pcb of arm64 has no link register, which debuggers take of functions
+    // that save none.
+    let is_kept = |t: &&Value| !(is_arm64 && t["registers"] == "stoppcbs");
+    let kept = kept.filter(is_kept);
     for thread in kept {
         let tid = thread["tid"].as_u64().ok_or("bt: no tid")?;
         let frames = thread["frames"].as_array().ok_or("bt: no frames")?;
-        let frames = frames.iter().take_while(|f| f["how"] != "trap");
-        all.push((tid, frames.map(frame).collect()));
+        let trap = frames.iter().position(|f| f["how"] == "trap");
+        let frames = frames.iter().take(trap.unwrap_or(frames.len()));
+        let frames = frames.map(frame).collect();
+        all.push(Stack { tid, frames, is_trap: trap.is_some() });
     }
     match all.len() {
         n if n < MIN_THREADS => Err(format!("bt: {n} threads to compare")),
@@ -225,8 +255,19 @@ fn seen(function: &str, rest: &str) -> Frame {
     Frame { function: function.into(), line, is_tail, inlined }
 }
 
-/// Frame by frame, with lines.
-fn equals_lldb(ours: &[Frame], theirs: &[Frame]) -> bool {
+/// Without the outermost frame, if that is assembly and not the only one.
+fn below_assembly(frames: &[Frame]) -> &[Frame] {
+    let is_assembly = |f: &Frame| {
+        f.line.as_ref().is_some_and(|(file, _)| file.ends_with(".S"))
+    };
+    match frames.split_last() {
+        Some((last, rest)) if is_assembly(last) && !rest.is_empty() => rest,
+        _ => frames,
+    }
+}
+
+/// Frame by frame, with lines; what is behind a trap is not compared.
+fn equals_lldb(ours: &[Frame], theirs: &[Frame], is_trap: bool) -> bool {
     let mut want: Vec<&Frame> = Vec::new();
     for f in ours {
         // Those around it are not shown.
@@ -243,7 +284,7 @@ fn equals_lldb(ours: &[Frame], theirs: &[Frame]) -> bool {
         a.function == b.function && a.line == b.line
     };
     !want.is_empty()
-        && want.len() == theirs.len()
+        && (want.len() == theirs.len() || is_trap && want.len() < theirs.len())
         && want.iter().zip(theirs).all(same)
 }
 
@@ -255,8 +296,8 @@ fn is_around(all: &[Frame], f: &Frame) -> bool {
 }
 
 /// Frame by frame up to where gdb has no name, but for those that ended by a
-/// call.
-fn equals_gdb(ours: &[Frame], theirs: &[Frame]) -> bool {
+/// call, and what is behind a trap.
+fn equals_gdb(ours: &[Frame], theirs: &[Frame], is_trap: bool) -> bool {
     let named = |f: &&Frame| f.function != UNKNOWN;
     let mut theirs = theirs.iter().take_while(named).peekable();
     let is_empty = theirs.peek().is_none();
@@ -269,7 +310,7 @@ fn equals_gdb(ours: &[Frame], theirs: &[Frame]) -> bool {
             _ => return false,
         }
     }
-    !is_empty && theirs.next().is_none()
+    !is_empty && (is_trap || theirs.next().is_none())
 }
 
 fn find(names: &[&'static str]) -> Option<&'static str> {
@@ -366,8 +407,9 @@ fn gdb(program: &str, core: &Path) -> Answer<Seen> {
             current = leading(rest);
             stacks.entry(current).or_default();
         } else if line.starts_with('#')
-            && let Some((_, rest)) = line.split_once("  ")
+            && let Some((_, rest)) = line.split_once(' ')
         {
+            let rest = rest.trim_start();
             let rest = rest.split_once(" in ").map_or(rest, |(_, rest)| rest);
             let name = rest.split([' ', '(']).next().unwrap_or_default();
             stacks.entry(current).or_default().push(seen(name, rest));

@@ -8,6 +8,8 @@
 
 use crate::error::{Error, Result, io};
 use object::Object;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// One kernel.
@@ -19,6 +21,8 @@ pub(crate) struct Kernel {
     pub(crate) build: Option<PathBuf>,
     /// It tells where fields stand, or its debug file beside it does.
     pub(crate) has_types: bool,
+    /// It is an arm64 one.
+    pub(crate) is_arm64: bool,
 }
 
 impl Kernel {
@@ -35,6 +39,7 @@ impl Kernel {
                 |n| n.to_string_lossy().into_owned(),
             ),
             has_types: has_types(&kernel),
+            is_arm64: is_arm64(&kernel),
             path: kernel,
             build: builds.then_some(dir),
         })
@@ -48,6 +53,13 @@ impl Kernel {
             std::fs::read_to_string(&file).map_err(io("reading", &file))?;
         Ok(Some(text.trim().into()))
     }
+}
+
+/// e_machine is EM_AARCH64.
+fn is_arm64(kernel: &Path) -> bool {
+    let mut head = [0; 20];
+    let read = File::open(kernel).and_then(|mut f| f.read_exact(&mut head));
+    read.is_ok() && head.ends_with(&[183, 0])
 }
 
 fn has_types(kernel: &Path) -> bool {
@@ -84,10 +96,12 @@ pub(crate) fn find(named: &[PathBuf]) -> Result<Vec<Kernel>> {
 
 fn cached() -> Result<Vec<Kernel>> {
     let Some(home) = std::env::home_dir() else { return Ok(Vec::new()) };
-    let dir = home.join(".cache/livedump/kernels");
-    let Ok(entries) = std::fs::read_dir(&dir) else { return Ok(Vec::new()) };
-    let mut kernels: Vec<Kernel> =
-        entries.filter_map(|e| Kernel::at(&e.ok()?.path())).collect();
+    let mut kernels = Vec::new();
+    for folder in ["kernels", "kernels-arm64"] {
+        let dir = home.join(".cache/livedump").join(folder);
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        kernels.extend(entries.filter_map(|e| Kernel::at(&e.ok()?.path())));
+    }
     kernels.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(kernels)
 }

@@ -12,6 +12,7 @@ mod debuggers;
 mod dump_check;
 mod error;
 mod guest;
+mod image;
 mod info;
 mod instant;
 mod kernel;
@@ -27,14 +28,14 @@ use clap::Parser;
 use console::Console;
 use error::{Error, Result};
 use kernel::Kernel;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs livedump.ko in real FreeBSD kernels under QEMU.
 #[derive(Debug, Parser)]
 struct Args {
     /// A kernel, or a folder with one. Default: LIVEDUMP_FREEBSD_KERNEL, or
-    /// all of ~/.cache/livedump/kernels.
+    /// all of ~/.cache/livedump/kernels and kernels-arm64.
     #[arg(long = "kernel")]
     kernels: Vec<PathBuf>,
     /// A livedump.ko built elsewhere for this kernel.
@@ -46,11 +47,12 @@ struct Args {
     #[arg(long)]
     root: Option<PathBuf>,
     /// What to run: module, dumps, requests, instant, freeze, row, pause,
-    /// userland, deadlocks, limits, writing, nmi, panic, full.
+    /// userland, deadlocks, limits, writing, nmi, panic, full; of an arm64
+    /// kernel image.
     #[arg(
         long,
         default_value = "module,dumps,requests,instant,freeze,row,userland,\
-                         deadlocks,limits,writing"
+                         deadlocks,limits,writing,image"
     )]
     cases: String,
     /// Dumps taken under load.
@@ -163,6 +165,9 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
             temporary.path().to_owned()
         }
     };
+    if kernel.is_arm64 {
+        return arm64(args, kernel, &dir);
+    }
     let files = guest::build(kernel, args.module.as_deref(), &dir)?;
     let full = args.cases.contains("full");
     let env = [
@@ -200,12 +205,42 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
     Ok(report(args, kernel, &dir, &console))
 }
 
-fn report(
-    args: &Args,
-    kernel: &Kernel,
-    dir: &std::path::Path,
-    console: &Console,
-) -> Done {
+/// A kernel for which no module is built: its memory is read from outside.
+fn arm64(args: &Args, kernel: &Kernel, dir: &Path) -> Result<Done> {
+    if !args.cases.contains("image") {
+        let why = "of an arm64 kernel there is the case image";
+        return Err(Error::Skip(why.into()));
+    }
+    let machine = image::Machine {
+        dir,
+        smp: args.smp,
+        mem: &args.mem,
+        seconds: args.timeout,
+        verbose: args.verbose,
+    };
+    let (results, skipped) = image::run(&machine, kernel)?;
+    let mut done = Done::default();
+    for (what, result) in results {
+        match result {
+            Ok(()) => done.passed += 1,
+            Err(e) => {
+                println!("{}: FAIL {what}: {e}", kernel.name);
+                done.failed += 1;
+            }
+        }
+    }
+    for what in skipped {
+        println!("{}: skipped: {what}", kernel.name);
+        done.skipped += 1;
+    }
+    println!(
+        "{}: {} passed, {} failed, {} skipped",
+        kernel.name, done.passed, done.failed, done.skipped
+    );
+    Ok(done)
+}
+
+fn report(args: &Args, kernel: &Kernel, dir: &Path, console: &Console) -> Done {
     let mut done =
         Done { passed: console.passed.len() as u32, ..Done::default() };
     let mut fail = |what: &str| {
@@ -263,7 +298,7 @@ fn report(
     done.passed += listed;
     let reference = dir.join(check::REFERENCE);
     if kernel.has_types && reference.is_file() {
-        match debuggers::check(&kernel.path, &reference, &dir.join("root")) {
+        match debuggers::check(kernel, &reference, &dir.join("root")) {
             Ok(without) => {
                 done.passed += 1;
                 for what in without {

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// What to start.
@@ -55,7 +55,7 @@ fn inject_nmi(machine: &Machine<'_>) -> Result<()> {
 }
 
 /// Ended with its owner.
-struct Guest(Child);
+pub(crate) struct Guest(pub(crate) Child);
 
 impl Drop for Guest {
     fn drop(&mut self) {
@@ -111,40 +111,66 @@ pub(crate) fn run(machine: &Machine<'_>) -> Result<Console> {
 
 fn listen(machine: &Machine<'_>, mut guest: Guest) -> Result<Console> {
     let log = machine.dir.join("console.log");
-    let mut log_file = File::create(&log).map_err(io("making", &log))?;
-    let mut console = Console::default();
-    let Some(stdout) = guest.0.stdout.take() else { return Ok(console) };
-    let (send, lines) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout).split(b'\n') {
-            let Ok(line) = line else { break };
-            if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                break;
-            }
-        }
-    });
+    let mut lines = Lines::of(&mut guest, &log, machine.verbose)?;
     let end = Instant::now() + Duration::from_secs(machine.seconds);
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        match lines.recv_timeout(left) {
-            Ok(line) => {
-                if machine.verbose {
-                    println!("  | {}", line.trim_end());
-                }
-                writeln!(log_file, "{line}").map_err(io("writing", &log))?;
-                console.line(&line);
-                if std::mem::take(&mut console.wants_nmi) {
-                    inject_nmi(machine)?;
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                console
-                    .failed
-                    .push(format!("no end after {} seconds", machine.seconds));
-                break;
-            }
+    let mut console = Console::default();
+    while lines.next(end, &mut console)?.is_some() {
+        if std::mem::take(&mut console.wants_nmi) {
+            inject_nmi(machine)?;
         }
     }
+    if Instant::now() >= end {
+        let text = format!("no end after {} seconds", machine.seconds);
+        console.failed.push(text);
+    }
     Ok(console)
+}
+
+/// The lines of a guest's console.
+pub(crate) struct Lines {
+    lines: Receiver<String>,
+    log: File,
+    path: PathBuf,
+    verbose: bool,
+}
+
+impl Lines {
+    /// Those of a guest that was just started; they go to `log` as well.
+    pub(crate) fn of(
+        guest: &mut Guest,
+        log: &Path,
+        verbose: bool,
+    ) -> Result<Self> {
+        let path = log.to_owned();
+        let log = File::create(log).map_err(io("making", log))?;
+        let (send, lines) = channel();
+        if let Some(stdout) = guest.0.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(stdout).split(b'\n') {
+                    let Ok(line) = line else { break };
+                    let line = String::from_utf8_lossy(&line).into_owned();
+                    if send.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Ok(Self { lines, log, path, verbose })
+    }
+
+    /// The next line, unless the guest or the time ends before.
+    pub(crate) fn next(
+        &mut self,
+        end: Instant,
+        console: &mut Console,
+    ) -> Result<Option<String>> {
+        let left = end.saturating_duration_since(Instant::now());
+        let Ok(line) = self.lines.recv_timeout(left) else { return Ok(None) };
+        if self.verbose {
+            println!("  | {}", line.trim_end());
+        }
+        writeln!(self.log, "{line}").map_err(io("writing", &self.path))?;
+        console.line(&line);
+        Ok(Some(line))
+    }
 }
