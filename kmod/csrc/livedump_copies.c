@@ -15,8 +15,9 @@
 #include <vm/vm_param.h>
 #include <vm/pmap.h>
 #include <vm/vm_page.h>
-#include <vm/vm_pagequeue.h>
 #include <vm/vm_phys.h>
+/* 12.x: it uses vm_phys.h. */
+#include <vm/vm_pagequeue.h>
 
 #include <machine/md_var.h>
 #include <machine/vmparam.h>
