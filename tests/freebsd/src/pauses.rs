@@ -80,16 +80,22 @@ pub(crate) fn lines(console: &Console) -> Vec<String> {
             sorted(numbers, "late").last().unwrap_or(&0),
             median(&sorted(numbers, "cpus")),
         );
+        let copied = pages - median(&sorted(numbers, "zero")).min(pages);
         if let Some(copy_ns) = copy_ns
-            && let Some(percent) = (pages * copy_ns / 10).checked_div(pause)
+            && let Some(percent) = (copied * copy_ns / 10).checked_div(pause)
         {
-            line.push_str(&format!("; {percent} % of one CPU's memcpy"));
+            line.push_str(&format!("; {percent} % of one CPU's pagecopy"));
         }
         line.push_str(&format!(
             "; the dump {} ms",
             median(&sorted(numbers, "elapsed_ms"))
         ));
-        for (what, name) in [("live", "live_ms"), ("stock", "stock_ms")] {
+        for (what, name) in [
+            ("live", "live_ms"),
+            ("with stock's level", "frozen0_ms"),
+            ("live", "live0_ms"),
+            ("stock", "stock0_ms"),
+        ] {
             let times = sorted(numbers, name);
             if !times.is_empty() {
                 line.push_str(&format!(", {what} {} ms", median(&times)));
@@ -161,8 +167,8 @@ mod tests {
         assert_eq!(
             lines(&console),
             ["idle: 2 frozen, 1 given up; paused 60 us (median), 60 us at \
-              most, 80 pages, 3 zero, 9 late at most, 2 CPUs; 66 % of one \
-              CPU's memcpy; the dump 9 ms, live 4 ms"]
+              most, 80 pages, 3 zero, 9 late at most, 2 CPUs; 64 % of one \
+              CPU's pagecopy; the dump 9 ms, live 4 ms"]
         );
         assert_eq!(over_budget(&console), ["idle: paused 60 us of 50 us"]);
     }

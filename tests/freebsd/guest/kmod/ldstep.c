@@ -41,6 +41,8 @@
 #include <vm/vm.h>
 #include <vm/uma.h>
 
+#include <machine/md_var.h>
+
 static MALLOC_DEFINE(M_LDSTEP, "ldstep", "livedump test counters");
 
 #define	PAIRS		8
@@ -325,8 +327,7 @@ sysctl_copy(SYSCTL_HANDLER_ARGS)
 		critical_enter();
 		began = sbinuptime();
 		for (int j = 0; j < COPY_PAGES; j++)
-			memcpy(to + j * PAGE_SIZE, from + j * PAGE_SIZE,
-			    PAGE_SIZE);
+			pagecopy(from + j * PAGE_SIZE, to + j * PAGE_SIZE);
 		took = sbinuptime() - began;
 		critical_exit();
 		best = MIN(best, took);
