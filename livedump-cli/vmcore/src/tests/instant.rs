@@ -100,11 +100,11 @@ fn what_is_logged_later_is_damage_in_a_frozen_dump() {
 
 #[test]
 fn who_takes_a_frozen_dump_is_on_a_list() {
-    let stranger =
+    let unlisted =
         |s: &mut Sample| put(s.image(), 0x80, &123_456u32.to_le_bytes());
-    let live = verify(false, stranger);
+    let live = verify(false, unlisted);
     assert_eq!(status(&live, "dumptid"), Some(Status::Warning));
-    let frozen = verify(true, stranger);
+    let frozen = verify(true, unlisted);
     assert_eq!(status(&frozen, "dumptid"), Some(Status::Fail));
 }
 
