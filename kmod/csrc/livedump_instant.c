@@ -247,7 +247,7 @@ livedump_freeze(struct livedump_cpu *cpus, size_t n, uint64_t max_pause_ns,
 	sbintime_t now;
 	u_int nth, others;
 
-	if (!livedump_timer_is_percpu())
+	if (mp_ncpus > 1 && !livedump_timer_is_percpu())
 		return (EOPNOTSUPP);
 
 	gather = livedump_gather_alloc(n - 1);

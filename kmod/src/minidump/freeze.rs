@@ -253,7 +253,8 @@ fn measure<K: Kpi>(
     // Half as much again: the caches of a CPU that is interrupted are cold.
     let copying = best.saturating_mul(pages) / SAMPLE_UNIT * 3 / 2;
     let all = copying.saturating_add(from.spent_ns);
-    let cpus = (kpi.ncpus() as u64).clamp(1, FAST_CPUS);
+    // All of them, however few threads may compress.
+    let cpus = (kpi.cpus() as u64).clamp(1, FAST_CPUS);
     Ok(GATHER_NS.saturating_add(all / cpus))
 }
 

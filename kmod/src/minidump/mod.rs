@@ -107,7 +107,7 @@ pub fn estimate<K: Kpi>(
             pause_ns: forecast.pause_ns,
             copy_bytes: forecast.copy_bytes,
             pages: planned.pages,
-            cpus: u32::try_from(kpi.ncpus()).unwrap_or(u32::MAX),
+            cpus: u32::try_from(kpi.cpus()).unwrap_or(u32::MAX),
             ..MinidumpFreeze::default()
         };
         return Ok((planned, answer));
