@@ -14,6 +14,7 @@ pub(super) mod watch;
 
 pub use check::CheckError;
 
+use super::max_pause::MaxPause;
 use super::write_seal::Fault;
 use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::{self, CrashDir};
@@ -34,7 +35,6 @@ pub(super) use prepare::Prepared;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Arguments of `capture`.
 #[derive(Clone, Debug, clap::Args)]
@@ -112,15 +112,9 @@ pub struct Args {
     /// Stop the CPUs and copy every page at one instant
     #[arg(long)]
     pub freeze: bool,
-    /// Longest pause, up to 1s [default: 100ms]
-    #[arg(
-        long,
-        value_name = "TIME",
-        requires = "freeze",
-        value_parser = quantity::pause,
-        value_hint = ValueHint::Other
-    )]
-    pub max_pause: Option<Duration>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pause: MaxPause,
     /// List pages that changed during the dump in changed.N
     #[arg(long)]
     pub stability: bool,
@@ -240,6 +234,12 @@ pub enum Error {
          there were more pages than there was room for"
     )]
     ChangedTooFast,
+    /// One CPU has the timer of all: they cannot be stopped together.
+    #[error(
+        "no dump taken: the event timer is not one for each CPU; see \
+         kern.eventtimer.timer in eventtimers(4)"
+    )]
+    TimerOfOne,
     /// The kernel refused, or the dump failed.
     #[error("{doing}")]
     Dump {
@@ -308,7 +308,7 @@ impl Args {
             quiesce: false,
             registers: false,
             freeze: false,
-            max_pause: None,
+            pause: MaxPause::default(),
             stability: false,
             no_seal: true,
             json: false,

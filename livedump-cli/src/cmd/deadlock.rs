@@ -12,6 +12,7 @@ mod build;
 mod live;
 
 use super::changed_pages::ChangedPages;
+use super::max_pause::MaxPause;
 use super::session::{KernelArgs, Session};
 use crate::analysis::Target;
 use crate::analysis::stack::Stacks;
@@ -24,7 +25,6 @@ use crate::device::MachineSpec;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::quantity;
 use crate::report::{Chain, Cycle, Deadlock, Report, dot, note, svg};
 use build::Builder;
 pub(super) use build::holder;
@@ -33,7 +33,6 @@ use livedump_vmcore::path::escape_path;
 use livedump_vmcore::verdict::Verdict;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Arguments of `deadlock`.
 #[derive(Debug, clap::Args)]
@@ -64,15 +63,9 @@ pub struct Args {
     /// With --live: stop the CPUs, copy every page at once
     #[arg(long, requires = "live")]
     pub freeze: bool,
-    /// Longest pause, up to 1s [default: 100ms]
-    #[arg(
-        long,
-        value_name = "TIME",
-        requires = "freeze",
-        value_parser = quantity::pause,
-        value_hint = ValueHint::Other
-    )]
-    pub max_pause: Option<Duration>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pause: MaxPause,
     /// Machine to dump with --live
     #[arg(
         long,

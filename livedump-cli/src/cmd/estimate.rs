@@ -6,6 +6,7 @@
 mod estimated;
 mod sample;
 
+use super::max_pause::MaxPause;
 use crate::cmd::capture::{Error as CaptureError, NOT_RUNNING};
 use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::CrashDir;
@@ -21,12 +22,10 @@ use clap::ValueHint;
 use estimated::{Codec, Estimate, Freeze};
 use memdev::addr::PAGE_SIZE;
 use memdev::errno::Errno;
-use memdev::freeze::DEFAULT_MAX_PAUSE_NS;
 use memdev::ioctl::{FLAG_ESTIMATE, FLAG_WAIT, MemMinidumpArg};
 use memdev::kerneldump::{Compression, HEADER_SIZE};
 use sample::{MOST_IN_MEMORY, Sampling, Scratch, memory};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Arguments of `estimate`.
 #[derive(Debug, clap::Args)]
@@ -72,15 +71,9 @@ pub struct Args {
     /// Estimate the pause and the memory that --freeze takes
     #[arg(long)]
     pub freeze: bool,
-    /// Longest pause, up to 1s [default: 100ms]
-    #[arg(
-        long,
-        value_name = "TIME",
-        requires = "freeze",
-        value_parser = quantity::pause,
-        value_hint = ValueHint::Other
-    )]
-    pub max_pause: Option<Duration>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pause: MaxPause,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -214,9 +207,7 @@ fn freeze(
     if !has_module {
         return Err(CaptureError::NeedsModule.into());
     }
-    let given = args.max_pause.map(|max| max.as_nanos());
-    let max_pause_ns = given.and_then(|ns| u64::try_from(ns).ok());
-    let max_pause_ns = max_pause_ns.unwrap_or(DEFAULT_MAX_PAUSE_NS);
+    let max_pause_ns = args.pause.ns();
     let mut request = Request::forecast(max_pause_ns, FLAG_WAIT);
     match request.send(device, None) {
         Ok(()) => {}

@@ -14,6 +14,7 @@ pub mod estimate;
 pub mod info;
 mod inputs;
 pub mod list;
+mod max_pause;
 pub mod prune;
 pub mod ps;
 pub mod read;

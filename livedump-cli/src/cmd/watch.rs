@@ -9,6 +9,7 @@ mod exec;
 mod schedule;
 mod watcher;
 
+use super::max_pause::MaxPause;
 use crate::cmd::capture::{self, Prepared};
 use crate::cmd::prune::Limits;
 use crate::cmd::suggested::{self, MACHINES, TIMES};
@@ -110,15 +111,9 @@ pub struct Args {
     /// Stop the CPUs and copy every page at one instant
     #[arg(long)]
     pub freeze: bool,
-    /// Longest pause, up to 1s [default: 100ms]
-    #[arg(
-        long,
-        value_name = "TIME",
-        requires = "freeze",
-        value_parser = quantity::pause,
-        value_hint = ValueHint::Other
-    )]
-    pub max_pause: Option<Duration>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pause: MaxPause,
     /// Kernel to check dumps with [default: running]
     #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
@@ -283,7 +278,7 @@ fn capture_args(args: &Args) -> capture::Args {
         quiesce: false,
         registers: false,
         freeze: args.freeze,
-        max_pause: args.max_pause,
+        pause: args.pause,
         stability: false,
         json: false,
     }

@@ -27,7 +27,7 @@ use livedump_vmcore::{Vmcore, changes};
 use memdev::addr::PAGE_SIZE;
 use memdev::changes::Header;
 use memdev::errno::Errno;
-use memdev::freeze::{DEFAULT_MAX_PAUSE_NS, MinidumpFreeze};
+use memdev::freeze::MinidumpFreeze;
 use memdev::ioctl::{
     FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, FLAG_WAIT,
     MemLivedumpArg, MemMinidumpArg, MemMinidumpStatus,
@@ -380,7 +380,7 @@ impl Capture<'_> {
             ..MemMinidumpArg::new()
         };
         let freeze = self.args.freeze.then(|| MinidumpFreeze {
-            max_pause_ns: self.max_pause_ns(),
+            max_pause_ns: self.args.pause.ns(),
             ..MinidumpFreeze::default()
         });
         let mut estimate =
@@ -534,12 +534,6 @@ impl Capture<'_> {
         Error::Dump { doing, source }
     }
 
-    fn max_pause_ns(&self) -> u64 {
-        let given = self.args.max_pause.map(|max| max.as_nanos());
-        let ns = given.map(|ns| u64::try_from(ns).unwrap_or(u64::MAX));
-        ns.unwrap_or(DEFAULT_MAX_PAUSE_NS)
-    }
-
     /// Why the machine was not copied while it was stopped.
     fn not_frozen(
         &self,
@@ -547,7 +541,7 @@ impl Capture<'_> {
         source: Errno,
     ) -> Option<Error> {
         let (needs, has) = (status.last_needs, status.last_has);
-        let max_ns = self.max_pause_ns();
+        let max_ns = self.args.pause.ns();
         match (source, status.last_stage()?) {
             (Errno::ENOMEM, Stage::Prepare) if needs > 0 => {
                 Some(Error::CopyMemory { needs, has })
@@ -559,6 +553,7 @@ impl Capture<'_> {
                 Some(Error::PauseExceeded { max_ns })
             }
             (Errno::EAGAIN, Stage::Freeze) => Some(Error::ChangedTooFast),
+            (Errno::EOPNOTSUPP, Stage::Freeze) => Some(Error::TimerOfOne),
             _ => None,
         }
     }

@@ -31,13 +31,13 @@ pub(super) fn take(
             (temporary.path().to_path_buf(), Some(temporary))
         }
     };
-    let Args { machine, kernel, freeze, max_pause, .. } = asked;
+    let Args { machine, kernel, freeze, pause, .. } = asked;
     let machine = machine.clone().unwrap_or_default();
     let brings_its_own =
         matches!(machine, MachineSpec::Model(_)) && kernel.kernels.is_empty();
     let args = capture::Args {
         freeze: *freeze,
-        max_pause: *max_pause,
+        pause: *pause,
         ..capture::Args::quiet(directory, machine, brings_its_own)
     };
     let taken = capture::take(&args)?;

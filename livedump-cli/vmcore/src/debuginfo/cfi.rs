@@ -213,18 +213,6 @@ impl Inputs for Of<'_> {
         u64::MAX.checked_shr(unused).map(|mask| value & mask)
     }
 
-    fn frame_base(&self) -> Option<u64> {
-        None
-    }
-
-    fn cfa(&self) -> Option<u64> {
-        None
-    }
-
-    fn at_entry(&self, _: Expression<Bytes>) -> Option<u64> {
-        None
-    }
-
     fn bias(&self) -> u64 {
         self.bias
     }

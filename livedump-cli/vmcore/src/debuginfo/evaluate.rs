@@ -19,11 +19,18 @@ pub(super) trait Inputs {
     /// Memory, of 1 to 8 bytes.
     fn memory(&self, at: u64, size: u8) -> Option<u64>;
     /// What DW_OP_fbreg is relative to.
-    fn frame_base(&self) -> Option<u64>;
+    fn frame_base(&self) -> Option<u64> {
+        None
+    }
     /// The CFA.
-    fn cfa(&self) -> Option<u64>;
+    fn cfa(&self) -> Option<u64> {
+        None
+    }
     /// What an expression was when the function began.
-    fn at_entry(&self, expression: Expression<Bytes>) -> Option<u64>;
+    fn at_entry(&self, expression: Expression<Bytes>) -> Option<u64> {
+        let _ = expression;
+        None
+    }
     /// Added to addresses of the file.
     fn bias(&self) -> u64;
 }
