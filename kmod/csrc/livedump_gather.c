@@ -106,8 +106,11 @@ livedump_arrive(void *arg)
 			return;
 		}
 	} while (atomic_fcmpset_acq_int(&at->gate, &gate, gate + 1) == 0);
-	at->save(at->arg, id, __builtin_frame_address(0));
-	atomic_add_rel_int(&at->saved, 1);
+	/* Whoever comes when another has left is of no common instant. */
+	if (atomic_load_acq_int(&at->state) == LD_WAIT) {
+		at->save(at->arg, id, __builtin_frame_address(0));
+		atomic_add_rel_int(&at->saved, 1);
+	}
 	while (atomic_load_acq_int(&at->state) == LD_WAIT) {
 		if (turn++ % LD_TURNS == 0 && sbinuptime() >= at->until)
 			(void)atomic_cmpset_int(&at->state, LD_WAIT, LD_GO_ON);

@@ -216,7 +216,8 @@ livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
 /*
  * Whether each CPU has a timer of its own. Where one CPU has it for all, it
  * sends the others their interrupts only after its own callouts have run, which
- * wait for them.
+ * wait for them. thread0 asks: the caller may be in capability mode, which these
+ * variables are not for.
  */
 static bool
 livedump_timer_is_percpu(void)
@@ -225,13 +226,13 @@ livedump_timer_is_percpu(void)
 	size_t len = sizeof(timer) - 1;
 	int flags;
 
-	if (kernel_sysctlbyname(curthread, __DECONST(char *,
+	if (kernel_sysctlbyname(&thread0, __DECONST(char *,
 	    "kern.eventtimer.timer"), timer, &len, NULL, 0, NULL, 0) != 0)
 		return (false);
 	timer[len] = '\0';
 	snprintf(name, sizeof(name), "kern.eventtimer.et.%s.flags", timer);
 	len = sizeof(flags);
-	return (kernel_sysctlbyname(curthread, name, &flags, &len, NULL, 0,
+	return (kernel_sysctlbyname(&thread0, name, &flags, &len, NULL, 0,
 	    NULL, 0) == 0 && (flags & ET_FLAGS_PERCPU) != 0);
 }
 

@@ -139,7 +139,7 @@ int	livedump_instant(struct livedump_cpu *cpus, size_t n, void *stacks,
 /*
  * All CPUs run work(arg, deadline) while they are stopped, interrupts off; it
  * returns by then, on the clock of livedump_uptime_ns(). When this returns, no
- * CPU is in it. Bounded: 0, ENOMEM, ETIMEDOUT.
+ * CPU is in it. Bounded: 0, ENOMEM, ETIMEDOUT, EOPNOTSUPP.
  */
 int	livedump_freeze(struct livedump_cpu *cpus, size_t n,
 	    uint64_t max_pause_ns, void (*work)(void *, uint64_t), void *arg,

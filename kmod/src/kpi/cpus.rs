@@ -110,11 +110,13 @@ pub trait Cpus {
     /// off; they go on when all have returned. `work` is told when time is up,
     /// as [`super::DirectMap::uptime_ns`] counts, and returns by then; what it
     /// calls must not sleep, lock, fault or print. CPUs are stopped no longer
-    /// than `max_pause_ns`, for each of a few tries.
+    /// than `max_pause_ns`, for each of a few tries to gather them; `work` is
+    /// begun at most once.
     ///
     /// # Errors
-    /// `ENOMEM`; `ETIMEDOUT` when some CPU did not come, or did not return
-    /// from `work` in time. Whoever came has gone on then, and has left `work`.
+    /// `ENOMEM`; `ETIMEDOUT` when a CPU did not come, or did not return from
+    /// `work` in time; `EOPNOTSUPP` where one CPU has the event timer of all.
+    /// Every CPU that came has gone on then, and has left `work`.
     fn freeze(
         &self,
         contexts: &mut [Context],

@@ -89,12 +89,13 @@ pub trait Heap {
     ) -> Result<Self::Array<T>>;
 
     /// Pages that may be taken for copies: what is free above the page
-    /// daemon's target. C: `vm_free_count`, `v_free_target`.
+    /// daemon's target in each domain. C: `vmd_free_count`,
+    /// `vmd_free_target`.
     fn free_pages(&self) -> usize;
 
     /// Places for copies of pages, touched, so that they are really there. As
     /// [`Heap::malloc_words`], and leaves the page daemon's target free.
-    /// C: `vm_page_alloc_noobj(VM_ALLOC_WIRED | VM_ALLOC_NODUMP)`.
+    /// C: `vm_page_alloc_noobj_domain(VM_ALLOC_WIRED | VM_ALLOC_NODUMP)`.
     ///
     /// # Errors
     /// Its own.

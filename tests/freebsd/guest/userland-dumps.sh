@@ -78,6 +78,17 @@ read_back() {
 	said "$what: ps -M" "1 init"
 }
 
+# A dump of one instant; the tool is in capability mode when it asks for it.
+frozen() {
+	take capture-frozen .zst livedump capture --freeze --max-pause 1s -Z \
+	    $crash || return
+	expect "frozen: info.N" $(grep -c "^  Paused: .* by [0-9]* CPU" $info) 1
+	read_back frozen
+	run "frozen: info" 0 livedump info $dump
+	said "frozen: info" "one instant"
+	remove
+}
+
 # damaged: the last dump, with some bytes that are others.
 damaged() {
 	middle=$(($(stat -f %z $dump) / 2))

@@ -40,7 +40,7 @@ in_jail() {
 }
 
 # Those who may not.
-strangers() {
+unprivileged() {
 	mkdir -p -m 0777 /tmp/nobody
 	chmod 0777 /tmp/nobody
 	as_nobody "livedump capture /tmp/nobody"

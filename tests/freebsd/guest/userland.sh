@@ -22,6 +22,7 @@ captures() {
 	cd /
 	take capture-zstd .zst livedump -L -Z $crash && read_back zstd &&
 	    damaged && remove
+	frozen
 	cd /scratch
 	take capture-plain "" livedump capture crash && read_back plain && remove
 	cd /
@@ -51,7 +52,7 @@ with_module() {
 	asked
 	full_disks module -f -fZ
 	limited module
-	strangers
+	unprivileged
 	capability_mode
 	estimated
 	watched
@@ -94,6 +95,9 @@ without_module() {
 	run "--registers, no module" 2 livedump capture --registers $crash
 	said "--registers, no module" "need the module"
 	nothing_left "--registers, no module" $crash "$before"
+	run "--freeze, no module" 2 livedump capture --freeze $crash
+	said "--freeze, no module" "need the module"
+	nothing_left "--freeze, no module" $crash "$before"
 	interrupted "SIGINT, stock facility" INT 60 2000
 	starved "stock facility"
 	# It tries five times.

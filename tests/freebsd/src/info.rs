@@ -53,13 +53,23 @@ fn parse(text: &str) -> Result<Fields, String> {
         fields.insert(label, value[..end].into());
         rest = &value[end + 1..];
     }
-    // Ours names its digests in one more line.
-    let seal = rest.strip_prefix("  Seal: seal.").map(str::trim_end);
-    let sealed = seal.is_some_and(|n| n.parse::<u32>().is_ok());
-    match rest {
-        "" => Ok(fields),
-        _ if sealed => Ok(fields),
-        rest => Err(format!("{rest:?} at its end")),
+    match rest.lines().find(|line| !is_ours(line)) {
+        None => Ok(fields),
+        Some(line) => Err(format!("{line:?} at its end")),
+    }
+}
+
+/// Ours names its digests in one more line, and of what instant it is.
+fn is_ours(line: &str) -> bool {
+    let Some((label, value)) = line.split_once(": ") else { return false };
+    match label {
+        "  Seal" => value
+            .strip_prefix("seal.")
+            .is_some_and(|n| n.parse::<u32>().is_ok()),
+        "  Instant" => value.contains(" up "),
+        "  Paused" => value.contains("budget"),
+        "  Registers" => value.ends_with("threads"),
+        _ => false,
     }
 }
 

@@ -124,9 +124,10 @@ impl Cpus for FreeBsd {
         }
         let mut stopped = ShimStopped::default();
         let arg: *const &(dyn Fn(u64) + Sync) = &work;
-        // SAFETY: as for instant, without stacks; `work` is on this stack, in
-        // a process that is running and so is not swapped out, until every CPU
-        // has left it, which is when the shim returns.
+        // SAFETY: as for instant, without stacks; `work` is on this stack
+        // until every CPU has left it, which is when the shim returns. It
+        // stays in memory: callout_drain(9) sleeps at a priority at which no
+        // stack is swapped out.
         check(unsafe {
             livedump_freeze(
                 contexts.as_mut_ptr(),
