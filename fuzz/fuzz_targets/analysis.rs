@@ -9,10 +9,10 @@ use livedump_cli::analysis::stack::Stacks;
 use livedump_cli::analysis::threads::Threads;
 use livedump_cli::analysis::wait_chains::WaitChains;
 use livedump_cli::analysis::waits::Waits;
-use livedump_cli::device::{self, MachineSpec};
+use livedump_cli::device::{self, MachineSpec, no_facts};
+use livedump_fuzz::file;
 use livedump_vmcore::Vmcore;
 use livedump_vmcore::elf::Kernel;
-use livedump_fuzz::file;
 use memdev::ioctl::MemMinidumpArg;
 use std::sync::OnceLock;
 
@@ -36,7 +36,7 @@ fn sample() -> &'static (Vec<u8>, Vec<u8>) {
         let recipe = file(RECIPE.as_bytes());
         let spec: MachineSpec =
             format!("model:{}", recipe.path().display()).parse().expect("one");
-        let device = device::open(&spec, None).expect("a machine");
+        let device = device::open(&spec, None, &no_facts).expect("a machine");
         let dump = file(&[]);
         let mut arg = MemMinidumpArg::new();
         device.minidump(&mut arg, Some(dump.as_file())).expect("a dump");

@@ -6,8 +6,8 @@
 use libfuzzer_sys::fuzz_target;
 use livedump_cli::crashdir::{CrashDir, InfoText, Retention};
 use livedump_cli::seal::Seal;
-use livedump_vmcore::changes::Changes;
 use livedump_fuzz::file;
+use livedump_vmcore::changes::Changes;
 use std::path::Path;
 use std::time::SystemTime;
 

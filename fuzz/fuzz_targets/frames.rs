@@ -69,11 +69,7 @@ fuzz_target!(|data: &[u8]| {
         let byte = |n| u64::from(stack.get(at + n).copied().unwrap_or(0));
         Ok((0..8).map(|n| byte(n) << (8 * n)).sum())
     };
-    let unwinder = Unwinder {
-        code: &code,
-        memory: &read,
-        with_cfi: true,
-    };
+    let unwinder = Unwinder { code: &code, memory: &read, with_cfi: true };
     let mut first = Registers::new(Machine::Amd64, PC);
     first.set(7, Some(STACK));
     first.set(6, Some(STACK + 16));

@@ -11,7 +11,8 @@ use memdev::addr::Paddr;
 use std::sync::Arc;
 
 fuzz_target!(|data: &[u8]| {
-    let source = Plain::new(Arc::new(file(data).into_file()), data.len() as u64);
+    let source =
+        Plain::new(Arc::new(file(data).into_file()), data.len() as u64);
     let Ok(Some(image)) = image::open(&(Arc::new(source) as _)) else { return };
     let mut at = 0;
     let mut page = [0; 4096];

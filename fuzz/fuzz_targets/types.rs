@@ -6,8 +6,8 @@
 use libfuzzer_sys::fuzz_target;
 use livedump_cli::analysis::symbols::Symbols;
 use livedump_cli::analysis::types::{STRUCTS, Types};
-use livedump_vmcore::elf::Kernel;
 use livedump_fuzz::{file, kernel};
+use livedump_vmcore::elf::Kernel;
 use memdev::addr::Vaddr;
 use object::elf::{SHT_PROGBITS, SHT_STRTAB, SHT_SYMTAB};
 
