@@ -96,6 +96,7 @@ impl Model {
                 false => procs.exit_or_reap(&mut kernel),
             };
         }
+        let _ = self.reach(s.kmap.next);
         s.ticks += 1;
         let ticks = s.ticks;
         let _ = self.clock(ticks);
@@ -111,6 +112,17 @@ impl Model {
         self.mem.store32(self.live.ticks, TICKS.wrapping_add(ticks as u32))?;
         self.mem.store(self.live.time_second, 1_700_000_000 + seconds)?;
         self.mem.store(self.live.time_uptime, 16 + seconds)
+    }
+
+    /// Kernel stacks take addresses, too, and the map ends after them.
+    /// C: `kernel_vm_end`, which `pmap_growkernel` moves.
+    fn reach(&self, next: u64) -> Result<()> {
+        let end = next.next_multiple_of(M2);
+        if self.mem.load(self.live.kernel_vm_end)? < end {
+            self.mem.store(self.live.kernel_vm_end, end)?;
+        }
+        self.kva_end.fetch_max(end, Ordering::AcqRel);
+        Ok(())
     }
 
     /// One change of the kernel map.
