@@ -18,6 +18,7 @@
 #include <sys/sysctl.h>
 #include <sys/timeet.h>
 #include <sys/time.h>
+#include <sys/timetc.h>
 
 #include <vm/vm.h>
 #include <vm/pmap.h>
@@ -236,6 +237,21 @@ livedump_timer_is_percpu(void)
 	    NULL, 0) == 0 && (flags & ET_FLAGS_PERCPU) != 0);
 }
 
+/*
+ * Whether the clock is right after a pause. Nobody reads the timecounter
+ * meanwhile, and it may have gone a quarter of its way since somebody did
+ * (tc_min_ticktock_freq).
+ */
+static bool
+livedump_timecounter_lasts(sbintime_t pause)
+{
+	struct timecounter *tc = timecounter;
+	uint64_t half = ((uint64_t)tc->tc_counter_mask + 1) / 2;
+
+	return (tc->tc_frequency != 0 &&
+	    (uint64_t)pause < (half << 32) / tc->tc_frequency);
+}
+
 int
 livedump_freeze(struct livedump_cpu *cpus, size_t n, uint64_t max_pause_ns,
     void (*work)(void *, uint64_t), void *arg,
@@ -248,7 +264,8 @@ livedump_freeze(struct livedump_cpu *cpus, size_t n, uint64_t max_pause_ns,
 	sbintime_t now;
 	u_int nth, others;
 
-	if (mp_ncpus > 1 && !livedump_timer_is_percpu())
+	if ((mp_ncpus > 1 && !livedump_timer_is_percpu()) ||
+	    !livedump_timecounter_lasts(nstosbt(max_pause_ns)))
 		return (EOPNOTSUPP);
 
 	gather = livedump_gather_alloc(n - 1);

@@ -115,8 +115,9 @@ pub trait Cpus {
     ///
     /// # Errors
     /// `ENOMEM`; `ETIMEDOUT` when a CPU did not come, or did not return from
-    /// `work` in time; `EOPNOTSUPP` where one CPU has the event timer of all.
-    /// Every CPU that came has gone on then, and has left `work`.
+    /// `work` in time; `EOPNOTSUPP` where one CPU has the event timer of all, or
+    /// the clock would be wrong after `max_pause_ns`. Every CPU that came has
+    /// gone on then, and has left `work`.
     fn freeze(
         &self,
         contexts: &mut [Context],

@@ -234,12 +234,15 @@ pub enum Error {
          there were more pages than there was room for"
     )]
     ChangedTooFast,
-    /// One CPU has the timer of all: they cannot be stopped together.
+    /// One CPU has the timer of all: they cannot be stopped together. Or the
+    /// clock would be wrong afterwards.
     #[error(
-        "no dump taken: the event timer is not one for each CPU; see \
-         kern.eventtimer.timer in eventtimers(4)"
+        "no dump taken: the event timer is not one for each CPU, or the \
+         timecounter wraps around in less than twice --max-pause; see \
+         kern.eventtimer.timer in eventtimers(4) and \
+         kern.timecounter.hardware in timecounters(4)"
     )]
-    TimerOfOne,
+    Timers,
     /// The kernel refused, or the dump failed.
     #[error("{doing}")]
     Dump {

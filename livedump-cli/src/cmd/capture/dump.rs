@@ -553,7 +553,7 @@ impl Capture<'_> {
                 Some(Error::PauseExceeded { max_ns })
             }
             (Errno::EAGAIN, Stage::Freeze) => Some(Error::ChangedTooFast),
-            (Errno::EOPNOTSUPP, Stage::Freeze) => Some(Error::TimerOfOne),
+            (Errno::EOPNOTSUPP, Stage::Freeze) => Some(Error::Timers),
             _ => None,
         }
     }

@@ -39,9 +39,12 @@
 #include <sys/time.h>
 
 #include <vm/vm.h>
+#include <vm/vm_param.h>
+#include <vm/pmap.h>
 #include <vm/uma.h>
 
 #include <machine/md_var.h>
+#include <machine/vmparam.h>
 
 static MALLOC_DEFINE(M_LDSTEP, "ldstep", "livedump test counters");
 
@@ -311,29 +314,41 @@ sysctl_list(SYSCTL_HANDLER_ARGS)
 }
 
 /* Page by page, as whoever copies pages does; the best of a few. */
-#define	COPY_PAGES	256
+/* More than caches hold, and by the direct map, as dumps are copied. */
+#define	COPY_PAGES	2048
+
+static char *
+pages_make(void **pages, int fill)
+{
+	char *bytes = malloc(COPY_PAGES * PAGE_SIZE, M_LDSTEP, M_WAITOK);
+
+	memset(bytes, fill, COPY_PAGES * PAGE_SIZE);
+	for (int i = 0; i < COPY_PAGES; i++)
+		pages[i] = (void *)PHYS_TO_DMAP(vtophys(bytes + i * PAGE_SIZE));
+	return (bytes);
+}
+
 static int
 sysctl_copy(SYSCTL_HANDLER_ARGS)
 {
-	char *from, *to;
+	static void *from[COPY_PAGES], *to[COPY_PAGES];
+	char *from_bytes, *to_bytes;
 	sbintime_t began, took, best = SBT_MAX;
 	int ns;
 
-	from = malloc(COPY_PAGES * PAGE_SIZE, M_LDSTEP, M_WAITOK);
-	to = malloc(COPY_PAGES * PAGE_SIZE, M_LDSTEP, M_WAITOK);
-	memset(from, 1, COPY_PAGES * PAGE_SIZE);
-	memset(to, 2, COPY_PAGES * PAGE_SIZE);
+	from_bytes = pages_make(from, 1);
+	to_bytes = pages_make(to, 2);
 	for (int i = 0; i < 10; i++) {
 		critical_enter();
 		began = sbinuptime();
 		for (int j = 0; j < COPY_PAGES; j++)
-			pagecopy(from + j * PAGE_SIZE, to + j * PAGE_SIZE);
+			pagecopy(from[j], to[j]);
 		took = sbinuptime() - began;
 		critical_exit();
 		best = MIN(best, took);
 	}
-	free(from, M_LDSTEP);
-	free(to, M_LDSTEP);
+	free(from_bytes, M_LDSTEP);
+	free(to_bytes, M_LDSTEP);
 	ns = (int)(sbttons(best) / COPY_PAGES);
 	return (sysctl_handle_int(oidp, &ns, 0, req));
 }
