@@ -151,7 +151,23 @@ impl Unwinder<'_> {
             }
             frames.push(next);
         };
+        let broken = broken.or_else(|| self.ends_nowhere(&frames));
         Unwound { frames, broken }
+    }
+
+    /// Why these are not the frames of a whole stack, although there is no
+    /// other: one ends where the kernel starts a thread or was entered, and
+    /// not at an address that is in no function.
+    fn ends_nowhere(&self, frames: &[Frame]) -> Option<String> {
+        let last = frames.last()?;
+        let debug = || self.code.debug(last.at)?.calls(last.at).pop();
+        if self.code.symbol(last.at).is_some() || debug().is_some() {
+            return None;
+        }
+        Some(format!(
+            "it ends at {:#x}, which is in no known function",
+            last.pc
+        ))
     }
 
     fn next(&self, of: &Frame, bounds: (u64, u64)) -> Next {

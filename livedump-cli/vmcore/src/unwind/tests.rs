@@ -196,3 +196,28 @@ fn arm64_goes_through_its_exception_vectors() {
         );
     }
 }
+
+/// As a torn stack does, whose words are of two moments.
+#[test]
+fn a_stack_that_ends_in_no_function_is_not_whole() {
+    let nowhere = TEXT + 100 * 256;
+    for (fp, back) in [(0, nowhere), (0x10_0000, TEXT - 1)] {
+        let words = [
+            (STACK + 0x10, STACK + 0x40),
+            (STACK + 0x18, within(3)),
+            (STACK + 0x40, fp),
+            (STACK + 0x48, back),
+        ];
+        let first = (within(2), STACK, STACK + 0x10);
+        let (frames, broken) = unwind(Machine::Amd64, &CODE, &words, first);
+        assert_eq!(frames.len(), 3);
+        let broken = broken.unwrap();
+        assert!(broken.contains("no known function"), "{broken}");
+        assert!(broken.contains(&format!("{back:#x}")), "{broken}");
+    }
+    // So is one that never was in any.
+    let first = (nowhere, STACK, 0);
+    let (frames, broken) = unwind(Machine::Amd64, &CODE, &[], first);
+    assert_eq!(frames.len(), 1);
+    assert!(broken.unwrap().contains("no known function"));
+}
