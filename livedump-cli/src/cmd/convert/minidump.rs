@@ -11,9 +11,12 @@ use crate::device::{Device, HostedDevice};
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::output::Output;
+use crate::report::note;
 use crate::signals::{Event, Signals};
+use livedump_vmcore::Vmcore;
 use livedump_vmcore::image::kernel::ImageFacts;
 use livedump_vmcore::path::escape_path;
+use memdev::addr::PAGE_SIZE;
 use memdev::errno::Errno;
 use memdev::ioctl::MemMinidumpArg;
 use nix::sys::signal::Signal;
@@ -60,6 +63,7 @@ pub(super) fn run(
         return Err(Error::of_command(NoKernel));
     };
     let out = &sealed.out;
+    let cut = cut(&core);
     let facts = match &memory.kernel {
         Some(kernel) => facts::of_image(&core, kernel, memory.debug.as_ref()),
         None => ImageFacts::default(),
@@ -91,7 +95,24 @@ pub(super) fn run(
     } else {
         file.set_len(length).map_err(|e| out.error(e))?;
     }
-    sealed.finish()
+    let outcome = sealed.finish()?;
+    if cut == 0 {
+        return Ok(outcome);
+    }
+    note(format_args!(
+        "{cut} pages are after the end of the file and are not in the output"
+    ));
+    Ok(outcome.and(Outcome::Finding))
+}
+
+/// Pages that a file which is cut off has bits of. The engine takes them for
+/// pages that were not dumped.
+fn cut(core: &Vmcore) -> u64 {
+    let (None, Ok(pages)) = (core.image(), core.pages()) else { return 0 };
+    let Some(len) = core.source().known_len() else { return 0 };
+    let data = len.saturating_sub(core.layout().pages);
+    // The page that the file ends in is there.
+    pages.count_set().saturating_sub(data.div_ceil(PAGE_SIZE as u64))
 }
 
 /// Copies the first `length` bytes to a stream.
