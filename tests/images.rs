@@ -3,8 +3,10 @@
 //! is read and compared with the memory it is of.
 
 mod flips;
-mod makedumpfile;
+mod linux;
+pub mod makedumpfile;
 mod model;
+mod parts;
 mod qemu;
 
 use livedump_vmcore::image::{self, MemoryImage};
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 /// Opens a file as an image.
 #[track_caller]
-fn open(path: &Path) -> Arc<dyn MemoryImage> {
+pub fn open(path: &Path) -> Arc<dyn MemoryImage> {
     let file = Arc::new(File::open(path).unwrap());
     let len = file.metadata().unwrap().len();
     let source = Arc::new(Plain::new(file, len));
@@ -24,7 +26,7 @@ fn open(path: &Path) -> Arc<dyn MemoryImage> {
 }
 
 /// Its runs, adjacent ones joined.
-fn runs(image: &dyn MemoryImage) -> Vec<(u64, u64)> {
+pub fn runs(image: &dyn MemoryImage) -> Vec<(u64, u64)> {
     let mut all: Vec<(u64, u64)> = Vec::new();
     let mut at = 0;
     while let Some(run) = image.next_run(Paddr(at)).unwrap() {

@@ -3,6 +3,7 @@
 //! dumped once more by the engine.
 
 mod again;
+mod converted;
 mod decoder;
 mod example;
 mod vectors;

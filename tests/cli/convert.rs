@@ -2,7 +2,6 @@
 //! `livedump convert`: every format from a minidump, and back.
 
 use crate::tool::{CrashDir, run};
-use livedump_tests::vmcores;
 use std::ffi::OsString;
 
 fn scene() -> CrashDir {
@@ -231,48 +230,4 @@ fn pages_that_cannot_be_read_are_counted_and_the_rest_is_written() {
         let found = raw.get(0x20_0000..0x21_0000);
         assert!(to != "raw" || found == Some(&want[..]));
     }
-}
-
-#[test]
-fn real_vmcores_convert_and_open() {
-    for (arch, tid) in [("amd64", "100670"), ("arm64", "100137")] {
-        let dir = CrashDir::new();
-        let Some(real) = vmcores::unpack(arch, dir.path()) else { return };
-        let dump = real.vmcore.file_name().unwrap().to_str().unwrap();
-        let kernel = real.kernel.file_name().unwrap().to_str().unwrap();
-        let (dump, kernel) = (format!("@{dump}"), format!("@{kernel}"));
-        let words = ["bt", "-k", &kernel, &dump, tid];
-        let want = run(args(&dir, &words));
-        for to in ["lldb", "gdb"] {
-            let words = ["convert", "-k", &kernel, &dump, "--to", "elf"];
-            let more = ["--for", to, "@out"];
-            let words: Vec<_> = words.into_iter().chain(more).collect();
-            // They end before all their pages do.
-            let run = run(args(&dir, &words)).expect(1);
-            assert!(run.stderr.contains("could not be read"));
-            let elf = dir.read("out");
-            let threads = threads(&elf);
-            assert!(threads.contains(&tid.parse().unwrap()), "{threads:?}");
-            let stack = want.text();
-            assert!(stack.contains("#5") || arch == "arm64", "{stack}");
-        }
-    }
-}
-
-/// The threads of an ELF core, by another reader of its notes.
-fn threads(elf: &[u8]) -> Vec<i32> {
-    use object::LittleEndian as E;
-    use object::read::elf::{FileHeader, ProgramHeader};
-    let header = object::elf::FileHeader64::<E>::parse(elf).unwrap();
-    let first = &header.program_headers(E, elf).unwrap()[0];
-    let mut notes = first.notes(E, elf).unwrap().unwrap();
-    let mut all = Vec::new();
-    while let Some(note) = notes.next().unwrap() {
-        let at = if note.name() == b"CORE" { 32 } else { 40 };
-        if note.n_type(E) == 1 {
-            let tid = note.desc()[at..at + 4].try_into().unwrap();
-            all.push(i32::from_le_bytes(tid));
-        }
-    }
-    all
 }

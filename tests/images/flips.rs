@@ -20,7 +20,7 @@ const FLIPS: usize = 60;
 /// Of these as many through the program.
 const RUN: usize = 2;
 
-type Memory = BTreeMap<u64, Vec<u8>>;
+pub(super) type Memory = BTreeMap<u64, Vec<u8>>;
 
 fn memory(image: &dyn MemoryImage) -> Memory {
     let mut all = Memory::new();
@@ -163,7 +163,7 @@ fn with_checksums_no_other_memory_comes_out() {
 }
 
 /// All pages of the machine.
-fn memory_of(case: &Case) -> Memory {
+pub(super) fn memory_of(case: &Case) -> Memory {
     let kernel = Kernel::open(&case.path("kernel")).unwrap();
     let path = case.path("raw");
     let opened = Opened::new(File::open(&path).unwrap(), &path).unwrap();
@@ -174,7 +174,7 @@ fn memory_of(case: &Case) -> Memory {
 
 const ZLIB: u32 = 1;
 const LZO: u32 = 2;
-const SNAPPY: u32 = 4;
+pub(super) const SNAPPY: u32 = 4;
 
 fn packed(codec: u32, page: &[u8]) -> Vec<u8> {
     match codec {
@@ -195,6 +195,15 @@ fn data_bytes(pages: &Memory, codec: u32) -> usize {
 
 /// A kdump as makedumpfile makes them: headers, bitmaps, descriptors, pages.
 fn kdump(pages: &Memory, codec: u32) -> Vec<u8> {
+    kdump_part(pages, codec, None)
+}
+
+/// The part of it that has the pages of a range of numbers, or the whole.
+pub(super) fn kdump_part(
+    pages: &Memory,
+    codec: u32,
+    part: Option<Range<u64>>,
+) -> Vec<u8> {
     let mapnr = pages.keys().next_back().unwrap() / 4096 + 1;
     let bitmap = mapnr.div_ceil(8).next_multiple_of(4096) as usize;
     let bits = 2 * 4096;
@@ -213,13 +222,22 @@ fn kdump(pages: &Memory, codec: u32) -> Vec<u8> {
     ] {
         out[at..at + 4].copy_from_slice(&n.to_le_bytes());
     }
-    let mut at = (out.len() + 24 * pages.len()) as u64;
-    let mut data = Vec::new();
-    for (pa, page) in pages {
-        let n = pa / 4096;
+    if let Some(part) = &part {
+        out[4096 + 12] = 1;
+        for (at, n) in [(80, part.start), (88, part.end)] {
+            out[4096 + at..4096 + at + 8].copy_from_slice(&n.to_le_bytes());
+        }
+    }
+    for n in pages.keys().map(|pa| pa / 4096) {
         for half in [0, bitmap] {
             out[bits + half + n as usize / 8] |= 1 << (n % 8);
         }
+    }
+    let mine = part.map_or(0..u64::MAX, |n| n.start * 4096..n.end * 4096);
+    let mine = pages.range(mine);
+    let mut at = (out.len() + 24 * mine.clone().count()) as u64;
+    let mut data = Vec::new();
+    for (_, page) in mine {
         let stored = packed(codec, page);
         let (flags, stored) = match stored.len() < 4096 {
             true => (codec, stored),

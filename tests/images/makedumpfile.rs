@@ -77,25 +77,36 @@ fn what_convert_writes_is_restored_and_read_by_others() {
             Err(e) => livedump_skip::skipped(format_args!("makedumpfile: {e}")),
         }
         // libkdumpfile: every page that it has.
-        let run = Command::new("/usr/bin/python3")
-            .args(["-c", READ])
-            .args([&whole, &at("raw")])
-            .output();
-        match run {
-            Ok(run) if run.status.success() => {
-                let text = String::from_utf8_lossy(&run.stdout);
-                let pages = text.trim().parse::<u64>().unwrap();
-                let all = runs(open(&whole).as_ref()).into_iter();
-                let all: u64 = all.map(|(a, b)| (b - a) / 4096).sum();
-                assert_eq!(pages, all);
-                assert!(pages > 1000);
-            }
-            Ok(run) => {
-                let text = String::from_utf8_lossy(&run.stderr).into_owned();
-                assert!(text.contains("No module named"), "{text}");
-                livedump_skip::skipped("python3-libkdumpfile is not installed");
-            }
-            Err(e) => livedump_skip::skipped(format_args!("python3: {e}")),
+        if let Some(pages) = libkdumpfile(&whole, &at("raw")) {
+            let all = runs(open(&whole).as_ref()).into_iter();
+            let all: u64 = all.map(|(a, b)| (b - a) / 4096).sum();
+            assert_eq!(pages, all);
+            assert!(pages > 1000);
+        }
+    }
+}
+
+/// How many pages libkdumpfile has of a KDUMP, each being that of raw memory;
+/// `None` where it is not here.
+pub fn libkdumpfile(kdump: &Path, raw: &Path) -> Option<u64> {
+    let run = Command::new("/usr/bin/python3")
+        .args(["-c", READ])
+        .args([kdump, raw])
+        .output();
+    match run {
+        Ok(run) if run.status.success() => {
+            let text = String::from_utf8_lossy(&run.stdout);
+            Some(text.trim().parse().unwrap())
+        }
+        Ok(run) => {
+            let text = String::from_utf8_lossy(&run.stderr).into_owned();
+            assert!(text.contains("No module named"), "{text}");
+            livedump_skip::skipped("python3-libkdumpfile is not installed");
+            None
+        }
+        Err(e) => {
+            livedump_skip::skipped(format_args!("python3: {e}"));
+            None
         }
     }
 }

@@ -45,6 +45,37 @@ impl Guest {
         Some(guest)
     }
 
+    /// Starts Linux, which says on its console that it is ready, and stops it
+    /// then.
+    pub fn linux(kernel: &Path, initrd: &Path) -> Option<Self> {
+        let console = tempfile::NamedTempFile::new().unwrap();
+        let serial = format!("file:{}", console.path().display());
+        let (kernel, initrd) = (kernel.to_str()?, initrd.to_str()?);
+        let args = [
+            &["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256"][..],
+            &["-device", "vmcoreinfo", "-kernel", kernel, "-initrd", initrd],
+            &["-append", "console=ttyS0 quiet panic=-1", "-no-reboot"],
+            &["-serial", &serial],
+        ];
+        let program = "qemu-system-x86_64";
+        let mut guest = Self::start(program, &args.concat(), 0)?;
+        guest.command("cont", json!({}));
+        let end = Instant::now() + Duration::from_secs(400);
+        loop {
+            let text = std::fs::read(console.path()).unwrap();
+            let text = String::from_utf8_lossy(&text);
+            if text.contains("livedump: ready") {
+                break;
+            }
+            let ended = guest.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {text}");
+            assert!(Instant::now() < end, "{text}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        guest.command("stop", json!({}));
+        Some(guest)
+    }
+
     /// Starts an arm64 one, which has no firmware: there are numbers in its
     /// memory, after a megabyte for its device tree.
     fn arm64() -> Option<Self> {

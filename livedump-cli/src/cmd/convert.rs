@@ -181,6 +181,12 @@ impl Memory {
         }
     }
 
+    /// That pages are in parts which are not here.
+    fn incomplete(&self) -> Option<&str> {
+        let image = self.image.as_ref();
+        image.and_then(|image| image.claims().incomplete.as_deref())
+    }
+
     /// What is odd about the file.
     fn notes(&self) -> &[String] {
         match (&self.core, &self.image) {
@@ -233,13 +239,19 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     });
     written.map_err(|e| failed(out, e))?;
     let Job { problems, .. } = job;
-    let outcome = sealed.finish()?;
+    let outcome = sealed.finish()?.and(incomplete(memory.incomplete()));
     let became = match args.to {
         To::Kdump => "are not in the output",
         _ => "are zeros in the output",
     };
     problems.text(became).iter().for_each(note);
     Ok(outcome.and(problems.outcome()))
+}
+
+/// What it comes to that pages are in parts which are not here, which has
+/// been reported.
+fn incomplete(why: Option<&str>) -> Outcome {
+    why.map_or(Outcome::Clean, |_| Outcome::Undetermined)
 }
 
 /// What to write to.

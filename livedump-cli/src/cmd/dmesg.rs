@@ -74,6 +74,10 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if ring.unrolled().is_empty() {
         report::note("the message buffer is empty");
     }
+    // What is in another part is not damaged.
+    if core.incomplete().is_some() && outcome == Outcome::Finding {
+        outcome = Outcome::Undetermined;
+    }
     let report = Dmesg {
         file: escape_path(&args.file),
         source,

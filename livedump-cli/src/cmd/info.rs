@@ -98,6 +98,7 @@ fn image_info(file: &ImageFile, json: bool) -> Result<Outcome, Error> {
         file_length: file.file().len,
         allocated: file.file().allocated,
         machine: claims.machine.map(|machine| machine.name()),
+        system: claims.system.clone(),
         phys_base: claims.phys_base.map(Hex),
         cpus: claims.cpus.len(),
         checksums: claims.checksums.name(),

@@ -162,6 +162,7 @@ impl Inputs {
         if let Some(Misfit(why)) = &inputs.misfit {
             note(why);
         }
+        inputs.core.incomplete().iter().for_each(note);
         Ok(inputs)
     }
 }

@@ -151,6 +151,7 @@ impl Session {
         if let Err(e) = self.core.instant() {
             note(e);
         }
+        self.core.incomplete().iter().for_each(note);
         match Target::new(&self.core, &self.kernel, debug) {
             Err(e) if e.is_of_debug() && debug.is_some() => {
                 if self.debug_named {

@@ -19,6 +19,8 @@ pub struct ImageInfo {
     pub allocated: u64,
     /// "amd64" or "arm64", where it says so.
     pub machine: Option<&'static str>,
+    /// System and release whose memory it is, where it says so.
+    pub system: Option<String>,
     /// Physical address at KERNBASE, where it says so. Not checked.
     pub phys_base: Option<Hex>,
     /// CPUs whose registers it has.
@@ -44,6 +46,9 @@ impl Report for ImageInfo {
         if let Some(machine) = self.machine {
             line(o, "Machine", machine)?;
         }
+        if let Some(system) = &self.system {
+            line(o, "System", format_args!("{system} (not checked)"))?;
+        }
         if let Some(at) = self.phys_base {
             line(o, "phys_base", format_args!("{at} (not checked)"))?;
         }
@@ -55,6 +60,14 @@ impl Report for ImageInfo {
         for (start, end) in &self.ranges {
             line(o, "Memory", format_args!("{start} to {end}"))?;
         }
-        line(o, "Kernel", "not known: name it with -k")
+        let is_other = |name: &String| !name.starts_with("FreeBSD");
+        line(
+            o,
+            "Kernel",
+            match self.system.as_ref().is_some_and(is_other) {
+                true => "none of FreeBSD is known to be in it",
+                false => "not known: name it with -k",
+            },
+        )
     }
 }

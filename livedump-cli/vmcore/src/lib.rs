@@ -207,6 +207,14 @@ impl Vmcore {
         self.memory.as_ref()
     }
 
+    /// That pages of the dump are in files that are not here: it is one part
+    /// of a split dump, or other parts are missing.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<&str> {
+        let memory = self.memory.as_ref()?;
+        memory.image().claims().incomplete.as_deref()
+    }
+
     /// The file it is in.
     #[must_use]
     pub fn file(&self) -> &FileFacts {

@@ -106,7 +106,7 @@ pub enum ImageKernelError {
     /// The kernel is not in it.
     #[error("{path}")]
     Kernel {
-        /// The image.
+        /// The image, and what it says that may be the reason.
         path: String,
         /// Why not.
         source: KernelError,
@@ -165,7 +165,21 @@ impl ImageFile {
     pub fn needs_kernel(self) -> OpenError {
         let path = escape_path(&self.file.path);
         let format = self.image.format();
-        self.unknown.unwrap_or(OpenError::NeedsKernel { path, format })
+        let claims = self.image.claims();
+        let system = claims.other_system().map(String::from);
+        let incomplete = claims.incomplete.clone();
+        self.unknown.unwrap_or(OpenError::NeedsKernel {
+            path,
+            format,
+            system,
+            incomplete,
+        })
+    }
+
+    /// Its name, and why a kernel may not be found in it.
+    fn described(&self) -> String {
+        let path = escape_path(&self.file.path);
+        format!("{path}{}", self.image.claims().remark())
     }
 
     /// An error of reading the image, with its name.
@@ -183,7 +197,7 @@ impl ImageFile {
         kernel: &Kernel,
     ) -> Result<KernelMemory, ImageKernelError> {
         let named = |source| {
-            let path = escape_path(&self.file.path);
+            let path = self.described();
             ImageKernelError::Kernel { path, source }
         };
         let flat = self.find(&self.image, kernel);
@@ -269,7 +283,7 @@ impl ImageFile {
     ) -> Result<Vmcore, ImageKernelError> {
         let memory = Arc::new(self.kernel_memory(kernel)?);
         self.view(memory).map_err(|source| {
-            let path = escape_path(&self.file.path);
+            let path = self.described();
             ImageKernelError::View { path, source }
         })
     }

@@ -141,13 +141,28 @@ pub enum OpenError {
     },
     /// An image of memory, in which nothing is found without its kernel.
     #[error(
-        "{path} is {format} of a machine's memory: name its kernel with -k"
+        "{path} is {format} of {} with -k{}",
+        match system {
+            Some(system) => format!(
+                "the memory of {system}: it has no FreeBSD kernel, or it has \
+                 to be named"
+            ),
+            None => "a machine's memory: name its kernel".into(),
+        },
+        match incomplete {
+            Some(why) => format!("; {why}"),
+            None => String::new(),
+        }
     )]
     NeedsKernel {
         /// As it was named.
         path: String,
         /// "ELF core", "LiME".
         format: image::Format,
+        /// The system whose memory it is, if that is another.
+        system: Option<String>,
+        /// That pages of the dump are in other files.
+        incomplete: Option<String>,
     },
     /// It cannot be read or unpacked.
     #[error("reading {path}")]

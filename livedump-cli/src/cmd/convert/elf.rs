@@ -3,7 +3,7 @@
 //! a script beside the core.
 
 use super::sealed::Sealed;
-use super::{Args, NoPages, failed, sink};
+use super::{Args, NoPages, failed, incomplete, sink};
 use crate::analysis::modules::modules;
 use crate::analysis::threads::Threads;
 use crate::cmd::session::Session;
@@ -50,7 +50,8 @@ pub(super) fn run(args: &Args, mut sealed: Sealed) -> Result<Outcome, Error> {
     drop(keep);
     sealed.check_old(args)?;
     let core = &session.core;
-    core.notes().iter().for_each(note);
+    let own = |text: &&String| Some(text.as_str()) != core.incomplete();
+    core.notes().iter().filter(own).for_each(note);
     core.pages().map_err(NoPages::of)?;
     let target = session.target()?;
     let mut outcome = Outcome::Clean;
@@ -105,7 +106,7 @@ pub(super) fn run(args: &Args, mut sealed: Sealed) -> Result<Outcome, Error> {
         outcome = outcome.and(Outcome::Undetermined);
     }
     problems.text("are not in the output").iter().for_each(note);
-    Ok(outcome.and(problems.outcome()))
+    Ok(outcome.and(problems.outcome()).and(incomplete(core.incomplete())))
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -15,7 +15,8 @@ pub struct Part {
     pub range: (u64, u64),
     /// After the last address of the whole dump.
     pub end: u64,
-    /// What all parts of a dump have in common: names and time of it.
+    /// What all parts of a dump have in common: names and time of it, its
+    /// vmcoreinfo, the registers.
     pub dump: Vec<u8>,
 }
 
@@ -86,6 +87,7 @@ impl Joined {
         if at < first.end {
             claims.notes.push(missing(at, first.end));
         }
+        claims.incomplete = claims.notes.first().cloned();
         let own = parts.iter().flat_map(|(.., image)| &image.claims().notes);
         let own = own.filter(|note| !note.starts_with(PART));
         claims.notes.extend(own.cloned());

@@ -138,8 +138,32 @@ pub struct Claims {
     pub checksums: Checksums,
     /// The part of a split dump that it is.
     pub part: Option<Part>,
+    /// That pages of the dump are in files that are not here: those of other
+    /// parts. A sentence without an end.
+    pub incomplete: Option<String>,
+    /// The system whose memory it is, and its release: "Linux 6.1.0".
+    pub system: Option<String>,
     /// What is odd about the file, in sentences without an end.
     pub notes: Vec<String>,
+}
+
+impl Claims {
+    /// The system whose memory it is, if that is not FreeBSD.
+    #[must_use]
+    pub fn other_system(&self) -> Option<&str> {
+        let system = self.system.as_deref();
+        system.filter(|name| !name.starts_with("FreeBSD"))
+    }
+
+    /// Why a kernel may not be found in it, in brackets after its name.
+    #[must_use]
+    pub fn remark(&self) -> String {
+        match (self.other_system(), &self.incomplete) {
+            (Some(system), _) => format!(" (memory of {system})"),
+            (None, Some(why)) => format!(" ({why})"),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 /// Physical memory of a machine.

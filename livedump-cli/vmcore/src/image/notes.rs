@@ -127,10 +127,31 @@ impl Notes {
         if claims.vmcoreinfo.is_empty() {
             claims.vmcoreinfo = self.vmcoreinfo;
         }
+        claims.system = linux(&claims.vmcoreinfo);
         if self.damaged {
             claims.notes.push("its notes are damaged".into());
         }
     }
+}
+
+/// A system and its release, if they are as they should be.
+pub(super) fn system(name: &[u8], release: &[u8]) -> Option<String> {
+    let text = |bytes| {
+        let text: &str = std::str::from_utf8(bytes).ok()?;
+        let plain = text.bytes().all(|b| b.is_ascii_graphic());
+        (plain && !text.is_empty() && text.len() <= 64).then_some(text)
+    };
+    Some(format!("{} {}", text(name)?, text(release)?))
+}
+
+/// What a vmcoreinfo is of that has a symbol which only Linux has.
+fn linux(vmcoreinfo: &[u8]) -> Option<String> {
+    let value = |key: &[u8]| {
+        let mut lines = vmcoreinfo.split(|&b| b == b'\n');
+        lines.find_map(|line| line.strip_prefix(key))
+    };
+    value(b"SYMBOL(init_uts_ns)=")?;
+    system(b"Linux", value(b"OSRELEASE=")?)
 }
 
 /// C: `QEMUCPUState` of QEMU's target/i386/arch_dump.c, version 1: size, 18
@@ -191,6 +212,15 @@ pub(super) mod tests {
     use crate::source::Plain;
     use std::io::Write;
     use std::sync::Arc;
+
+    #[test]
+    fn linux_is_known_by_a_symbol_of_its_own() {
+        let text = b"OSRELEASE=6.1.0-56\nSYMBOL(init_uts_ns)=ffffffff82bf9b60";
+        assert_eq!(linux(text).as_deref(), Some("Linux 6.1.0-56"));
+        assert_eq!(linux(b"OSRELEASE=15.1-RELEASE\n"), None);
+        let text = b"OSRELEASE=\x1b[2J\nSYMBOL(init_uts_ns)=0";
+        assert_eq!(linux(text), None);
+    }
 
     /// One note, padded.
     pub fn note(name: &[u8], kind: u32, body: &[u8]) -> Vec<u8> {

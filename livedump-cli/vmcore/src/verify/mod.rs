@@ -109,6 +109,19 @@ impl Verification {
         self.add(check, status, chain(e));
     }
 
+    /// Pages are in other files: what is missing is not damaged. Pages that
+    /// are here and cannot be unpacked are.
+    fn incomplete(&mut self, why: &str) {
+        for finding in &mut self.findings {
+            if finding.status == Status::Fail && finding.check != "data" {
+                finding.status = Status::Undetermined;
+            }
+        }
+        let (check, text) = ("parts", why.to_owned());
+        let status = Status::Undetermined;
+        self.findings.insert(0, Finding { check, status, text });
+    }
+
     fn skip(&mut self, text: impl Into<String>) {
         self.unchecked.push(text.into());
     }
@@ -170,6 +183,9 @@ impl Vmcore {
         }
         if let Some(coverage) = coverage.filter(|_| !v.walked) {
             coverage.verify(&mut v);
+        }
+        if let Some(why) = self.incomplete() {
+            v.incomplete(why);
         }
         match self.origin(kernel) {
             Origin::Stopped => {}

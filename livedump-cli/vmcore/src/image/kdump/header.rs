@@ -4,7 +4,7 @@
 //! diskdump_mod.h; QEMU's include/sysemu/dump.h has the same).
 
 use super::super::joined::{PART, Part};
-use super::super::notes::{Notes, number};
+use super::super::notes::{Notes, number, system};
 use super::super::{Checksums, Claims, ImageError, fields};
 use super::codec;
 use crate::source::Source;
@@ -120,8 +120,6 @@ impl Header {
             let bytes = |n: u64| n.saturating_mul(block);
             it.range = (bytes(part.0), bytes(part.1.max(part.0)));
             it.end = bytes(max_mapnr);
-            // Names and time.
-            it.dump = head.get(UTSNAME..424).unwrap_or_default().to_vec();
         }
         if word(424) & INCOMPLETE != 0 {
             claims.notes.push("its writer marked it as incomplete".into());
@@ -152,6 +150,15 @@ impl Header {
         notes.into_claims(&mut claims);
         claims.phys_base =
             number(&claims.vmcoreinfo, "phys_base").or(Some(long(0)));
+        let named = system(utsname(&head, 0), utsname(&head, 2));
+        claims.system = named.or(claims.system);
+        let Claims { part: own, vmcoreinfo, cpus, .. } = &mut claims;
+        if let Some(own) = own {
+            // Names and time, and what was found of the machine.
+            own.dump = head.get(UTSNAME..424).unwrap_or_default().to_vec();
+            own.dump.extend_from_slice(vmcoreinfo);
+            own.dump.extend(format!("{cpus:?}").into_bytes());
+        }
         let bits = max_mapnr;
         Ok((
             Self { qemu, block: size, bits, bitmap, descriptors, part },
@@ -204,10 +211,12 @@ fn part(
     let at = if version >= 6 { 80 } else { 16 };
     let (start, end) =
         (fields::u64(sub, at), fields::u64(sub, at.saturating_add(8)));
-    claims.notes.push(format!(
-        "{PART}: it has pages {start:#x} to {end:#x} of {max_mapnr:#x}, and \
-         lacks the others"
-    ));
+    let text = format!(
+        "{PART}: it has pages {start:#x} to {end:#x} of {max_mapnr:#x}, those \
+         of the other parts are missing"
+    );
+    claims.notes.push(text.clone());
+    claims.incomplete = Some(text);
     claims.part = Some(Part::default());
     (start, end)
 }

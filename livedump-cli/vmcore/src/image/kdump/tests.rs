@@ -326,7 +326,10 @@ fn a_part_of_a_split_dump_has_its_pages() {
     let mut recipe = Recipe::new(&[codec::SNAPPY]);
     recipe.split = Some((2, 22));
     check(&recipe.bytes(), &recipe);
-    assert_eq!(open(&recipe.bytes()).claims().notes.len(), 1);
+    let image = open(&recipe.bytes());
+    assert_eq!(image.claims().notes.len(), 1);
+    let why = image.claims().incomplete.as_ref();
+    assert!(why.unwrap().contains("one part of a split dump"));
     recipe.split = Some((22, 50_000));
     check(&recipe.bytes(), &recipe);
     // Ends before it starts: it has nothing.
@@ -352,6 +355,7 @@ fn the_parts_of_a_split_dump_make_up_all_of_it() {
     let joined: std::sync::Arc<dyn super::super::MemoryImage> =
         std::sync::Arc::new(joined);
     assert!(joined.claims().notes.is_empty(), "{:?}", joined.claims().notes);
+    assert_eq!(joined.claims().incomplete, None);
     let pages = runs(joined.as_ref());
     assert_eq!(pages, runs(open(&whole.bytes()).as_ref()));
     for (&n, page) in &whole.pages {
@@ -365,16 +369,22 @@ fn the_parts_of_a_split_dump_make_up_all_of_it() {
     let notes = &joined.claims().notes;
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert!(notes[0].contains("is missing: 0x7530000 to 0xc350000"));
+    assert_eq!(joined.claims().incomplete.as_ref(), Some(&notes[0]));
     // What does not belong together.
     let error = |images| Joined::new(images).unwrap_err();
     let all = open(&whole.bytes());
     assert_eq!(error(vec![part(0, 22), all]), (1, JoinError::NotAPart));
     let twice = error(vec![part(0, 22), part(20, 50_000)]);
     assert_eq!(twice, (1, JoinError::Twice(20 << 12)));
-    let mut other = Recipe::new(&[0]);
-    (other.split, other.sysname) = (Some((22, 50_000)), "Linux");
-    let other = open(&other.bytes());
-    assert_eq!(error(vec![part(0, 22), other]), (1, JoinError::Other));
+    let mut others = [0; 3].map(|codec| Recipe::new(&[codec]));
+    others[0].sysname = "Linux";
+    others[1].notes = qemu_note(1);
+    others[2].vmcoreinfo = b"CRASHTIME=1700000000\n".to_vec();
+    for mut other in others {
+        other.split = Some((22, 50_000));
+        let other = open(&other.bytes());
+        assert_eq!(error(vec![part(0, 22), other]), (1, JoinError::Other));
+    }
 }
 
 impl Recipe {
