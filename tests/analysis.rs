@@ -6,6 +6,7 @@ mod changed;
 mod dwarf;
 mod files;
 mod frames;
+mod frozen;
 mod graphs;
 mod hostile;
 mod live;
@@ -27,9 +28,15 @@ pub struct Case {
 impl Case {
     /// Takes it.
     pub fn new(recipe: &str) -> Self {
+        Self::with(recipe, &[])
+    }
+
+    /// Takes it with more options.
+    pub fn with(recipe: &str, options: &[&str]) -> Self {
         let dir = CrashDir::new();
         let name = dir.recipe(recipe);
-        dir.capture(&name, &["--keep-kernel", "-q"]).expect(0);
+        let all = ["--keep-kernel", "-q"];
+        dir.capture(&name, &[&all, options].concat()).expect(0);
         Self { dir, machine: model(recipe) }
     }
 

@@ -258,6 +258,44 @@ too_small_a_budget(void)
 	sys(SYS_unlink, DUMP);
 }
 
+/* Where the machine would not be right afterwards, with this one's clock. */
+static void
+not_with(const char *name, const char *const *values)
+{
+	struct mem_minidump_status st;
+	static char was[64];
+	i64 fd = open_target(DUMP);
+
+	if (!sysctl_str(name, was, sizeof(was))) {
+		fail(name, "not read", 0, 0);
+		return;
+	}
+	while (*values != 0 && sysctl_set_str(name, *values) != 0)
+		values++;
+	if (*values == 0) {
+		skip(name, "there is no other");
+	} else {
+		expect(*values, refused(*values, fd, 1000, &st), -EOPNOTSUPP);
+		expect("the file is not touched", file_size(fd), 0);
+		expect(name, sysctl_set_str(name, was), 0);
+	}
+	sys(SYS_close, fd);
+	sys(SYS_unlink, DUMP);
+}
+
+static void
+other_clocks(void)
+{
+	/* One for all CPUs. */
+	static const char *const timers[] = { "HPET", "i8254", "RTC", 0 };
+	/* It wraps around in 55 ms. */
+	static const char *const counters[] = { "i8254", 0 };
+
+	if (sysctl_int("hw.ncpu", 1) > 1)
+		not_with("kern.eventtimer.timer", timers);
+	not_with("kern.timecounter.hardware", counters);
+}
+
 static int
 nothing(void *arg)
 {
@@ -568,6 +606,7 @@ cases_freeze(void)
 	lockstep();
 	registers();
 	too_small_a_budget();
+	other_clocks();
 	short_of_memory();
 	stuck_cpu();
 	two_at_once();

@@ -276,6 +276,12 @@ sysctl_set(const char *name, i32 value)
 	return (sysctl(name, 0, 0, &value, sizeof(value)));
 }
 
+i64
+sysctl_set_str(const char *name, const char *value)
+{
+	return (sysctl(name, 0, 0, value, len(value)));
+}
+
 int
 sysctl_str(const char *name, char *out, u64 size)
 {

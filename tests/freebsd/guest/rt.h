@@ -95,6 +95,7 @@ void	stop(i64 pid);
 
 i64	sysctl_int(const char *name, i64 none);
 i64	sysctl_set(const char *name, i32 value);
+i64	sysctl_set_str(const char *name, const char *value);
 int	sysctl_str(const char *name, char *out, u64 size);
 /* Bytes that a malloc(9) type has in use; -1 when there is no such type. */
 i64	malloc_in_use(const char *type);

@@ -168,7 +168,7 @@ pub(crate) fn dump(
                 found.uncertain = Some(report.check_none()?);
                 found.undetermined = report.is_undetermined();
                 if found.undetermined {
-                    return Err("deadlock: undetermined".into());
+                    return Err(report.reasons());
                 }
             }
             Some("running") => {

@@ -165,6 +165,11 @@ impl Report {
         self.status == Some(3)
     }
 
+    /// Why it is.
+    pub(crate) fn reasons(&self) -> String {
+        format!("deadlock: undetermined: {}", self.report["reasons"])
+    }
+
     /// Of ldlock.ko's deadlocks: each thread and each lock, and no others.
     /// `listed`: a list of the pages that changed lies beside the dump.
     pub(crate) fn check_deadlocks(
