@@ -11,6 +11,9 @@ const KINDS: [&str; 3] = [
     "machine arm64\nrelease 15.1-RELEASE\ntypes dwarf\n",
 ];
 
+/// The host may have other things to do.
+const FROZEN: [&str; 3] = ["--freeze", "--max-pause", "1s"];
+
 /// Processes and threads.
 fn ps(case: &Case) -> Value {
     case.run("ps", &["--json"]).expect(0).json()["processes"].take()
@@ -21,7 +24,7 @@ fn threads_stacks_and_deadlocks_are_those_of_a_live_dump() {
     for kind in KINDS {
         let recipe = format!("{kind}{TWO}");
         let live = Case::new(&recipe);
-        let frozen = Case::with(&recipe, &["--freeze"]);
+        let frozen = Case::with(&recipe, &FROZEN);
         assert_eq!(ps(&frozen), ps(&live), "{kind}");
         let found = frozen.deadlock(1);
         assert_eq!(found["cycles"], live.deadlock(1)["cycles"]);
@@ -39,7 +42,7 @@ fn threads_stacks_and_deadlocks_are_those_of_a_live_dump() {
 
 #[test]
 fn what_it_is_converted_to_has_the_same_threads() {
-    let frozen = Case::with(TWO, &["--freeze"]);
+    let frozen = Case::with(TWO, &FROZEN);
     let (dump, kernel) = (frozen.path("livecore.0"), frozen.path("kernel.0"));
     let threads = ps(&frozen);
     for to in ["elf", "kdump", "raw", "lime", "minidump"] {
