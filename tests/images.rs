@@ -2,6 +2,7 @@
 //! Memory images of other programs, which are run here: every page they wrote
 //! is read and compared with the memory it is of.
 
+mod avml;
 mod flips;
 mod linux;
 pub mod makedumpfile;

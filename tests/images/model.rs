@@ -52,7 +52,7 @@ impl Case {
     }
 
     /// A command's standard output, without the file's own name.
-    fn says(&self, command: &str, file: &str, exit: i32) -> String {
+    pub(super) fn says(&self, command: &str, file: &str, exit: i32) -> String {
         let (kernel, file) = (self.text("kernel"), self.text(file));
         let run = run([command, "-k", &kernel, &file]).expect(exit);
         run.text().replace(&file, "FILE")
