@@ -7,6 +7,7 @@ use crate::tool::run;
 use livedump_cli::convert::{self, Job, Progress, Sink};
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::{Checksums, MemoryImage};
+use livedump_vmcore::sample::kdump::{Kdump, LZO, SNAPPY, ZLIB, compress};
 use livedump_vmcore::{Opened, Vmcore};
 use memdev::addr::Paddr;
 use std::collections::BTreeMap;
@@ -146,7 +147,7 @@ fn with_checksums_no_other_memory_comes_out() {
     let pages = memory_of(&case);
     // Only pages that became smaller have one.
     let mut small = pages.clone();
-    small.retain(|_, page| packed(ZLIB, page).len() < 4096);
+    small.retain(|_, page| compress(ZLIB, page).len() < 4096);
     let zlib = kdump(&small, ZLIB);
     let data = zlib.len() - data_bytes(&small, ZLIB)..zlib.len();
     flip(&case, "zlib", &zlib, data);
@@ -172,28 +173,11 @@ pub(super) fn memory_of(case: &Case) -> Memory {
     memory(&core)
 }
 
-const ZLIB: u32 = 1;
-const LZO: u32 = 2;
-pub(super) const SNAPPY: u32 = 4;
-
-fn packed(codec: u32, page: &[u8]) -> Vec<u8> {
-    match codec {
-        ZLIB => {
-            let level = flate2::Compression::new(1);
-            let mut e = flate2::write::ZlibEncoder::new(Vec::new(), level);
-            e.write_all(page).unwrap();
-            e.finish().unwrap()
-        }
-        LZO => lzokay::compress::compress(page).unwrap(),
-        _ => snap::raw::Encoder::new().compress_vec(page).unwrap(),
-    }
-}
-
 fn data_bytes(pages: &Memory, codec: u32) -> usize {
-    pages.values().map(|page| packed(codec, page).len().min(4096)).sum()
+    pages.values().map(|page| compress(codec, page).len().min(4096)).sum()
 }
 
-/// A kdump as makedumpfile makes them: headers, bitmaps, descriptors, pages.
+/// A kdump as makedumpfile makes them, of one codec.
 fn kdump(pages: &Memory, codec: u32) -> Vec<u8> {
     kdump_part(pages, codec, None)
 }
@@ -204,54 +188,13 @@ pub(super) fn kdump_part(
     codec: u32,
     part: Option<Range<u64>>,
 ) -> Vec<u8> {
-    let mapnr = pages.keys().next_back().unwrap() / 4096 + 1;
-    let bitmap = mapnr.div_ceil(8).next_multiple_of(4096) as usize;
-    let bits = 2 * 4096;
-    let mut out = vec![0; bits + 2 * bitmap];
-    out[..8].copy_from_slice(b"KDUMP   ");
-    out[12..19].copy_from_slice(b"FreeBSD");
-    out[272..278].copy_from_slice(b"x86_64");
-    for (at, n) in [
-        (8, 6),
-        (424, codec),
-        (428, 4096),
-        (432, 1),
-        (436, (2 * bitmap / 4096) as u32),
-        (440, mapnr as u32),
-        (4096 + 96, mapnr as u32),
-    ] {
-        out[at..at + 4].copy_from_slice(&n.to_le_bytes());
-    }
-    if let Some(part) = &part {
-        out[4096 + 12] = 1;
-        for (at, n) in [(80, part.start), (88, part.end)] {
-            out[4096 + at..4096 + at + 8].copy_from_slice(&n.to_le_bytes());
-        }
-    }
-    for n in pages.keys().map(|pa| pa / 4096) {
-        for half in [0, bitmap] {
-            out[bits + half + n as usize / 8] |= 1 << (n % 8);
-        }
-    }
-    let mine = part.map_or(0..u64::MAX, |n| n.start * 4096..n.end * 4096);
-    let mine = pages.range(mine);
-    let mut at = (out.len() + 24 * mine.clone().count()) as u64;
-    let mut data = Vec::new();
-    for (_, page) in mine {
-        let stored = packed(codec, page);
-        let (flags, stored) = match stored.len() < 4096 {
-            true => (codec, stored),
-            false => (0, page.clone()),
-        };
-        out.extend(at.to_le_bytes());
-        out.extend((stored.len() as u32).to_le_bytes());
-        out.extend(flags.to_le_bytes());
-        out.extend(0u64.to_le_bytes());
-        at += stored.len() as u64;
-        data.extend(stored);
-    }
-    out.extend(data);
-    out
+    let page = |(&pa, page): (&u64, &Vec<u8>)| {
+        (pa / 4096, page.as_slice().try_into().unwrap())
+    };
+    let end = pages.keys().next_back().unwrap() / 4096 + 1;
+    let mut kdump = Kdump::new(pages.iter().map(page).collect(), end, &[codec]);
+    kdump.split = part.map(|part| (part.start, part.end));
+    kdump.bytes()
 }
 
 /// A block of AVML version 2.

@@ -3,9 +3,10 @@
 //! by convert; and what is said of one part alone, in which pages are missing
 //! and nothing is damaged.
 
-use super::flips::{Memory, SNAPPY, kdump_part, memory_of};
+use super::flips::{Memory, kdump_part, memory_of};
 use super::model::{Case, TWO};
 use crate::tool::{Run, run};
+use livedump_vmcore::sample::kdump::SNAPPY;
 
 /// The parts, and the whole.
 struct Split {

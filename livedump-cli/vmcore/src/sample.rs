@@ -21,6 +21,8 @@
     clippy::must_use_candidate
 )]
 
+pub mod kdump;
+
 use crate::Vmcore;
 use memdev::addr::{PAGE_SIZE, Page, Vaddr};
 use memdev::arch::Machine;

@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use zstd::bulk::Decompressor;
 
 /// C: `DUMP_DH_COMPRESSED_ZLIB`.
-pub(super) const ZLIB: u32 = 1;
+pub(crate) const ZLIB: u32 = 1;
 /// C: `DUMP_DH_COMPRESSED_LZO`.
-pub(super) const LZO: u32 = 2;
+pub(crate) const LZO: u32 = 2;
 /// C: `DUMP_DH_COMPRESSED_SNAPPY`.
-pub(super) const SNAPPY: u32 = 4;
+pub(crate) const SNAPPY: u32 = 4;
 /// C: `DUMP_DH_COMPRESSED_ZSTD`.
-pub(super) const ZSTD: u32 = 0x20;
+pub(crate) const ZSTD: u32 = 0x20;
 /// All of them.
 pub(super) const MASK: u32 = ZLIB | LZO | SNAPPY | ZSTD;
 

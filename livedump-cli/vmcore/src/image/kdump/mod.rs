@@ -12,7 +12,7 @@
 //! descriptor, which has the offset of its data. Bitmap and descriptors stay
 //! in the file. Pages without a bit are missing, whatever they were.
 
-mod codec;
+pub(crate) mod codec;
 mod flat;
 mod header;
 mod pages;

@@ -9,136 +9,22 @@ use super::super::testing::{
 use super::super::{Arm64State, Checksums, CpuState, Format, ImageError};
 use super::codec;
 use crate::MemoryError;
-use memdev::addr::{Paddr, Page};
+use crate::sample::kdump::{Kdump, compress};
+use memdev::addr::Paddr;
 use memdev::arch::Machine;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
-/// What a file is to have.
-struct Recipe {
-    pages: BTreeMap<u64, Page>,
-    /// By page number, round.
-    codecs: Vec<u32>,
-    max_mapnr: u64,
-    status: u32,
-    split: Option<(u64, u64)>,
-    notes: Vec<u8>,
-    vmcoreinfo: Vec<u8>,
-    phys_base: u64,
-    sysname: &'static str,
-    machine: &'static str,
-}
-
-impl Recipe {
-    fn new(codecs: &[u32]) -> Self {
-        // Two pages of the bitmap; runs of several lengths.
-        let numbers = (0..3).chain([9]).chain(20..24).chain(40_000..40_004);
-        let make = |n: u64| match n % 4 {
-            // What does not compress is stored as it is.
-            3 => (n, noise(n)),
-            _ => (n, page(n)),
-        };
-        Self {
-            pages: numbers.map(make).collect(),
-            codecs: codecs.to_vec(),
-            max_mapnr: 50_000,
-            status: codecs.iter().fold(0, |all, c| all | c),
-            split: None,
-            notes: Vec::new(),
-            vmcoreinfo: Vec::new(),
-            phys_base: 0,
-            sysname: "FreeBSD",
-            machine: "x86_64",
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let text = self.notes.len() + self.vmcoreinfo.len() + 104;
-        let sub_blocks = text.div_ceil(4096);
-        let bitmap = self.max_mapnr.div_ceil(8).next_multiple_of(4096);
-        let mut out = Vec::from(b"KDUMP   ");
-        out.extend(6u32.to_le_bytes());
-        out.resize(464, 0);
-        out[12..12 + self.sysname.len()]
-            .copy_from_slice(self.sysname.as_bytes());
-        out[272..272 + self.machine.len()]
-            .copy_from_slice(self.machine.as_bytes());
-        let mut put = |at: usize, n: u32| {
-            out[at..at + 4].copy_from_slice(&n.to_le_bytes());
-        };
-        put(424, self.status);
-        put(428, 4096);
-        put(432, sub_blocks as u32);
-        put(436, (bitmap / 4096 * 2) as u32);
-        put(440, self.max_mapnr as u32);
-        out.resize(4096 + 104, 0);
-        let vmcoreinfo = 4096 + 104;
-        let notes = vmcoreinfo + self.vmcoreinfo.len() as u64;
-        let split = self.split.unwrap_or((0, 0));
-        for (at, n) in [
-            (0, self.phys_base),
-            (8, 1 | u64::from(self.split.is_some()) << 32),
-            (16, split.0),
-            (24, split.1),
-            (32, vmcoreinfo),
-            (40, self.vmcoreinfo.len() as u64),
-            (48, notes),
-            (56, self.notes.len() as u64),
-            (80, split.0),
-            (88, split.1),
-            (96, self.max_mapnr),
-        ] {
-            out[4096 + at..4096 + at + 8].copy_from_slice(&n.to_le_bytes());
-        }
-        out.extend(&self.vmcoreinfo);
-        out.extend(&self.notes);
-        out.resize(4096 * (1 + sub_blocks), 0);
-        let bits = out.len();
-        out.resize(bits + 2 * bitmap as usize, 0);
-        for &n in self.pages.keys() {
-            for half in [0, bitmap] {
-                out[bits + (half + n / 8) as usize] |= 1 << (n % 8);
-            }
-        }
-        let (first, last) = self.split.unwrap_or((0, u64::MAX));
-        let mine = self.pages.range(first..last);
-        let mut at = (out.len() + 24 * mine.clone().count()) as u64;
-        let mut data = Vec::new();
-        for (&n, page) in mine {
-            let codec = self.codecs[n as usize % self.codecs.len()];
-            let stored = compress(codec, page);
-            let (flags, stored) = match stored.len() < 4096 {
-                true => (codec, stored),
-                false => (0, page.to_vec()),
-            };
-            out.extend(at.to_le_bytes());
-            out.extend((stored.len() as u32).to_le_bytes());
-            out.extend(flags.to_le_bytes());
-            out.extend(0u64.to_le_bytes());
-            at += stored.len() as u64;
-            data.extend(stored);
-        }
-        out.extend(data);
-        out
-    }
-}
-
-fn compress(codec: u32, page: &[u8]) -> Vec<u8> {
-    match codec {
-        0 => page.to_vec(),
-        codec::ZLIB => {
-            let level = flate2::Compression::new(1);
-            let mut e = flate2::write::ZlibEncoder::new(Vec::new(), level);
-            e.write_all(page).unwrap();
-            e.finish().unwrap()
-        }
-        codec::LZO => lzokay::compress::compress(page).unwrap(),
-        codec::SNAPPY => snap::raw::Encoder::new().compress_vec(page).unwrap(),
-        codec::ZSTD => zstd::bulk::compress(page, 1).unwrap(),
-        _ => unreachable!(),
-    }
+/// Two pages of the bitmap; runs of several lengths.
+fn make(codecs: &[u32]) -> Kdump {
+    let numbers = (0..3).chain([9]).chain(20..24).chain(40_000..40_004);
+    let make = |n: u64| match n % 4 {
+        // What does not compress is stored as it is.
+        3 => (n, noise(n)),
+        _ => (n, page(n)),
+    };
+    Kdump::new(numbers.map(make).collect(), 50_000, codecs)
 }
 
 /// A flattened file of these records.
@@ -159,7 +45,7 @@ fn flat(records: &[(u64, &[u8])], end: bool) -> Vec<u8> {
 
 /// Every page of the recipe and no other.
 #[track_caller]
-fn check(bytes: &[u8], recipe: &Recipe) {
+fn check(bytes: &[u8], recipe: &Kdump) {
     let image = open(bytes);
     let (first, last) = recipe.split.unwrap_or((0, u64::MAX));
     let mine: Vec<u64> =
@@ -185,10 +71,10 @@ fn check(bytes: &[u8], recipe: &Recipe) {
 fn pages_of_every_codec_come_out_as_they_went_in() {
     let all = [codec::ZLIB, codec::LZO, codec::SNAPPY, codec::ZSTD, 0];
     for codecs in [&all[..], &all[..1], &all[1..2], &all[2..3], &all[3..4]] {
-        let recipe = Recipe::new(codecs);
+        let recipe = make(codecs);
         check(&recipe.bytes(), &recipe);
     }
-    let image = open(&Recipe::new(&all).bytes());
+    let image = open(&make(&all).bytes());
     assert_eq!(image.format(), Format::Kdump);
     assert_eq!(image.claims().checksums, Checksums::None);
     assert_eq!(image.claims().machine, Some(Machine::Amd64));
@@ -197,7 +83,7 @@ fn pages_of_every_codec_come_out_as_they_went_in() {
     image.read(Paddr(0x1800), &mut across).unwrap();
     let both = [page(1), page(2)].concat();
     assert_eq!(across, both[0x800..0x800 + 5000]);
-    let image = open(&Recipe::new(&[codec::ZLIB]).bytes());
+    let image = open(&make(&[codec::ZLIB]).bytes());
     assert_eq!(image.claims().checksums, Checksums::Compressed);
 }
 
@@ -211,7 +97,7 @@ fn frames_as_makedumpfile_makes_them_have_no_checksum() {
 
 #[test]
 fn records_in_any_order_make_up_the_file() {
-    let recipe = Recipe::new(&[codec::ZLIB, codec::ZSTD]);
+    let recipe = make(&[codec::ZLIB, codec::ZSTD]);
     let whole = recipe.bytes();
     for size in [100, 4096, 5000, whole.len()] {
         let mut records: Vec<_> = whole
@@ -233,7 +119,7 @@ fn records_in_any_order_make_up_the_file() {
 
 #[test]
 fn later_records_overwrite_earlier_ones() {
-    let recipe = Recipe::new(&[codec::LZO]);
+    let recipe = make(&[codec::LZO]);
     let whole = recipe.bytes();
     let junk = vec![0xee; whole.len()];
     // The header of a file is often written last.
@@ -254,7 +140,7 @@ fn later_records_overwrite_earlier_ones() {
 
 #[test]
 fn a_flattened_file_that_is_cut_has_what_was_written() {
-    let recipe = Recipe::new(&[codec::ZLIB]);
+    let recipe = make(&[codec::ZLIB]);
     let whole = recipe.bytes();
     let records: Vec<_> = whole
         .chunks(1000)
@@ -297,7 +183,7 @@ fn a_flattened_elf_core_is_an_elf_core() {
 
 #[test]
 fn qemus_are_known_by_their_notes_or_by_their_empty_names() {
-    let mut recipe = Recipe::new(&[codec::ZLIB]);
+    let mut recipe = make(&[codec::ZLIB]);
     recipe.notes = [qemu_note(0), qemu_note(1)].concat();
     recipe.phys_base = 0x1677_7216;
     recipe.vmcoreinfo =
@@ -323,7 +209,7 @@ fn qemus_are_known_by_their_notes_or_by_their_empty_names() {
 
 #[test]
 fn a_part_of_a_split_dump_has_its_pages() {
-    let mut recipe = Recipe::new(&[codec::SNAPPY]);
+    let mut recipe = make(&[codec::SNAPPY]);
     recipe.split = Some((2, 22));
     check(&recipe.bytes(), &recipe);
     let image = open(&recipe.bytes());
@@ -334,7 +220,7 @@ fn a_part_of_a_split_dump_has_its_pages() {
     check(&recipe.bytes(), &recipe);
     // Ends before it starts: it has nothing.
     recipe.split = Some((50, 20));
-    let mut bytes = recipe.bytes_of(Recipe::new(&[0]));
+    let mut bytes = bytes_of(&recipe, &make(&[0]));
     bytes.truncate(100_000);
     let image = open(&bytes);
     assert!(runs(image.as_ref()).is_empty());
@@ -344,9 +230,9 @@ fn a_part_of_a_split_dump_has_its_pages() {
 fn the_parts_of_a_split_dump_make_up_all_of_it() {
     use super::super::MemoryImage;
     use super::super::joined::{JoinError, Joined};
-    let whole = Recipe::new(&[codec::SNAPPY, 0]);
+    let whole = make(&[codec::SNAPPY, 0]);
     let part = |start, end| {
-        let mut part = Recipe::new(&[codec::SNAPPY, 0]);
+        let mut part = make(&[codec::SNAPPY, 0]);
         part.split = Some((start, end));
         open(&part.bytes())
     };
@@ -376,7 +262,7 @@ fn the_parts_of_a_split_dump_make_up_all_of_it() {
     assert_eq!(error(vec![part(0, 22), all]), (1, JoinError::NotAPart));
     let twice = error(vec![part(0, 22), part(20, 50_000)]);
     assert_eq!(twice, (1, JoinError::Twice(20 << 12)));
-    let mut others = [0; 3].map(|codec| Recipe::new(&[codec]));
+    let mut others = [0; 3].map(|codec| make(&[codec]));
     others[0].sysname = "Linux";
     others[1].notes = qemu_note(1);
     others[2].vmcoreinfo = b"CRASHTIME=1700000000\n".to_vec();
@@ -387,21 +273,19 @@ fn the_parts_of_a_split_dump_make_up_all_of_it() {
     }
 }
 
-impl Recipe {
-    /// The bytes of another recipe with the split of this one.
-    fn bytes_of(&self, other: Self) -> Vec<u8> {
-        let mut bytes = other.bytes();
-        let (start, end) = self.split.unwrap();
-        bytes[4096 + 12] = 1;
-        bytes[4096 + 80..4096 + 88].copy_from_slice(&start.to_le_bytes());
-        bytes[4096 + 88..4096 + 96].copy_from_slice(&end.to_le_bytes());
-        bytes
-    }
+/// The bytes of another recipe with the split of this one.
+fn bytes_of(recipe: &Kdump, other: &Kdump) -> Vec<u8> {
+    let mut bytes = other.bytes();
+    let (start, end) = recipe.split.unwrap();
+    bytes[4096 + 12] = 1;
+    bytes[4096 + 80..4096 + 88].copy_from_slice(&start.to_le_bytes());
+    bytes[4096 + 88..4096 + 96].copy_from_slice(&end.to_le_bytes());
+    bytes
 }
 
 #[test]
 fn damaged_pages_are_errors_and_the_others_are_served() {
-    let recipe = Recipe::new(&[codec::ZLIB]);
+    let recipe = make(&[codec::ZLIB]);
     let whole = recipe.bytes();
     let descriptors = 4096 * (2 + 4);
     let descriptor = |bytes: &[u8], i: usize| {
@@ -449,7 +333,7 @@ fn damaged_pages_are_errors_and_the_others_are_served() {
 
 #[test]
 fn a_truncated_file_has_what_is_before() {
-    let recipe = Recipe::new(&[codec::ZLIB]);
+    let recipe = make(&[codec::ZLIB]);
     let whole = recipe.bytes();
     let descriptors = 4096 * (2 + 4);
     for cut in [0, 100, 463, 4096, 4200, 3 * 4096, descriptors - 1] {
@@ -467,7 +351,7 @@ fn a_truncated_file_has_what_is_before() {
 
 #[test]
 fn other_layouts_are_refused_by_name() {
-    let whole = Recipe::new(&[codec::ZLIB]).bytes();
+    let whole = make(&[codec::ZLIB]).bytes();
     for (at, value, word) in [
         (428, 8192u32, "8192"),
         (428, 4096u32.swap_bytes(), "big-endian"),
@@ -493,7 +377,7 @@ fn other_layouts_are_refused_by_name() {
 #[test]
 fn blocks_may_be_larger_than_pages() {
     let block: Vec<u8> = (0..16).flat_map(page).collect();
-    let mut bytes = Recipe::new(&[codec::ZLIB]).bytes();
+    let mut bytes = make(&[codec::ZLIB]).bytes();
     bytes.truncate(464);
     bytes[12..19].fill(0);
     bytes[272..279].copy_from_slice(b"Unknown");
@@ -551,7 +435,7 @@ fn blocks_may_be_larger_than_pages() {
 
 /// A sparse file of a machine of a terabyte, whose last page is there.
 fn terabyte() -> File {
-    let mut recipe = Recipe::new(&[codec::ZLIB]);
+    let mut recipe = make(&[codec::ZLIB]);
     recipe.max_mapnr = 1 << 28;
     recipe.pages.insert((1 << 28) - 1, page(77));
     let bytes = recipe.bytes();
@@ -577,7 +461,7 @@ fn a_terabyte_opens_soon() {
 #[test]
 fn bitmaps_larger_than_memory_are_not_counted() {
     // A flattened file can say that it is as large as it likes.
-    let recipe = Recipe::new(&[codec::ZLIB]);
+    let recipe = make(&[codec::ZLIB]);
     let mut whole = recipe.bytes();
     whole[436..440].copy_from_slice(&u32::MAX.to_le_bytes());
     let far = [0; 100];
@@ -601,7 +485,7 @@ fn a_file_of_empty_records_is_refused() {
 #[test]
 fn flipped_bits_end_in_an_error_or_in_memory() {
     let all = [codec::ZLIB, codec::LZO, codec::SNAPPY, codec::ZSTD, 0];
-    let mut recipe = Recipe::new(&all);
+    let mut recipe = make(&all);
     recipe.max_mapnr = 41_000;
     recipe.notes = qemu_note(0);
     let whole = recipe.bytes();
@@ -613,7 +497,7 @@ fn flipped_bits_end_in_an_error_or_in_memory() {
         .collect();
     bit_flips(&flat(&records, true), |_, _| {});
     // Where all pages have a checksum, no other memory comes out.
-    let mut recipe = Recipe::new(&[codec::ZLIB]);
+    let mut recipe = make(&[codec::ZLIB]);
     recipe.pages.retain(|n, _| n % 4 != 3);
     let whole = recipe.bytes();
     let data = 4096 * (2 + 4) + 24 * recipe.pages.len();
