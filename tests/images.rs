@@ -4,6 +4,7 @@
 
 mod avml;
 mod flips;
+mod guest;
 mod linux;
 pub mod makedumpfile;
 mod model;

@@ -6,18 +6,21 @@
 
 #![allow(unsafe_code)]
 
+mod guest;
 mod hosted;
 mod machine;
 mod request;
 
+pub use guest::GuestDevice;
 pub use hosted::{Facts, HostedDevice, no_facts};
 pub use machine::{MachineSpec, ModelSpec, SpecError};
 pub use request::{Request, can_freeze};
 
 use crate::host;
+use crate::sandbox::Purpose;
 use memdev::addr::PAGE_SIZE;
 use memdev::errno::Errno;
-use memdev::freeze::{MEM_MINIDUMP2, MemMinidumpArg2};
+use memdev::freeze::{FreezeRecord, MEM_MINIDUMP2, MemMinidumpArg2};
 use memdev::ioctl::{
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
     MemMinidumpArg, MemMinidumpStatus, NO_FD,
@@ -106,11 +109,24 @@ pub trait Device: Send + Sync {
     /// lets it be ended. Does nothing when there is none.
     fn interrupt(&self);
 
-    /// The descriptor that requests go to, for who limits what may be done
-    /// with it.
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    /// The descriptors that a request takes, and what they are for.
+    fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Purpose)> {
+        Vec::new()
+    }
+
+    /// What is known of a machine whose memory was taken from outside, for the
+    /// last request.
+    fn outside(&self) -> Option<Outside> {
         None
     }
+
+    /// Why the last request failed, where an errno does not tell.
+    fn take_failure(&self) -> Option<String> {
+        None
+    }
+
+    /// Gives up what was kept for the next request.
+    fn release(&self) {}
 
     /// The ELF kernel that belongs to the machine, where it has one at hand.
     fn kernel_elf(&self) -> Option<Vec<u8>> {
@@ -127,6 +143,15 @@ pub trait Device: Send + Sync {
     fn wired_bytes(&self) -> Option<u64> {
         None
     }
+}
+
+/// What a dump from outside has besides pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// The instant. No pause was too long for it.
+    pub record: FreezeRecord,
+    /// CPUs whose registers are where debuggers look.
+    pub registers: u32,
 }
 
 /// Why there is no machine to dump.
@@ -171,6 +196,9 @@ pub fn open(
 ) -> Result<Box<dyn Device>, OpenError> {
     match spec {
         MachineSpec::Kernel => Ok(Box::new(MemDevice::open()?)),
+        MachineSpec::Qemu(socket) => {
+            Ok(Box::new(GuestDevice::open(socket, kernel, facts)?))
+        }
         _ => Ok(Box::new(HostedDevice::open(spec, kernel, facts)?)),
     }
 }
@@ -312,8 +340,8 @@ impl Device for MemDevice {
         Ok(status)
     }
 
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.node.as_fd())
+    fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Purpose)> {
+        vec![(self.node.as_fd(), Purpose::Requests)]
     }
 
     fn pid(&self) -> i32 {

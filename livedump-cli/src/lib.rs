@@ -8,6 +8,7 @@
 //! ```text
 //!  args -> cmd/*  one file per command
 //!           |  device    where a dump comes from: /dev/mem, a hosted machine
+//!           |  qemu      a guest's memory from outside, by QEMU's monitor
 //!           |  host      what the system says about itself
 //!           |  crashdir  where it goes: savecore's directory
 //!           |  dumpdev   where a panic left one
@@ -31,6 +32,7 @@ pub mod host;
 pub mod kernel_files;
 pub mod outcome;
 pub mod output;
+pub mod qemu;
 pub mod quantity;
 pub mod report;
 pub mod sandbox;

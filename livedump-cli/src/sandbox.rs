@@ -50,6 +50,8 @@ pub enum Purpose {
     Update,
     /// The node that takes our requests, and nothing else.
     Requests,
+    /// A socket that commands and descriptors are sent to.
+    Monitor,
     /// A file that is locked, and emptied when the lock is released.
     Lock,
     /// A directory; files in it are made, read, written, renamed, removed.

@@ -36,7 +36,8 @@ pub fn of_image(
         }
     };
     let pages = vm_pages(&target).map_err(|why| unknown(&why)).ok();
-    ImageFacts { hostname: hostname(&target).unwrap_or_default(), pages }
+    let hostname = hostname(&target).unwrap_or_default();
+    ImageFacts { hostname, pages, ..ImageFacts::default() }
 }
 
 fn unknown(why: &str) {

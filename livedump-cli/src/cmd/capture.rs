@@ -70,7 +70,7 @@ pub struct Args {
         value_parser = quantity::number::<u32>(1..=100_000)
     )]
     pub maxdumps: Option<u32>,
-    /// kernel, model[:SIZE|:RECIPE], image:FILE, raw:FILE
+    /// kernel, model[:SIZE|:RECIPE], image:FILE, qemu:SOCKET, ...
     #[arg(
         long,
         value_name = "MACHINE",
@@ -407,7 +407,7 @@ pub(super) fn confine(
     let mut files = vec![(directory.descriptor(), Purpose::Directory)];
     files.extend(prepared.descriptors().map(|fd| (fd, Purpose::Read)));
     files.extend_from_slice(more);
-    files.extend(device.descriptor().map(|node| (node, Purpose::Requests)));
+    files.extend(device.descriptors());
     if let Entered::Not(why) = sandbox::enter(Role::Writer, &files)
         && args.verbose
     {

@@ -3,6 +3,7 @@
 //! that would mend it. Asks what a capture would ask, and writes nothing but
 //! a temporary file that is gone again.
 
+mod guest;
 mod host;
 mod machine;
 mod place;
@@ -32,7 +33,7 @@ pub struct Args {
         value_hint = ValueHint::DirPath
     )]
     pub directory: PathBuf,
-    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, image:FILE or raw:FILE
+    /// kernel, model[:SIZE|:RECIPE], image:FILE, qemu:SOCKET, ...
     #[arg(
         long,
         value_name = "MACHINE",
@@ -41,6 +42,9 @@ pub struct Args {
         value_parser = suggested::values::<MachineSpec>(MACHINES)
     )]
     pub machine: MachineSpec,
+    /// Kernel of an image or a guest
+    #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
+    pub kernel: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -109,13 +113,23 @@ fn diagnose(args: &Args) -> Diagnosis {
         checks.extend(host::kernel());
     }
     let mut extent = None;
-    match device::open(&args.machine, None, &image_facts) {
-        Ok(device) => {
+    let kernel = args.kernel.as_deref();
+    let opened = match &args.machine {
+        // A guest is not stopped to find out how large a dump would be.
+        MachineSpec::Qemu(socket) => {
+            checks.extend(guest::checks(socket, kernel));
+            None
+        }
+        machine => Some(device::open(machine, kernel, &image_facts)),
+    };
+    match opened {
+        None => {}
+        Some(Ok(device)) => {
             let machine = Machine::query(device.as_ref());
             extent = machine.extent();
             checks.extend(machine.checks(real));
         }
-        Err(e) => checks.extend(machine::refused(&e)),
+        Some(Err(e)) => checks.extend(machine::refused(&e)),
     }
     if real {
         checks.extend(host::host_checks());
@@ -181,6 +195,7 @@ mod tests {
         diagnose(&Args {
             directory: directory.into(),
             machine: machine.parse().unwrap(),
+            kernel: None,
             json: false,
         })
     }

@@ -10,7 +10,7 @@ use super::max_pause::MaxPause;
 use crate::cmd::capture::{Error as CaptureError, NOT_RUNNING};
 use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::CrashDir;
-use crate::device::{self, Device, MachineSpec, Request};
+use crate::device::{self, Device, MachineSpec, OpenError, Request};
 use crate::error::Error;
 use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
@@ -52,7 +52,7 @@ pub struct Args {
         value_hint = ValueHint::Other
     )]
     pub sample: u64,
-    /// kernel, model[:SIZE|:RECIPE], vmcore:FILE, image:FILE or raw:FILE
+    /// kernel, model[:SIZE|:RECIPE], image:FILE, qemu:SOCKET, ...
     #[arg(
         long,
         value_name = "MACHINE",
@@ -61,6 +61,9 @@ pub struct Args {
         value_parser = suggested::values::<MachineSpec>(MACHINES)
     )]
     pub machine: MachineSpec,
+    /// Kernel of an image or a guest
+    #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
+    pub kernel: Option<PathBuf>,
     /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
     #[arg(
         long,
@@ -87,12 +90,13 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     check_usage(args)?;
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
-    let device = device::open(&args.machine, None, &image_facts)
+    let kernel = args.kernel.as_deref();
+    let device = device::open(&args.machine, kernel, &image_facts)
         .map_err(CaptureError::from)?;
     // Cannot be asked for once we are confined.
     let wired = device.wired_bytes();
     let mut files = vec![(directory.descriptor(), Purpose::Directory)];
-    files.extend(device.descriptor().map(|node| (node, Purpose::Requests)));
+    files.extend(device.descriptors());
     // Where the kernel cannot confine, `livedump doctor` says so.
     let _ = sandbox::enter(Role::Writer, &files);
     let machine = (device.as_ref(), wired);
@@ -136,7 +140,17 @@ fn estimate(
     let known = match device.minidump(&mut arg, None) {
         Ok(()) => true,
         Err(Errno::ENOTTY | Errno::ENODEV) => false,
-        Err(source) => return Err(refused(source)),
+        Err(source) => {
+            return Err(match device.take_failure() {
+                Some(why) => {
+                    let machine = device.name().into();
+                    let source = why.into();
+                    let e = OpenError::Hosted { machine, source };
+                    CaptureError::from(e).into()
+                }
+                None => refused(source),
+            });
+        }
     };
     let freeze = match args.freeze {
         true => Some(freeze(args, device, known)?),
@@ -157,6 +171,7 @@ fn estimate(
         need: None,
         fits: None,
         freeze,
+        paused_ns: device.outside().map(|it| it.record.pause_ns),
     };
     // It is written before it is thrown away; into memory where the directory
     // has no room for it.

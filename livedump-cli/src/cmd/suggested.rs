@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 /// For `--machine`.
 pub(super) const MACHINES: &[&str] =
-    &["kernel", "model", "model:", "vmcore:", "raw:"];
+    &["kernel", "model", "model:", "vmcore:", "image:", "raw:", "qemu:"];
 
 /// For `--at`.
 pub(super) const TIMES: &[&str] = &["@hourly", "@daily", "@weekly", "@monthly"];

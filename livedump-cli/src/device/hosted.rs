@@ -156,7 +156,9 @@ fn build(
     facts: &Facts<'_>,
 ) -> Result<Arc<dyn Machine>, Cause> {
     let recipe = match spec {
-        MachineSpec::Kernel => return Err("is not a hosted one".into()),
+        MachineSpec::Kernel | MachineSpec::Qemu(_) => {
+            return Err("is not a hosted one".into());
+        }
         MachineSpec::Vmcore(path) | MachineSpec::Image(path) => {
             return image(path, kernel, facts);
         }

@@ -22,6 +22,8 @@ pub enum MachineSpec {
     Raw(PathBuf),
     /// The memory of a kernel in an image of any format, or in a device.
     Image(PathBuf),
+    /// A guest of QEMU, by its monitor's socket.
+    Qemu(PathBuf),
 }
 
 /// Which model machine.
@@ -42,12 +44,15 @@ pub enum SpecError {
     /// No such kind.
     #[error(
         "not kernel, model, model:SIZE, model:RECIPE, vmcore:FILE, \
-         image:FILE or raw:FILE"
+         image:FILE, raw:FILE or qemu:SOCKET"
     )]
     Unknown,
     /// A kind that needs a file.
     #[error("{0} requires a file: {0}:FILE")]
     NoFile(&'static str),
+    /// A guest without its socket.
+    #[error("qemu requires the monitor's socket: qemu:SOCKET")]
+    NoSocket,
     /// A kind that takes no value.
     #[error("kernel takes no value")]
     Kernel,
@@ -92,6 +97,10 @@ impl FromStr for MachineSpec {
             "vmcore" => Ok(Self::Vmcore(file("vmcore")?)),
             "raw" => Ok(Self::Raw(file("raw")?)),
             "image" => Ok(Self::Image(file("image")?)),
+            "qemu" => match file("qemu") {
+                Ok(socket) => Ok(Self::Qemu(socket)),
+                Err(_) => Err(SpecError::NoSocket),
+            },
             _ => Err(SpecError::Unknown),
         }
     }
@@ -130,6 +139,7 @@ impl fmt::Display for MachineSpec {
             Self::Vmcore(path) => write!(f, "vmcore:{}", path.display()),
             Self::Raw(path) => write!(f, "raw:{}", path.display()),
             Self::Image(path) => write!(f, "image:{}", path.display()),
+            Self::Qemu(path) => write!(f, "qemu:{}", path.display()),
         }
     }
 }
@@ -152,6 +162,7 @@ mod tests {
             ),
             ("vmcore:/x/y", MachineSpec::Vmcore("/x/y".into())),
             ("raw:mem", MachineSpec::Raw("mem".into())),
+            ("qemu:/run/q", MachineSpec::Qemu("/run/q".into())),
         ] {
             assert_eq!(text.parse(), Ok(want), "{text}");
         }
@@ -167,6 +178,7 @@ mod tests {
             ("vmcore", "vmcore:FILE"),
             ("image:", "image:FILE"),
             ("raw:", "raw:FILE"),
+            ("qemu:", "qemu:SOCKET"),
             ("model:", "model:"),
             ("model:12Q", "\"12Q\""),
             ("model:1M2", "\"1M2\""),
@@ -190,6 +202,7 @@ mod tests {
             "model:x.recipe",
             "vmcore:a",
             "raw:b",
+            "qemu:c",
         ] {
             let spec: MachineSpec = text.parse().unwrap();
             assert_eq!(spec.to_string(), text);

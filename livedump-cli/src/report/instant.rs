@@ -21,8 +21,11 @@ pub struct Instant {
     pub uptime_ns: u64,
     /// Nanoseconds from the first CPU stopped to the last that went on.
     pub pause_ns: u64,
-    /// Nanoseconds that this was allowed to take.
+    /// Nanoseconds that this was allowed to take; 0 where it was taken from
+    /// outside.
     pub max_pause_ns: u64,
+    /// Whether it was taken from outside, as that of a guest is.
+    pub outside: bool,
     /// CPUs that were stopped.
     pub cpus: u32,
     /// Pages read meanwhile.
@@ -48,6 +51,7 @@ impl Instant {
             uptime_ns,
             pause_ns,
             max_pause_ns,
+            outside: max_pause_ns == 0,
             cpus,
             pages,
         }
@@ -74,9 +78,17 @@ impl Instant {
         format!("{}, up {seconds}.{:03} s", self.time_text, ns / NS_PER_MS)
     }
 
-    /// `14 ms (budget 100 ms), 93.0 MiB by 4 CPUs`.
+    /// `14 ms (budget 100 ms), 93.0 MiB by 4 CPUs`; `132 ms (taken from
+    /// outside)`.
     #[must_use]
     pub fn pause(&self) -> String {
+        if self.outside {
+            let pause = milliseconds(self.pause_ns);
+            return match self.pause_ns {
+                0 => "0 ms (taken from outside, it was not running)".into(),
+                _ => format!("{pause} (taken from outside)"),
+            };
+        }
         let bytes = human(self.pages.saturating_mul(PAGE_SIZE as u64));
         let (pause, max) =
             (milliseconds(self.pause_ns), milliseconds(self.max_pause_ns));
@@ -145,7 +157,17 @@ mod tests {
         assert_eq!(it.pause(), "14 ms (budget 100 ms), 93.0 MiB by 4 CPUs");
         assert!(it.moment().ends_with(", up 5.012 s"), "{}", it.moment());
         assert!(it.time_text.contains(":20.123 "), "{}", it.time_text);
-        let odd = FreezeRecord { cpus: 1, time_ns: i64::MIN, ..it_zero() };
+        let outside = FreezeRecord { pause_ns: 132_000_000, ..it_zero() };
+        let it = Instant::of_record(&outside);
+        assert_eq!(it.pause(), "132 ms (taken from outside)");
+        let it = Instant::of_record(&it_zero());
+        assert!(it.outside && it.pause().ends_with("not running)"));
+        let odd = FreezeRecord {
+            cpus: 1,
+            max_pause_ns: 1,
+            time_ns: i64::MIN,
+            ..it_zero()
+        };
         let it = Instant::of_record(&odd);
         assert!(it.pause().ends_with("0 B by 1 CPU"), "{}", it.pause());
         let _ = it.moment();

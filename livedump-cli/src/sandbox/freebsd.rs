@@ -52,6 +52,8 @@ const REPLACE: [Right; 7] = [
     Right::RenameatTarget,
     Right::Unlinkat,
 ];
+const MONITOR: [Right; 4] =
+    [Right::Event, Right::Fcntl, Right::Read, Right::Write];
 const READ: [Right; 3] = [Right::Pread, Right::Seek, Right::Fstat];
 const LOCK: [Right; 3] = [Right::Flock, Right::Fstat, Right::Ftruncate];
 /// One past the highest descriptor that is looked for. A new one gets the
@@ -90,6 +92,7 @@ fn limit(fd: &BorrowedFd<'_>, purpose: Purpose) -> io::Result<()> {
         Purpose::Directory => allow(fd, &DIRECTORY),
         Purpose::Listing => allow(fd, &LISTING),
         Purpose::Replace => allow(fd, &REPLACE),
+        Purpose::Monitor => allow(fd, &MONITOR),
         Purpose::Requests => {
             allow(fd, &[Right::Ioctl, Right::Fstat])?;
             let requests = [

@@ -105,6 +105,20 @@ const DIRECTORY: [libc::c_long; 13] = [
     libc::SYS_utimensat,
 ];
 
+/// What a connected socket is used with, and a pipe whose end goes through it.
+const MONITOR: [libc::c_long; 5] = [
+    libc::SYS_pipe2,
+    libc::SYS_recvfrom,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    POLL,
+];
+
+#[cfg(target_arch = "x86_64")]
+const POLL: libc::c_long = libc::SYS_poll;
+#[cfg(not(target_arch = "x86_64"))]
+const POLL: libc::c_long = libc::SYS_ppoll;
+
 /// The same by the names that old libraries have for them.
 #[cfg(target_arch = "x86_64")]
 const OLD: [libc::c_long; 4] =
@@ -150,6 +164,7 @@ fn landlock(files: &[(BorrowedFd<'_>, Purpose)]) -> Result<(), String> {
             Purpose::Read
             | Purpose::Update
             | Purpose::Requests
+            | Purpose::Monitor
             | Purpose::Lock => continue,
         };
         let beneath = PathBeneath::new(fd, access);
@@ -214,6 +229,9 @@ fn program(
     if has(&[Purpose::Directory]) {
         let calls = DIRECTORY.into_iter().chain(OLD);
         rules.extend(calls.map(|call| (call, Vec::new())));
+    }
+    if has(&[Purpose::Monitor]) {
+        rules.extend(MONITOR.map(|call| (call, Vec::new())));
     }
     // Memory yes, code no.
     let exec = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);

@@ -2,11 +2,11 @@
 //! What a file turned out to be: a minidump, which describes itself, or an
 //! image of memory, in which a kernel has to be found first.
 
-use super::image::MemoryImage;
 use super::image::joined::{JoinError, Joined};
 use super::image::kernel::{KernelError, KernelMemory};
 use super::image::raw::Raw;
 use super::image::view::{MinidumpView, ViewError};
+use super::image::{Claims, CpuState, MemoryImage};
 use super::pages::Pages;
 use super::source::{Plain, Source, SourceError};
 use super::{FileFacts, OpenError, Vmcore, probe};
@@ -139,6 +139,40 @@ impl ImageFile {
         let source = Arc::new(Plain::new(Arc::new(file), MAX_PADDR));
         let image = Arc::new(Raw::new(source, MAX_PADDR));
         Ok(Self { file: facts, image, raw: None, unknown: None })
+    }
+
+    /// Memory that is in no file; `path` is what to call it.
+    #[must_use]
+    pub fn of_image(image: Arc<dyn MemoryImage>, path: &Path) -> Self {
+        let path = path.to_path_buf();
+        let file = FileFacts { path, len: 0, allocated: 0 };
+        Self { file, image, raw: None, unknown: None }
+    }
+
+    /// A file with nothing but memory, of a machine whose CPUs had these
+    /// registers; `path` is what to call it.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn raw(
+        file: File,
+        path: &Path,
+        cpus: Vec<CpuState>,
+    ) -> Result<Self, OpenError> {
+        let name = || escape_path(path);
+        let io = |source| OpenError::Io { path: name(), source };
+        let meta = file.metadata().map_err(io)?;
+        let facts = FileFacts {
+            path: path.to_path_buf(),
+            len: meta.len(),
+            allocated: meta.blocks().saturating_mul(512),
+        };
+        let source = Arc::new(Plain::new(Arc::new(file), facts.len));
+        let claims = Claims { cpus, ..Claims::default() };
+        let raw = Raw::new(source, facts.len).with_claims(claims);
+        let raw = Arc::new(raw);
+        let image = Arc::clone(&raw) as _;
+        Ok(Self { file: facts, image, raw: Some(raw), unknown: None })
     }
 
     /// The file it is in.

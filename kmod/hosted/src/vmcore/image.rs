@@ -57,7 +57,7 @@ impl Machine for ImageMachine {
         let m = &self.memory;
         let walker = m.walker();
         Target {
-            instant: None,
+            instant: self.facts.instant,
             machine: m.machine(),
             minidump_version: m.minidump_version,
             minidump_flags: 0,

@@ -15,7 +15,7 @@ use crate::cmd::write_seal;
 use crate::crashdir::{
     Basename, Companion, CrashDir, Finished, Saved, Step, Temp, info_text,
 };
-use crate::device::{Device, Request, can_freeze};
+use crate::device::{Device, OpenError, Outside, Request, can_freeze};
 use crate::kernel_files::KernelFiles;
 use crate::report::{self, escape, human, note};
 use crate::signals::Signals;
@@ -57,6 +57,7 @@ pub(super) struct Dumped {
     missing_cpus: Option<Vec<u32>>,
     changed: Option<Header>,
     freeze: Option<MinidumpFreeze>,
+    outside: Option<Outside>,
 }
 
 impl Dumped {
@@ -84,12 +85,15 @@ impl Dumped {
             missing_cpus: registers.then(|| arg.missing_cpus().collect()),
             changed: asked(FLAG_STABILITY).then_some(changed),
             freeze: *freeze,
+            outside: None,
         }
     }
 
     /// The instant that it is of.
     pub(super) fn instant(&self) -> Option<report::Instant> {
-        self.freeze.as_ref().map(report::Instant::of_answer)
+        let frozen = self.freeze.as_ref().map(report::Instant::of_answer);
+        let outside = self.outside.as_ref();
+        frozen.or(outside.map(|it| report::Instant::of_record(&it.record)))
     }
 
     /// What info.N has of it, behind the stock tool's lines.
@@ -243,7 +247,9 @@ impl Capture<'_> {
         kernel: Option<&KernelFile>,
         signals: &mut Signals,
     ) -> Result<(Dumped, Checked, Lists), Error> {
-        let dumped = self.dump(dump, changes, signals)?;
+        let dumped = self.dump(dump, changes, signals);
+        self.device.release();
+        let dumped = dumped?;
         let force = self.args.force;
         let mut checked =
             check::header(dump.file(), self.compression(), force)?;
@@ -436,7 +442,14 @@ impl Capture<'_> {
             }
         }
         match answer {
-            Ok(()) if ours => Ok(Dumped::from_answer(&ours_arg)),
+            Ok(()) if ours => {
+                let mut dumped = Dumped::from_answer(&ours_arg);
+                dumped.outside = self.device.outside();
+                if let Some(outside) = &dumped.outside {
+                    dumped.registers = Some(outside.registers);
+                }
+                Ok(dumped)
+            }
             Ok(()) => Ok(Dumped::default()),
             Err(Errno::ENOTTY | Errno::ENODEV) if !ours => {
                 Err(Error::NoFacility)
@@ -519,6 +532,10 @@ impl Capture<'_> {
 
     /// What the kernel was doing when it said `source`.
     fn failed(&self, source: Errno) -> Error {
+        if let Some(why) = self.device.take_failure() {
+            let machine = self.device.name().into();
+            return OpenError::Hosted { machine, source: why.into() }.into();
+        }
         let reached = self.device.status().ok().filter(|status| {
             status.last_pid == self.device.pid()
                 && status.last_error == source.0

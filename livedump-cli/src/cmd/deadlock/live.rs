@@ -35,7 +35,11 @@ pub(super) fn take(
     let machine = machine.clone().unwrap_or_default();
     let brings_its_own =
         matches!(machine, MachineSpec::Model(_)) && kernel.kernels.is_empty();
+    // Nothing but that file tells where the kernel is in this memory.
+    let named = matches!(machine, MachineSpec::Image(_) | MachineSpec::Qemu(_));
+    let named = kernel.kernel().filter(|_| named);
     let args = capture::Args {
+        kernel: named.map(PathBuf::from),
         freeze: *freeze,
         pause: *pause,
         ..capture::Args::quiet(directory, machine, brings_its_own)

@@ -27,6 +27,9 @@ pub(super) struct Estimate {
     pub(super) fits: Option<bool>,
     /// What --freeze takes; null without it.
     pub(super) freeze: Option<Freeze>,
+    /// For how long the machine was stopped for this estimate; null of one that
+    /// is not read from outside.
+    pub(super) paused_ns: Option<u64>,
 }
 
 /// What it takes to stop the machine and copy it.
@@ -90,6 +93,10 @@ impl Report for Estimate {
                 human(wired)
             )?,
             _ => writeln!(out, "{name}: the stock live dump reports no size")?,
+        }
+        if let Some(ns) = self.paused_ns {
+            let pause = milliseconds(ns);
+            writeln!(out, "paused {pause} (taken from outside)")?;
         }
         for codec in &self.codecs {
             codec.text(self.pages, self.dumpextent, out)?;

@@ -121,6 +121,8 @@ pub struct KernelMemory {
     pub msgbuf_bytes: u32,
     /// C: `version`.
     pub version: String,
+    /// CPUs whose registers are put where debuggers look, of the image's.
+    pub registers: u32,
     /// What the image says and is not so, in sentences without an end.
     pub notes: Vec<String>,
 }

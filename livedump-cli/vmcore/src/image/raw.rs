@@ -44,6 +44,12 @@ impl Raw {
         Self { source, len: self.len, start, low, claims }
     }
 
+    /// The same file, and what else is known of its machine.
+    #[must_use]
+    pub fn with_claims(self, claims: Claims) -> Self {
+        Self { claims, ..self }
+    }
+
     /// The same file, with its first byte at `start`.
     #[must_use]
     pub fn with_start(&self, start: u64) -> Self {

@@ -5,6 +5,7 @@
 use super::KernelMemory;
 use crate::MemoryError;
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
+use memdev::freeze::FreezeRecord;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// C: `VM_PHYSSEG_MAX` is 64.
@@ -19,6 +20,8 @@ pub struct ImageFacts {
     pub hostname: String,
     /// Where PG_NODUMP is looked for; `None`: it is not known.
     pub pages: Option<VmPages>,
+    /// The instant that all the memory is of, where whoever took it knows.
+    pub instant: Option<FreezeRecord>,
 }
 
 /// Where structures of pages are. C: `struct vm_phys_seg`, `struct vm_page`.

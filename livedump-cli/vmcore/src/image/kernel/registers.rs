@@ -67,17 +67,18 @@ struct Running<'a> {
     state: &'a CpuState,
 }
 
-/// `walker` with the registers where debuggers look, if the image has them.
+/// `walker` with the registers where debuggers look, if the image has them, and
+/// of how many CPUs those are.
 pub(super) fn show(
     walker: Walker,
     kernel: &Kernel,
     notes: &mut Vec<String>,
-) -> Walker {
+) -> (Walker, u32) {
     let image = Arc::clone(walker.image());
     let cpus = &image.claims().cpus;
     let machine = walker.machine();
     if !cpus.iter().any(|cpu| cpu.machine() == machine) {
-        return walker;
+        return (walker, 0);
     }
     let Some(places) = Places::find(&walker, kernel) else {
         notes.push(
@@ -85,7 +86,7 @@ pub(super) fn show(
              missing"
                 .into(),
         );
-        return walker;
+        return (walker, 0);
     };
     let running: Vec<_> = cpus
         .iter()
@@ -106,7 +107,8 @@ pub(super) fn show(
         "registers of {put_count} of {} CPUs are from its notes; {user} ran user code",
         cpus.len()
     ));
-    walker.with_image(Arc::new(overlay))
+    let put_count = u32::try_from(put_count).unwrap_or(u32::MAX);
+    (walker.with_image(Arc::new(overlay)), put_count)
 }
 
 fn read_int(walker: &Walker, va: u64) -> Option<u32> {

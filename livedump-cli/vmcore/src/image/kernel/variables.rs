@@ -221,7 +221,7 @@ pub(super) fn read(
     let (msgbuf, msgbuf_bytes) = message_buffer(&walker, get("msgbufp")?)?;
     let version = text(&walker, kernel);
     let mut notes = notes(&walker);
-    let walker = registers::show(walker, kernel, &mut notes);
+    let (walker, registers) = registers::show(walker, kernel, &mut notes);
     Ok(KernelMemory {
         base: walker.base(),
         minidump_version,
@@ -232,6 +232,7 @@ pub(super) fn read(
         bitset,
         bitset_bits,
         msgbuf,
+        registers,
         msgbuf_bytes,
         version,
         notes,

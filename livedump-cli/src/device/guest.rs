@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A guest of QEMU's as a machine: its memory is taken when an estimate is
+//! asked for, and what is dumped afterwards is of that moment.
+
+#![forbid(unsafe_code)]
+
+use super::hosted::{Facts, HostedDevice};
+use super::{Device, OpenError, Outside};
+use crate::qemu::{Guest, QemuError};
+use crate::sandbox::Purpose;
+use livedump_hosted::vmcore::ImageMachine;
+use livedump_vmcore::chain;
+use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::image::kernel::ImageFacts;
+use memdev::errno::Errno;
+use memdev::freeze::FreezeRecord;
+use memdev::ioctl::{
+    FLAG_ESTIMATE, MemLivedumpArg, MemMinidumpArg, MemMinidumpStatus,
+};
+use memdev::stage::Stage;
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A guest.
+pub struct GuestDevice {
+    name: String,
+    guest: Guest,
+    kernel: Kernel,
+    /// What does not change while it runs.
+    facts: ImageFacts,
+    /// Whoever asks does not want the answer any more.
+    interrupted: AtomicBool,
+    held: Mutex<Option<Arc<Held>>>,
+    /// Why its memory was not taken.
+    failure: Mutex<Option<String>>,
+}
+
+/// Its memory as it was at one moment.
+struct Held {
+    machine: HostedDevice,
+    outside: Outside,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl GuestDevice {
+    /// Connects, and finds the kernel in the guest's memory. The guest is not
+    /// stopped.
+    ///
+    /// # Errors
+    /// Nothing answers, or it has another kernel.
+    pub fn open(
+        socket: &Path,
+        kernel: Option<&Path>,
+        facts: &Facts<'_>,
+    ) -> Result<Self, OpenError> {
+        let name = format!("qemu:{}", socket.display());
+        let open = || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+            let path = kernel.ok_or("name its kernel with -k")?;
+            let kernel = Kernel::open(&crate::kernel_files::named(path))?;
+            let mut guest = Guest::connect(socket)?;
+            let facts = facts(&guest.live(&kernel)?, &kernel);
+            guest.prepare()?;
+            Ok((guest, kernel, facts))
+        };
+        let (guest, kernel, facts) = open().map_err(|source| {
+            OpenError::Hosted { machine: name.clone(), source }
+        })?;
+        Ok(Self {
+            name,
+            guest,
+            kernel,
+            facts,
+            interrupted: AtomicBool::new(false),
+            held: Mutex::new(None),
+            failure: Mutex::new(None),
+        })
+    }
+
+    fn held(&self) -> Option<Arc<Held>> {
+        lock(&self.held).clone()
+    }
+
+    /// Takes its memory.
+    fn take(&self) -> Result<Arc<Held>, Errno> {
+        self.release();
+        self.interrupted.store(false, Ordering::SeqCst);
+        let stop = || self.interrupted.load(Ordering::SeqCst);
+        let taken = match self.guest.take(&self.kernel, &stop) {
+            Ok(taken) => taken,
+            Err(QemuError::Interrupted) => return Err(Errno::EINTR),
+            Err(e) => return Err(self.failed(&e)),
+        };
+        let Some(memory) = taken.core.image().cloned() else {
+            return Err(Errno::EIO);
+        };
+        memory.check_dumpable().map_err(|e| self.failed(&e))?;
+        let machine = |facts| {
+            let machine = ImageMachine::new(Arc::clone(&memory), facts);
+            HostedDevice::new(&self.name, Arc::new(machine))
+        };
+        // The record of the instant has the number of pages.
+        let mut estimate =
+            MemMinidumpArg { flags: FLAG_ESTIMATE, ..MemMinidumpArg::new() };
+        machine(self.facts.clone()).minidump(&mut estimate, None)?;
+        let uptime = self.kernel.find("time_uptime");
+        let uptime = uptime.and_then(|s| taken.core.read_u64(s.address).ok());
+        let pause = taken.paused.unwrap_or_default().as_nanos();
+        let record = FreezeRecord {
+            cpus: taken.cpus,
+            uptime_ns: uptime.unwrap_or(0).saturating_mul(1_000_000_000),
+            time_ns: taken.time_ns,
+            pause_ns: u64::try_from(pause).unwrap_or(u64::MAX),
+            max_pause_ns: 0,
+            pages: estimate.pages,
+        };
+        let outside = Outside { record, registers: memory.registers };
+        let instant = Some(record);
+        let machine = machine(ImageFacts { instant, ..self.facts.clone() });
+        let held = Arc::new(Held { machine, outside });
+        *lock(&self.held) = Some(Arc::clone(&held));
+        Ok(held)
+    }
+
+    fn failed(&self, e: &dyn std::error::Error) -> Errno {
+        *lock(&self.failure) = Some(chain(e));
+        Errno::EIO
+    }
+}
+
+impl Device for GuestDevice {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn minidump(
+        &self,
+        arg: &mut MemMinidumpArg,
+        file: Option<&File>,
+    ) -> Result<(), Errno> {
+        let held = match self.held() {
+            Some(held) if arg.flags & FLAG_ESTIMATE == 0 => held,
+            _ => self.take()?,
+        };
+        held.machine.minidump(arg, file)
+    }
+
+    fn kerneldump(
+        &self,
+        _: &mut MemLivedumpArg,
+        _: &File,
+    ) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn status(&self) -> Result<MemMinidumpStatus, Errno> {
+        match self.held() {
+            Some(held) => held.machine.status(),
+            None => Ok(MemMinidumpStatus {
+                stage: Stage::Freeze as u32,
+                pid: self.pid(),
+                ..MemMinidumpStatus::default()
+            }),
+        }
+    }
+
+    fn pid(&self) -> i32 {
+        self.held().map_or(1, |held| held.machine.pid())
+    }
+
+    fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::SeqCst);
+        if let Some(held) = self.held() {
+            held.machine.interrupt();
+        }
+    }
+
+    fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Purpose)> {
+        let (socket, read, written) = self.guest.descriptors();
+        let read = read.into_iter().map(|fd| (fd, Purpose::Read));
+        let written = written.into_iter().map(|fd| (fd, Purpose::Update));
+        [(socket, Purpose::Monitor)]
+            .into_iter()
+            .chain(read)
+            .chain(written)
+            .collect()
+    }
+
+    fn outside(&self) -> Option<Outside> {
+        Some(self.held()?.outside)
+    }
+
+    fn take_failure(&self) -> Option<String> {
+        lock(&self.failure).take()
+    }
+
+    fn release(&self) {
+        *lock(&self.held) = None;
+        self.guest.release();
+    }
+}
