@@ -152,7 +152,7 @@ fn the_keys_of_the_json_object_are_these() {
     assert_eq!(
         keys(&json),
         "codecs compression directory dumpextent fits free freeze machine \
-         minfree need pages wired_bytes"
+         minfree need pages paused_ns wired_bytes"
     );
     assert_eq!(
         keys(&json["codecs"][0]),
