@@ -70,7 +70,7 @@ pub struct Args {
         value_parser = quantity::number::<u32>(1..=100_000)
     )]
     pub maxdumps: Option<u32>,
-    /// kernel, model[:SIZE|:RECIPE], image:FILE, qemu:SOCKET, ...
+    /// kernel, model, image:FILE, qemu:SOCKET, ...
     #[arg(
         long,
         value_name = "MACHINE",

@@ -33,7 +33,7 @@ pub struct Args {
         value_hint = ValueHint::DirPath
     )]
     pub directory: PathBuf,
-    /// kernel, model[:SIZE|:RECIPE], image:FILE, qemu:SOCKET, ...
+    /// kernel, model, image:FILE, qemu:SOCKET, ...
     #[arg(
         long,
         value_name = "MACHINE",

@@ -52,7 +52,7 @@ pub struct Args {
         value_hint = ValueHint::Other
     )]
     pub sample: u64,
-    /// kernel, model[:SIZE|:RECIPE], image:FILE, qemu:SOCKET, ...
+    /// kernel, model, image:FILE, qemu:SOCKET, ...
     #[arg(
         long,
         value_name = "MACHINE",

@@ -117,7 +117,7 @@ pub struct Args {
     /// Kernel to check dumps with [default: running]
     #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
-    /// kernel, model[:SIZE|:RECIPE], image:FILE, qemu:SOCKET, ...
+    /// kernel, model, image:FILE, qemu:SOCKET, ...
     #[arg(
         long,
         value_name = "MACHINE",
