@@ -7,7 +7,7 @@ use super::memory::print;
 use super::qmp::{Qmp, QmpError};
 use super::resume::Resumer;
 use super::stream::{self, Part, write_sparse};
-use super::{EVENT, Pause, QemuError, cpus, resumed, written};
+use super::{EVENT, Pause, QemuError, both, cpus, resumed, written};
 use livedump_vmcore::ImageFile;
 use livedump_vmcore::elf::Kernel;
 use memdev::addr::Paddr;
@@ -89,9 +89,7 @@ impl Backing {
         if pause.is_ok() {
             resumer.disarm();
         }
-        let image = copied?;
-        let pause = pause?;
-        Ok((image, pause))
+        both(copied, pause)
     }
 
     fn copy_stopped(

@@ -47,6 +47,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// For each answer of QEMU's.
@@ -55,6 +56,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const EVENT: Duration = Duration::from_secs(5);
 /// How often a kernel is looked for in memory that changes meanwhile.
 const LOOKS: u32 = 3;
+/// Between two looks at what runs there.
+const LOOK: Duration = Duration::from_millis(20);
 /// The entry of amd64's root page table that leads to the table itself in
 /// FreeBSD, and only there. C: `PML4PML4I`, `PML5PML5I`.
 const RECURSIVE: u64 = 256;
@@ -68,7 +71,7 @@ pub enum QemuError {
     #[error(transparent)]
     Qmp(#[from] QmpError),
     /// Another guest than expected. It was not stopped.
-    #[error("{seen}: kernel {kernel} is not in its memory")]
+    #[error("{seen}{}", not_there(*seen, kernel))]
     NotThis {
         /// What runs there.
         seen: Seen,
@@ -146,6 +149,14 @@ pub enum Seen {
     NoPaging,
     /// It cannot be told.
     Unknown,
+}
+
+/// What of the kernel is worth saying.
+fn not_there(seen: Seen, kernel: &str) -> String {
+    match seen {
+        Seen::Other => String::new(),
+        _ => format!(": kernel {kernel} is not in its memory"),
+    }
 }
 
 impl std::fmt::Display for Seen {
@@ -283,6 +294,11 @@ impl Guest {
                 machine: kernel.machine().name(),
             });
         };
+        // That takes less time than to search all of its memory.
+        if self.seen()? == Seen::Other {
+            let kernel = kernel.path().to_owned();
+            return Err(QemuError::NotThis { seen: Seen::Other, kernel });
+        }
         let mut looks = 0;
         loop {
             looks += 1;
@@ -336,7 +352,11 @@ impl Guest {
         let qmp = Arc::clone(&self.qmp);
         let memory = GuestMemory::new(qmp, Machine::Amd64, self.bytes);
         let mut seen = Seen::NoPaging;
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
+            // A CPU may be between two page tables, or call the firmware.
+            if look > 0 {
+                thread::sleep(LOOK);
+            }
             let text = self.qmp().human("info registers -a")?;
             let number = |line: &str, name: &str| {
                 let (_, rest) = line.split_once(name)?;
@@ -479,6 +499,18 @@ fn state(qmp: &mut Qmp) -> Result<String, QmpError> {
     let answer = qmp.execute("query-status", json!({}))?;
     let status = answer.get("status").and_then(Value::as_str);
     Ok(status.unwrap_or("unknown").to_owned())
+}
+
+/// What was copied, and the pause. That a guest stands still is worse than that
+/// there is no copy.
+fn both<T>(
+    copied: Result<T, QemuError>,
+    pause: Result<Pause, QemuError>,
+) -> Result<(T, Pause), QemuError> {
+    match (copied, pause) {
+        (_, Err(e @ QemuError::NotResumed(_))) | (Err(e), _) => Err(e),
+        (Ok(copied), pause) => Ok((copied, pause?)),
+    }
 }
 
 /// The image in the file, which QEMU wrote.

@@ -3,7 +3,7 @@
 //! afterwards, also when its writes fail because nobody reads any more.
 
 use super::qmp::{Qmp, QmpError, ready};
-use super::{EVENT, Pause, QemuError, resumed, state, written};
+use super::{EVENT, Pause, QemuError, both, resumed, state, written};
 use livedump_vmcore::ImageFile;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -46,8 +46,7 @@ pub(super) fn take(
     let dumped = dump(qmp, spool, Part::All, stop);
     // It goes on, whatever came of the dump.
     let pause = resumed(qmp, was_running);
-    dumped?;
-    let pause = pause?;
+    let ((), pause) = both(dumped, pause)?;
     let image = written(spool, path)?;
     Ok((image, pause))
 }

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 const GREETING: &str = r#"{"QMP": {"version": {}, "capabilities": []}}"#;
@@ -28,9 +28,10 @@ struct Monitor {
     asked: Receiver<String>,
 }
 
-/// A command: its name, its arguments, a descriptor that came with it.
+/// A command: its name, all of it, a descriptor that came with it.
 struct Asked<'a> {
     name: &'a str,
+    line: &'a str,
     fd: Option<RawFd>,
     stream: &'a mut UnixStream,
 }
@@ -110,10 +111,12 @@ fn serve(
             continue;
         }
         let command: Value = serde_json::from_slice(&line).unwrap();
+        let text = command.to_string();
         line.clear();
         let name = command["execute"].as_str().unwrap();
         let _ = tell.send(name.to_owned());
-        let asked = Asked { name, fd: fd.take(), stream: &mut stream };
+        let (line, fd) = (text.as_str(), fd.take());
+        let asked = Asked { name, line, fd, stream: &mut stream };
         match answer(asked) {
             Some(text) => {
                 let text = text.replace("ID", &command["id"].to_string());
@@ -385,6 +388,20 @@ fn a_guest_that_qemu_leaves_stopped_is_resumed() {
 }
 
 #[test]
+fn a_guest_that_stands_still_is_told_before_anything_else() {
+    let stands = || Err(QemuError::NotResumed("paused".into()));
+    let pause = || Ok(Pause { paused: None, time_ns: 0 });
+    let failed = || Err(QemuError::Interrupted);
+    let told = |e: QemuError| e.to_string();
+    for copied in [failed(), Ok(())] {
+        let e = told(both(copied, stands()).unwrap_err());
+        assert!(e.contains("send cont to its monitor"), "{e}");
+    }
+    assert_eq!(told(both::<()>(failed(), pause()).unwrap_err()), "interrupted");
+    assert!(both(Ok(()), pause()).is_ok());
+}
+
+#[test]
 fn a_dump_that_is_refused_leaves_no_descriptor_behind() {
     let monitor = Monitor::start(GREETING, |asked| match asked.name {
         "getfd" => {
@@ -475,5 +492,43 @@ fn a_guest_is_resumed_when_whoever_stopped_it_is_gone() {
         theirs.read_to_string(&mut text).unwrap();
         let asked = text.contains(r#"{"execute":"cont"}"#);
         assert_eq!(asked, resumed, "{text}");
+    }
+}
+
+/// What runs in a guest is told by its page tables: FreeBSD's root leads to
+/// itself by one entry.
+#[test]
+fn another_system_is_told_by_its_page_tables() {
+    let process = "CPL=3 II=0\nCR0=80050033 CR2=0 CR3=0000000001234005 CR4=0";
+    let kernel = process.replace("CPL=3", "CPL=0");
+    let none = "CPL=0 II=0\nCR0=60000010 CR2=0 CR3=0000000000000000 CR4=0";
+    for (registers, entry, want) in [
+        (kernel.as_str(), 0x123_4063_u64, Seen::FreeBsd),
+        (process, 0x8000_0000_0123_4063, Seen::FreeBsd),
+        (&kernel, 0x123_4062, Seen::Other),
+        (&kernel, 0, Seen::Other),
+        // With PTI that is what a process of FreeBSD has, too.
+        (process, 0, Seen::Unknown),
+        (none, 0, Seen::NoPaging),
+        ("unknown command", 0, Seen::NoPaging),
+    ] {
+        let printed = json!(registers).to_string();
+        let word = json!(format!("0000000001234800: {entry:#018x}\r\n"));
+        let monitor = Monitor::start(GREETING, move |asked| match asked.name {
+            "query-status" => returns(r#"{"status": "running"}"#),
+            "query-target" => returns(r#"{"arch": "x86_64"}"#),
+            "query-memory-size-summary" => {
+                returns("{\"base-memory\": 536870912}")
+            }
+            "human-monitor-command" => {
+                match asked.line.contains("info registers") {
+                    true => returns(&printed),
+                    false => returns(&word.to_string()),
+                }
+            }
+            _ => ok(),
+        });
+        let guest = monitor.guest().unwrap();
+        assert_eq!(guest.seen().unwrap(), want, "{registers} {entry:#x}");
     }
 }
