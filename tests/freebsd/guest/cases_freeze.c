@@ -100,7 +100,7 @@ running(const char *kind, int nth)
 }
 
 /* Where the counters are, and the list, as ldstep.ko has it. */
-static void
+void
 tell_steps(void)
 {
 	static char text[1024];
@@ -124,7 +124,7 @@ tell_steps(void)
 }
 
 /* Whether counters do. */
-static int
+int
 steps_go_on(void)
 {
 	i64 bumps = sysctl_int("debug.ldstep.bumps", -1);

@@ -36,6 +36,10 @@ void	start_load(void);
 extern u64 load_rest_ms;
 void	stop_load(void);
 
+/* Where ldstep.ko's counters and list are, for the host; whether they go on. */
+void	tell_steps(void);
+int	steps_go_on(void);
+
 /* Says what another process may not do; 0 when it could be asked. */
 int	ask_within(const char *path, const char *pid);
 int	ask_confined(const char *path, char **argv, char **envp);
@@ -46,6 +50,7 @@ void	cases_module(void);
 void	cases_dumps(void);
 void	cases_instant(void);
 void	cases_freeze(void);
+void	cases_outside(void);
 void	cases_pause(void);
 void	cases_row(void);
 void	cases_deadlocks(void);

@@ -147,6 +147,10 @@ init_main(char **ap)
 		needs_module();
 		cases_freeze();
 	}
+	if (asked_for(wanted, "outside")) {
+		needs_module();
+		cases_outside();
+	}
 	if (asked_for(wanted, "pause")) {
 		needs_module();
 		cases_pause();

@@ -2,6 +2,8 @@
 //! The guest's console: its lines (rt.h), and what the kernel says that it
 //! should not.
 
+use crate::dump_check::Answer;
+use crate::outside::Served;
 use crate::pauses::Clock;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -28,6 +30,10 @@ pub(crate) struct Console {
     /// What dumps of one instant came to.
     pub(crate) freezes: Vec<String>,
     pub(crate) clocks: Vec<Clock>,
+    /// It waits for something to be done from outside, by this name.
+    pub(crate) wants_outside: Option<String>,
+    /// What came of that.
+    pub(crate) served: Vec<(String, Answer<Served>)>,
     /// It waits for an NMI.
     pub(crate) wants_nmi: bool,
     /// WITNESS, KASSERT, panics, leaks of the module.
@@ -59,6 +65,7 @@ impl Console {
             "TIME" => self.times.push(rest.into()),
             "END" => self.ended = true,
             "NMI" => self.wants_nmi = true,
+            "OUTSIDE" => self.wants_outside = Some(rest.into()),
             "FREEZE" => self.freezes.push(rest.into()),
             "CLOCK" => self.clocks.extend(clock_at(rest)),
             "FACT" => {

@@ -34,7 +34,8 @@ type Fields = BTreeMap<&'static str, String>;
 /// The text's fields, if they are savecore(8)'s, in its order and layout.
 fn parse(text: &str) -> Result<Fields, String> {
     let mut rest = text
-        .strip_prefix("Dump header from device: /dev/")
+        .strip_prefix("Dump header from device: ")
+        .filter(|rest| rest.starts_with("/dev/") || rest.starts_with("qemu:"))
         .and_then(|rest| rest.split_once('\n'))
         .map(|(_, rest)| rest)
         .ok_or("no line that names the device")?;
@@ -67,7 +68,9 @@ fn is_ours(line: &str) -> bool {
             .strip_prefix("seal.")
             .is_some_and(|n| n.parse::<u32>().is_ok()),
         "  Instant" => value.contains(" up "),
-        "  Paused" => value.contains("budget"),
+        "  Paused" => {
+            value.contains("budget") || value.contains("from outside")
+        }
         "  Registers" => value.ends_with("threads"),
         _ => false,
     }

@@ -30,18 +30,7 @@ impl DumpCheck<'_> {
     /// A thread spins on a CPU: with the flag its registers say so, without
     /// it they are those it had when it stopped running before.
     pub(crate) fn spinner(&self, saved: bool) -> Answer<()> {
-        let fact = |name: &str| {
-            self.console.fact(name).ok_or(format!("no fact {name}"))
-        };
-        // The lower halves; modules are where the kernel is.
-        let half = |name: &str| Ok(fact(name)? | 0xffff_ffff_0000_0000);
-        let (from, to): (u64, u64) = match (half("spin_from"), half("spin_to"))
-        {
-            (Ok(from), Ok(to)) => (from, to),
-            (Err(e), _) | (_, Err(e)) => return Err::<(), String>(e),
-        };
-        let thread = self.thread_of("ldspin")?;
-        let r = self.registers(&thread)?;
+        let (r, from, to, thread) = self.spinning()?;
         let inside = (from..=to).contains(&r.rip);
         if inside != saved {
             return Err(format!(
@@ -54,6 +43,30 @@ impl DumpCheck<'_> {
             self.caller()?;
         }
         Ok(())
+    }
+
+    /// The same of a dump that no thread took.
+    pub(crate) fn spins(&self) -> Answer<()> {
+        let (r, from, to, _) = self.spinning()?;
+        if !(from..=to).contains(&r.rip) {
+            let rip = r.rip;
+            return Err(format!("rip {rip:#x}, the loop {from:#x} to {to:#x}"));
+        }
+        self.returns_to(&r, "fork_exit")
+    }
+
+    /// The registers of the thread that spins, its loop, and the thread.
+    fn spinning(&self) -> Answer<(Registers, u64, u64, Thread)> {
+        // The lower halves; modules are where the kernel is.
+        let half = |name: &str| {
+            let fact = self.console.fact(name);
+            let fact = fact.ok_or_else(|| format!("no fact {name}"))?;
+            Ok::<_, String>(fact | 0xffff_ffff_0000_0000)
+        };
+        let (from, to) = (half("spin_from")?, half("spin_to")?);
+        let thread = self.thread_of("ldspin")?;
+        let r = self.registers(&thread)?;
+        Ok((r, from, to, thread))
     }
 
     /// The turns of that thread's loop: counted in a register, then stored.

@@ -133,6 +133,19 @@ impl DumpCheck<'_> {
         }
     }
 
+    /// A dump from outside: of one instant, without a budget for the pause.
+    pub(crate) fn taken_outside(&self) -> Answer<()> {
+        let record = self.record()?.ok_or("no record of the instant")?;
+        let pages = self.core.pages().map_err(|e| e.to_string())?.count_set();
+        let cpus = self.console.fact("ncpu");
+        let is_whole =
+            record.pages == pages && cpus == Some(record.cpus.into());
+        match is_whole && record.max_pause_ns == 0 && record.pause_ns > 0 {
+            true => Ok(()),
+            false => Err(format!("{record:?}, {pages} pages")),
+        }
+    }
+
     /// What holds in a dump of this kind only.
     pub(crate) fn lockstep(&self, name: &str, found: &mut Found) -> Answer<()> {
         let kind = name.split('-').next().unwrap_or(name);

@@ -18,6 +18,7 @@ mod instant;
 mod kernel;
 mod loader;
 mod lockstep;
+mod outside;
 mod panic;
 mod pauses;
 mod qemu;
@@ -46,13 +47,13 @@ struct Args {
     /// ~/.cache/livedump/roots.
     #[arg(long)]
     root: Option<PathBuf>,
-    /// What to run: module, dumps, requests, instant, freeze, row, pause,
-    /// userland, deadlocks, limits, writing, nmi, panic, full; of an arm64
-    /// kernel image.
+    /// What to run: module, dumps, requests, instant, freeze, outside, row,
+    /// pause, userland, deadlocks, limits, writing, nmi, panic, full; of an
+    /// arm64 kernel image.
     #[arg(
         long,
-        default_value = "module,dumps,requests,instant,freeze,row,userland,\
-                         deadlocks,limits,writing,image"
+        default_value = "module,dumps,requests,instant,freeze,outside,row,\
+                         userland,                         deadlocks,limits,writing,image"
     )]
     cases: String,
     /// Dumps taken under load.
@@ -71,6 +72,12 @@ struct Args {
     /// Freezes in a row, whose dumps are not written.
     #[arg(long, default_value_t = 30)]
     freezes: u32,
+    /// Dumps from outside of each kind, of `outside`.
+    #[arg(long, default_value_t = 3)]
+    outside: u32,
+    /// The guest's memory is in a file, which the host can open.
+    #[arg(long)]
+    memory_file: bool,
     /// Dumps the stock facility takes under load, for comparison.
     #[arg(long, default_value_t = 0)]
     stock: u32,
@@ -178,6 +185,7 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
         ("livedump.freeze", args.freeze.to_string()),
         ("livedump.running", args.running.to_string()),
         ("livedump.freezes", args.freezes.to_string()),
+        ("livedump.outside", args.outside.to_string()),
         ("livedump.stock", args.stock.to_string()),
         ("kern.panic_reboot_wait_time", "1".into()),
         ("debug.debugger_on_panic", "0".into()),
@@ -189,6 +197,8 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
     let image =
         guest::boot_file(kernel, &files, userland.as_ref(), &env, &dir)?;
     let machine = qemu::Machine {
+        kernel,
+        memory_file: args.memory_file,
         image: &image,
         dir: &dir,
         root: userland.as_ref().map(|_| userland::ROOT),
@@ -296,6 +306,35 @@ fn report(args: &Args, kernel: &Kernel, dir: &Path, console: &Console) -> Done {
         }
     }
     done.passed += listed;
+    let mut pauses = Vec::new();
+    for (name, served) in &console.served {
+        let crash = match served {
+            Ok(outside::Served::Dump(crash)) => crash,
+            Ok(outside::Served::Done(what)) => {
+                println!("{}: {name}: {what}", kernel.name);
+                done.passed += 1;
+                continue;
+            }
+            Err(e) => {
+                println!("{}: FAIL {name}: {e}", kernel.name);
+                done.failed += 1;
+                continue;
+            }
+        };
+        let (found, pause) = outside::check(kernel, console, name, crash);
+        results.add(name, &found);
+        pauses.extend(pause.map(|ns| ns / 1_000_000));
+        match found.problems.as_slice() {
+            [] => done.passed += 1,
+            all => {
+                println!("{}: FAIL {name}: {}", kernel.name, all.join("; "));
+                done.failed += 1;
+            }
+        }
+    }
+    if !pauses.is_empty() {
+        println!("{}: pauses from outside, ms: {pauses:?}", kernel.name);
+    }
     let reference = dir.join(check::REFERENCE);
     if kernel.has_types && reference.is_file() {
         match debuggers::check(kernel, &reference, &dir.join("root")) {

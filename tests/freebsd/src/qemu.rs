@@ -3,6 +3,8 @@
 
 use crate::console::Console;
 use crate::error::{Error, Result, io};
+use crate::kernel::Kernel;
+use crate::outside::Outside;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -14,12 +16,15 @@ use std::time::{Duration, Instant};
 /// What to start.
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
+    pub(crate) kernel: &'a Kernel,
     pub(crate) image: &'a Path,
     pub(crate) dir: &'a Path,
     /// The name of a fourth disk.
     pub(crate) root: Option<&'a str>,
     pub(crate) smp: u32,
     pub(crate) mem: &'a str,
+    /// Its memory is in a file.
+    pub(crate) memory_file: bool,
     pub(crate) cpu: &'a str,
     pub(crate) seconds: u64,
     pub(crate) verbose: bool,
@@ -89,6 +94,14 @@ pub(crate) fn run(machine: &Machine<'_>) -> Result<Console> {
         qemu.args(["-drive", &drive(root)]);
     }
     let control = control(machine);
+    if machine.memory_file {
+        let (path, size) = (machine.dir.join("memory"), machine.mem);
+        let backend = format!(
+            "memory-backend-file,id=ram0,size={size},mem-path={},share=on",
+            path.display()
+        );
+        qemu.args(["-object", &backend, "-machine", "memory-backend=ram0"]);
+    }
     let child = qemu
         .arg("-qmp")
         .arg(format!("unix:{},server=on,wait=off", control.display()))
@@ -117,6 +130,12 @@ fn listen(machine: &Machine<'_>, mut guest: Guest) -> Result<Console> {
     while lines.next(end, &mut console)?.is_some() {
         if std::mem::take(&mut console.wants_nmi) {
             inject_nmi(machine)?;
+        }
+        if let Some(name) = console.wants_outside.take() {
+            let (kernel, dir) = (machine.kernel, machine.dir);
+            let (socket, bell) = (control(machine), dir.join(DUMPDEV));
+            let outside = Outside { kernel, dir, socket, bell };
+            outside.serve(&name, &mut console);
         }
     }
     if Instant::now() >= end {
