@@ -15,6 +15,8 @@
 //! nothing contradicts. A debug file is looked for where gdb(1) looks: beside
 //! the kernel, in .debug there, below /usr/lib/debug.
 
+pub mod path;
+
 use crate::analysis::TargetError;
 use crate::analysis::facts;
 use crate::analysis::identity::{Identity, debug_identity};
@@ -132,7 +134,7 @@ impl KernelFiles {
         let mut files =
             Self { kernel_named: kernel.is_some(), ..Self::default() };
         if let Some(kernel) = kernel {
-            files.add(&named(kernel), debug)?;
+            files.add(&path::named(kernel), debug)?;
         } else {
             let siblings = kernels_next_to(dump);
             files.has_sibling = !siblings.is_empty();
@@ -156,7 +158,7 @@ impl KernelFiles {
     #[must_use]
     pub fn of_machine(kernel: Option<&Path>) -> Self {
         let mut files = Self::default();
-        let kernels = kernel.map(named).into_iter().chain(match kernel {
+        let kernels = kernel.map(path::named).into_iter().chain(match kernel {
             Some(path) if !path.starts_with(BOOT) => Vec::new(),
             _ => installed(),
         });
@@ -425,15 +427,6 @@ fn choose_debug(
         }
     }
     unproved
-}
-
-/// A directory that was named is that of a kernel, as /boot/kernel is.
-#[must_use]
-pub fn named(kernel: &Path) -> PathBuf {
-    match kernel.is_dir() {
-        true => kernel.join("kernel"),
-        false => kernel.to_path_buf(),
-    }
 }
 
 /// Copies that are beside a dump.

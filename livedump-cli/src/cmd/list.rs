@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let kernels: Vec<KernelFile> = match &args.kernel {
         Some(path) => {
-            let path = kernel_files::named(path);
+            let path = kernel_files::path::named(path);
             let file = Kernel::open_file(&path)?;
             vec![(path, Ok(file))]
         }

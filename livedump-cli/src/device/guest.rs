@@ -6,6 +6,7 @@
 
 use super::hosted::{Facts, HostedDevice};
 use super::{Device, OpenError, Outside};
+use crate::kernel_files::path::named;
 use crate::qemu::{Guest, QemuError};
 use crate::sandbox::Purpose;
 use livedump_hosted::vmcore::ImageMachine;
@@ -62,7 +63,7 @@ impl GuestDevice {
         let name = format!("qemu:{}", socket.display());
         let open = || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
             let path = kernel.ok_or("name its kernel with -k")?;
-            let kernel = Kernel::open(&crate::kernel_files::named(path))?;
+            let kernel = Kernel::open(&named(path))?;
             let mut guest = Guest::connect(socket)?;
             let facts = facts(&guest.live(&kernel)?, &kernel);
             guest.prepare()?;

@@ -60,7 +60,7 @@ impl Prepared {
         device: &dyn Device,
     ) -> Result<Self, Error> {
         let path = match &args.kernel {
-            Some(kernel) => Some(kernel_files::named(kernel)),
+            Some(kernel) => Some(kernel_files::path::named(kernel)),
             None => device.kernel_path(),
         };
         let keep = match (args.keep_kernel, device.kernel_elf()) {

@@ -3,7 +3,7 @@
 //! It is not stopped.
 
 use super::Check;
-use crate::kernel_files::named;
+use crate::kernel_files::path::named;
 use crate::qemu::{Guest, QemuError, QmpError, Seen};
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
