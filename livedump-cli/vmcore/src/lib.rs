@@ -119,6 +119,8 @@ use memdev::kerneldump::Compression;
 use memdev::minidump::{Layout, MinidumpHeader};
 use source::Source;
 use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use translate::Translations;
@@ -146,6 +148,16 @@ pub struct FileFacts {
 }
 
 impl FileFacts {
+    /// Of an open file that was named so.
+    fn of(file: &File, path: &Path) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            len: meta.len(),
+            allocated: meta.blocks().saturating_mul(512),
+        })
+    }
+
     /// Whether the file has holes.
     #[must_use]
     pub fn is_sparse(&self) -> bool {

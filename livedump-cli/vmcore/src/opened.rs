@@ -15,7 +15,6 @@ use crate::path::escape_path;
 use memdev::addr::Paddr;
 use memdev::kerneldump::Compression;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -130,12 +129,7 @@ impl ImageFile {
     pub fn device(file: File, path: &Path) -> Result<Self, OpenError> {
         let name = || escape_path(path);
         let io = |source| OpenError::Io { path: name(), source };
-        let meta = file.metadata().map_err(io)?;
-        let facts = FileFacts {
-            path: path.to_path_buf(),
-            len: meta.len(),
-            allocated: meta.blocks().saturating_mul(512),
-        };
+        let facts = FileFacts::of(&file, path).map_err(io)?;
         let source = Arc::new(Plain::new(Arc::new(file), MAX_PADDR));
         let image = Arc::new(Raw::new(source, MAX_PADDR));
         Ok(Self { file: facts, image, raw: None, unknown: None })
@@ -161,12 +155,7 @@ impl ImageFile {
     ) -> Result<Self, OpenError> {
         let name = || escape_path(path);
         let io = |source| OpenError::Io { path: name(), source };
-        let meta = file.metadata().map_err(io)?;
-        let facts = FileFacts {
-            path: path.to_path_buf(),
-            len: meta.len(),
-            allocated: meta.blocks().saturating_mul(512),
-        };
+        let facts = FileFacts::of(&file, path).map_err(io)?;
         let source = Arc::new(Plain::new(Arc::new(file), facts.len));
         let claims = Claims { cpus, ..Claims::default() };
         let raw = Raw::new(source, facts.len).with_claims(claims);

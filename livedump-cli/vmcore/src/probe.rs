@@ -25,7 +25,6 @@ use memdev::kerneldump::{self, Compression, Magic};
 use memdev::minidump::{self, MinidumpError, MinidumpHeader};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -259,12 +258,7 @@ fn other_name(path: &Path) -> Option<PathBuf> {
 pub(super) fn open_file(file: File, path: &Path) -> Result<Opened, OpenError> {
     let name = escape_path(path);
     let io = |source| OpenError::Io { path: name.clone(), source };
-    let meta = file.metadata().map_err(io)?;
-    let facts = FileFacts {
-        path: path.to_path_buf(),
-        len: meta.len(),
-        allocated: meta.blocks().saturating_mul(512),
-    };
+    let facts = FileFacts::of(&file, path).map_err(io)?;
     Opening { name, file: Arc::new(file), facts, notes: Vec::new() }.open()
 }
 

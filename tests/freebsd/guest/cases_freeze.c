@@ -163,6 +163,18 @@ lockstep(void)
 	expect("counters end", sysctl_set("debug.ldstep.run", 0), 0);
 }
 
+/* Where ldhang.ko's loop is, and its counter. */
+void
+tell_spin(void)
+{
+	say("FACT spin_from ", num((u32)sysctl_int("debug.ldhang.spin_from",
+	    0)), "\n");
+	say("FACT spin_to ", num((u32)sysctl_int("debug.ldhang.spin_to", 0)),
+	    "\n");
+	say("FACT spin_turns ", num((u32)sysctl_int(
+	    "debug.ldhang.spin_turns", 0)), "\n");
+}
+
 static void
 registers(void)
 {
@@ -172,12 +184,7 @@ registers(void)
 		skip("frozen: registers", "one CPU");
 		return;
 	}
-	say("FACT spin_from ", num((u32)sysctl_int("debug.ldhang.spin_from",
-	    0)), "\n");
-	say("FACT spin_to ", num((u32)sysctl_int("debug.ldhang.spin_to", 0)),
-	    "\n");
-	say("FACT spin_turns ", num((u32)sysctl_int(
-	    "debug.ldhang.spin_turns", 0)), "\n");
+	tell_spin();
 	for (int i = 0; i < n; i++) {
 		sysctl_set("debug.ldhang.spin", 1);
 		frozen("spinning", i);

@@ -40,10 +40,7 @@ cases_registers(void)
 		skip("registers", "one CPU");
 		return;
 	}
-	say("FACT spin_from ", num((u32)sysctl_int("debug.ldhang.spin_from",
-	    0)), "\n");
-	say("FACT spin_to ", num((u32)sysctl_int("debug.ldhang.spin_to", 0)),
-	    "\n");
+	tell_spin();
 	for (int i = 0; i < n; i++)
 		registers("registers", i, MINIDUMP_REGISTERS);
 	registers("stale", 0, 0);

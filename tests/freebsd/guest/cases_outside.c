@@ -81,12 +81,7 @@ cases_outside(void)
 		;
 	stop_load();
 	outside("own", 0);
-	say("FACT spin_from ", num((u32)sysctl_int("debug.ldhang.spin_from",
-	    0)), "\n");
-	say("FACT spin_to ", num((u32)sysctl_int("debug.ldhang.spin_to", 0)),
-	    "\n");
-	say("FACT spin_turns ", num((u32)sysctl_int(
-	    "debug.ldhang.spin_turns", 0)), "\n");
+	tell_spin();
 	for (int i = 0; i < n; i++) {
 		sysctl_set("debug.ldhang.spin", 1);
 		outside("spun", i);

@@ -37,6 +37,7 @@ extern u64 load_rest_ms;
 void	stop_load(void);
 
 /* Where ldstep.ko's counters and list are, for the host; whether they go on. */
+void	tell_spin(void);
 void	tell_steps(void);
 int	steps_go_on(void);
 

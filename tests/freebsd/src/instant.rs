@@ -11,11 +11,20 @@ use std::path::Path;
 
 /// Frames that a stack has at most.
 const MAX_FRAMES: usize = 64;
+/// Words of a stack in which an interrupt's frame is looked for.
+const MAX_WORDS: u64 = 512;
+/// C: `GSEL(GCODE_SEL, SEL_KPL)`.
+const KERNEL_CODE: u64 = 0x20;
+/// C: `struct trapframe` of amd64.
+const TF_RBX: u64 = 56;
+const TF_RBP: u64 = 64;
+const TF_RIP: u64 = 152;
 
 /// Registers that lead through a stack.
 struct Registers {
     rbx: u64,
     rbp: u64,
+    rsp: u64,
     rip: u64,
 }
 
@@ -48,6 +57,7 @@ impl DumpCheck<'_> {
     /// The same of a dump that no thread took.
     pub(crate) fn spins(&self) -> Answer<()> {
         let (r, from, to, _) = self.spinning()?;
+        let r = self.interrupted(r, from, to)?;
         if !(from..=to).contains(&r.rip) {
             let rip = r.rip;
             return Err(format!("rip {rip:#x}, the loop {from:#x} to {to:#x}"));
@@ -69,11 +79,42 @@ impl DumpCheck<'_> {
         Ok((r, from, to, thread))
     }
 
+    /// A CPU is stopped from outside anywhere, in the handler of an interrupt
+    /// as well: then the registers are those that the loop had, from the
+    /// interrupt's frame.
+    fn interrupted(
+        &self,
+        r: Registers,
+        from: u64,
+        to: u64,
+    ) -> Answer<Registers> {
+        if (from..=to).contains(&r.rip) {
+            return Ok(r);
+        }
+        for at in (0..MAX_WORDS).map(|n| r.rsp.wrapping_add(n * 8)) {
+            // The stack ends there.
+            let Ok(rip) = self.u64_at(Vaddr(at)) else { break };
+            if (from..=to).contains(&rip)
+                && self.u64_at(Vaddr(at + 8))? == KERNEL_CODE
+            {
+                let frame = at.wrapping_sub(TF_RIP);
+                return Ok(Registers {
+                    rbx: self.u64_at(Vaddr(frame + TF_RBX))?,
+                    rbp: self.u64_at(Vaddr(frame + TF_RBP))?,
+                    rsp: at,
+                    rip,
+                });
+            }
+        }
+        Ok(r)
+    }
+
     /// The turns of that thread's loop: counted in a register, then stored.
     pub(crate) fn turns(&self) -> Answer<()> {
         let at = self.console.fact("spin_turns").ok_or("no fact spin_turns")?;
         let stored = self.u64_at(Vaddr(at | 0xffff_ffff_0000_0000))?;
-        let counted = self.registers(&self.thread_of("ldspin")?)?.rbx;
+        let (r, from, to, _) = self.spinning()?;
+        let counted = self.interrupted(r, from, to)?.rbx;
         match counted.wrapping_sub(stored) {
             0 | 1 if counted > 1 => Ok(()),
             _ => Err(format!("turns: {counted} in %rbx, {stored} stored")),
@@ -158,6 +199,7 @@ impl DumpCheck<'_> {
         Ok(Registers {
             rbx: self.u64_at(Vaddr(at + 48))?,
             rbp: self.u64_at(Vaddr(at + 32))?,
+            rsp: self.u64_at(Vaddr(at + 40))?,
             rip: self.u64_at(Vaddr(at + 56))?,
         })
     }
