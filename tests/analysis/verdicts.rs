@@ -52,6 +52,31 @@ fn a_list_of_processes_that_is_torn_is_undetermined() {
     assert!(ps.contains("the kernel is from another build"), "{ps}");
 }
 
+/// C: `exit1`: off allproc, with a lock of its own that others want.
+#[test]
+fn a_thread_of_a_process_that_exits_is_known() {
+    let case = Case::new(&format!(
+        "{CALM}lock \"process lock\" mtx owner 100300\n\
+         thread 100203 parent wait \"process lock\"\n\
+         process 300 exits zombie\nthread 100300 exits runq\n"
+    ));
+    let report = case.deadlock(0);
+    assert_eq!(report["verdict"], "none");
+    let waits = report["waits"].as_array().unwrap();
+    let wait = waits.iter().find(|w| w["tid"] == 100_203).unwrap();
+    assert_eq!(wait["holder"]["tid"], 100_300);
+    let ps = case.run("ps", &["-t"]).expect(0);
+    assert!(ps.text().contains(" 100300 "), "{}", ps.text());
+    // Children that lead nowhere say nothing of it.
+    let dump = case.dir.judge("livecore.0");
+    let exits = dump.read64(case.thread(100_300) + 8).unwrap();
+    // p_sibling.le_prev: the p_children of its parent.
+    let first = dump.read64(exits + 248).unwrap();
+    assert_eq!(dump.read64(first), Ok(exits));
+    case.poke64(first, 0x0123_4567_89ab_cdef);
+    undetermined(&case, "is not a known thread");
+}
+
 #[test]
 fn a_thread_of_another_process_ends_what_is_certain() {
     let case = Case::new(CALM);

@@ -6,7 +6,7 @@
 use super::target::{Target, TargetError, read_error_text};
 use super::types::Field;
 use livedump_vmcore::chain;
-use livedump_vmcore::procs::Problem;
+use livedump_vmcore::procs::{self, Problem, Siblings};
 use memdev::addr::Vaddr;
 use std::collections::HashMap;
 use std::fmt;
@@ -211,11 +211,16 @@ impl Threads {
             threads.problem(chain(p));
         }
         let mut reader = Reader { t, f: Fields::new(t), texts: HashMap::new() };
-        for p in found.procs {
+        let exiting = exiting(t, &found.procs)?;
+        let listed = found.procs.len();
+        for p in found.procs.into_iter().chain(exiting) {
             let proc = threads.procs.len();
             threads.procs.push(Proc { pid: p.pid, comm: p.comm });
             for td in p.threads {
                 let (thread, problem) = reader.thread((proc, p.address), td);
+                if problem.is_some() && proc >= listed {
+                    continue;
+                }
                 if let Some(problem) = problem {
                     let tid = thread.tid;
                     threads.problem(format!("thread {tid}: {problem}"));
@@ -278,6 +283,21 @@ impl Threads {
     pub fn proc_of(&self, thread: &Thread) -> Option<&Proc> {
         self.procs.get(thread.proc)
     }
+}
+
+/// Processes that have left allproc and have yet to be reaped; none where the
+/// kernel's types are not known.
+fn exiting(
+    t: &Target<'_>,
+    known: &[procs::Proc],
+) -> Result<Vec<procs::Proc>, TargetError> {
+    let of = |name| t.types.field("proc", name).map(|f| f.offset);
+    let Some((p_children, p_sibling)) = of("p_children").zip(of("p_sibling"))
+    else {
+        return Ok(Vec::new());
+    };
+    let siblings = Siblings { p_children, p_sibling };
+    Ok(t.core.exiting(t.kernel, known, &siblings)?)
 }
 
 struct Reader<'t, 'a> {

@@ -299,8 +299,8 @@ fn thread(d: &mut Draft, w: &mut Words) -> Done {
     let Some(process) = d.recipe.processes.last_mut() else {
         return Err(w.wrong("a thread must follow its process"));
     };
-    if process.zombie {
-        return Err(w.wrong("a zombie has no threads"));
+    if process.zombie && !process.threads.is_empty() {
+        return Err(w.wrong("a zombie has one thread at most"));
     }
     process.threads.push(Thread { tid, name, state });
     Ok(())

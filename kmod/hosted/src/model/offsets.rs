@@ -20,6 +20,8 @@ const FIELDS: &[Field] = &[
     Field("p_threads", 16, 16, 16, Some("proc_off_p_threads")),
     Field("p_pid", 196, 196, 4, Some("proc_off_p_pid")),
     Field("p_hash", 200, 200, 16, Some("proc_off_p_hash")),
+    Field("p_sibling", 240, 240, 16, None),
+    Field("p_children", 256, 256, 8, None),
     Field("p_comm", 984, 984, 20, Some("proc_off_p_comm")),
     Field("td_lock", 0, 0, 8, None),
     Field("td_proc", 8, 8, 8, None),
@@ -49,6 +51,8 @@ const FIELDS: &[Field] = &[
 
 /// Where 12, 14, and 15 and later have a field that 13 has elsewhere.
 const MOVED: &[(&str, [u32; 3])] = &[
+    ("p_sibling", [232, 240, 240]),
+    ("p_children", [248, 256, 256]),
     ("td_inhibitors", [256, 272, 272]),
     ("td_sqqueue", [268, 288, 288]),
     ("td_wchan", [272, 296, 296]),

@@ -173,6 +173,11 @@ impl Procs {
         if let Some(head) = head {
             list_insert_head(mem, head, va, self.offsets.of("p_list"))?;
         }
+        let parent = self.address(1).filter(|_| what.pid > 1);
+        if let Some(parent) = parent {
+            let children = parent + self.offsets.of("p_children");
+            list_insert_head(mem, children, va, self.offsets.of("p_sibling"))?;
+        }
         let chain = self.chain(what.pid);
         list_insert_head(mem, chain, va, self.offsets.of("p_hash"))?;
         self.all.push(ProcAt { va, what, threads, forked: false });
@@ -288,6 +293,7 @@ impl Procs {
             if self.heads.zombproc.is_some() {
                 list_remove(k.mem, va, p_list)?;
             }
+            list_remove(k.mem, va, self.offsets.of("p_sibling"))?;
             list_remove(k.mem, va, self.offsets.of("p_hash"))?;
             self.proc_zone.0.push(gone.va);
             return k.mem.store32(self.heads.nprocs, self.all.len() as u32);

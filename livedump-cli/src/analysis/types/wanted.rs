@@ -22,7 +22,10 @@ const fn of(name: &'static str, fields: &'static [&'static str]) -> Struct {
 
 /// All of them.
 pub const STRUCTS: &[Struct] = &[
-    of("proc", &["p_list", "p_threads", "p_pid", "p_comm"]),
+    of(
+        "proc",
+        &["p_list", "p_threads", "p_pid", "p_comm", "p_children", "p_sibling"],
+    ),
     of(
         "thread",
         &[

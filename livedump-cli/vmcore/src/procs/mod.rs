@@ -204,6 +204,15 @@ pub struct Offsets {
     pub td_pcb: u64,
 }
 
+/// Offsets of fields of `struct proc` that the kernel does not export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Siblings {
+    /// C: `p_children`.
+    pub p_children: u64,
+    /// C: `p_sibling`.
+    pub p_sibling: u64,
+}
+
 fn no_symbol(kernel: &Kernel, name: &'static str) -> ProcsError {
     ProcsError::NoSymbol { kernel: kernel.path().to_string(), name }
 }
@@ -274,6 +283,22 @@ impl Vmcore {
             .map_err(|source| ProcsError::Read { name, source })?;
         let walk = Walk::new(self, offsets);
         Ok(walk.run(symbol.address, Vaddr(first)))
+    }
+
+    /// The children of `known` that are not among them: processes that exit
+    /// leave allproc while their last thread still runs and holds locks.
+    /// C: `exit1`.
+    ///
+    /// # Errors
+    /// The walk cannot even start.
+    pub fn exiting(
+        &self,
+        kernel: &Kernel,
+        known: &[Proc],
+        siblings: &Siblings,
+    ) -> Result<Vec<Proc>, ProcsError> {
+        let walk = Walk::new(self, self.proc_offsets(kernel)?);
+        Ok(walk.run_children(known, siblings))
     }
 
     /// A C string of at most `NAME_BYTES`.

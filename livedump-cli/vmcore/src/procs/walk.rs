@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One walk over allproc and every process's threads.
+//! One walk over allproc, or over children, and every process's threads.
 
 use super::super::{ReadError, Vmcore};
 use super::{
-    MAX_PROCS, MAX_THREADS, Offsets, PID_MAX, Problem, Proc, Procs, TID_MIN,
-    Thread, field,
+    MAX_PROCS, MAX_THREADS, Offsets, PID_MAX, Problem, Proc, Procs, Siblings,
+    TID_MIN, Thread, field,
 };
 use memdev::addr::Vaddr;
 use std::collections::HashSet;
@@ -32,6 +32,38 @@ impl<'a> Walk<'a> {
     pub(super) fn run(mut self, head: Vaddr, first: Vaddr) -> Procs {
         self.procs(head, first);
         self.found
+    }
+
+    /// The children of processes that are known and not themselves; what is
+    /// not right on the way ends a list, and is not told.
+    pub(super) fn run_children(
+        mut self,
+        known: &[Proc],
+        siblings: &Siblings,
+    ) -> Vec<Proc> {
+        self.seen.extend(known.iter().map(|p| p.address.0));
+        let mut passed = HashSet::new();
+        for parent in known {
+            let from = field(parent.address, siblings.p_children);
+            let mut next = self.core.read_u64(from).unwrap_or(0);
+            while next != 0 && passed.insert(next) && passed.len() <= MAX_PROCS
+            {
+                let at = Vaddr(next);
+                let link = field(at, siblings.p_sibling);
+                next = self.core.read_u64(link).unwrap_or(0);
+                if self.seen.contains(&at.0) {
+                    continue;
+                }
+                let Ok((proc, _, _)) = self.proc(at) else { break };
+                if !(1..=PID_MAX).contains(&proc.pid) {
+                    break;
+                }
+                self.seen.insert(at.0);
+                self.found.procs.push(proc);
+                self.threads_of(at);
+            }
+        }
+        self.found.procs
     }
 
     fn procs(&mut self, head: Vaddr, first: Vaddr) {
