@@ -14,7 +14,7 @@
 #define	LIST		"changed.1"
 
 /* Who waits for what, as ldlock.ko has it. */
-static void
+void
 tell_waits(void)
 {
 	static char text[2048];

@@ -36,7 +36,11 @@ void	start_load(void);
 extern u64 load_rest_ms;
 void	stop_load(void);
 
-/* Where ldstep.ko's counters and list are, for the host; whether they go on. */
+/*
+ * For the host: what ldlock.ko's threads wait for; where ldhang.ko's loop,
+ * ldstep.ko's counters and list are; whether these go on.
+ */
+void	tell_waits(void);
 void	tell_spin(void);
 void	tell_steps(void);
 int	steps_go_on(void);
@@ -59,6 +63,10 @@ void	cases_limits(void);
 void	cases_writing(void);
 void	case_panic(void);
 void	case_nmi(void);
+/* The last of a boot; each skips, or does not return. */
+void	case_dead(void);
+void	case_ddb(void);
+void	case_halted(void);
 /* Whether panics will be dumped. */
 int	dump_device(void);
 

@@ -187,6 +187,14 @@ init_main(char **ap)
 		needs_module();
 		case_panic();
 	}
+	if (asked_for(wanted, "dead")) {
+		needs_module();
+		case_dead();
+	}
+	if (asked_for(wanted, "ddb"))
+		case_ddb();
+	if (asked_for(wanted, "halted"))
+		case_halted();
 	say("END\n");
 	sys(SYS_unmount, SCRATCH, 0L);
 	/* The disks of this machine have no caches to be written. */

@@ -224,6 +224,7 @@ pub(crate) fn boot_file(
     files: &Files,
     userland: Option<&Userland>,
     env: &[(&str, String)],
+    above: u64,
     dir: &Path,
 ) -> Result<PathBuf> {
     let root = dir.join("root");
@@ -268,6 +269,7 @@ pub(crate) fn boot_file(
         root: &memory_disk,
         env: &env,
         tramp: &read(&files.tramp)?,
+        above,
     })?;
     let out = dir.join("boot.bin");
     std::fs::write(&out, bytes).map_err(io("writing", &out))?;

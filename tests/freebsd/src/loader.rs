@@ -85,11 +85,15 @@ pub struct Boot<'a> {
     pub env: &'a [(String, String)],
     /// tramp.S, assembled.
     pub tramp: &'a [u8],
+    /// How far above its own addresses it is loaded, a multiple of 2 MB: as
+    /// UEFI's loader may from 13.1 on. C: `kernphys` - `KERNLOAD`.
+    pub above: u64,
 }
 
-/// Memory from [`BASE`] on.
+/// Memory from [`BASE`] on. What belongs to the kernel is `above` its address.
 struct Memory {
     bytes: Vec<u8>,
+    above: u64,
 }
 
 impl Memory {
@@ -99,6 +103,10 @@ impl Memory {
             self.bytes.resize(at + data.len(), 0);
         }
         self.bytes[at..at + data.len()].copy_from_slice(data);
+    }
+
+    fn put_above(&mut self, at: u64, data: &[u8]) {
+        self.put(at + self.above, data);
     }
 
     fn put_u32(&mut self, at: usize, value: u64) {
@@ -147,13 +155,13 @@ pub fn multiboot(boot: &Boot<'_>) -> Result<Vec<u8>, LoaderError> {
     let path = boot.kernel;
     let elf = std::fs::read(path)
         .map_err(|source| LoaderError::Read { path: path.into(), source })?;
-    let mut memory = Memory { bytes: Vec::new() };
+    let mut memory = Memory { bytes: Vec::new(), above: boot.above };
     memory.put(BASE, boot.tramp);
     let kernel = place_kernel(&elf, &mut memory)
         .map_err(|source| LoaderError::Kernel { path: path.into(), source })?;
     let mut end = kernel.symbols.map_or(kernel.end, |(_, esym)| esym);
     let root_at = end.next_multiple_of(PAGE);
-    memory.put(root_at, boot.root);
+    memory.put_above(root_at, boot.root);
     end = root_at + boot.root.len() as u64;
     let modulep = end.next_multiple_of(PAGE);
     let env = environment(boot.env);
@@ -163,20 +171,20 @@ pub fn multiboot(boot: &Boot<'_>) -> Result<Vec<u8>, LoaderError> {
     let kernend = (envp + env.len() as u64).next_multiple_of(PAGE);
     let (list, smap) = metadata(boot, &kernel, root_at, modulep, envp, kernend);
     let tables = BASE + PAGE;
-    if kernel.start < tables + 3 * PAGE || kernend > 1 << 30 {
-        let (start, end) = (kernel.start, kernend);
+    let (start, end) = (kernel.start + boot.above, kernend + boot.above);
+    if kernel.start < tables + 5 * PAGE || end > 1 << 30 {
         return Err(LoaderError::Place { start, end });
     }
-    memory.put(modulep, &list);
-    memory.put(envp, &env);
+    memory.put_above(modulep, &list);
+    memory.put_above(envp, &env);
     page_tables(&mut memory, tables);
     memory.put_u32(P_MODULEP, modulep);
     memory.put_u32(P_KERNEND, kernend);
     memory.put_u32(P_PML4, tables);
     memory.put(BASE + P_ENTRY as u64, &kernel.entry.to_le_bytes());
-    memory.put_u32(P_SMAP, smap);
+    memory.put_u32(P_SMAP, smap + boot.above);
     memory.put_u32(P_SMAPMAX, u64::from(SMAP_ENTRIES));
-    let len = (kernend - BASE) as usize;
+    let len = (end - BASE) as usize;
     memory.bytes.resize(len.max(memory.bytes.len()), 0);
     Ok(memory.bytes)
 }
@@ -197,7 +205,7 @@ fn place_kernel(elf: &[u8], memory: &mut Memory) -> object::Result<Kernel> {
         }
         let pa = va - KERNBASE;
         let data = segment.data(endian, elf).unwrap_or(&[]);
-        memory.put(pa, data);
+        memory.put_above(pa, data);
         kernel.start = kernel.start.min(pa);
         kernel.end = kernel.end.max(pa + segment.p_memsz(endian));
     }
@@ -215,8 +223,8 @@ fn place_kernel(elf: &[u8], memory: &mut Memory) -> object::Result<Kernel> {
         let ssym = kernel.end.next_multiple_of(8);
         let mut at = ssym;
         for data in [symbols, strings] {
-            memory.put(at, &(data.len() as u64).to_le_bytes());
-            memory.put(at + 8, data);
+            memory.put_above(at, &(data.len() as u64).to_le_bytes());
+            memory.put_above(at + 8, data);
             at = (at + 8 + data.len() as u64).next_multiple_of(8);
         }
         kernel.symbols = Some((ssym, at));
@@ -281,17 +289,22 @@ fn environment(extra: &[(String, String)]) -> Vec<u8> {
     out
 }
 
-/// The first GB, at 0 and at every other GB: enough until the kernel has its
-/// own tables.
+/// The first GB, at 0 and at every other GB, and what is `above` at KERNBASE:
+/// enough until the kernel has its own tables.
 fn page_tables(memory: &mut Memory, at: u64) {
     const P_RW: u64 = 3;
     const PS: u64 = 0x80;
-    let pdp = (at + PAGE) | P_RW;
-    let pd = (at + 2 * PAGE) | P_RW;
+    let above = memory.above;
+    let [low, kernel] =
+        [(1, 0), (3, above)].map(|(n, above)| (at + n * PAGE, above));
     for i in 0..512u64 {
-        memory.put(at + 8 * i, &pdp.to_le_bytes());
-        memory.put(at + PAGE + 8 * i, &pd.to_le_bytes());
-        let entry = i << 21 | PS | P_RW;
-        memory.put(at + 2 * PAGE + 8 * i, &entry.to_le_bytes());
+        let (pdp, _) = if i < 511 { low } else { kernel };
+        memory.put(at + 8 * i, &(pdp | P_RW).to_le_bytes());
+        for (pdp, above) in [low, kernel] {
+            let pd = (pdp + PAGE) | P_RW;
+            memory.put(pdp + 8 * i, &pd.to_le_bytes());
+            let entry = ((i << 21) + above) | PS | P_RW;
+            memory.put(pdp + PAGE + 8 * i, &entry.to_le_bytes());
+        }
     }
 }

@@ -11,6 +11,7 @@ mod deadlocks;
 mod debuggers;
 mod dump_check;
 mod error;
+mod gone;
 mod guest;
 mod image;
 mod info;
@@ -48,12 +49,12 @@ struct Args {
     #[arg(long)]
     root: Option<PathBuf>,
     /// What to run: module, dumps, requests, instant, freeze, outside, row,
-    /// pause, userland, deadlocks, limits, writing, nmi, panic, full; of an
-    /// arm64 kernel image.
+    /// pause, userland, deadlocks, limits, writing, nmi, panic, full; as the
+    /// last of a boot dead, ddb, halted; of an arm64 kernel image.
     #[arg(
         long,
         default_value = "module,dumps,requests,instant,freeze,outside,row,\
-                         userland,                         deadlocks,limits,writing,image"
+                         userland,deadlocks,limits,writing,image"
     )]
     cases: String,
     /// Dumps taken under load.
@@ -87,6 +88,10 @@ struct Args {
     /// Memory of the guest.
     #[arg(long, default_value = "512M")]
     mem: String,
+    /// MiB, an even number, above its own addresses at which the kernel is
+    /// loaded. Kernels before 13.1 cannot be.
+    #[arg(long, default_value_t = 0, value_parser = even)]
+    above: u64,
     /// QEMU's -cpu; max,erms=off,la57=off for four-level page tables. An
     /// emulator runs ERMS, which kernels copy with, byte by byte.
     #[arg(long, default_value = "max,erms=off")]
@@ -100,6 +105,13 @@ struct Args {
     /// Shows the guest's console.
     #[arg(short, long)]
     verbose: bool,
+}
+
+fn even(text: &str) -> std::result::Result<u64, String> {
+    match text.parse() {
+        Ok(n @ 0..1024) if n % 2 == 0 => Ok(n),
+        _ => Err("not an even number below 1024".into()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -194,8 +206,21 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
         true => userland::find(args.root.as_deref(), kernel)?,
         false => None,
     };
-    let image =
-        guest::boot_file(kernel, &files, userland.as_ref(), &env, &dir)?;
+    if args.above > 0 {
+        // C: only kernels that can be elsewhere have it.
+        let symbols = symbols::Symbols::read(&kernel.path)?;
+        if symbols.get("kernphys").is_none() {
+            return Err(Error::Skip("it can only be at 2 MB".into()));
+        }
+    }
+    let image = guest::boot_file(
+        kernel,
+        &files,
+        userland.as_ref(),
+        &env,
+        args.above << 20,
+        &dir,
+    )?;
     let machine = qemu::Machine {
         kernel,
         memory_file: args.memory_file,
@@ -264,8 +289,10 @@ fn report(args: &Args, kernel: &Kernel, dir: &Path, console: &Console) -> Done {
     let nmi = args.cases.contains("nmi");
     let panics = full || nmi || args.cases.contains("panic");
     let why = if nmi { panic::NMI } else { panic::WHY };
+    let halted = args.cases.contains("halted");
     for what in &console.complaints {
-        if !(panics && what.contains(why)) {
+        if !(panics && what.contains(why) || halted && what.contains(gone::WHY))
+        {
             fail(&format!("on the console: {what}"));
         }
     }

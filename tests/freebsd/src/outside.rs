@@ -7,6 +7,7 @@ use crate::check::Found;
 use crate::console::Console;
 use crate::deadlocks::{run_deadlock, tool};
 use crate::dump_check::{Answer, DumpCheck};
+use crate::gone::Gone;
 use crate::kernel::Kernel;
 use crate::lockstep::List;
 use crate::symbols::Symbols;
@@ -28,6 +29,9 @@ const KILL: [Duration; 2] =
     [Duration::from_millis(400), Duration::from_millis(150)];
 /// A guest whose dump was given up has to run by then.
 const RESUMED: Duration = Duration::from_secs(2);
+
+/// A machine that said that it is about to stop has done so by then.
+const GONE: Duration = Duration::from_secs(2);
 
 /// A guest, seen from the host.
 #[derive(Debug)]
@@ -56,6 +60,7 @@ impl Outside<'_> {
         let served = match kind {
             "killed" => self.kill(console.served.len()).map(Served::Done),
             "own" => self.own_dump().map(Served::Done),
+            _ if Gone::of(name).is_some() => self.last(name, console),
             _ => self.capture(name).map(Served::Dump),
         };
         console.served.push((name.to_owned(), served));
@@ -96,6 +101,20 @@ impl Outside<'_> {
         std::fs::write(crash.join("json"), &out.stdout)
             .map_err(|e| e.to_string())?;
         Ok(crash)
+    }
+
+    /// A machine that asks for nothing any more: it is ended afterwards.
+    fn last(&self, name: &str, console: &mut Console) -> Answer<Served> {
+        std::thread::sleep(GONE);
+        let crash = self.capture(name);
+        let mut monitor = Monitor::connect(&self.socket)?;
+        let status = monitor.command("query-status", json!({}))?;
+        console.ended = true;
+        monitor.command("quit", json!({}))?;
+        match status["status"] == "running" {
+            true => crash.map(Served::Dump),
+            false => Err(format!("{name}: the guest is {status}")),
+        }
     }
 
     /// Kills the tool while it works: the guest runs on.
@@ -253,7 +272,11 @@ fn check_all(
     let check =
         DumpCheck { core, symbols, console, info, problems: &mut problems };
     check.taken_outside()?;
-    if name.starts_with("spun") {
+    let gone = Gone::of(name);
+    if let Some(gone) = gone {
+        gone.check(&check)?;
+        gone.check_deadlocks(kernel, &path, &check)?;
+    } else if name.starts_with("spun") {
         check.spins()?;
         check.turns()?;
     } else {
@@ -265,7 +288,7 @@ fn check_all(
     }
     check.all(length);
     found.problems.extend(problems);
-    if kernel.has_types {
+    if kernel.has_types && gone.is_none() {
         let report = run_deadlock(&kernel.path, &path)?;
         found.uncertain = Some(report.check_none()?);
         found.undetermined = report.is_undetermined();
