@@ -3,12 +3,14 @@
 //! is read and compared with the memory it is of.
 
 mod avml;
+mod checkpoint;
 mod flips;
 mod guest;
 mod linux;
 pub mod makedumpfile;
 mod model;
 mod parts;
+mod physmem;
 mod qemu;
 
 use livedump_vmcore::image::{self, MemoryImage};

@@ -61,7 +61,9 @@ pub enum Command {
         help_template = many_options!(
             "livedump watch -Z --every 1h --keep 24 /var/crash"
         ),
-        override_usage = "livedump watch [OPTIONS] WHEN... LIMIT... [DIRECTORY]"
+        override_usage = "livedump watch [OPTIONS] WHEN... LIMIT... [DIRECTORY]",
+        mut_arg("gdb", |arg| arg.hide(true)),
+        mut_arg("ranges", |arg| arg.hide(true))
     )]
     Watch(cmd::watch::Args),
     /// List the dumps in a crash directory

@@ -9,15 +9,21 @@
 mod guest;
 mod hosted;
 mod machine;
+mod opening;
 mod request;
+mod rescue;
+mod stream;
 
 pub use guest::GuestDevice;
 pub use hosted::{Facts, HostedDevice, no_facts};
 pub use machine::{MachineSpec, ModelSpec, SpecError};
 pub use request::{Request, can_freeze};
+pub use rescue::{Rescue, rescue};
 
+use crate::bhyve;
 use crate::host;
 use crate::sandbox::Purpose;
+use livedump_vmcore::verdict::Verdict;
 use memdev::addr::PAGE_SIZE;
 use memdev::errno::Errno;
 use memdev::freeze::{FreezeRecord, MEM_MINIDUMP2, MemMinidumpArg2};
@@ -125,6 +131,21 @@ pub trait Device: Send + Sync {
         None
     }
 
+    /// What of the machine's memory should be in a dump and cannot be.
+    fn missing(&self) -> Verdict {
+        Verdict::Sound
+    }
+
+    /// Whether [`Device::kerneldump`] would start a rescue kernel.
+    fn rescue(&self) -> Rescue {
+        Rescue::No
+    }
+
+    /// What to know about its dumps.
+    fn remark(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Gives up what was kept for the next request.
     fn release(&self) {}
 
@@ -185,7 +206,8 @@ pub enum OpenError {
 }
 
 /// Opens a machine; `kernel` is the kernel file of one that is an image, of
-/// which `facts` tells more.
+/// which `facts` tells more. `stop` tells that the caller does not want it any
+/// more.
 ///
 /// # Errors
 /// Why there is none.
@@ -193,13 +215,27 @@ pub fn open(
     spec: &MachineSpec,
     kernel: Option<&Path>,
     facts: &Facts<'_>,
+    stop: &dyn Fn() -> bool,
 ) -> Result<Box<dyn Device>, OpenError> {
     match spec {
         MachineSpec::Kernel => Ok(Box::new(MemDevice::open()?)),
         MachineSpec::Qemu(socket) => {
             Ok(Box::new(GuestDevice::open(socket, kernel, facts)?))
         }
-        _ => Ok(Box::new(HostedDevice::open(spec, kernel, facts)?)),
+        MachineSpec::Bhyve { name, gdb: Some(address) } => {
+            let machine = spec.to_string();
+            let path = bhyve::path_of(name).map_err(|e| {
+                let (machine, source) = (machine.clone(), e.into());
+                OpenError::Hosted { machine, source }
+            })?;
+            let guest =
+                GuestDevice::of_bhyve(machine, &path, address, kernel, facts)?;
+            Ok(Box::new(guest))
+        }
+        MachineSpec::Libvirt(domain) => {
+            Ok(Box::new(GuestDevice::of_libvirt(domain, kernel, facts)?))
+        }
+        _ => Ok(Box::new(HostedDevice::open(spec, kernel, facts, stop)?)),
     }
 }
 
@@ -211,6 +247,8 @@ pub struct MemDevice {
     /// The thread that waits for a request to be answered: a pthread_t,
     /// which is a pointer on FreeBSD and nothing to be followed here.
     waiting: Mutex<Option<usize>>,
+    /// Cannot be asked for in capability mode.
+    rescue: Rescue,
 }
 
 impl MemDevice {
@@ -230,7 +268,8 @@ impl MemDevice {
         // So that it interrupts a call. It is what nobody sends to a program
         // without sockets.
         catch(Signal::SIGURG);
-        Ok(Self { node, name, waiting: Mutex::new(None) })
+        let (waiting, rescue) = (Mutex::new(None), host::rescue());
+        Ok(Self { node, name, waiting, rescue })
     }
 
     /// Calls ioctl(2), known to [`Device::interrupt`] meanwhile.
@@ -348,6 +387,10 @@ impl Device for MemDevice {
         nix::unistd::getpid().as_raw()
     }
 
+    fn rescue(&self) -> Rescue {
+        self.rescue.clone()
+    }
+
     fn kernel_path(&self) -> Option<PathBuf> {
         host::sysctl_text("kern.bootfile").map(PathBuf::from)
     }
@@ -443,6 +486,32 @@ pub fn sysctlbyname(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A variable of the kernel's environment, as kenv(1) prints it; `None` where
+/// it is not set.
+///
+/// # Errors
+/// It cannot be read.
+#[cfg(target_os = "freebsd")]
+pub fn kenv(name: &std::ffi::CStr) -> io::Result<Option<String>> {
+    // With the NUL. A longer value is cut off.
+    let mut value = [0u8; 1024];
+    let (buf, len) = (value.as_mut_ptr(), value.len() as libc::c_int);
+    // SAFETY: `name` ends in a NUL and outlives the call; `buf` has `len`
+    // bytes, which are ours until this function returns, and the kernel writes
+    // no more than that.
+    let got =
+        unsafe { libc::kenv(libc::KENV_GET, name.as_ptr(), buf.cast(), len) };
+    if got == -1 {
+        let e = io::Error::last_os_error();
+        return match e.raw_os_error() {
+            Some(libc::ENOENT) => Ok(None),
+            _ => Err(e),
+        };
+    }
+    let text = value.split(|&b| b == 0).next().unwrap_or_default();
+    Ok(Some(String::from_utf8_lossy(text).into_owned()))
+}
+
 /// Connects to syslogd(8), as a daemon of our name.
 pub fn openlog() {
     let ident = c"livedump";
@@ -505,8 +574,8 @@ mod tests {
     #[test]
     fn an_argument_of_the_wrong_size_never_reaches_the_kernel() {
         let node = File::open("/dev/null").unwrap();
-        let device =
-            MemDevice { node, name: DEV_MEM, waiting: Mutex::new(None) };
+        let (waiting, rescue) = (Mutex::new(None), Rescue::No);
+        let device = MemDevice { node, name: DEV_MEM, waiting, rescue };
         let mut short = 0u64;
         assert_eq!(device.ioctl(MEM_MINIDUMP, &mut short), Err(Errno::EINVAL));
     }

@@ -2,6 +2,10 @@
 //! Properties of the system: sysctl(3), and where there is none the
 //! files of Linux that are like it. `None` if unknown.
 
+#[cfg(target_os = "freebsd")]
+use crate::device;
+use crate::device::Rescue;
+
 /// The bytes of a value.
 #[must_use]
 #[cfg(target_os = "freebsd")]
@@ -45,6 +49,27 @@ pub fn sysctl_number(name: &str) -> Option<i64> {
         return Some(i32::from_ne_bytes(four).into());
     }
     <[u8; 8]>::try_from(bytes.as_slice()).ok().map(i64::from_ne_bytes)
+}
+
+/// Whether a dump by the kernel's own facility would start a rescue kernel.
+#[must_use]
+#[cfg(target_os = "freebsd")]
+pub fn rescue() -> Rescue {
+    let text = |e: std::io::Error| livedump_vmcore::chain(&e);
+    let tunable = device::kenv(c"debug.rescue_minidump").map_err(text);
+    let dumpers = device::sysctlbyname(c"kern.shutdown.dumpdevname");
+    let dumpers = dumpers.map_err(text).map(|bytes| {
+        let bytes = bytes.split(|&b| b == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(bytes).into_owned()
+    });
+    device::rescue(tunable, dumpers)
+}
+
+/// There is no such kernel.
+#[must_use]
+#[cfg(not(target_os = "freebsd"))]
+pub fn rescue() -> Rescue {
+    Rescue::No
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@
 
 pub mod analysis;
 pub mod args;
+pub mod bhyve;
 pub mod cmd;
 pub mod convert;
 pub mod crashdir;

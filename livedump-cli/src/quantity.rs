@@ -20,6 +20,12 @@ pub enum QuantityError {
     /// Not a number of bytes.
     #[error("{0:?} is not a size such as 512M or 10G")]
     Size(String),
+    /// Not a position in memory.
+    #[error("{0:?} is not an address such as 0x20000000 or 512M")]
+    Address(String),
+    /// Not a part of memory.
+    #[error("{0:?} is not a range START-END or START-END@ADDRESS")]
+    Range(String),
     /// Not a span of time.
     #[error("{0:?} is not a duration such as 30s, 15m, 1h30m or 7d")]
     Duration(String),
@@ -62,6 +68,20 @@ pub fn level(word: &str) -> Result<i16, String> {
 /// It is not a size, or exceeds 64 bits.
 pub fn size(word: &str) -> Result<u64, QuantityError> {
     parse_size(word).ok_or_else(|| QuantityError::Size(word.into()))
+}
+
+/// `0x1000` or a size: a position in memory.
+///
+/// # Errors
+/// It is neither, or exceeds 64 bits.
+pub fn address(word: &str) -> Result<u64, QuantityError> {
+    let address = match word.strip_prefix("0x") {
+        // from_str_radix takes a sign.
+        Some(digits) if digits.starts_with('+') => None,
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => parse_size(word),
+    };
+    address.ok_or_else(|| QuantityError::Address(word.into()))
 }
 
 fn parse_size(word: &str) -> Option<u64> {
@@ -196,6 +216,16 @@ mod tests {
         }
         for word in ["", "m", "1h30", "15x", "-5m", "1h m", "99999999w", "5M"] {
             let e = duration(word).unwrap_err().to_string();
+            assert!(e.contains(&format!("{word:?}")), "{e}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_sizes_or_hexadecimal() {
+        assert_eq!(address("0x20000000"), Ok(512 << 20));
+        assert_eq!(address("512M"), Ok(512 << 20));
+        for word in ["", "0x", "0x+1", "20000000h", "0x10000000000000000"] {
+            let e = address(word).unwrap_err().to_string();
             assert!(e.contains(&format!("{word:?}")), "{e}");
         }
     }

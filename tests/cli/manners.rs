@@ -196,7 +196,10 @@ fn bash_completes_commands_options_values_and_files() {
     assert_eq!(words(&["livedump", "completions", "z"]), ["zsh"]);
     assert_eq!(
         words(&["livedump", "capture", "--machine", "''"]),
-        ["kernel", "model", "model:", "vmcore:", "image:", "raw:", "qemu:"]
+        [
+            "kernel", "model", "model:", "vmcore:", "image:", "raw:",
+            "physmem:", "qemu:", "libvirt:", "bhyve:"
+        ]
     );
     // None of its own: bash completes files.
     assert!(words(&["livedump", "ps", "''"]).is_empty());

@@ -11,6 +11,30 @@ use livedump_kmod::error::Result;
 use livedump_kmod::kpi::{Context, Debugger, Target};
 use memdev::addr::{Paddr, Page};
 
+/// Pages that a dump of a machine should have, and whose contents are lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// None that anything is known of.
+    #[default]
+    None,
+    /// A minidump ends before its last page.
+    Truncated {
+        /// How many.
+        pages: u64,
+        /// How many it should have.
+        of: u64,
+    },
+    /// The kernel has marked them for dumps, and they are not in its memory.
+    Absent {
+        /// How many.
+        pages: u64,
+        /// How many are marked.
+        of: u64,
+        /// One of them.
+        first: Paddr,
+    },
+}
+
 /// The memory of a machine: the model's, an existing dump, a raw file.
 pub trait Machine: Send + Sync {
     /// What the kernel is.
@@ -53,6 +77,11 @@ pub trait Machine: Send + Sync {
 
     /// The kernel's `version`.
     fn version(&self) -> &str;
+
+    /// What of its memory should be there and is not.
+    fn missing(&self) -> Missing {
+        Missing::None
+    }
 
     /// What it does besides, where it is more than memory.
     fn running(&self) -> Option<&dyn Running> {

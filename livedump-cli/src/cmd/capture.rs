@@ -14,6 +14,7 @@ pub(super) mod watch;
 
 pub use check::CheckError;
 
+use super::machine_options::MachineOptions;
 use super::max_pause::MaxPause;
 use super::write_seal::Fault;
 use crate::cmd::suggested::{self, MACHINES};
@@ -80,6 +81,9 @@ pub struct Args {
         value_parser = suggested::values::<MachineSpec>(MACHINES)
     )]
     pub machine: MachineSpec,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub options: MachineOptions,
     /// Save the kernel as kernel.N
     #[arg(long)]
     pub keep_kernel: bool,
@@ -182,6 +186,19 @@ pub enum Error {
         "this kernel has no live dumps: load the module (kldload livedump)"
     )]
     NoFacility,
+    /// The kernel's own facility would not dump, but start another kernel.
+    #[error(
+        "no dump taken: the kernel's own live dump would start the rescue \
+         kernel and not return ({0}): load the module (kldload livedump)"
+    )]
+    Rescue(String),
+    /// It might.
+    #[error(
+        "no dump taken: whether the kernel's own live dump would start a \
+         rescue kernel is undetermined ({0}): load the module (kldload \
+         livedump), or -f to try anyway"
+    )]
+    MayRescue(String),
     /// The kernel's own facility can do no more.
     #[error(
         "--freeze, --quiesce, --registers and --stability need the module \
@@ -298,6 +315,7 @@ impl Args {
         Self {
             directory,
             machine,
+            options: MachineOptions::default(),
             keep_kernel,
             kernel: None,
             quiet: true,
@@ -363,8 +381,13 @@ fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
     // Before any thread is started, so that all have them blocked.
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
+    let machine = args.options.apply(&args.machine)?;
+    let stop = &|| signals.stopped().is_some();
     let device =
-        device::open(&args.machine, args.kernel.as_deref(), &image_facts)?;
+        device::open(&machine, args.kernel.as_deref(), &image_facts, stop)?;
+    if let Some(remark) = device.remark().filter(|_| !args.quiet) {
+        note(remark);
+    }
     let prepared = Prepared::gather(args, device.as_ref())?;
     if alone {
         confine(args, device.as_ref(), &directory, &prepared, &[]);

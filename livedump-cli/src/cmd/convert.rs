@@ -24,6 +24,7 @@ use crate::sandbox::{self, Purpose, Role};
 use clap::{ValueEnum, ValueHint};
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::MemoryImage;
+use livedump_vmcore::image::bhyve::CheckpointFile;
 use livedump_vmcore::{Opened, PagesError, Vmcore, chain};
 use sealed::Sealed;
 use std::fs::File;
@@ -284,6 +285,7 @@ fn open(
     sealed: &mut Sealed,
     unnamed: Option<&File>,
 ) -> Result<Memory, Error> {
+    let meta = CheckpointFile::beside(&args.file);
     let dump = Vmcore::open_file(&args.file)?;
     let named = args.kernel.kernel();
     let debug = match (&args.kernel.debug, args.to) {
@@ -293,7 +295,8 @@ fn open(
     };
     let kernels = KernelFiles::open(&args.file, named, debug)?;
     let parts = parts(&args.part)?;
-    let all = kernels.files().chain([&dump]).chain(&parts);
+    let described = meta.iter().map(AsRef::as_ref);
+    let all = kernels.files().chain([&dump]).chain(&parts).chain(described);
     let inputs: Vec<_> = all.map(AsFd::as_fd).collect();
     sealed.check_no_input(&inputs)?;
     let inputs = inputs.into_iter().map(|fd| (fd, Purpose::Read));
@@ -304,7 +307,9 @@ fn open(
     let _ = sandbox::enter(Role::Reader, &files);
     sealed.check_old(args)?;
     let parts = parts.into_iter().zip(args.part.iter().map(PathBuf::as_path));
-    let opened = Opened::new(dump, &args.file)?.with_parts(parts)?;
+    let opened = Opened::new(dump, &args.file)?
+        .with_checkpoint(meta)?
+        .with_parts(parts)?;
     let wanted = matches!(args.to, To::Kdump | To::Minidump);
     Memory::new(opened, kernels, named.is_some(), wanted)
 }

@@ -12,6 +12,7 @@ mod build;
 mod live;
 
 use super::changed_pages::ChangedPages;
+use super::machine_options::MachineOptions;
 use super::max_pause::MaxPause;
 use super::session::{KernelArgs, Session};
 use crate::analysis::Target;
@@ -75,6 +76,9 @@ pub struct Args {
         value_parser = suggested::values::<MachineSpec>(MACHINES)
     )]
     pub machine: Option<MachineSpec>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub options: MachineOptions,
     /// Dump file: plain, gzip or zstd
     #[arg(
         value_name = "FILE",

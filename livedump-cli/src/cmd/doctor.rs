@@ -8,6 +8,7 @@ mod host;
 mod machine;
 mod place;
 
+use crate::cmd::machine_options::MachineOptions;
 use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::CrashDir;
 use crate::device::{self, MachineSpec};
@@ -42,6 +43,9 @@ pub struct Args {
         value_parser = suggested::values::<MachineSpec>(MACHINES)
     )]
     pub machine: MachineSpec,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub options: MachineOptions,
     /// Kernel of an image or a guest
     #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
@@ -120,7 +124,16 @@ fn diagnose(args: &Args) -> Diagnosis {
             checks.extend(guest::checks(socket, kernel));
             None
         }
-        machine => Some(device::open(machine, kernel, &image_facts)),
+        MachineSpec::Libvirt(domain) => {
+            checks.extend(guest::of_libvirt(domain, kernel));
+            None
+        }
+        machine => {
+            let machine = args.options.apply(machine);
+            Some(machine.and_then(|machine| {
+                device::open(&machine, kernel, &image_facts, &|| false)
+            }))
+        }
     };
     match opened {
         None => {}
@@ -195,6 +208,7 @@ mod tests {
         diagnose(&Args {
             directory: directory.into(),
             machine: machine.parse().unwrap(),
+            options: MachineOptions::default(),
             kernel: None,
             json: false,
         })

@@ -8,6 +8,7 @@ mod sample;
 
 use super::max_pause::MaxPause;
 use crate::cmd::capture::{Error as CaptureError, NOT_RUNNING};
+use crate::cmd::machine_options::MachineOptions;
 use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::CrashDir;
 use crate::device::{self, Device, MachineSpec, OpenError, Request};
@@ -61,6 +62,9 @@ pub struct Args {
         value_parser = suggested::values::<MachineSpec>(MACHINES)
     )]
     pub machine: MachineSpec,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub options: MachineOptions,
     /// Kernel of an image or a guest
     #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
@@ -91,7 +95,10 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
     let kernel = args.kernel.as_deref();
-    let device = device::open(&args.machine, kernel, &image_facts)
+    let machine = args.options.apply(&args.machine);
+    let stop = &|| signals.stopped().is_some();
+    let device = machine
+        .and_then(|it| device::open(&it, kernel, &image_facts, stop))
         .map_err(CaptureError::from)?;
     // Cannot be asked for once we are confined.
     let wired = device.wired_bytes();

@@ -12,6 +12,7 @@ use crate::seal::SealFile;
 use livedump_vmcore::chain;
 use livedump_vmcore::changes::ChangesFile;
 use livedump_vmcore::companion::companion;
+use livedump_vmcore::image::bhyve::CheckpointFile;
 use livedump_vmcore::path::escape_path;
 use livedump_vmcore::{ImageFile, Vmcore, elf::Kernel, regular};
 use std::fs::File;
@@ -41,6 +42,7 @@ pub(super) enum Content {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) dump: File,
+    meta: Option<CheckpointFile>,
     path: PathBuf,
     kernels: KernelFiles,
     pub(super) seal: Option<SealFile>,
@@ -60,6 +62,7 @@ impl Opened {
         seal: Option<SealFile>,
     ) -> Result<Self, Error> {
         let path = dump.to_path_buf();
+        let meta = CheckpointFile::beside(dump);
         let dump = Vmcore::open_file(dump)?;
         let kernels = match kernel {
             WhichKernel::Unneeded => KernelFiles::default(),
@@ -74,12 +77,13 @@ impl Opened {
         let seal_file = seal.iter().filter_map(|seal| seal.as_ref().ok());
         let all = kernels.files().chain(seal_file).chain(list);
         let all = all.chain(&info).chain([&dump]);
+        let all = all.chain(meta.iter().map(AsRef::as_ref));
         let files: Vec<_> =
             all.map(|file| (file.as_fd(), Purpose::Read)).collect();
         // Where the kernel cannot, `livedump doctor` says so.
         let _ = sandbox::enter(Role::Reader, &files);
         kernels.check_named()?;
-        Ok(Self { dump, path, kernels, seal, changes, info, info_error })
+        Ok(Self { dump, meta, path, kernels, seal, changes, info, info_error })
     }
 
     /// What the info.N beside the dump says, if there is one.
@@ -104,7 +108,8 @@ impl Opened {
         self,
         excuse: impl Fn(&TargetError) -> bool,
     ) -> Result<Content, Error> {
-        let opened = livedump_vmcore::Opened::new(self.dump, &self.path)?;
+        let opened = livedump_vmcore::Opened::new(self.dump, &self.path)?
+            .with_checkpoint(self.meta)?;
         let (core, chosen) = match opened {
             livedump_vmcore::Opened::Minidump(core) => {
                 let chosen = match self.kernels.choose_if_any(&core) {

@@ -14,6 +14,7 @@ pub mod estimate;
 pub mod info;
 mod inputs;
 pub mod list;
+mod machine_options;
 mod max_pause;
 pub mod prune;
 pub mod ps;

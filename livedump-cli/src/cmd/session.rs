@@ -14,6 +14,7 @@ use clap::ValueHint;
 use livedump_vmcore::chain;
 use livedump_vmcore::changes::{Changes, ChangesFile};
 use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::image::bhyve::CheckpointFile;
 use livedump_vmcore::{Opened, Vmcore};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -99,6 +100,7 @@ impl Session {
         more: &[(BorrowedFd<'_>, Purpose)],
         last: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Error>,
     ) -> Result<Self, Error> {
+        let meta = CheckpointFile::beside(file);
         let dump = Vmcore::open_file(file)?;
         let debug = match &args.debug {
             Some(path) => DebugFile::Named(path),
@@ -112,6 +114,7 @@ impl Session {
             .map(|path| Vmcore::open_file(path))
             .collect::<Result<_, _>>()?;
         let all = kernels.files().chain([&dump]).chain(list).chain(&others);
+        let all = all.chain(meta.iter().map(AsRef::as_ref));
         let inputs: Vec<_> = all.map(AsFd::as_fd).collect();
         last(&inputs)?;
         let inputs = inputs.into_iter().map(|fd| (fd, Purpose::Read));
@@ -120,7 +123,9 @@ impl Session {
         let _ = sandbox::enter(Role::Reader, &files);
         // That it is no dump comes before that its kernel is not found.
         let parts = others.into_iter().zip(parts.iter().map(PathBuf::as_path));
-        let opened = Opened::new(dump, file)?.with_parts(parts)?;
+        let opened = Opened::new(dump, file)?
+            .with_checkpoint(meta)?
+            .with_parts(parts)?;
         kernels.check_named()?;
         let (core, found) = kernels.choose_for(opened)?;
         let Found { kernel, debug, debug_named } = found;

@@ -8,8 +8,10 @@ use std::ffi::OsStr;
 use std::str::FromStr;
 
 /// For `--machine`.
-pub(super) const MACHINES: &[&str] =
-    &["kernel", "model", "model:", "vmcore:", "image:", "raw:", "qemu:"];
+pub(super) const MACHINES: &[&str] = &[
+    "kernel", "model", "model:", "vmcore:", "image:", "raw:", "physmem:",
+    "qemu:", "libvirt:", "bhyve:",
+];
 
 /// For `--at`.
 pub(super) const TIMES: &[&str] = &["@hourly", "@daily", "@weekly", "@monthly"];

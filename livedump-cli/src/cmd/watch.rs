@@ -9,6 +9,7 @@ mod exec;
 mod schedule;
 mod watcher;
 
+use super::machine_options::MachineOptions;
 use super::max_pause::MaxPause;
 use crate::cmd::capture::{self, Prepared};
 use crate::cmd::prune::Limits;
@@ -127,6 +128,9 @@ pub struct Args {
         value_parser = suggested::values::<MachineSpec>(MACHINES)
     )]
     pub machine: MachineSpec,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub options: MachineOptions,
     /// Report progress and what was not checked
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
@@ -157,9 +161,12 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut signals = Signals::take();
     let directory = CrashDir::open(&args.directory)?;
     let instance = directory.lock_instance()?;
-    let opened =
-        device::open(&args.machine, args.kernel.as_deref(), &image_facts);
-    let device = opened.map_err(capture::Error::from)?;
+    let machine = args.options.apply(&args.machine);
+    let (kernel, stop) =
+        (args.kernel.as_deref(), &|| signals.stopped().is_some());
+    let device = machine
+        .and_then(|it| device::open(&it, kernel, &image_facts, stop))
+        .map_err(capture::Error::from)?;
     let newest = directory.dumps()?.into_iter().find(|dump| dump.live);
     let at = match &args.at {
         Some(cron) => Some((cron, known_time_zone()?)),
@@ -270,6 +277,7 @@ fn capture_args(args: &Args) -> capture::Args {
         zstd: args.zstd,
         maxdumps: None,
         machine: args.machine.clone(),
+        options: args.options.clone(),
         keep_kernel: false,
         kernel: args.kernel.clone(),
         level: args.level,

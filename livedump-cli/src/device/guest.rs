@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A guest of QEMU's as a machine: its memory is taken when an estimate is
+//! A guest as a machine, of QEMU or bhyve: its memory is taken when an estimate is
 //! asked for, and what is dumped afterwards is of that moment.
 
 #![forbid(unsafe_code)]
 
 use super::hosted::{Facts, HostedDevice};
 use super::{Device, OpenError, Outside};
+use crate::bhyve::{self, BhyveError};
 use crate::kernel_files::path::named;
-use crate::qemu::{Guest, QemuError};
+use crate::qemu::{Guest, QemuError, Taken, libvirt};
 use crate::sandbox::Purpose;
 use livedump_hosted::vmcore::ImageMachine;
 use livedump_vmcore::chain;
@@ -25,10 +26,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// A guest.
 pub struct GuestDevice {
     name: String,
-    guest: Guest,
+    guest: Box<dyn Takes>,
     kernel: Kernel,
     /// What does not change while it runs.
     facts: ImageFacts,
@@ -37,6 +40,82 @@ pub struct GuestDevice {
     held: Mutex<Option<Arc<Held>>>,
     /// Why its memory was not taken.
     failure: Mutex<Option<String>>,
+}
+
+/// A guest whose memory can be taken as it is at one moment.
+trait Takes: Send + Sync {
+    /// Takes it.
+    fn take(
+        &self,
+        kernel: &Kernel,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Taken, Untaken>;
+
+    /// What that takes.
+    fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Purpose)>;
+
+    /// Gives up what was taken.
+    fn release(&self);
+}
+
+/// Why it was not taken.
+enum Untaken {
+    Interrupted,
+    Failed(String),
+}
+
+impl Takes for Guest {
+    fn take(
+        &self,
+        kernel: &Kernel,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Taken, Untaken> {
+        self.take(kernel, stop).map_err(|e| match e {
+            QemuError::Interrupted => Untaken::Interrupted,
+            e => Untaken::Failed(chain(&e)),
+        })
+    }
+
+    fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Purpose)> {
+        let (socket, read, written) = self.descriptors();
+        let read = read.into_iter().map(|fd| (fd, Purpose::Read));
+        let written = written.into_iter().map(|fd| (fd, Purpose::Update));
+        [(socket, Purpose::Monitor)]
+            .into_iter()
+            .chain(read)
+            .chain(written)
+            .collect()
+    }
+
+    fn release(&self) {
+        self.release();
+    }
+}
+
+impl Takes for bhyve::Guest {
+    fn take(
+        &self,
+        kernel: &Kernel,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Taken, Untaken> {
+        self.take(kernel, stop).map_err(|e| match e {
+            BhyveError::Interrupted => Untaken::Interrupted,
+            e => Untaken::Failed(chain(&e)),
+        })
+    }
+
+    fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Purpose)> {
+        let [socket, memory, spool] = self.descriptors();
+        vec![
+            (socket, Purpose::Monitor),
+            (memory, Purpose::Read),
+            (spool, Purpose::Update),
+        ]
+    }
+
+    fn release(&self) {
+        self.release();
+    }
 }
 
 /// Its memory as it was at one moment.
@@ -61,10 +140,33 @@ impl GuestDevice {
         facts: &Facts<'_>,
     ) -> Result<Self, OpenError> {
         let name = format!("qemu:{}", socket.display());
-        let open = || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+        Self::of(name, kernel, facts, || Ok(Guest::connect(socket)?))
+    }
+
+    /// The same of a domain of libvirt.
+    ///
+    /// # Errors
+    /// As [`GuestDevice::open`], and no such domain runs, or libvirtd has its
+    /// monitor.
+    pub fn of_libvirt(
+        domain: &str,
+        kernel: Option<&Path>,
+        facts: &Facts<'_>,
+    ) -> Result<Self, OpenError> {
+        let name = format!("libvirt:{domain}");
+        Self::of(name, kernel, facts, || Ok(libvirt::connect(domain)?))
+    }
+
+    fn of(
+        name: String,
+        kernel: Option<&Path>,
+        facts: &Facts<'_>,
+        connect: impl FnOnce() -> Result<Guest, Cause>,
+    ) -> Result<Self, OpenError> {
+        let open = || -> Result<_, Cause> {
             let path = kernel.ok_or("name its kernel with -k")?;
             let kernel = Kernel::open(&named(path))?;
-            let mut guest = Guest::connect(socket)?;
+            let mut guest = connect()?;
             let facts = facts(&guest.live(&kernel)?, &kernel);
             guest.prepare()?;
             Ok((guest, kernel, facts))
@@ -72,7 +174,41 @@ impl GuestDevice {
         let (guest, kernel, facts) = open().map_err(|source| {
             OpenError::Hosted { machine: name.clone(), source }
         })?;
-        Ok(Self {
+        Ok(Self::new(name, Box::new(guest), kernel, facts))
+    }
+
+    /// A guest of bhyve whose memory is at `path`, with its debug stub at
+    /// `address`.
+    ///
+    /// # Errors
+    /// It has another kernel, or nothing answers.
+    pub fn of_bhyve(
+        name: String,
+        path: &Path,
+        address: &str,
+        kernel: Option<&Path>,
+        facts: &Facts<'_>,
+    ) -> Result<Self, OpenError> {
+        let open = || -> Result<_, Cause> {
+            let kernel = kernel.ok_or("name its kernel with -k")?;
+            let kernel = Kernel::open(&named(kernel))?;
+            let (guest, core) = bhyve::Guest::open(path, address, &kernel)?;
+            let facts = facts(&core, &kernel);
+            Ok((guest, kernel, facts))
+        };
+        let (guest, kernel, facts) = open().map_err(|source| {
+            OpenError::Hosted { machine: name.clone(), source }
+        })?;
+        Ok(Self::new(name, Box::new(guest), kernel, facts))
+    }
+
+    fn new(
+        name: String,
+        guest: Box<dyn Takes>,
+        kernel: Kernel,
+        facts: ImageFacts,
+    ) -> Self {
+        Self {
             name,
             guest,
             kernel,
@@ -80,7 +216,7 @@ impl GuestDevice {
             interrupted: AtomicBool::new(false),
             held: Mutex::new(None),
             failure: Mutex::new(None),
-        })
+        }
     }
 
     fn held(&self) -> Option<Arc<Held>> {
@@ -94,8 +230,11 @@ impl GuestDevice {
         let stop = || self.interrupted.load(Ordering::SeqCst);
         let taken = match self.guest.take(&self.kernel, &stop) {
             Ok(taken) => taken,
-            Err(QemuError::Interrupted) => return Err(Errno::EINTR),
-            Err(e) => return Err(self.failed(&e)),
+            Err(Untaken::Interrupted) => return Err(Errno::EINTR),
+            Err(Untaken::Failed(why)) => {
+                *lock(&self.failure) = Some(why);
+                return Err(Errno::EIO);
+            }
         };
         let Some(memory) = taken.core.image().cloned() else {
             return Err(Errno::EIO);
@@ -182,14 +321,7 @@ impl Device for GuestDevice {
     }
 
     fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Purpose)> {
-        let (socket, read, written) = self.guest.descriptors();
-        let read = read.into_iter().map(|fd| (fd, Purpose::Read));
-        let written = written.into_iter().map(|fd| (fd, Purpose::Update));
-        [(socket, Purpose::Monitor)]
-            .into_iter()
-            .chain(read)
-            .chain(written)
-            .collect()
+        self.guest.descriptors()
     }
 
     fn outside(&self) -> Option<Outside> {

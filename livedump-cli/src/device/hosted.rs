@@ -4,30 +4,27 @@
 
 #![deny(unsafe_code)]
 
-use super::{Device, MachineSpec, ModelSpec, OpenError};
+use super::opening::Opening;
+use super::{Device, MachineSpec, OpenError};
+use crate::sandbox::Purpose;
 use livedump_hosted::HostedKernel;
-use livedump_hosted::machine::Machine;
-use livedump_hosted::model::{ModelMachine, Recipe};
+use livedump_hosted::machine::{Machine, Missing};
 use livedump_hosted::process::{Credentials, Descriptor, Process};
-use livedump_hosted::raw::RawMachine;
 use livedump_hosted::vmcore;
 use livedump_vmcore::Vmcore;
-use livedump_vmcore::companion::companions_of_target;
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::kernel::ImageFacts;
+use livedump_vmcore::verdict::Verdict;
 use memdev::errno::Errno;
 use memdev::freeze::{MEM_MINIDUMP2, MemMinidumpArg2};
 use memdev::ioctl::{
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
     MemMinidumpArg, MemMinidumpStatus, NO_FD,
 };
-use std::error::Error as StdError;
 use std::fs::File;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::sync::Arc;
-
-type Cause = Box<dyn StdError + Send + Sync>;
 
 /// Tells what type information is needed for of the kernel in an image.
 pub type Facts<'f> = dyn Fn(&Vmcore, &Kernel) -> ImageFacts + 'f;
@@ -43,6 +40,10 @@ pub struct HostedDevice {
     name: String,
     machine: Arc<dyn Machine>,
     process: Process,
+    /// What its memory is read from.
+    files: Vec<Arc<File>>,
+    /// It is a guest that runs.
+    is_running: bool,
 }
 
 impl HostedDevice {
@@ -54,11 +55,18 @@ impl HostedDevice {
         spec: &MachineSpec,
         kernel: Option<&Path>,
         facts: &Facts<'_>,
+        stop: &dyn Fn() -> bool,
     ) -> Result<Self, OpenError> {
-        let machine = build(spec, kernel, facts).map_err(|source| {
-            OpenError::Hosted { machine: spec.to_string(), source }
-        })?;
-        Ok(Self::new(&spec.to_string(), machine))
+        let opening = Opening { kernel, facts, stop };
+        let name = spec.to_string();
+        match opening.build(spec) {
+            Ok((machine, files)) => {
+                let is_running = matches!(spec, MachineSpec::Bhyve { .. });
+                let new = Self::new(&name, machine);
+                Ok(Self { files, is_running, ..new })
+            }
+            Err(source) => Err(OpenError::Hosted { machine: name, source }),
+        }
     }
 
     /// The machine of a dump that is open, or of an image with its kernel.
@@ -81,7 +89,8 @@ impl HostedDevice {
     pub fn new(name: &str, machine: Arc<dyn Machine>) -> Self {
         let kernel = HostedKernel::new(Arc::clone(&machine));
         let process = kernel.process(Credentials::ROOT);
-        Self { name: name.into(), machine, process }
+        let (name, files) = (name.into(), Vec::new());
+        Self { name, machine, process, files, is_running: false }
     }
 
     /// The process that asks, and through it the kernel.
@@ -106,74 +115,6 @@ impl HostedDevice {
         self.process.close(fd)?;
         answer
     }
-}
-
-/// The kernel of an image: the one that is named, or one beside it.
-fn kernel_of(image: &Path, named: Option<&Path>) -> Option<PathBuf> {
-    let beside = || {
-        let all = companions_of_target(image, "kernel");
-        all.into_iter().find(|path| path.is_file())
-    };
-    match named {
-        Some(path) if path.is_dir() => Some(path.join("kernel")),
-        Some(path) => Some(path.to_path_buf()),
-        None => beside(),
-    }
-}
-
-/// What of a machine has memory at its addresses and no size.
-fn is_device(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| {
-        let kind = meta.file_type();
-        kind.is_char_device() || kind.is_block_device()
-    })
-}
-
-fn image(
-    path: &Path,
-    named: Option<&Path>,
-    facts: &Facts<'_>,
-) -> Result<Arc<dyn Machine>, Cause> {
-    let kernel = kernel_of(path, named);
-    match (is_device(path), &kernel) {
-        (true, Some(kernel)) => {
-            // A terminal may wait for its line, a device for its medium.
-            let mut options = File::options();
-            let options = options.read(true);
-            let file = options
-                .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
-                .open(path)?;
-            Ok(vmcore::open_device(file, path, kernel, facts)?)
-        }
-        (true, None) => Err("name its kernel with -k".into()),
-        (false, kernel) => Ok(vmcore::open(path, kernel.as_deref(), facts)?),
-    }
-}
-
-fn build(
-    spec: &MachineSpec,
-    kernel: Option<&Path>,
-    facts: &Facts<'_>,
-) -> Result<Arc<dyn Machine>, Cause> {
-    let recipe = match spec {
-        MachineSpec::Kernel | MachineSpec::Qemu(_) => {
-            return Err("is not a hosted one".into());
-        }
-        MachineSpec::Vmcore(path) | MachineSpec::Image(path) => {
-            return image(path, kernel, facts);
-        }
-        MachineSpec::Raw(path) => {
-            return Ok(Arc::new(RawMachine::open(path)?));
-        }
-        MachineSpec::Model(ModelSpec::Default) => Recipe::default(),
-        MachineSpec::Model(ModelSpec::Size(bytes)) => {
-            Recipe::with_size(*bytes)?
-        }
-        MachineSpec::Model(ModelSpec::Recipe(path)) => {
-            Recipe::parse(&std::fs::read_to_string(path)?)?
-        }
-    };
-    Ok(Arc::new(ModelMachine::build(&recipe)?))
 }
 
 impl Device for HostedDevice {
@@ -252,6 +193,35 @@ impl Device for HostedDevice {
         self.process.signal();
     }
 
+    fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Purpose)> {
+        let files = self.files.iter();
+        files.map(|file| (file.as_fd(), Purpose::Read)).collect()
+    }
+
+    fn remark(&self) -> Option<&'static str> {
+        self.is_running.then_some(
+            "the guest runs while it is dumped, which is not of one instant: \
+             --gdb ADDRESS:PORT pauses it",
+        )
+    }
+
+    fn missing(&self) -> Verdict {
+        let name = &self.name;
+        match self.machine.missing() {
+            Missing::None => Verdict::Sound,
+            Missing::Truncated { pages, of } => Verdict::Damaged(format!(
+                "{name} ends early: {pages} of its {of} pages are after the \
+                 end, and not dumped"
+            )),
+            Missing::Absent { pages, of, first } => {
+                Verdict::Undetermined(format!(
+                    "{of} pages are marked in vm_page_dump, {pages} are not \
+                     in {name}, and not dumped, the first at physical {first}"
+                ))
+            }
+        }
+    }
+
     fn kernel_elf(&self) -> Option<Vec<u8>> {
         self.machine.running()?.kernel_elf()
     }
@@ -260,6 +230,7 @@ impl Device for HostedDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use livedump_hosted::raw::RawMachine;
     use memdev::ioctl::FLAG_ESTIMATE;
     use std::io::Read;
 
@@ -302,7 +273,8 @@ mod tests {
     #[test]
     fn a_machine_that_cannot_be_is_named_with_its_reason() {
         let spec: MachineSpec = "vmcore:/nonexistent".parse().unwrap();
-        let Err(e) = HostedDevice::open(&spec, None, &no_facts) else {
+        let Err(e) = HostedDevice::open(&spec, None, &no_facts, &|| false)
+        else {
             panic!("opened")
         };
         let text = livedump_vmcore::chain(&e);

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::quantity;
+use livedump_vmcore::image::ranges::Range;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -24,6 +25,23 @@ pub enum MachineSpec {
     Image(PathBuf),
     /// A guest of QEMU, by its monitor's socket.
     Qemu(PathBuf),
+    /// A guest of QEMU, by its name in libvirt.
+    Libvirt(String),
+    /// A guest of bhyve.
+    Bhyve {
+        /// Its name.
+        name: String,
+        /// Where its debug stub is, by option.
+        gdb: Option<String>,
+    },
+    /// The memory of another kernel in parts of a device that is read by
+    /// physical address.
+    Physmem {
+        /// The device.
+        device: PathBuf,
+        /// The parts, by option.
+        ranges: Vec<Range>,
+    },
 }
 
 /// Which model machine.
@@ -44,7 +62,8 @@ pub enum SpecError {
     /// No such kind.
     #[error(
         "not kernel, model, model:SIZE, model:RECIPE, vmcore:FILE, \
-         image:FILE, raw:FILE or qemu:SOCKET"
+         image:FILE, raw:FILE, physmem:DEVICE, qemu:SOCKET, \
+         libvirt:DOMAIN or bhyve:NAME"
     )]
     Unknown,
     /// A kind that needs a file.
@@ -53,6 +72,15 @@ pub enum SpecError {
     /// A guest without its socket.
     #[error("qemu requires the monitor's socket: qemu:SOCKET")]
     NoSocket,
+    /// A guest without its name.
+    #[error("libvirt requires the domain's name: libvirt:DOMAIN")]
+    NoDomain,
+    /// A guest without its name.
+    #[error("bhyve requires the guest's name: bhyve:NAME")]
+    NoGuest,
+    /// Memory without its device.
+    #[error("physmem requires a device: physmem:/dev/mem")]
+    NoDevice,
     /// A kind that takes no value.
     #[error("kernel takes no value")]
     Kernel,
@@ -97,6 +125,22 @@ impl FromStr for MachineSpec {
             "vmcore" => Ok(Self::Vmcore(file("vmcore")?)),
             "raw" => Ok(Self::Raw(file("raw")?)),
             "image" => Ok(Self::Image(file("image")?)),
+            "libvirt" => match rest {
+                Some(domain) if !domain.is_empty() => {
+                    Ok(Self::Libvirt(domain.into()))
+                }
+                _ => Err(SpecError::NoDomain),
+            },
+            "bhyve" => match rest {
+                Some(name) if !name.is_empty() => {
+                    Ok(Self::Bhyve { name: name.into(), gdb: None })
+                }
+                _ => Err(SpecError::NoGuest),
+            },
+            "physmem" => match file("physmem") {
+                Ok(device) => Ok(Self::Physmem { device, ranges: Vec::new() }),
+                Err(_) => Err(SpecError::NoDevice),
+            },
             "qemu" => match file("qemu") {
                 Ok(socket) => Ok(Self::Qemu(socket)),
                 Err(_) => Err(SpecError::NoSocket),
@@ -140,6 +184,11 @@ impl fmt::Display for MachineSpec {
             Self::Raw(path) => write!(f, "raw:{}", path.display()),
             Self::Image(path) => write!(f, "image:{}", path.display()),
             Self::Qemu(path) => write!(f, "qemu:{}", path.display()),
+            Self::Libvirt(domain) => write!(f, "libvirt:{domain}"),
+            Self::Bhyve { name, .. } => write!(f, "bhyve:{name}"),
+            Self::Physmem { device, .. } => {
+                write!(f, "physmem:{}", device.display())
+            }
         }
     }
 }
@@ -163,6 +212,13 @@ mod tests {
             ("vmcore:/x/y", MachineSpec::Vmcore("/x/y".into())),
             ("raw:mem", MachineSpec::Raw("mem".into())),
             ("qemu:/run/q", MachineSpec::Qemu("/run/q".into())),
+            (
+                "physmem:/dev/mem",
+                MachineSpec::Physmem {
+                    device: "/dev/mem".into(),
+                    ranges: Vec::new(),
+                },
+            ),
         ] {
             assert_eq!(text.parse(), Ok(want), "{text}");
         }
@@ -179,6 +235,10 @@ mod tests {
             ("image:", "image:FILE"),
             ("raw:", "raw:FILE"),
             ("qemu:", "qemu:SOCKET"),
+            ("libvirt:", "libvirt:DOMAIN"),
+            ("bhyve", "bhyve:NAME"),
+            ("physmem", "physmem:/dev/mem"),
+            ("physmem:", "physmem:/dev/mem"),
             ("model:", "model:"),
             ("model:12Q", "\"12Q\""),
             ("model:1M2", "\"1M2\""),
@@ -203,6 +263,9 @@ mod tests {
             "vmcore:a",
             "raw:b",
             "qemu:c",
+            "libvirt:a domain",
+            "bhyve:guest",
+            "physmem:/dev/mem",
         ] {
             let spec: MachineSpec = text.parse().unwrap();
             assert_eq!(spec.to_string(), text);

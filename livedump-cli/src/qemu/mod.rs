@@ -7,6 +7,7 @@
 //!  memory   the guest's memory while it runs: is the kernel in it?
 //!  stream   dump-guest-memory into a pipe, and from there into a file
 //!  backing  the file that the guest's memory is in, copied while it is stopped
+//!  libvirt  the socket of one of its domains
 //!  resume   a process that resumes the guest if this one is killed
 //! ```
 //!
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod backing;
+pub mod libvirt;
 mod memory;
 mod qmp;
 mod resume;

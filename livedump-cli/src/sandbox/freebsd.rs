@@ -8,7 +8,7 @@ use capsicum::{CapRights, FileRights, IoctlsBuilder, Right};
 use memdev::freeze::MEM_MINIDUMP2;
 use memdev::ioctl::{MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS};
 use nix::libc;
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{FileStat, SFlag, fstat};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -121,23 +121,46 @@ fn allow(fd: &impl AsFd, rights: &[Right]) -> io::Result<()> {
 }
 
 /// Takes all rights from what is open and not listed: whoever started the
-/// process may have left it something. A socket may be sent to: that of
+/// process may have left it something. What is of the same file as
+/// what is to be read, or the same socket, has its rights. A socket may be sent to: that of
 /// syslog(3) is known to nobody but libc.
 fn others(files: &[(BorrowedFd<'_>, Purpose)]) -> io::Result<()> {
     let listed = |fd: &BorrowedFd<'_>| {
         files.iter().any(|(file, _)| file.as_raw_fd() == fd.as_raw_fd())
     };
+    let place = |stat: &FileStat| (stat.st_dev, stat.st_ino);
+    // Who reads an image, or talks to a guest, has a descriptor of its own of
+    // the same file.
+    let same: Vec<_> = files
+        .iter()
+        .filter_map(|(file, purpose)| {
+            let rights: &[Right] = match purpose {
+                Purpose::Read => &READ,
+                Purpose::Monitor => &MONITOR,
+                _ => return None,
+            };
+            Some((place(&fstat(file).ok()?), rights))
+        })
+        .collect();
     for fd in crate::device::descriptors(libc::STDERR_FILENO + 1..DESCRIPTORS) {
         if listed(&fd) {
             continue;
         }
-        let is_socket = fstat(fd).is_ok_and(|stat| {
-            SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
-                == SFlag::S_IFSOCK
-        });
-        allow(&fd, if is_socket { &[Right::Write] } else { &[] })?;
+        let stat = fstat(fd).ok();
+        let at = stat.as_ref().map(place);
+        let found = same.iter().find(|(other, _)| Some(*other) == at);
+        let rights: &[Right] = match (found, &stat) {
+            (Some((_, rights)), _) => rights,
+            (None, Some(stat)) if is_socket(stat) => &[Right::Write],
+            _ => &[],
+        };
+        allow(&fd, rights)?;
     }
     Ok(())
+}
+
+fn is_socket(stat: &FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
 }
 
 /// Standard streams: written to, and asked what terminal they are.

@@ -2,8 +2,10 @@
 //! What a file turned out to be: a minidump, which describes itself, or an
 //! image of memory, in which a kernel has to be found first.
 
+use super::image::bhyve::{Checkpoint, CheckpointFile};
 use super::image::joined::{JoinError, Joined};
 use super::image::kernel::{KernelError, KernelMemory};
+use super::image::ranges::{Range, Ranges};
 use super::image::raw::Raw;
 use super::image::view::{MinidumpView, ViewError};
 use super::image::{Claims, CpuState, MemoryImage};
@@ -37,6 +39,30 @@ impl Opened {
     /// It is neither.
     pub fn new(file: File, path: &Path) -> Result<Self, OpenError> {
         probe::open_file(file, path)
+    }
+
+    /// With what may be the description of a checkpoint, which memory without
+    /// a format of its own may be of.
+    ///
+    /// # Errors
+    /// It is, and describes other memory.
+    pub fn with_checkpoint(
+        self,
+        meta: Option<CheckpointFile>,
+    ) -> Result<Self, OpenError> {
+        let (Self::Image(image), Some(meta)) = (&self, meta) else {
+            return Ok(self);
+        };
+        let Some(raw) = &image.raw else { return Ok(self) };
+        let (file, len) = (image.file.clone(), raw.len());
+        let found = Checkpoint::new(Arc::clone(raw.source()), len, &meta);
+        let found = found.map_err(|source| {
+            let path = escape_path(&file.path);
+            OpenError::Image { path, source }
+        })?;
+        let Some(image) = found else { return Ok(self) };
+        let image = Arc::new(image);
+        Ok(Self::Image(ImageFile { file, image, raw: None, unknown: None }))
     }
 
     /// With the other parts of a split dump; `path` is what to call each.
@@ -132,6 +158,27 @@ impl ImageFile {
         let facts = FileFacts::of(&file, path).map_err(io)?;
         let source = Arc::new(Plain::new(Arc::new(file), MAX_PADDR));
         let image = Arc::new(Raw::new(source, MAX_PADDR));
+        Ok(Self { file: facts, image, raw: None, unknown: None })
+    }
+
+    /// Ranges of a device that is read by physical address; `path` is what to
+    /// call it. Nothing else of it is read.
+    ///
+    /// # Errors
+    /// Which range it does not have.
+    pub fn ranges(
+        file: Arc<File>,
+        path: &Path,
+        ranges: &[Range],
+    ) -> Result<Self, OpenError> {
+        let name = || escape_path(path);
+        let io = |source| OpenError::Io { path: name(), source };
+        let facts = FileFacts::of(&file, path).map_err(io)?;
+        let source = Arc::new(Plain::new(file, MAX_PADDR));
+        let image = Ranges::new(source, ranges).map_err(|source| {
+            OpenError::Range { path: name(), source: source.into() }
+        })?;
+        let image = Arc::new(image);
         Ok(Self { file: facts, image, raw: None, unknown: None })
     }
 

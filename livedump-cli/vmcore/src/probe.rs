@@ -130,6 +130,14 @@ pub enum OpenError {
         /// As many as are allowed.
         most: u32,
     },
+    /// A range of a device that cannot be used.
+    #[error("{path}")]
+    Range {
+        /// As it was named.
+        path: String,
+        /// Which, and why.
+        source: Box<crate::image::ranges::RangeError>,
+    },
     /// An image of memory that is damaged.
     #[error("reading {path}")]
     Image {

@@ -6,11 +6,13 @@
 
 use super::cache::TableCache;
 use crate::errno::from_host;
-use crate::machine::Machine;
+use crate::machine::{Machine, Missing};
 use livedump_kmod::error::{Errno, Result};
 use livedump_kmod::kpi::Target;
 use livedump_vmcore::MemoryError;
-use livedump_vmcore::image::kernel::{ImageFacts, KernelMemory, ROOT_LEVEL};
+use livedump_vmcore::image::kernel::{
+    ImageFacts, KernelError, KernelMemory, ROOT_LEVEL,
+};
 use livedump_vmcore::source::SourceError;
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use std::sync::Arc;
@@ -23,13 +25,32 @@ pub struct ImageMachine {
     memory: Arc<KernelMemory>,
     facts: ImageFacts,
     cache: TableCache,
+    missing: Missing,
 }
 
 impl ImageMachine {
     /// The machine of a kernel that was found.
     #[must_use]
     pub fn new(memory: Arc<KernelMemory>, facts: ImageFacts) -> Self {
-        Self { memory, facts, cache: TableCache::new() }
+        let (cache, missing) = (TableCache::new(), Missing::None);
+        Self { memory, facts, cache, missing }
+    }
+
+    /// The same, of memory that should have every page that the kernel has
+    /// marked for its dumps.
+    ///
+    /// # Errors
+    /// A part of the bitset is not there.
+    pub fn whole(
+        memory: Arc<KernelMemory>,
+        facts: ImageFacts,
+    ) -> core::result::Result<Self, KernelError> {
+        let marked = memory.marked()?;
+        let missing = marked.first.map_or(Missing::None, |first| {
+            let (pages, of) = (marked.missing, marked.marked);
+            Missing::Absent { pages, of, first }
+        });
+        Ok(Self { missing, ..Self::new(memory, facts) })
     }
 
     /// The kernel's memory.
@@ -137,6 +158,10 @@ impl Machine for ImageMachine {
         let bytes = pages.as_flattened_mut();
         // One that fails is found one by one.
         self.memory.image().read(pa, bytes).ok().map(Ok)
+    }
+
+    fn missing(&self) -> Missing {
+        self.missing
     }
 
     fn hostname(&self) -> &str {

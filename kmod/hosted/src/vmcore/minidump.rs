@@ -14,7 +14,7 @@
 use super::VmcoreError;
 use super::cache::TableCache;
 use crate::errno::from_host;
-use crate::machine::Machine;
+use crate::machine::{Machine, Missing};
 use crate::tables::{ROOT_LEVEL, Table, Tables};
 use livedump_kmod::error::{Errno, Result};
 use livedump_kmod::kpi::Target;
@@ -325,6 +325,16 @@ impl Machine for VmcoreMachine {
             page.fill(0);
         }
         result
+    }
+
+    fn missing(&self) -> Missing {
+        match self.missing {
+            0 => Missing::None,
+            pages => {
+                let of = self.pages.saturating_add(pages);
+                Missing::Truncated { pages, of }
+            }
+        }
     }
 
     fn hostname(&self) -> &str {

@@ -24,7 +24,9 @@ pub use minidump::VmcoreMachine;
 
 use crate::machine::Machine;
 use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::image::bhyve::CheckpointFile;
 use livedump_vmcore::image::kernel::ImageFacts;
+use livedump_vmcore::image::ranges::Range;
 use livedump_vmcore::{ImageFile, Opened, Vmcore};
 use std::fs::File;
 use std::path::Path;
@@ -40,8 +42,22 @@ pub fn open(
     kernel: Option<&Path>,
     facts: &dyn Fn(&Vmcore, &Kernel) -> ImageFacts,
 ) -> Result<Arc<dyn Machine>, VmcoreError> {
-    let file = Vmcore::open_file(path)?;
-    match Opened::new(file, path)? {
+    let meta = CheckpointFile::beside(path);
+    open_file((Vmcore::open_file(path)?, meta), path, kernel, facts)
+}
+
+/// The same for a file that is open, and what may describe it; `path` is what
+/// to call it.
+///
+/// # Errors
+/// Why there is none.
+pub fn open_file(
+    (file, meta): (File, Option<CheckpointFile>),
+    path: &Path,
+    kernel: Option<&Path>,
+    facts: &dyn Fn(&Vmcore, &Kernel) -> ImageFacts,
+) -> Result<Arc<dyn Machine>, VmcoreError> {
+    match Opened::new(file, path)?.with_checkpoint(meta)? {
         Opened::Minidump(core) => Ok(Arc::new(VmcoreMachine::new(*core)?)),
         Opened::Image(image) => {
             let Some(kernel) = kernel else {
@@ -80,6 +96,32 @@ pub fn of_dump(
         VmcoreError::Memory { path, source }
     })?;
     Ok(Arc::new(ImageMachine::new(Arc::clone(memory), facts)))
+}
+
+/// The memory of another kernel in ranges of a device that is read by physical
+/// address: nothing else of it is read.
+///
+/// # Errors
+/// Which range it does not have, or why the kernel is not in it.
+pub fn open_ranges(
+    file: Arc<File>,
+    path: &Path,
+    ranges: &[Range],
+    kernel: &Path,
+    facts: &dyn Fn(&Vmcore, &Kernel) -> ImageFacts,
+) -> Result<Arc<dyn Machine>, VmcoreError> {
+    let image = ImageFile::ranges(file, path, ranges)?;
+    let kernel = Kernel::open(kernel)?;
+    let core = image.with_kernel(&kernel)?;
+    let facts = facts(&core, &kernel);
+    let Some(memory) = core.image() else { return of_dump(core, facts) };
+    let lacking = |source| {
+        let path = path.to_path_buf();
+        VmcoreError::Memory { path, source }
+    };
+    memory.check_dumpable().map_err(lacking)?;
+    let machine = ImageMachine::whole(Arc::clone(memory), facts);
+    Ok(Arc::new(machine.map_err(lacking)?))
 }
 
 /// A device's memory, such as /dev/mem of a machine that reads another's:

@@ -15,7 +15,7 @@ use crate::cmd::write_seal;
 use crate::crashdir::{
     Basename, Companion, CrashDir, Finished, Saved, Step, Temp, info_text,
 };
-use crate::device::{Device, OpenError, Outside, Request, can_freeze};
+use crate::device::{Device, OpenError, Outside, Request, Rescue, can_freeze};
 use crate::kernel_files::KernelFiles;
 use crate::report::{self, escape, human, note};
 use crate::signals::Signals;
@@ -58,6 +58,8 @@ pub(super) struct Dumped {
     changed: Option<Header>,
     freeze: Option<MinidumpFreeze>,
     outside: Option<Outside>,
+    /// What of the machine's memory it lacks.
+    missing: Option<Verdict>,
 }
 
 impl Dumped {
@@ -86,6 +88,7 @@ impl Dumped {
             changed: asked(FLAG_STABILITY).then_some(changed),
             freeze: *freeze,
             outside: None,
+            missing: None,
         }
     }
 
@@ -142,7 +145,8 @@ pub(super) fn verdict(
         _ => Verdict::Sound,
     };
     let all = header.and(checked.structure.clone());
-    all.and(lists.verdict.clone()).and(unwalked)
+    let missing = dumped.missing.clone().unwrap_or(Verdict::Sound);
+    all.and(missing).and(lists.verdict.clone()).and(unwalked)
 }
 
 /// Bytes for what lies beside a dump.
@@ -404,6 +408,15 @@ impl Capture<'_> {
         if !ours && (request.flags != FLAG_WAIT || freeze.is_some()) {
             return Err(Error::NeedsModule);
         }
+        if !ours {
+            match self.device.rescue() {
+                Rescue::Yes(why) => return Err(Error::Rescue(why)),
+                Rescue::Undetermined(why) if !self.args.force => {
+                    return Err(Error::MayRescue(why));
+                }
+                Rescue::Undetermined(_) | Rescue::No => {}
+            }
+        }
         let budget = self.room(ours.then_some(estimate.dumpextent))?;
         let bytes = budget.map(|b| b.bytes);
         // It does not listen to signals, but to this.
@@ -444,6 +457,7 @@ impl Capture<'_> {
         match answer {
             Ok(()) if ours => {
                 let mut dumped = Dumped::from_answer(&ours_arg);
+                dumped.missing = Some(self.device.missing());
                 dumped.outside = self.device.outside();
                 if let Some(outside) = &dumped.outside {
                     dumped.registers = Some(outside.registers);

@@ -35,8 +35,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         }
         e => e.into(),
     })?;
+    let machine = args.options.apply(&args.machine)?;
+    let stop = &|| signals.stopped().is_some();
     let device =
-        device::open(&args.machine, args.kernel.as_deref(), &image_facts)?;
+        device::open(&machine, args.kernel.as_deref(), &image_facts, stop)?;
     let prepared = Prepared::gather(args, device.as_ref())?;
     confine(args, device.as_ref(), &directory, &prepared, &[]);
     prepared.check_named()?;

@@ -8,7 +8,7 @@ use super::captured::Captured;
 use super::progress::Progress;
 use super::watch::{Stop, watched};
 use super::*;
-use crate::device::{Device, HostedDevice};
+use crate::device::{Device, HostedDevice, Rescue};
 use crate::kernel_files::KernelFiles;
 use crate::signals::Event;
 use clap::Parser;
@@ -350,6 +350,7 @@ fn the_stage_that_failed_is_told() {
 struct Stock {
     inner: HostedDevice,
     has_livedump: bool,
+    rescue: Rescue,
     spoil: fn(&File),
 }
 
@@ -388,10 +389,38 @@ impl Device for Stock {
     }
 
     fn interrupt(&self) {}
+
+    fn rescue(&self) -> Rescue {
+        self.rescue.clone()
+    }
 }
 
 fn stock(spoil: fn(&File)) -> Stock {
-    Stock { inner: machine(), has_livedump: true, spoil }
+    let (inner, rescue) = (machine(), Rescue::No);
+    Stock { inner, has_livedump: true, rescue, spoil }
+}
+
+#[test]
+fn a_rescue_kernel_is_not_started() {
+    let tmp = directory();
+    let before = contents(tmp.path());
+    let never = |_: &File| panic!("the kernel was asked");
+    let why = "kenv debug.rescue_minidump is 1";
+    let kernel = Stock { rescue: Rescue::Yes(why.into()), ..stock(never) };
+    for words in ["", "-f", "-Z"] {
+        let e = refusal(&kernel, &args(words, tmp.path()));
+        assert!(e.contains(why) && e.contains("kldload livedump"), "{e}");
+    }
+    let why = "kenv debug.rescue_minidump: Operation not permitted";
+    let unknown = Rescue::Undetermined(why.into());
+    let kernel = Stock { rescue: unknown.clone(), ..stock(never) };
+    let e = refusal(&kernel, &args("", tmp.path()));
+    assert!(e.contains("undetermined") && e.contains(why), "{e}");
+    assert_eq!(contents(tmp.path()), before);
+    let kernel = Stock { rescue: unknown, ..stock(|_| {}) };
+    take(&kernel, &args("-f", tmp.path())).unwrap();
+    // Our module does not call the kernel's writer.
+    take(&machine(), &args("", tmp.path())).unwrap();
 }
 
 #[test]
@@ -415,6 +444,7 @@ fn a_dump_whose_lists_do_not_walk_is_called_bad() {
         &"model:16M".parse().unwrap(),
         None,
         &crate::device::no_facts,
+        &|| false,
     )
     .unwrap();
     let kernel = tmp.path().join("kernel");
@@ -422,7 +452,8 @@ fn a_dump_whose_lists_do_not_walk_is_called_bad() {
     let other = tmp.path().join("other");
     let spec = "model:32M".parse().unwrap();
     let another =
-        crate::device::open(&spec, None, &crate::device::no_facts).unwrap();
+        crate::device::open(&spec, None, &crate::device::no_facts, &|| false)
+            .unwrap();
     fs::write(&other, another.kernel_elf().unwrap()).unwrap();
     let words = |codec: &str, file: &Path| {
         args(&format!("{codec} --kernel {}", file.display()), tmp.path())

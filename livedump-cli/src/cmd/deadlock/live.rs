@@ -31,17 +31,25 @@ pub(super) fn take(
             (temporary.path().to_path_buf(), Some(temporary))
         }
     };
-    let Args { machine, kernel, freeze, pause, .. } = asked;
+    let Args { machine, options, kernel, freeze, pause, .. } = asked;
     let machine = machine.clone().unwrap_or_default();
     let brings_its_own =
         matches!(machine, MachineSpec::Model(_)) && kernel.kernels.is_empty();
     // Nothing but that file tells where the kernel is in this memory.
-    let named = matches!(machine, MachineSpec::Image(_) | MachineSpec::Qemu(_));
+    let named = matches!(
+        machine,
+        MachineSpec::Image(_)
+            | MachineSpec::Qemu(_)
+            | MachineSpec::Libvirt(_)
+            | MachineSpec::Bhyve { .. }
+            | MachineSpec::Physmem { .. }
+    );
     let named = kernel.kernel().filter(|_| named);
     let args = capture::Args {
         kernel: named.map(PathBuf::from),
         freeze: *freeze,
         pause: *pause,
+        options: options.clone(),
         ..capture::Args::quiet(directory, machine, brings_its_own)
     };
     let taken = capture::take(&args)?;

@@ -4,6 +4,7 @@
 
 use super::Check;
 use crate::kernel_files::path::named;
+use crate::qemu::libvirt::{self, ConnectError, LibvirtError};
 use crate::qemu::{Guest, QemuError, QmpError, Seen};
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
@@ -11,10 +12,35 @@ use std::io;
 use std::path::Path;
 
 pub(super) fn checks(socket: &Path, kernel: Option<&Path>) -> Vec<Check> {
-    let mut guest = match Guest::connect(socket) {
-        Ok(guest) => guest,
-        Err(e) => return vec![unreached(socket, &e)],
-    };
+    match Guest::connect(socket) {
+        Ok(guest) => of_guest(guest, kernel),
+        Err(e) => vec![unreached(socket, &e)],
+    }
+}
+
+/// The same of a domain of libvirt.
+pub(super) fn of_libvirt(domain: &str, kernel: Option<&Path>) -> Vec<Check> {
+    match libvirt::connect(domain) {
+        Ok(guest) => of_guest(guest, kernel),
+        Err(e) => {
+            let check = Check::fail("monitor", chain(&e));
+            vec![match e {
+                ConnectError::Libvirt(LibvirtError::Held { .. }) => {
+                    let file = "/var/tmp/guest.elf";
+                    check.fix(format!(
+                        "virsh dump --memory-only {domain} {file}"
+                    ))
+                }
+                ConnectError::Libvirt(LibvirtError::None { .. }) => {
+                    check.fix("virsh list")
+                }
+                _ => check,
+            }]
+        }
+    }
+}
+
+fn of_guest(mut guest: Guest, kernel: Option<&Path>) -> Vec<Check> {
     let mut checks = vec![Check::ok("monitor", "QEMU answers")];
     checks.push(match guest.state() {
         Ok(state) => {

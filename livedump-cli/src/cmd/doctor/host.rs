@@ -3,6 +3,7 @@
 //! securelevel, jail, dump device, kernel file.
 
 use super::Check;
+use crate::device::Rescue;
 use crate::host::{sysctl_number, sysctl_text};
 use std::path::{Path, PathBuf};
 
@@ -63,6 +64,48 @@ fn module_file() -> Option<PathBuf> {
     let path = sysctl_text("kern.module_path")?;
     let files = path.split(';').map(|dir| Path::new(dir).join("livedump.ko"));
     files.into_iter().find(|file| file.is_file())
+}
+
+/// Whether the kernel's own facility would start a rescue kernel.
+pub(super) fn rescue(rescue: &Rescue, is_module: bool) -> Option<Check> {
+    let name = "rescue";
+    match (rescue, is_module) {
+        (Rescue::No, _) => None,
+        (Rescue::Yes(why), true) => Some(Check::ok(
+            name,
+            format!(
+                "the kernel's own live dump would start the rescue kernel \
+                 ({why}); the module's does not"
+            ),
+        )),
+        (Rescue::Yes(why), false) => Some(
+            Check::fail(
+                name,
+                format!(
+                    "the kernel's own live dump would start the rescue kernel \
+                     and not return ({why})"
+                ),
+            )
+            .fix("kldload livedump"),
+        ),
+        (Rescue::Undetermined(why), true) => Some(Check::ok(
+            name,
+            format!(
+                "whether the kernel's own live dump would start a rescue \
+                 kernel is undetermined ({why}); the module's does not"
+            ),
+        )),
+        (Rescue::Undetermined(why), false) => Some(
+            Check::fail(
+                name,
+                format!(
+                    "whether the kernel's own live dump would start a rescue \
+                     kernel is undetermined ({why})"
+                ),
+            )
+            .fix("kldload livedump"),
+        ),
+    }
 }
 
 /// What there is without the module.
@@ -167,5 +210,28 @@ fn bootfile() -> Check {
         )
         .fix("livedump capture --kernel KERNEL"),
         None => Check::warning("bootfile", "unknown"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rescue_kernel_is_reported_and_what_is_not_known_is_no_no() {
+        let yes = Rescue::Yes("kenv debug.rescue_minidump is 1".into());
+        let unknown = Rescue::Undetermined("kenv: denied".into());
+        for is_module in [false, true] {
+            let status = if is_module { "ok" } else { "fail" };
+            for (it, word) in
+                [(&yes, "rescue_minidump is 1"), (&unknown, "undetermined")]
+            {
+                let check = rescue(it, is_module).unwrap();
+                assert_eq!(check.status, status, "{check:?}");
+                assert!(check.text.contains(word), "{check:?}");
+                assert_eq!(check.fix.is_some(), !is_module);
+            }
+            assert!(rescue(&Rescue::No, is_module).is_none());
+        }
     }
 }

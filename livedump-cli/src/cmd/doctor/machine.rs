@@ -4,7 +4,7 @@
 
 use super::Check;
 use super::host;
-use crate::device::{Device, OpenError, Request};
+use crate::device::{Device, OpenError, Request, Rescue};
 use crate::report::{human, milliseconds};
 use livedump_vmcore::chain;
 use memdev::errno::Errno;
@@ -20,6 +20,7 @@ pub(super) struct Machine {
     codecs: [(Compression, Result<(), Errno>); 2],
     freeze: Result<MinidumpFreeze, Errno>,
     wired: Option<u64>,
+    rescue: Rescue,
 }
 
 impl Machine {
@@ -43,6 +44,7 @@ impl Machine {
             codecs: [codec(Compression::Gzip), codec(Compression::Zstd)],
             freeze,
             wired: device.wired_bytes(),
+            rescue: device.rescue(),
         }
     }
 
@@ -79,6 +81,8 @@ impl Machine {
             Err(Errno::ENOTTY | Errno::ENODEV) => host::stock_facility(),
             Err(e) => Check::fail("facility", format!("estimating: {e}")),
         });
+        let is_stock = matches!(self.plain, Err(Errno::ENOTTY | Errno::ENODEV));
+        checks.extend(host::rescue(&self.rescue, !is_stock));
         for (codec, answer) in &self.codecs {
             checks.extend(self.codec(*codec, *answer));
         }

@@ -28,6 +28,7 @@ fn hosted(machine: &str) -> HostedDevice {
         &machine.parse().unwrap(),
         None,
         &crate::device::no_facts,
+        &|| false,
     )
     .unwrap()
 }

@@ -156,6 +156,7 @@ impl<'a> Watcher<'a> {
                 &self.args.machine,
                 self.args.kernel.as_deref(),
                 &image_facts,
+                &|| false,
             )?;
         }
         let (device, prepared) = (self.device.as_ref(), self.prepared.as_ref());

@@ -6,13 +6,16 @@
 //!  elf    FreeBSD's full dumps, QEMU's dump-guest-memory, other ELF cores
 //!  kdump  makedumpfile's and QEMU's; flattened as well; joined: split ones
 //!  lime   LiME, AVML
+//!  bhyve  a checkpoint's memory, which a file beside it describes
 //!  raw    nothing but memory: flat, or with the hole below 4 GiB closed
+//!  ranges parts of a device that is read by physical address
 //! ```
 //!
 //! An image has pages or has them not: a page that is not there is missing,
 //! and not a page of zeros. What a file says about its machine is a [`Claims`]:
 //! nothing here believes it.
 
+pub mod bhyve;
 pub mod cpu;
 pub mod elf;
 pub mod joined;
@@ -21,6 +24,7 @@ pub mod kernel;
 pub mod lime;
 mod minidump;
 pub mod overlay;
+pub mod ranges;
 pub mod raw;
 pub mod view;
 
@@ -55,6 +59,8 @@ pub enum Format {
     Lime,
     /// AVML version 2.
     Avml,
+    /// A checkpoint of bhyve.
+    Bhyve,
     /// Nothing but memory.
     Raw,
     /// A minidump.
@@ -72,6 +78,7 @@ impl Format {
             Self::QemuKdump => "kdump (QEMU)",
             Self::Lime => "LiME",
             Self::Avml => "AVML",
+            Self::Bhyve => "bhyve checkpoint",
             Self::Raw => "raw memory",
             Self::Minidump => "minidump",
         }

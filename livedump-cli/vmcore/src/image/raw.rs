@@ -71,6 +71,12 @@ impl Raw {
             .map(|low| self.with_hole(low))
     }
 
+    /// The file.
+    #[must_use]
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
     /// Bytes of memory.
     #[must_use]
     pub fn len(&self) -> u64 {
