@@ -7,6 +7,8 @@
 
 /* A younger wait is in doubt; slow machines have slow clocks. */
 #define	STAND_MS	2500
+/* What was said is on the console by then. */
+#define	SAID_MS		500
 
 /*
  * Threads that are deadlocked, and no process that could do anything: the only
@@ -26,6 +28,7 @@ case_dead(void)
 	tell_waits();
 	sleep_ms(STAND_MS);
 	say("OUTSIDE dead-0\n");
+	sleep_ms(SAID_MS);
 	sysctl_set("debug.ldhang.hang", 1);
 	fail("dead", "init goes on", 1, 0);
 }
@@ -43,6 +46,7 @@ case_ddb(void)
 	}
 	facts();
 	say("OUTSIDE ddb-0\n");
+	sleep_ms(SAID_MS);
 	sysctl_set("debug.kdb.enter", 1);
 	fail("ddb", "the machine goes on", 1, 0);
 }
@@ -55,6 +59,7 @@ case_halted(void)
 	expect("halted: no restart",
 	    sysctl_set("kern.panic_reboot_wait_time", -1), 0);
 	say("OUTSIDE halted-0\n");
+	sleep_ms(SAID_MS);
 	sysctl_set("debug.kdb.panic", 1);
 	fail("halted", "the machine goes on", 1, 0);
 }
