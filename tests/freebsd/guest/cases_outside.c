@@ -56,6 +56,17 @@ inside(void)
 	sys(SYS_unlink, DUMP);
 }
 
+/* Runs until the host ends it. */
+void
+case_load(void)
+{
+	load_rest_ms = 20;
+	start_load();
+	say("OUTSIDE load\n");
+	for (;;)
+		sleep_ms(1000);
+}
+
 void
 cases_outside(void)
 {

@@ -55,6 +55,7 @@ void	cases_module(void);
 void	cases_dumps(void);
 void	cases_instant(void);
 void	cases_freeze(void);
+void	case_load(void);
 void	cases_outside(void);
 void	cases_pause(void);
 void	cases_row(void);

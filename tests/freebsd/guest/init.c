@@ -164,6 +164,10 @@ init_main(char **ap)
 		unload(MODULE_NAME);
 		userland("main");
 	}
+	if (asked_for(wanted, "load"))
+		case_load();
+	if (asked_for(wanted, "direct"))
+		userland("direct");
 	if (asked_for(wanted, "deadlocks")) {
 		needs_module();
 		cases_deadlocks();

@@ -62,6 +62,30 @@ unprivileged() {
 	said "doctor, in a jail" "status 1"
 }
 
+# A kernel whose own live dump would start a rescue kernel, by its tunable: this
+# one has none, so that it is only asked for.
+rescue_of_module() {
+	kenv debug.rescue_minidump=1 >/dev/null
+	doctor "rescue, module" 0 "^ok  *rescue .*rescue_minidump is 1"
+	take rescue-module .zst livedump capture -Z $crash && remove
+	kenv -u debug.rescue_minidump >/dev/null
+}
+
+rescue_refused() {
+	kenv debug.rescue_minidump=1 >/dev/null
+	before=$(ls -A $crash)
+	run "rescue kernel" 2 livedump capture -f $crash
+	said "rescue kernel" "would start the rescue kernel"
+	said "rescue kernel" "debug.rescue_minidump is 1"
+	run "rescue kernel, -L" 2 livedump -L $crash
+	nothing_left "rescue kernel" $crash "$before"
+	doctor "rescue kernel" 1 "^FAIL  *rescue .*rescue_minidump is 1" \
+	    "try: kldload livedump"
+	kenv debug.rescue_minidump=0 >/dev/null
+	takes 3 rescue-off .zst livedump capture -Z $crash && remove
+	kenv -u debug.rescue_minidump >/dev/null
+}
+
 # A node that is not there.
 hidden() {
 	has devfs || return

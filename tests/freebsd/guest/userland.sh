@@ -6,6 +6,7 @@
 #
 #	userland.sh main	with the module, then without it
 #	userland.sh secured	at securelevel 1, with it
+#	userland.sh direct	beside another kernel's memory
 
 . /userland-says.sh
 . /userland-dumps.sh
@@ -13,6 +14,7 @@
 . /userland-hosts.sh
 . /userland-confined.sh
 . /userland-keeping.sh
+. /userland-direct.sh
 
 # Each way to name the directory, and the letters of savecore(8). The plain
 # one is the last: what the kernel's own facility left NODUMP is missing in it.
@@ -60,6 +62,7 @@ with_module() {
 	listed
 	piped
 	saved
+	rescue_of_module
 	run kldunload 0 kldunload livedump
 }
 
@@ -98,6 +101,7 @@ without_module() {
 	run "--freeze, no module" 2 livedump capture --freeze $crash
 	said "--freeze, no module" "need the module"
 	nothing_left "--freeze, no module" $crash "$before"
+	rescue_refused
 	interrupted "SIGINT, stock facility" INT 60 2000
 	starved "stock facility"
 	# It tries five times.

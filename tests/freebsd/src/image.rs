@@ -35,7 +35,7 @@ pub(crate) struct Machine<'a> {
 }
 
 /// A check by its name.
-type Check = (&'static str, Answer<()>);
+pub(crate) type Check = (&'static str, Answer<()>);
 
 /// Starts the kernel, takes its memory, reads it: each check by its name, and
 /// what was skipped.
@@ -129,13 +129,13 @@ fn take(machine: &Machine<'_>, kernel: &Kernel) -> Result<[PathBuf; 3]> {
 }
 
 /// QEMU's control socket.
-struct Qmp {
+pub(crate) struct Qmp {
     socket: PathBuf,
     stream: BufReader<UnixStream>,
 }
 
 impl Qmp {
-    fn connect(socket: &Path) -> Result<Self> {
+    pub(crate) fn connect(socket: &Path) -> Result<Self> {
         let doing = || io("connecting to", socket);
         let stream = UnixStream::connect(socket).map_err(doing())?;
         let timeout = Some(Duration::from_secs(120));
@@ -156,7 +156,11 @@ impl Qmp {
             .map_err(io("reading", &self.socket))
     }
 
-    fn command(&mut self, name: &str, arguments: Value) -> Result<Value> {
+    pub(crate) fn command(
+        &mut self,
+        name: &str,
+        arguments: Value,
+    ) -> Result<Value> {
         let command = json!({ "execute": name, "arguments": arguments });
         writeln!(self.stream.get_mut(), "{command}")
             .map_err(io("writing", &self.socket))?;

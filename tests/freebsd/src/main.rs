@@ -9,6 +9,7 @@ mod check;
 mod console;
 mod deadlocks;
 mod debuggers;
+mod direct;
 mod dump_check;
 mod error;
 mod gone;
@@ -50,7 +51,8 @@ struct Args {
     root: Option<PathBuf>,
     /// What to run: module, dumps, requests, instant, freeze, outside, row,
     /// pause, userland, deadlocks, limits, writing, nmi, panic, full; as the
-    /// last of a boot dead, ddb, halted; of an arm64 kernel image.
+    /// last of a boot dead, ddb, halted; direct, which is another two guests; of
+    /// an arm64 kernel image.
     #[arg(
         long,
         default_value = "module,dumps,requests,instant,freeze,outside,row,\
@@ -188,6 +190,9 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
         return arm64(args, kernel, &dir);
     }
     let files = guest::build(kernel, args.module.as_deref(), &dir)?;
+    if args.cases.split(',').any(|case| case == "direct") {
+        return direct(args, kernel, &files, &dir);
+    }
     let full = args.cases.contains("full");
     let env = [
         ("livedump.cases", args.cases.replace("full", "panic")),
@@ -224,6 +229,7 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
     let machine = qemu::Machine {
         kernel,
         memory_file: args.memory_file,
+        more: &[],
         image: &image,
         dir: &dir,
         root: userland.as_ref().map(|_| userland::ROOT),
@@ -272,6 +278,51 @@ fn arm64(args: &Args, kernel: &Kernel, dir: &Path) -> Result<Done> {
         "{}: {} passed, {} failed, {} skipped",
         kernel.name, done.passed, done.failed, done.skipped
     );
+    Ok(done)
+}
+
+/// Two guests, one of which has the memory of the other.
+fn direct(
+    args: &Args,
+    kernel: &Kernel,
+    files: &guest::Files,
+    dir: &Path,
+) -> Result<Done> {
+    let Some(userland) = userland::find(args.root.as_deref(), kernel)? else {
+        return Err(Error::Skip("no FreeBSD root for this kernel".into()));
+    };
+    if let Some(why) = userland.skipped.first() {
+        return Err(Error::Skip(why.clone()));
+    }
+    let guests = direct::Direct {
+        kernel,
+        files,
+        userland: &userland,
+        dir,
+        smp: args.smp,
+        cpu: &args.cpu,
+        seconds: args.timeout,
+        verbose: args.verbose,
+    };
+    let (results, console) = guests.run()?;
+    let passed = u32::try_from(console.passed.len()).unwrap_or(u32::MAX);
+    let mut done = Done { passed, ..Done::default() };
+    let failed = console.failed.iter().map(|what| (what.clone(), None));
+    let complaints = console.complaints.iter().map(|it| (it.clone(), None));
+    let checks = results.into_iter().map(|(name, result)| {
+        (name.to_owned(), Some(result.err().unwrap_or_default()))
+    });
+    for (what, result) in failed.chain(complaints).chain(checks) {
+        match result.as_deref() {
+            Some("") => done.passed += 1,
+            why => {
+                let why = why.map_or(String::new(), |why| format!(": {why}"));
+                println!("{}: FAIL {what}{why}", kernel.name);
+                done.failed += 1;
+            }
+        }
+    }
+    println!("{}: {} passed, {} failed", kernel.name, done.passed, done.failed);
     Ok(done)
 }
 

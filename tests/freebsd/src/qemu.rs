@@ -25,6 +25,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) mem: &'a str,
     /// Its memory is in a file.
     pub(crate) memory_file: bool,
+    /// More of QEMU's arguments.
+    pub(crate) more: &'a [String],
     pub(crate) cpu: &'a str,
     pub(crate) seconds: u64,
     pub(crate) verbose: bool,
@@ -36,7 +38,7 @@ pub(crate) const OUTPUT: &str = "output.img";
 pub(crate) const DUMPDEV: &str = "dumpdev.img";
 
 /// Where QEMU takes commands.
-fn control(machine: &Machine<'_>) -> PathBuf {
+pub(crate) fn control(machine: &Machine<'_>) -> PathBuf {
     machine.dir.join("qmp")
 }
 
@@ -76,6 +78,11 @@ fn disk(path: &Path, bytes: u64) -> Result<()> {
 
 /// Runs a guest to its end, or to the time limit.
 pub(crate) fn run(machine: &Machine<'_>) -> Result<Console> {
+    listen(machine, start(machine)?)
+}
+
+/// Starts a guest.
+pub(crate) fn start(machine: &Machine<'_>) -> Result<Guest> {
     disk(&machine.dir.join(OUTPUT), 64 << 30)?;
     disk(&machine.dir.join(DUMPDEV), 4 << 30)?;
     let drive = |name: &str| {
@@ -103,6 +110,7 @@ pub(crate) fn run(machine: &Machine<'_>) -> Result<Console> {
         qemu.args(["-object", &backend, "-machine", "memory-backend=ram0"]);
     }
     let child = qemu
+        .args(machine.more)
         .arg("-qmp")
         .arg(format!("unix:{},server=on,wait=off", control.display()))
         .arg("-kernel")
@@ -119,7 +127,7 @@ pub(crate) fn run(machine: &Machine<'_>) -> Result<Console> {
         }
         other => other.map_err(io("running", "qemu-system-x86_64"))?,
     };
-    listen(machine, Guest(child))
+    Ok(Guest(child))
 }
 
 fn listen(machine: &Machine<'_>, mut guest: Guest) -> Result<Console> {

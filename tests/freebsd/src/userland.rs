@@ -18,7 +18,7 @@ pub(crate) const ROOT: &str = "root-disk.img";
 /// What the guest knows it by.
 pub(crate) const DEVICE: &str = "ufs:/dev/vtbd3";
 
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 8] = [
     "userland.sh",
     "userland-says.sh",
     "userland-dumps.sh",
@@ -26,6 +26,7 @@ const SCRIPTS: [&str; 7] = [
     "userland-hosts.sh",
     "userland-confined.sh",
     "userland-keeping.sh",
+    "userland-direct.sh",
 ];
 
 /// Says that something it takes cannot be fetched here.
