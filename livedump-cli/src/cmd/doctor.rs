@@ -118,22 +118,30 @@ fn diagnose(args: &Args) -> Diagnosis {
     }
     let mut extent = None;
     let kernel = args.kernel.as_deref();
-    let opened = match &args.machine {
+    let applied = args.options.apply(&args.machine);
+    let named = applied.as_ref().unwrap_or(&args.machine).clone();
+    let opened = match applied {
         // A guest is not stopped to find out how large a dump would be.
-        MachineSpec::Qemu(socket) => {
-            checks.extend(guest::checks(socket, kernel));
+        Ok(MachineSpec::Qemu(socket)) => {
+            checks.extend(guest::checks(&socket, kernel));
             None
         }
-        MachineSpec::Libvirt(domain) => {
-            checks.extend(guest::of_libvirt(domain, kernel));
+        Ok(MachineSpec::Libvirt(domain)) => {
+            checks.extend(guest::of_libvirt(&domain, kernel));
             None
         }
-        machine => {
-            let machine = args.options.apply(machine);
-            Some(machine.and_then(|machine| {
-                device::open(&machine, kernel, &image_facts, &|| false)
-            }))
+        Ok(mut machine) => {
+            if let MachineSpec::Bhyve { gdb, .. } = &mut machine
+                && let Some(address) = gdb.take()
+            {
+                let text = format!(
+                    "{address} is not connected to, which would stop the guest"
+                );
+                checks.push(Check::ok("stub", text));
+            }
+            Some(device::open(&machine, kernel, &image_facts, &|| false))
         }
+        Err(e) => Some(Err(e)),
     };
     match opened {
         None => {}
@@ -149,7 +157,7 @@ fn diagnose(args: &Args) -> Diagnosis {
     }
     match CrashDir::open(&args.directory) {
         Ok(directory) => {
-            checks.extend(place::checks(&directory, extent, &args.machine))
+            checks.extend(place::checks(&directory, extent, &named))
         }
         Err(e) => checks.push(place::missing(&args.directory, &e)),
     }

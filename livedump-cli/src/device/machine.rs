@@ -96,6 +96,24 @@ pub enum SpecError {
 }
 
 impl MachineSpec {
+    /// As it is named on a command line.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        let mut text = format!("--machine {self}");
+        match self {
+            Self::Physmem { ranges, .. } => {
+                for range in ranges {
+                    text.push_str(&format!(" --range {range}"));
+                }
+            }
+            Self::Bhyve { gdb: Some(address), .. } => {
+                text.push_str(&format!(" --gdb {address}"));
+            }
+            _ => {}
+        }
+        text
+    }
+
     /// Whether it runs, so that it can be stopped; the memory in a file does
     /// not.
     #[must_use]
@@ -248,6 +266,22 @@ mod tests {
             let e = text.parse::<MachineSpec>().unwrap_err().to_string();
             assert!(e.contains(word), "{text}: {e}");
         }
+    }
+
+    #[test]
+    fn options_are_shown_with_the_machine() {
+        let range = Range { start: 0x2000, end: 0x3000, address: 0 };
+        let physmem = MachineSpec::Physmem {
+            device: "/dev/mem".into(),
+            ranges: vec![range, Range { address: 0x2000, ..range }],
+        };
+        assert_eq!(
+            physmem.arguments(),
+            "--machine physmem:/dev/mem --range 0x2000-0x3000@0x0 --range \
+             0x2000-0x3000"
+        );
+        let model: MachineSpec = "model".parse().unwrap();
+        assert_eq!(model.arguments(), "--machine model");
     }
 
     #[test]

@@ -114,7 +114,8 @@ fn room(
                 _ if free <= minfree => format!("df -h {path}"),
                 MachineSpec::Kernel => format!("livedump estimate -Z {path}"),
                 machine => {
-                    format!("livedump estimate -Z --machine {machine} {path}")
+                    let machine = machine.arguments();
+                    format!("livedump estimate -Z {machine} {path}")
                 }
             };
             Check::fail(name, format!("{text}: a dump needs up to {size}"))
