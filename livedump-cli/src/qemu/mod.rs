@@ -388,7 +388,12 @@ impl Guest {
                 };
             }
         }
-        Ok(seen)
+        // At the border to a process the kernel has the process's tables (PTI):
+        // a CPU that runs is elsewhere at the next look.
+        match seen {
+            Seen::Other if self.state()? != "running" => Ok(Seen::Unknown),
+            seen => Ok(seen),
+        }
     }
 
     /// Opens what its memory is taken with.

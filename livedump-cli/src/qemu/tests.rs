@@ -502,20 +502,25 @@ fn another_system_is_told_by_its_page_tables() {
     let process = "CPL=3 II=0\nCR0=80050033 CR2=0 CR3=0000000001234005 CR4=0";
     let kernel = process.replace("CPL=3", "CPL=0");
     let none = "CPL=0 II=0\nCR0=60000010 CR2=0 CR3=0000000000000000 CR4=0";
-    for (registers, entry, want) in [
-        (kernel.as_str(), 0x123_4063_u64, Seen::FreeBsd),
-        (process, 0x8000_0000_0123_4063, Seen::FreeBsd),
-        (&kernel, 0x123_4062, Seen::Other),
-        (&kernel, 0, Seen::Other),
-        // With PTI that is what a process of FreeBSD has, too.
-        (process, 0, Seen::Unknown),
-        (none, 0, Seen::NoPaging),
-        ("unknown command", 0, Seen::NoPaging),
+    let run = "running";
+    for (state, registers, entry, want) in [
+        (run, kernel.as_str(), 0x123_4063_u64, Seen::FreeBsd),
+        (run, process, 0x8000_0000_0123_4063, Seen::FreeBsd),
+        (run, &kernel, 0x123_4062, Seen::Other),
+        (run, &kernel, 0, Seen::Other),
+        // With PTI that is what a process of FreeBSD has, too, and the kernel
+        // where it comes from one.
+        (run, process, 0, Seen::Unknown),
+        ("paused", &kernel, 0, Seen::Unknown),
+        ("paused", &kernel, 0x123_4063, Seen::FreeBsd),
+        (run, none, 0, Seen::NoPaging),
+        (run, "unknown command", 0, Seen::NoPaging),
     ] {
+        let state = format!("{{\"status\": \"{state}\"}}");
         let printed = json!(registers).to_string();
         let word = json!(format!("0000000001234800: {entry:#018x}\r\n"));
         let monitor = Monitor::start(GREETING, move |asked| match asked.name {
-            "query-status" => returns(r#"{"status": "running"}"#),
+            "query-status" => returns(&state),
             "query-target" => returns(r#"{"arch": "x86_64"}"#),
             "query-memory-size-summary" => {
                 returns("{\"base-memory\": 536870912}")
