@@ -39,6 +39,7 @@ pub mod freeze;
 pub mod ioctl;
 pub mod kerneldump;
 pub mod minidump;
+pub mod params;
 pub mod seekable;
 pub mod stage;
 
