@@ -2,13 +2,15 @@
 //! What a file turned out to be: a minidump, which describes itself, or an
 //! image of memory, in which a kernel has to be found first.
 
+mod page;
+
 use super::image::bhyve::{Checkpoint, CheckpointFile};
 use super::image::joined::{JoinError, Joined};
 use super::image::kernel::{KernelError, KernelMemory};
 use super::image::ranges::{Range, Ranges};
 use super::image::raw::Raw;
 use super::image::view::{MinidumpView, ViewError};
-use super::image::{Claims, CpuState, MemoryImage};
+use super::image::{Claims, MemoryImage};
 use super::pages::Pages;
 use super::source::{Plain, Source, SourceError};
 use super::{FileFacts, OpenError, Vmcore, probe};
@@ -109,7 +111,7 @@ impl Opened {
     pub fn minidump(self) -> Result<Vmcore, OpenError> {
         match self {
             Self::Minidump(core) => Ok(*core),
-            Self::Image(image) => Err(image.needs_kernel()),
+            Self::Image(mut image) => Err(image.needs_kernel()),
         }
     }
 }
@@ -190,21 +192,20 @@ impl ImageFile {
         Self { file, image, raw: None, unknown: None }
     }
 
-    /// A file with nothing but memory, of a machine whose CPUs had these
-    /// registers; `path` is what to call it.
+    /// A file with nothing but memory, and what is known of its machine
+    /// otherwise; `path` is what to call it.
     ///
     /// # Errors
     /// It cannot be looked at.
     pub fn raw(
         file: File,
         path: &Path,
-        cpus: Vec<CpuState>,
+        claims: Claims,
     ) -> Result<Self, OpenError> {
         let name = || escape_path(path);
         let io = |source| OpenError::Io { path: name(), source };
         let facts = FileFacts::of(&file, path).map_err(io)?;
         let source = Arc::new(Plain::new(Arc::new(file), facts.len));
-        let claims = Claims { cpus, ..Claims::default() };
         let raw = Raw::new(source, facts.len).with_claims(claims);
         let raw = Arc::new(raw);
         let image = Arc::clone(&raw) as _;
@@ -232,13 +233,13 @@ impl ImageFile {
     /// That nothing can be found in it without a kernel, or that it is nothing
     /// that is known.
     #[must_use]
-    pub fn needs_kernel(self) -> OpenError {
+    pub fn needs_kernel(&mut self) -> OpenError {
         let path = escape_path(&self.file.path);
         let format = self.image.format();
         let claims = self.image.claims();
         let system = claims.other_system().map(String::from);
         let incomplete = claims.incomplete.clone();
-        self.unknown.unwrap_or(OpenError::NeedsKernel {
+        self.unknown.take().unwrap_or(OpenError::NeedsKernel {
             path,
             format,
             system,
@@ -351,8 +352,9 @@ impl ImageFile {
         &self,
         kernel: &Kernel,
     ) -> Result<Vmcore, ImageKernelError> {
-        let memory = Arc::new(self.kernel_memory(kernel)?);
-        self.view(memory).map_err(|source| {
+        let mut memory = self.kernel_memory(kernel)?;
+        memory.notes.extend(self.page_notes(&memory));
+        self.view(Arc::new(memory)).map_err(|source| {
             let path = self.described();
             ImageKernelError::View { path, source }
         })

@@ -64,6 +64,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     many("device", device),
     once("uma", uma),
     once("nodump", nodump),
+    once("params", params),
     once("vmpage", vmpage),
     once("msgbuf", msgbuf),
     many("message", message),
@@ -239,6 +240,11 @@ fn uma(d: &mut Draft, w: &mut Words) -> Done {
 
 fn nodump(d: &mut Draft, w: &mut Words) -> Done {
     d.recipe.nodump_pages = pages(w)?;
+    Ok(())
+}
+
+fn params(d: &mut Draft, _: &mut Words) -> Done {
+    d.recipe.params = true;
     Ok(())
 }
 

@@ -40,6 +40,7 @@ pub(super) struct Booted {
     pub(super) kva_end: u64,
     pub(super) pattern: Vec<Paddr>,
     pub(super) nodump: Vec<Paddr>,
+    pub(super) params: Option<Paddr>,
     pub(super) locks: Vec<(String, u64)>,
     pub(super) types: Vec<Extra>,
 }
@@ -115,6 +116,7 @@ impl Builder<'_> {
         let offsets = Offsets::new(recipe)?;
         let mut vars = Variables::new();
         let stoppcbs = self.stoppcbs()?;
+        let params = self.params_page()?;
         // Blocks first, while memory is still in large pieces.
         let mut regions = recipe.kmap.clone();
         regions.sort_by_key(|region| core::cmp::Reverse(region.level));
@@ -143,11 +145,22 @@ impl Builder<'_> {
             kernel_vm_end,
             nkpt,
             msgbufp,
+            msgbuf_pa: ring.header(),
             vm_page_array,
             stoppcbs,
         };
         let known = (&self.mem, &self.set);
         let live = vars.define(&mut image, recipe, &offsets, known, &facts)?;
+        let params = match params {
+            Some(pa) => Some(self.params(
+                &mut image,
+                &offsets,
+                &facts,
+                &live,
+                (pa, kva_end),
+            )?),
+            None => None,
+        };
         vars.savectx(&mut image, recipe, (&self.mem, &procs))?;
         vars.write(&self.mem).map_err(fault("the kernel's variables"))?;
         Ok(Booted {
@@ -161,6 +174,7 @@ impl Builder<'_> {
             kva_end,
             pattern,
             nodump,
+            params,
             locks,
             types: types::sections(recipe, &offsets),
         })

@@ -33,6 +33,7 @@ mod msgbuf;
 mod mutate;
 mod mutators;
 mod offsets;
+mod params;
 mod parse;
 mod populate;
 mod procs;
@@ -86,6 +87,7 @@ struct Model {
     msgbuf_bytes: u32,
     pattern: Vec<Paddr>,
     nodump: Vec<Paddr>,
+    params: Option<Paddr>,
     locks: Vec<(String, u64)>,
     types: Vec<types::Extra>,
     /// Never held while `state` is waited for.
@@ -120,6 +122,7 @@ impl ModelMachine {
             kva_end,
             pattern,
             nodump,
+            params,
             locks,
             types,
         } = layout::boot(recipe)?;
@@ -145,6 +148,7 @@ impl ModelMachine {
             msgbuf_bytes: ring.size(),
             pattern,
             nodump,
+            params,
             locks,
             types,
             ring: Mutex::new(ring),
@@ -214,6 +218,12 @@ impl ModelMachine {
     #[must_use]
     pub fn nodump_pages(&self) -> &[Paddr] {
         &self.0.nodump
+    }
+
+    /// Where its parameter page is, if the recipe wants one.
+    #[must_use]
+    pub fn parameter_page(&self) -> Option<Paddr> {
+        self.0.params
     }
 
     /// The processes as they are now, in no order.

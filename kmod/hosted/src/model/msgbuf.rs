@@ -58,7 +58,7 @@ impl Ring {
         self.size
     }
 
-    fn header(&self) -> u64 {
+    pub(super) fn header(&self) -> u64 {
         self.text + u64::from(self.size)
     }
 

@@ -19,6 +19,7 @@
 //! lock NAME mtx|spin|sx|rw|lockmgr                       repeats
 //!         [owner TID | shared N [TID...] | kernel]
 //! offset FIELD N                  mutate KIND [TIMES]    a step
+//! params                          a parameter page, as livedump.ko makes one
 //! types none|ctf|dwarf            what the kernel's file tells
 //! ```
 
@@ -150,7 +151,7 @@ mod tests {
              ram 0x40000000 0x50000000\nram 1536M 0x68000000\n\
              kernphys 0x40200000\ntext 4M 2M\ndata 1M 4K\nkmap 8M\n\
              kmap 2M 2M\ndevice 0x9000000 8K\numa 100\nnodump 5\n\
-             vmpage 7\nmsgbuf 64K\nmessage \"hello, world\"\n\
+             params\nvmpage 7\nmsgbuf 64K\nmessage \"hello, world\"\n\
              process 7 seven\nthread 100200 one sleep biord\n\
              thread 100201 two run 3\nthread 100202 three runq\n\
              process 9 nine zombie\ndumper 100201\noffset td_tid 168\n\
@@ -171,6 +172,7 @@ mod tests {
         assert_eq!(r.kmap.len(), 2);
         assert_eq!(r.devices, [(0x900_0000, 0x2000)]);
         assert_eq!((r.uma_pages, r.nodump_pages, r.vm_page_pages), (100, 5, 7));
+        assert!(r.params);
         assert_eq!(r.msgbuf_bytes, 64 << 10);
         assert_eq!(r.messages, ["hello, world\n"]);
         let pids: Vec<i32> = r.processes.iter().map(|p| p.pid).collect();

@@ -187,6 +187,8 @@ pub struct Recipe {
     pub uma_pages: u64,
     /// Pages in the kernel map with PG_NODUMP.
     pub nodump_pages: u64,
+    /// Whether there is a parameter page, as livedump.ko makes one.
+    pub params: bool,
     /// Pages of C: `vm_page_array`.
     pub vm_page_pages: u64,
     /// The whole message buffer with its struct. C: `kern.msgbufsize`.
@@ -232,6 +234,7 @@ impl Recipe {
             devices: Vec::new(),
             uma_pages: 0,
             nodump_pages: 0,
+            params: false,
             vm_page_pages: 0,
             msgbuf_bytes: 96 << 10,
             messages: Vec::new(),

@@ -35,6 +35,7 @@ pub(super) struct Facts {
     pub(super) kernel_vm_end: u64,
     pub(super) nkpt: u64,
     pub(super) msgbufp: u64,
+    pub(super) msgbuf_pa: u64,
     pub(super) vm_page_array: u64,
     pub(super) stoppcbs: Option<u64>,
 }

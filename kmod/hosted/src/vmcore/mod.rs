@@ -33,7 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The machine in the file at `path`; what is no minidump needs its kernel, of
-/// which `facts` tells more.
+/// which `facts` tells more, or a parameter page in it.
 ///
 /// # Errors
 /// Why there is none.
@@ -59,12 +59,10 @@ pub fn open_file(
 ) -> Result<Arc<dyn Machine>, VmcoreError> {
     match Opened::new(file, path)?.with_checkpoint(meta)? {
         Opened::Minidump(core) => Ok(Arc::new(VmcoreMachine::new(*core)?)),
-        Opened::Image(image) => {
-            let Some(kernel) = kernel else {
-                return Err(image.needs_kernel().into());
-            };
-            of_image(&image, kernel, facts)
-        }
+        Opened::Image(image) => match kernel {
+            Some(kernel) => of_image(&image, kernel, facts),
+            None => of_page(&image),
+        },
     }
 }
 
@@ -77,6 +75,13 @@ fn of_image(
     let core = image.with_kernel(&kernel)?;
     let facts = facts(&core, &kernel);
     of_dump(core, facts)
+}
+
+/// By the parameter page that the kernel wrote.
+fn of_page(image: &ImageFile) -> Result<Arc<dyn Machine>, VmcoreError> {
+    let core = image.with_page(None)?;
+    let facts = core.image().and_then(|memory| memory.page_facts());
+    of_dump(core, facts.unwrap_or_default())
 }
 
 /// The machine of a dump that is open, or of an image whose kernel was found.

@@ -5,6 +5,8 @@
 //! loader may have put it, and the kernel's own page tables have to lead
 //! there. What the image says about that is only compared.
 //!
+//! Without a kernel file, a parameter page may say all that: `params`.
+//!
 //! ```text
 //!  physical base   a page of .rodata, every 2 MiB; several: the tables decide
 //!  root            KPML4phys; arm64: the value in kernel_pmap_store that works
@@ -14,7 +16,9 @@
 
 mod facts;
 mod marked;
+mod params;
 mod registers;
+mod search;
 mod tables;
 mod variables;
 
@@ -22,10 +26,13 @@ use super::{Format, ImageError, MemoryImage};
 use crate::elf::Kernel;
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
 use memdev::arch::Machine;
+use memdev::params::Params;
 use std::sync::Arc;
 
 pub use facts::{ImageFacts, VmPageTypes, VmPages};
 pub use marked::Marked;
+pub use params::Refusal;
+pub use search::{MAX_SEARCHED, Refused, Search};
 pub use tables::{ROOT_LEVEL, Walker};
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -89,6 +96,20 @@ pub enum KernelError {
         /// What is wrong with it.
         what: String,
     },
+    /// No kernel is named, and its memory has no parameter page.
+    #[error("{0}")]
+    NoPage(Search),
+    /// Two kernels wrote one, and nothing tells which of them ran.
+    #[error(
+        "there are parameter pages at {first} and at {second}, and both are \
+         in use"
+    )]
+    Pages {
+        /// One of them.
+        first: Paddr,
+        /// Another.
+        second: Paddr,
+    },
     /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -125,6 +146,9 @@ pub struct KernelMemory {
     pub registers: u32,
     /// What the image says and is not so, in sentences without an end.
     pub notes: Vec<String>,
+    /// The parameter page that all this is from; `None`: it is from a kernel
+    /// file.
+    pub params: Option<Box<Params>>,
 }
 
 impl KernelMemory {

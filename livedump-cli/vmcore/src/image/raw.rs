@@ -89,6 +89,17 @@ impl Raw {
         self.len == 0
     }
 
+    /// Where the file has the byte at an address.
+    pub(crate) fn offset(&self, pa: Paddr) -> Option<u64> {
+        let [low, high] = self.runs();
+        if (low.start..low.end).contains(&pa.0) {
+            return pa.0.checked_sub(low.start);
+        }
+        let into = (high.start..high.end).contains(&pa.0);
+        let into = into.then(|| pa.0.saturating_sub(HIGH))?;
+        into.checked_add(self.low)
+    }
+
     fn runs(&self) -> [Run; 2] {
         let above = self.len.saturating_sub(self.low);
         [

@@ -11,6 +11,7 @@ use super::tables::Walker;
 use crate::MemoryError;
 use crate::elf::Kernel;
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
+use memdev::params::Params;
 use std::sync::Arc;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -22,7 +23,7 @@ const MAX_PCB: u32 = 4096;
 const MAX_OFFSET: u32 = 64 << 10;
 
 /// Where things are in this kernel.
-struct Places {
+pub(super) struct Places {
     stoppcbs: Vaddr,
     pcb_size: u64,
     stopped_cpus: Vaddr,
@@ -32,7 +33,7 @@ struct Places {
 }
 
 impl Places {
-    fn find(walker: &Walker, kernel: &Kernel) -> Option<Self> {
+    pub(super) fn find(walker: &Walker, kernel: &Kernel) -> Option<Self> {
         let int = |name: &str, most: u32| {
             let mut bytes = [0; 4];
             let at = kernel.find(name)?.address;
@@ -59,6 +60,21 @@ impl Places {
             cpuid_to_pcpu: address("cpuid_to_pcpu"),
         })
     }
+
+    /// As a parameter page has them.
+    pub(super) fn of_page(params: &Params) -> Option<Self> {
+        let known = |va: u64| (va != 0).then_some(Vaddr(va));
+        let is_sane = (1..=MAX_PCB).contains(&params.pcb_bytes)
+            && (1..=MAX_OFFSET).contains(&params.td_oncpu);
+        Some(Self {
+            stoppcbs: known(params.stoppcbs_va).filter(|_| is_sane)?,
+            pcb_size: u64::from(params.pcb_bytes),
+            stopped_cpus: known(params.stopped_cpus_va)?,
+            td_oncpu: u64::from(params.td_oncpu),
+            dumptid: known(params.dumptid_va),
+            cpuid_to_pcpu: known(params.cpuid_to_pcpu_va),
+        })
+    }
 }
 
 /// A CPU in the kernel: its number and its registers.
@@ -71,7 +87,7 @@ struct Running<'a> {
 /// of how many CPUs those are.
 pub(super) fn show(
     walker: Walker,
-    kernel: &Kernel,
+    places: Option<Places>,
     notes: &mut Vec<String>,
 ) -> (Walker, u32) {
     let image = Arc::clone(walker.image());
@@ -80,7 +96,7 @@ pub(super) fn show(
     if !cpus.iter().any(|cpu| cpu.machine() == machine) {
         return (walker, 0);
     }
-    let Some(places) = Places::find(&walker, kernel) else {
+    let Some(places) = places else {
         notes.push(
             "the registers of its notes are not used: kernel symbols are \
              missing"

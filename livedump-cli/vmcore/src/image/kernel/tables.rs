@@ -65,6 +65,16 @@ impl Walker {
         Ok(walker)
     }
 
+    /// The kernel with these tables, of which nothing was checked.
+    pub(super) fn with(
+        image: Arc<dyn MemoryImage>,
+        machine: Machine,
+        (base, root): (Paddr, Paddr),
+        bounds: Bounds,
+    ) -> Self {
+        Self { image, machine, base, root, bounds }
+    }
+
     /// Where the root may be.
     fn roots(&self, kernel: &Kernel) -> Result<Vec<Paddr>, String> {
         let name = match self.machine {

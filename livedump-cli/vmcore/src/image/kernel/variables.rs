@@ -27,13 +27,13 @@ const KERNLOAD: u64 = 2 << 20;
 /// C: `MSG_MAGIC`.
 const MSG_MAGIC: u32 = 0x06_3062;
 /// Pairs of `dump_avail[]`. C: `PHYS_AVAIL_COUNT`, 128 words.
-const MAX_RANGES: usize = 64;
+pub(super) const MAX_RANGES: usize = 64;
 /// C: `sizeof(dump_avail)`.
 const DUMP_AVAIL_BYTES: u32 = 1024;
 /// The bitset of 16 TiB.
 const MAX_BITS: u64 = 1 << 32;
 /// Physical addresses have 52 bits at most.
-const MAX_PADDR: u64 = 1 << 52;
+pub(super) const MAX_PADDR: u64 = 1 << 52;
 /// `__FreeBSD_version` of 13.0.
 const FREEBSD_13: u32 = 1_300_000;
 /// `__FreeBSD_version` of 15.0.
@@ -123,7 +123,12 @@ impl Bounds {
                 osreldate,
             },
         };
-        let Self { kernbase, dmapbase, dmapend, .. } = bounds;
+        bounds.checked()
+    }
+
+    /// The same, if a kernel can have them.
+    pub(super) fn checked(self) -> Result<Self, String> {
+        let Self { kernbase, dmapbase, dmapend, .. } = self;
         let ordered = dmapbase < dmapend;
         let aligned = [kernbase, dmapbase, dmapend]
             .iter()
@@ -136,7 +141,7 @@ impl Bounds {
                 "its maps are at {kernbase}, {dmapbase} to {dmapend}"
             ));
         }
-        Ok(bounds)
+        Ok(self)
     }
 }
 
@@ -204,24 +209,13 @@ pub(super) fn read(
         Machine::Arm64 => 3,
     };
     let dump_avail = ranges(&walker, kernel)?;
-    let avail = DumpAvail::new(&dump_avail)
-        .map_err(|e| bad("dump_avail", e.to_string()))?;
-    let limit = if absolute {
-        let last = dump_avail.last().map_or(0, |r| r.1);
-        last.div_ceil(PAGE).saturating_add(64 * 8)
-    } else {
-        avail.bits()
-    };
-    if bitset_bits == 0 || bitset_bits > MAX_BITS || bitset_bits > limit {
-        let name = "vm_page_dump_pages";
-        let what = format!("{bitset_bits} bits, dump_avail has {limit} pages");
-        return Err(bad(name, what));
-    }
+    check_bits(bitset_bits, &dump_avail, absolute)?;
     let bitset = Vaddr(get("vm_page_dump")?);
     let (msgbuf, msgbuf_bytes) = message_buffer(&walker, get("msgbufp")?)?;
     let version = text(&walker, kernel);
     let mut notes = notes(&walker);
-    let (walker, registers) = registers::show(walker, kernel, &mut notes);
+    let places = registers::Places::find(&walker, kernel);
+    let (walker, registers) = registers::show(walker, places, &mut notes);
     Ok(KernelMemory {
         base: walker.base(),
         minidump_version,
@@ -237,7 +231,34 @@ pub(super) fn read(
         version,
         notes,
         walker,
+        params: None,
     })
+}
+
+/// Whether a page bitset has a bit for each page of dump_avail, or, where bits
+/// are page numbers, for each below its end.
+pub(super) fn check_bits(
+    bits: u64,
+    dump_avail: &[(u64, u64)],
+    absolute: bool,
+) -> Result<(), KernelError> {
+    let bad = |name, what: String| KernelError::Variable { name, what };
+    let avail = DumpAvail::new(dump_avail)
+        .map_err(|e| bad("dump_avail", e.to_string()))?;
+    let limit = if absolute {
+        let last = dump_avail.last().map_or(0, |r| r.1);
+        // C: `vm_page_startup`: whole pages of it.
+        let pages = last.div_ceil(PAGE);
+        pages.saturating_add(64 * 8).next_multiple_of(8 * PAGE)
+    } else {
+        avail.bits()
+    };
+    if bits == 0 || bits > MAX_BITS || bits > limit {
+        let name = "vm_page_dump_pages";
+        let what = format!("{bits} bits, dump_avail has {limit} pages");
+        return Err(bad(name, what));
+    }
+    Ok(())
 }
 
 fn ranges(
@@ -256,6 +277,11 @@ fn ranges(
     walker
         .loaded(symbol.address, &mut bytes)
         .map_err(|e| bad(crate::chain(&e)))?;
+    Ok(pairs(&bytes))
+}
+
+/// Pairs up to the one that ends them.
+pub(super) fn pairs(bytes: &[u8]) -> Vec<(u64, u64)> {
     let mut all = Vec::new();
     for pair in bytes.as_chunks::<16>().0 {
         let (start, end) = pair.split_at(8);
@@ -267,7 +293,7 @@ fn ranges(
         }
         all.push((start, end));
     }
-    Ok(all)
+    all
 }
 
 /// C: `struct msgbuf`: msg_ptr, msg_magic, msg_size.
@@ -275,11 +301,20 @@ fn message_buffer(
     walker: &Walker,
     msgbufp: u64,
 ) -> Result<(Vaddr, u32), KernelError> {
-    let bad = |what: String| KernelError::Variable { name: "msgbufp", what };
     let mut bytes = [0u8; 16];
-    walker
-        .read(Vaddr(msgbufp), &mut bytes)
-        .map_err(|e| bad(crate::chain(&e)))?;
+    walker.read(Vaddr(msgbufp), &mut bytes).map_err(|e| {
+        let what = crate::chain(&e);
+        KernelError::Variable { name: "msgbufp", what }
+    })?;
+    message_buffer_of(&bytes, msgbufp)
+}
+
+/// The same, of the first bytes of that structure.
+pub(super) fn message_buffer_of(
+    bytes: &[u8; 16],
+    msgbufp: u64,
+) -> Result<(Vaddr, u32), KernelError> {
+    let bad = |what: String| KernelError::Variable { name: "msgbufp", what };
     let [pointer, numbers] = [0, 8].map(|at| {
         let part = bytes.get(at..).and_then(|b| b.first_chunk());
         part.map_or(0, |b| u64::from_le_bytes(*b))
@@ -313,7 +348,7 @@ fn text(walker: &Walker, kernel: &Kernel) -> String {
 }
 
 /// Where the image says something else.
-fn notes(walker: &Walker) -> Vec<String> {
+pub(super) fn notes(walker: &Walker) -> Vec<String> {
     let claims = walker.image().claims();
     let Paddr(base) = walker.base();
     let mut notes = Vec::new();
