@@ -9,6 +9,7 @@ mod guest;
 mod linux;
 pub mod makedumpfile;
 mod model;
+mod params;
 mod parts;
 mod physmem;
 mod qemu;

@@ -28,7 +28,7 @@ impl Case {
     }
 
     /// With its memory from `low` to `high` left out.
-    fn with(recipe: &str, low: u64, high: u64) -> Self {
+    pub(super) fn with(recipe: &str, low: u64, high: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let case = Self { dir };
         std::fs::write(case.path("recipe"), recipe).unwrap();
