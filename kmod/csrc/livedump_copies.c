@@ -23,6 +23,7 @@
 #include <machine/vmparam.h>
 
 #include "livedump_module.h"
+#include "livedump_params.h"
 #include "livedump_shim.h"
 
 struct livedump_copies {
@@ -54,6 +55,18 @@ livedump_free_pages(void)
 	return (n);
 }
 
+static vm_page_t
+livedump_page_of(int domain)
+{
+#if __FreeBSD_version >= 1301000
+	return (vm_page_alloc_noobj_domain(domain,
+	    VM_ALLOC_WIRED | VM_ALLOC_NODUMP));
+#else
+	return (vm_page_alloc_domain(NULL, 0, domain, VM_ALLOC_NORMAL |
+	    VM_ALLOC_NOOBJ | VM_ALLOC_WIRED | VM_ALLOC_NODUMP));
+#endif
+}
+
 /* From all domains in turn: whoever copies does so on all CPUs. */
 static vm_page_t
 livedump_copies_page_alloc(size_t nth)
@@ -65,17 +78,35 @@ livedump_copies_page_alloc(size_t nth)
 		domain = (nth + i) % vm_ndomains;
 		if (livedump_domain_free(domain) == 0)
 			continue;
-#if __FreeBSD_version >= 1301000
-		m = vm_page_alloc_noobj_domain(domain,
-		    VM_ALLOC_WIRED | VM_ALLOC_NODUMP);
-#else
-		m = vm_page_alloc_domain(NULL, 0, domain, VM_ALLOC_NORMAL |
-		    VM_ALLOC_NOOBJ | VM_ALLOC_WIRED | VM_ALLOC_NODUMP);
-#endif
+		m = livedump_page_of(domain);
 		if (m != NULL)
 			return (m);
 	}
 	return (NULL);
+}
+
+/* One page is taken also where the page daemon is at work. */
+uint64_t
+livedump_page_alloc(void)
+{
+	vm_page_t m = NULL;
+	int domain;
+
+	for (domain = 0; domain < vm_ndomains && m == NULL; domain++)
+		m = livedump_page_of(domain);
+	if (m == NULL)
+		return (0);
+	pmap_zero_page(m);
+	return (VM_PAGE_TO_PHYS(m));
+}
+
+void
+livedump_page_free(uint64_t pa)
+{
+	vm_page_t m = PHYS_TO_VM_PAGE(pa);
+
+	(void)vm_page_unwire_noq(m);
+	vm_page_free(m);
 }
 
 /* NULL: not to be had. */
@@ -118,15 +149,12 @@ livedump_copies_alloc(size_t n)
 void
 livedump_copies_free(struct livedump_copies *copies)
 {
-	vm_page_t m;
 	size_t i;
 
 	for (i = 0; i < copies->n; i++) {
 		if (i % LD_COPIES_AT_ONCE == 0)
 			livedump_maybe_yield();
-		m = PHYS_TO_VM_PAGE(copies->pa[i]);
-		(void)vm_page_unwire_noq(m);
-		vm_page_free(m);
+		livedump_page_free(copies->pa[i]);
 	}
 	livedump_free(copies);
 }

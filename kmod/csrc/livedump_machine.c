@@ -5,6 +5,7 @@
  */
 #include <sys/param.h>
 #include <sys/systm.h>
+#include <sys/elf_common.h>
 #include <sys/kernel.h>
 #include <sys/lock.h>
 #include <sys/msgbuf.h>
@@ -27,6 +28,7 @@
 #include <machine/vmparam.h>
 
 #include "livedump_module.h"
+#include "livedump_params.h"
 #include "livedump_shim.h"
 
 #ifndef __amd64__
@@ -88,6 +90,44 @@ livedump_target(struct livedump_target *target)
 	target->minidump_flags = 0;
 	target->msgbuf_bytes = msgbufp->msg_size;
 	target->dump_avail_bytes = LD_DUMP_AVAIL_BYTES;
+}
+
+/* Pairs of dump_avail[], the one that ends it not counted. */
+#define	LD_MAX_RANGES	64
+
+void
+livedump_params_machine(struct livedump_params *params)
+{
+	struct livedump_target target;
+	uint64_t pair[2];
+	uint32_t ranges;
+
+	livedump_target(&target);
+	params->machine = EM_X86_64;
+	params->root = target.root;
+	params->root_variable_va = (uintptr_t)&KPML4phys;
+	params->top = trunc_page(kernel_pmap->pm_cr3);
+	params->levels = params->top == params->root ? 4 : 5;
+	params->minidump_version = target.minidump_version;
+	params->kernbase = KERNBASE;
+	params->kernphys = pmap_kextract(KERNBASE + NBPDR);
+	params->kva_start = target.kernbase;
+	params->kva_end = target.kva_end;
+	params->kernel_vm_end_pa = pmap_kextract((vm_offset_t)&kernel_vm_end);
+	params->nkpt_pa = pmap_kextract((vm_offset_t)&nkpt);
+	params->dmapbase = target.dmapbase;
+	params->dmapend = target.dmapend;
+	params->dmapphys = target.dmapphys;
+	params->dump_avail_pa = pmap_kextract((vm_offset_t)&dump_avail[0]);
+	params->dump_avail_bytes = target.dump_avail_bytes;
+	for (ranges = 0; ranges < LD_MAX_RANGES &&
+	    livedump_dump_avail(ranges, pair); ranges++)
+		continue;
+	params->dump_avail_len = ranges * sizeof(pair);
+	params->bitset_va = (uintptr_t)LD_BITSET_WORDS;
+	params->bitset_pa = pmap_kextract((vm_offset_t)LD_BITSET_WORDS);
+	params->bitset_bits = target.bitset_bits;
+	params->msgbuf_pa = pmap_kextract((vm_offset_t)msgbufp);
 }
 
 /* Called for 0, 1, ... until the end, and not past it. */

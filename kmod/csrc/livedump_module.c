@@ -171,6 +171,7 @@ livedump_load(void)
 		livedump_lock_fini();
 		return (error);
 	}
+	livedump_params_init();
 	livedump_loaded = true;
 	return (0);
 }
@@ -216,6 +217,7 @@ livedump_unload(void)
 		atomic_store_rel_int(&livedump_leaving, 0);
 		return (error);
 	}
+	livedump_params_fini();
 	/* Late comers to our own device find livedump_leaving set. */
 	destroy_dev(livedump_dev);
 	livedump_lock_fini();

@@ -43,6 +43,13 @@ void	*livedump_malloc_of(size_t size, struct malloc_type *type, int flags);
 /* A stack, and what else a kernel thread takes. */
 #define	LD_THREAD_BYTES	((KSTACK_PAGES + 4) * PAGE_SIZE)
 
+/* livedump_params.c */
+extern uint64_t livedump_params_pa;
+extern int livedump_vmcoreinfo;
+extern int livedump_announced;
+void	livedump_params_init(void);
+void	livedump_params_fini(void);
+
 /* livedump_quiesce.c */
 struct proc;
 void	livedump_beat(void);

@@ -91,6 +91,14 @@ livedump_sysctl_init(void)
 	    "Serve requests on /dev/mem as well") ||
 	    LD_VALUE("kerneldump", CTLFLAG_RDTUN, &livedump_kerneldump,
 	    "Serve MEM_KERNELDUMP on /dev/mem even if the kernel can") ||
+	    LD_VALUE("vmcoreinfo", CTLFLAG_RDTUN, &livedump_vmcoreinfo,
+	    "Announce the parameter page to QEMU") ||
+	    LD_VALUE("announced", CTLFLAG_RD, &livedump_announced,
+	    "QEMU knows of the parameter page") ||
+	    SYSCTL_ADD_UQUAD(&livedump_sysctls, SYSCTL_CHILDREN(node),
+	    OID_AUTO, "params", CTLFLAG_RD | CTLFLAG_MPSAFE,
+	    &livedump_params_pa, "Physical address of the parameter page; "
+	    "0: there is none") == NULL ||
 	    LD_VALUE("gzip_level", CTLFLAG_RWTUN, &livedump_gzip_default,
 	    "Default gzip compression level") ||
 	    LD_VALUE("zstd_level", CTLFLAG_RWTUN, &livedump_zstd_default,

@@ -9,8 +9,10 @@ use crate::kpi::freebsd::{FreeBsd, panic};
 use crate::livedump::Livedump;
 use core::ffi::{c_int, c_ulong};
 use core::panic::PanicInfo;
+use memdev::addr::Page;
 use memdev::freeze::MEM_MINIDUMP2;
 use memdev::ioctl::{MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS};
+use memdev::params;
 
 static LIVEDUMP: Livedump = Livedump::new();
 
@@ -63,6 +65,20 @@ pub unsafe extern "C" fn livedump_entry_status(status: *mut [u8; 128]) {
     LIVEDUMP.progress().status(now).encode(&mut bytes);
     // SAFETY: the caller's promise: a structure of this size on its stack.
     unsafe { status.write(bytes) };
+}
+
+/// Completes a parameter page; returns the bytes of its note.
+///
+/// # Safety
+/// `page` points to a page of which the first part is filled in and the rest
+/// is zero, and that nobody else uses until this returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livedump_entry_params(page: *mut Page) -> u32 {
+    // SAFETY: the caller's promise: a page that was allocated just now, whose
+    // address nobody knows yet, reached through the direct map.
+    let page = unsafe { &mut *page };
+    params::seal(page);
+    params::note_bytes(page)
 }
 
 #[panic_handler]
