@@ -196,6 +196,12 @@ impl KernelFiles {
         self.candidates.is_empty()
     }
 
+    /// Whether the user named one.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.kernel_named
+    }
+
     /// All open files.
     pub fn files(&self) -> impl Iterator<Item = &File> {
         self.candidates.iter().flat_map(|c| {
@@ -229,7 +235,10 @@ impl KernelFiles {
     ///
     /// # Errors
     /// None of them is in it.
-    pub fn choose_in(self, image: ImageFile) -> Result<(Vmcore, Found), Error> {
+    pub fn choose_in(
+        self,
+        image: &mut ImageFile,
+    ) -> Result<(Vmcore, Found), Error> {
         if self.is_empty() && self.failed.is_empty() {
             return Err(image.needs_kernel().into());
         }
@@ -266,7 +275,7 @@ impl KernelFiles {
                 let found = self.choose(&core)?;
                 Ok((*core, found))
             }
-            Opened::Image(image) => self.choose_in(image),
+            Opened::Image(mut image) => self.choose_in(&mut image),
         }
     }
 

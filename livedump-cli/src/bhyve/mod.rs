@@ -19,6 +19,7 @@ pub use gdb::{GdbError, Stub};
 
 use crate::qemu::Taken;
 use livedump_vmcore::elf::Kernel;
+use livedump_vmcore::image::Claims;
 use livedump_vmcore::path::escape_path;
 use livedump_vmcore::{ImageFile, ImageKernelError, OpenError, Vmcore};
 use memdev::addr::PAGE_SIZE;
@@ -232,7 +233,7 @@ impl Guest {
         resumed.map_err(BhyveError::NotResumed)?;
         copied?;
         let file = self.spool.try_clone().map_err(temporary)?;
-        let image = ImageFile::raw(file, &self.path, Vec::new())?;
+        let image = ImageFile::raw(file, &self.path, Claims::default())?;
         let core = image.with_kernel(kernel)?;
         let ns = since.unwrap_or_default().as_nanos();
         Ok(Taken {

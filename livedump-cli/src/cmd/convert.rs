@@ -124,7 +124,7 @@ impl Memory {
             let image = core.image().map(|found| Arc::clone(found.image()));
             Self { core: Some(core), image, kernel, debug: None }
         };
-        let image = match opened {
+        let mut image = match opened {
             Opened::Minidump(core) => {
                 let kernel = match kernels.choose_if_any(&core)? {
                     Ok(kernel) => kernel,
@@ -138,16 +138,33 @@ impl Memory {
             Opened::Image(image) => image,
         };
         let memory = Arc::clone(image.image());
-        let needed = named || image.is_unknown();
+        let unknown = image.is_unknown();
+        let needed = named || unknown;
         let any = kernels.files().next().is_some();
-        if needed || kernel_wanted && any {
-            match kernels.choose_in(image) {
-                Ok((core, Found { kernel, debug, .. })) => {
-                    return Ok(Self { debug, ..with(core, Some(kernel)) });
-                }
-                Err(e) if needed => return Err(e.into()),
-                Err(e) => note(chain(&e)),
+        let tried = (needed || kernel_wanted && any)
+            .then(|| kernels.choose_in(&mut image));
+        let failed = match tried {
+            Some(Ok((core, Found { kernel, debug, .. }))) => {
+                return Ok(Self { debug, ..with(core, Some(kernel)) });
             }
+            Some(Err(e)) if named => return Err(e.into()),
+            Some(Err(e)) => Some(e),
+            None => None,
+        };
+        // Its kernel may have written where everything is.
+        let page = match kernel_wanted {
+            true => image.with_page_or_refused(),
+            false if unknown => image.with_page_at_hand(),
+            false => Err(None),
+        };
+        match page {
+            Ok(core) => return Ok(with(core, None)),
+            Err(refused) => refused.iter().for_each(note),
+        }
+        match failed {
+            Some(e) if needed => return Err(e.into()),
+            Some(e) => note(chain(&e)),
+            None => {}
         }
         let image = Some(memory);
         Ok(Self { core: None, image, kernel: None, debug: None })

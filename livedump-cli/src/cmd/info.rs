@@ -50,7 +50,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let opened = Opened::open(&args.file, kernel, None)?;
     let inputs = match opened.read_any(|_| false)? {
         Content::Dump(inputs) => *inputs,
-        Content::Image(image) => return image_info(&image, args.json),
+        Content::Image(image, refused) => {
+            return image_info(&image, refused, args.json);
+        }
     };
     let Inputs { core, kernel, changes, info: file, .. } = inputs;
     let mut info = info(&core);
@@ -76,7 +78,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 }
 
 /// What an image says about itself.
-fn image_info(file: &ImageFile, json: bool) -> Result<Outcome, Error> {
+fn image_info(
+    file: &ImageFile,
+    refused: Option<String>,
+    json: bool,
+) -> Result<Outcome, Error> {
     let image = file.image();
     let claims = image.claims();
     let (mut ranges, mut pages, mut at) = (Vec::new(), 0, 0);
@@ -104,6 +110,7 @@ fn image_info(file: &ImageFile, json: bool) -> Result<Outcome, Error> {
         checksums: claims.checksums.name(),
         pages,
         ranges,
+        parameter_page: refused,
         notes: claims.notes.clone(),
     };
     for note in &info.notes {

@@ -34,8 +34,9 @@ pub enum WhichKernel<'a> {
 pub(super) enum Content {
     /// A dump, or an image with its kernel.
     Dump(Box<Inputs>),
-    /// An image in which nothing can be found without its kernel.
-    Image(ImageFile),
+    /// An image in which nothing can be found without its kernel, and why its
+    /// parameter page is not used, if it has one.
+    Image(ImageFile, Option<String>),
 }
 
 /// Files that are open and that nothing has been read from.
@@ -99,7 +100,10 @@ impl Opened {
     ) -> Result<Inputs, Error> {
         match self.read_any(excuse)? {
             Content::Dump(inputs) => Ok(*inputs),
-            Content::Image(image) => Err(image.needs_kernel().into()),
+            Content::Image(mut image, refused) => {
+                refused.iter().for_each(note);
+                Err(image.needs_kernel().into())
+            }
         }
     }
 
@@ -120,14 +124,29 @@ impl Opened {
                 };
                 (*core, chosen)
             }
-            livedump_vmcore::Opened::Image(image)
-                if self.kernels.is_empty() && !image.is_unknown() =>
-            {
-                return Ok(Content::Image(image));
-            }
-            livedump_vmcore::Opened::Image(image) => {
-                let (core, found) = self.kernels.choose_in(image)?;
-                (core, Ok(Some(found.kernel)))
+            livedump_vmcore::Opened::Image(mut image) => {
+                let named = self.kernels.is_named();
+                let known = !image.is_unknown();
+                let none = self.kernels.is_empty();
+                let tried = match none && known {
+                    true => None,
+                    false => Some(self.kernels.choose_in(&mut image)),
+                };
+                match tried {
+                    Some(Ok((core, found))) => (core, Ok(Some(found.kernel))),
+                    Some(Err(e)) if named => return Err(e.into()),
+                    // Its kernel may have written where everything is.
+                    tried => match (image.with_page_at_hand(), tried) {
+                        (Ok(core), _) => (core, Ok(None)),
+                        (Err(refused), Some(Err(e))) => {
+                            refused.iter().for_each(note);
+                            return Err(e.into());
+                        }
+                        (Err(refused), _) => {
+                            return Ok(Content::Image(image, refused));
+                        }
+                    },
+                }
             }
         };
         let (kernel, misfit) = match chosen {

@@ -8,12 +8,14 @@ use super::hosted::{Facts, HostedDevice};
 use super::{Device, OpenError, Outside};
 use crate::bhyve::{self, BhyveError};
 use crate::kernel_files::path::named;
-use crate::qemu::{Guest, QemuError, Taken, libvirt};
+use crate::qemu::{Guest, QemuError, Taken, Wanted, libvirt};
+use crate::report::note;
 use crate::sandbox::Purpose;
 use livedump_hosted::vmcore::ImageMachine;
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
-use livedump_vmcore::image::kernel::ImageFacts;
+use livedump_vmcore::image::kernel::{ImageFacts, KernelMemory};
+use memdev::addr::{Paddr, Vaddr};
 use memdev::errno::Errno;
 use memdev::freeze::FreezeRecord;
 use memdev::ioctl::{
@@ -26,15 +28,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What of a guest of bhyve is read while it runs is found by its kernel.
+const NO_KERNEL: &str = "name its kernel with -k";
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// A guest.
 pub struct GuestDevice {
     name: String,
     guest: Box<dyn Takes>,
-    kernel: Kernel,
-    /// What does not change while it runs.
-    facts: ImageFacts,
+    kernel: Known,
     /// Whoever asks does not want the answer any more.
     interrupted: AtomicBool,
     held: Mutex<Option<Arc<Held>>>,
@@ -42,12 +45,54 @@ pub struct GuestDevice {
     failure: Mutex<Option<String>>,
 }
 
+/// What is known of its kernel.
+enum Known {
+    /// Its file, and what of it does not change while it runs.
+    Kernel(Box<Kernel>, ImageFacts),
+    /// Nothing but that it is FreeBSD; where its parameter page was.
+    Page(Mutex<Option<Paddr>>),
+}
+
+impl Known {
+    fn wanted(&self) -> Wanted<'_> {
+        match self {
+            Self::Kernel(kernel, _) => Wanted::Kernel(kernel),
+            Self::Page(at) => Wanted::Page(*lock(at)),
+        }
+    }
+
+    /// What there is to know of memory that was taken.
+    fn facts(&self, memory: &KernelMemory) -> ImageFacts {
+        match self {
+            Self::Kernel(_, facts) => facts.clone(),
+            Self::Page(at) => {
+                let params = memory.params.as_deref();
+                *lock(at) = params.map(|params| Paddr(params.pa));
+                memory.page_facts().unwrap_or_default()
+            }
+        }
+    }
+
+    /// C: `&time_uptime`.
+    fn uptime(&self, memory: &KernelMemory) -> Option<Vaddr> {
+        match self {
+            Self::Kernel(kernel, _) => {
+                kernel.find("time_uptime").map(|symbol| symbol.address)
+            }
+            Self::Page(_) => {
+                let at = memory.params.as_deref()?.uptime_va;
+                (at != 0).then_some(Vaddr(at))
+            }
+        }
+    }
+}
+
 /// A guest whose memory can be taken as it is at one moment.
 trait Takes: Send + Sync {
     /// Takes it.
     fn take(
         &self,
-        kernel: &Kernel,
+        wanted: Wanted<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Taken, Untaken>;
 
@@ -67,10 +112,10 @@ enum Untaken {
 impl Takes for Guest {
     fn take(
         &self,
-        kernel: &Kernel,
+        wanted: Wanted<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Taken, Untaken> {
-        self.take(kernel, stop).map_err(|e| match e {
+        self.take(wanted, stop).map_err(|e| match e {
             QemuError::Interrupted => Untaken::Interrupted,
             e => Untaken::Failed(chain(&e)),
         })
@@ -95,9 +140,12 @@ impl Takes for Guest {
 impl Takes for bhyve::Guest {
     fn take(
         &self,
-        kernel: &Kernel,
+        wanted: Wanted<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Taken, Untaken> {
+        let Wanted::Kernel(kernel) = wanted else {
+            return Err(Untaken::Failed(NO_KERNEL.into()));
+        };
         self.take(kernel, stop).map_err(|e| match e {
             BhyveError::Interrupted => Untaken::Interrupted,
             e => Untaken::Failed(chain(&e)),
@@ -129,8 +177,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl GuestDevice {
-    /// Connects, and finds the kernel in the guest's memory. The guest is not
-    /// stopped.
+    /// Connects, and finds the kernel in the guest's memory, or, where none is
+    /// named, that it is FreeBSD's. The guest is not stopped.
     ///
     /// # Errors
     /// Nothing answers, or it has another kernel.
@@ -164,17 +212,27 @@ impl GuestDevice {
         connect: impl FnOnce() -> Result<Guest, Cause>,
     ) -> Result<Self, OpenError> {
         let open = || -> Result<_, Cause> {
-            let path = kernel.ok_or("name its kernel with -k")?;
-            let kernel = Kernel::open(&named(path))?;
+            let kernel = kernel.map(named);
+            let kernel = kernel.map(|path| Kernel::open(&path)).transpose()?;
             let mut guest = connect()?;
-            let facts = facts(&guest.live(&kernel)?, &kernel);
+            let known = match kernel {
+                Some(kernel) => {
+                    let facts = facts(&guest.live(&kernel)?, &kernel);
+                    Known::Kernel(Box::new(kernel), facts)
+                }
+                None => {
+                    guest.check_unnamed()?;
+                    Known::Page(Mutex::new(None))
+                }
+            };
             guest.prepare()?;
-            Ok((guest, kernel, facts))
+            Ok((guest, known))
         };
-        let (guest, kernel, facts) = open().map_err(|source| {
-            OpenError::Hosted { machine: name.clone(), source }
+        let (guest, known) = open().map_err(|source| OpenError::Hosted {
+            machine: name.clone(),
+            source,
         })?;
-        Ok(Self::new(name, Box::new(guest), kernel, facts))
+        Ok(Self::new(name, Box::new(guest), known))
     }
 
     /// A guest of bhyve whose memory is at `path`, with its debug stub at
@@ -190,29 +248,24 @@ impl GuestDevice {
         facts: &Facts<'_>,
     ) -> Result<Self, OpenError> {
         let open = || -> Result<_, Cause> {
-            let kernel = kernel.ok_or("name its kernel with -k")?;
+            let kernel = kernel.ok_or(NO_KERNEL)?;
             let kernel = Kernel::open(&named(kernel))?;
             let (guest, core) = bhyve::Guest::open(path, address, &kernel)?;
             let facts = facts(&core, &kernel);
-            Ok((guest, kernel, facts))
+            Ok((guest, Known::Kernel(Box::new(kernel), facts)))
         };
-        let (guest, kernel, facts) = open().map_err(|source| {
-            OpenError::Hosted { machine: name.clone(), source }
+        let (guest, known) = open().map_err(|source| OpenError::Hosted {
+            machine: name.clone(),
+            source,
         })?;
-        Ok(Self::new(name, Box::new(guest), kernel, facts))
+        Ok(Self::new(name, Box::new(guest), known))
     }
 
-    fn new(
-        name: String,
-        guest: Box<dyn Takes>,
-        kernel: Kernel,
-        facts: ImageFacts,
-    ) -> Self {
+    fn new(name: String, guest: Box<dyn Takes>, kernel: Known) -> Self {
         Self {
             name,
             guest,
             kernel,
-            facts,
             interrupted: AtomicBool::new(false),
             held: Mutex::new(None),
             failure: Mutex::new(None),
@@ -228,7 +281,7 @@ impl GuestDevice {
         self.release();
         self.interrupted.store(false, Ordering::SeqCst);
         let stop = || self.interrupted.load(Ordering::SeqCst);
-        let taken = match self.guest.take(&self.kernel, &stop) {
+        let taken = match self.guest.take(self.kernel.wanted(), &stop) {
             Ok(taken) => taken,
             Err(Untaken::Interrupted) => return Err(Errno::EINTR),
             Err(Untaken::Failed(why)) => {
@@ -240,6 +293,11 @@ impl GuestDevice {
             return Err(Errno::EIO);
         };
         memory.check_dumpable().map_err(|e| self.failed(&e))?;
+        let is_first = matches!(self.kernel.wanted(), Wanted::Page(None));
+        let facts = self.kernel.facts(&memory);
+        if is_first {
+            memory.notes.iter().for_each(note);
+        }
         let machine = |facts| {
             let machine = ImageMachine::new(Arc::clone(&memory), facts);
             HostedDevice::new(&self.name, Arc::new(machine))
@@ -247,9 +305,9 @@ impl GuestDevice {
         // The record of the instant has the number of pages.
         let mut estimate =
             MemMinidumpArg { flags: FLAG_ESTIMATE, ..MemMinidumpArg::new() };
-        machine(self.facts.clone()).minidump(&mut estimate, None)?;
-        let uptime = self.kernel.find("time_uptime");
-        let uptime = uptime.and_then(|s| taken.core.read_u64(s.address).ok());
+        machine(facts.clone()).minidump(&mut estimate, None)?;
+        let uptime = self.kernel.uptime(&memory);
+        let uptime = uptime.and_then(|at| taken.core.read_u64(at).ok());
         let pause = taken.paused.unwrap_or_default().as_nanos();
         let record = FreezeRecord {
             cpus: taken.cpus,
@@ -261,7 +319,7 @@ impl GuestDevice {
         };
         let outside = Outside { record, registers: memory.registers };
         let instant = Some(record);
-        let machine = machine(ImageFacts { instant, ..self.facts.clone() });
+        let machine = machine(ImageFacts { instant, ..facts });
         let held = Arc::new(Held { machine, outside });
         *lock(&self.held) = Some(Arc::clone(&held));
         Ok(held)

@@ -93,6 +93,7 @@ impl Opening<'_> {
     /// Memory at its addresses, that has no size.
     fn memory(&self, path: &Path) -> Result<Built, Cause> {
         let kernel = kernel_of(path, self.kernel);
+        // All of its addresses would have to be searched.
         let kernel = kernel.ok_or("name its kernel with -k")?;
         let file = open_at_once(path)?;
         let same = vec![Arc::new(file.try_clone()?)];
@@ -104,12 +105,12 @@ impl Opening<'_> {
         if parts.is_empty() {
             return Err(NO_RANGE.into());
         }
-        let kernel = self.kernel.ok_or("name its kernel with -k")?;
-        let kernel = named(kernel);
+        let kernel = self.kernel.map(named);
         let file = Arc::new(open_at_once(device)?);
         let same = vec![Arc::clone(&file)];
         let facts = self.facts;
-        let machine = vmcore::open_ranges(file, device, parts, &kernel, facts)?;
+        let machine =
+            vmcore::open_ranges(file, device, parts, kernel.as_deref(), facts)?;
         Ok((machine, same))
     }
 

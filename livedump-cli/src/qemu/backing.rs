@@ -7,10 +7,9 @@ use super::memory::print;
 use super::qmp::{Qmp, QmpError};
 use super::resume::Resumer;
 use super::stream::{self, Part, write_sparse};
-use super::{EVENT, Pause, QemuError, both, cpus, resumed, written};
+use super::wanted::Wanted;
+use super::{EVENT, Pause, QemuError, both, claims, resumed, written};
 use livedump_vmcore::ImageFile;
-use livedump_vmcore::elf::Kernel;
-use memdev::addr::Paddr;
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{Whence, lseek};
@@ -72,7 +71,7 @@ impl Backing {
         qmp: &mut Qmp,
         resumer: &Resumer,
         (spool, path): (&File, &Path),
-        kernel: &Kernel,
+        wanted: Wanted<'_>,
         was_running: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<(Option<ImageFile>, Pause), QemuError> {
@@ -80,7 +79,7 @@ impl Backing {
             resumer.arm().map_err(QemuError::Copy)?;
         }
         let copied =
-            self.copy_stopped(qmp, (spool, path), kernel, was_running, stop);
+            self.copy_stopped(qmp, (spool, path), wanted, was_running, stop);
         // It goes on, whatever came of the copy.
         let pause = match was_running {
             true => go_on(qmp),
@@ -96,22 +95,23 @@ impl Backing {
         &self,
         qmp: &mut Qmp,
         (spool, path): (&File, &Path),
-        kernel: &Kernel,
+        wanted: Wanted<'_>,
         was_running: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<ImageFile>, QemuError> {
         if was_running {
             qmp.execute("stop", json!({}))?;
         }
-        // The registers are not in the file.
+        // The registers are not in the file, nor is what the guest has
+        // announced.
         stream::dump(qmp, spool, Part::Registers, stop)?;
-        let cpus = cpus(&written(spool, path)?);
+        let notes = claims(&written(spool, path)?);
         spool.set_len(0).map_err(QemuError::Copy)?;
         self.copy(spool, stop)?;
         let copy = spool.try_clone().map_err(QemuError::Copy)?;
         let image =
-            ImageFile::raw(copy, path, cpus).map_err(QemuError::Image)?;
-        match self.is_same(qmp, &image, kernel) {
+            ImageFile::raw(copy, path, notes).map_err(QemuError::Image)?;
+        match is_same(qmp, &image, wanted) {
             true => Ok(Some(image)),
             false => Ok(None),
         }
@@ -165,29 +165,18 @@ impl Backing {
     }
 }
 
-impl Backing {
-    /// Whether the file has what QEMU says of the guest's memory, where that
-    /// changes all the time: another guest's file may have the same name. Not
-    /// of whole pages: there are registers in some, put by who reads them.
-    fn is_same(
-        &self,
-        qmp: &mut Qmp,
-        copy: &ImageFile,
-        kernel: &Kernel,
-    ) -> bool {
-        let Ok(memory) = copy.kernel_memory(kernel) else { return false };
-        ["time_uptime", "ticks"].into_iter().all(|name| {
-            let Some(symbol) = kernel.find(name) else { return true };
-            let Ok(pa) = memory.walker().walk(symbol.address) else {
-                return false;
-            };
-            let pa = Paddr(pa.0.saturating_sub(pa.0 % 8));
-            let (mut ours, mut theirs) = ([0; 8], [0; 8]);
-            memory.image().read(pa, &mut ours).is_ok()
-                && print(qmp, pa, &mut theirs).is_some()
-                && ours == theirs
-        })
-    }
+/// Whether the file has what QEMU says of the guest's memory, where that changes
+/// all the time: another guest's file may have the same name. Not of whole
+/// pages: there are registers in some, put by who reads them.
+fn is_same(qmp: &mut Qmp, copy: &ImageFile, wanted: Wanted<'_>) -> bool {
+    let Some(memory) = wanted.memory(copy) else { return false };
+    let Some(words) = wanted.words(&memory) else { return false };
+    words.into_iter().all(|pa| {
+        let (mut ours, mut theirs) = ([0; 8], [0; 8]);
+        memory.image().read(pa, &mut ours).is_ok()
+            && print(qmp, pa, &mut theirs).is_some()
+            && ours == theirs
+    })
 }
 
 /// Resumes the guest, which was stopped from here.

@@ -8,6 +8,7 @@
 //!  stream   dump-guest-memory into a pipe, and from there into a file
 //!  backing  the file that the guest's memory is in, copied while it is stopped
 //!  libvirt  the socket of one of its domains
+//!  wanted   the kernel that it is to have
 //!  resume   a process that resumes the guest if this one is killed
 //! ```
 //!
@@ -26,13 +27,15 @@ mod resume;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 pub use qmp::QmpError;
+pub use wanted::Wanted;
 
 use backing::Backing;
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::kernel::KernelError;
-use livedump_vmcore::image::{CpuState, MemoryImage};
+use livedump_vmcore::image::{Claims, MemoryImage};
 use livedump_vmcore::{
     ImageFile, ImageKernelError, OpenError, Opened, Vmcore, chain,
 };
@@ -90,6 +93,13 @@ pub enum QemuError {
         /// What that is for.
         machine: &'static str,
     },
+    /// No kernel is named, and the guest does not run FreeBSD, or it cannot
+    /// be told. It was not stopped.
+    #[error("{}", unnamed(*.0))]
+    Unnamed(Seen),
+    /// No kernel is named, and none has said where it is.
+    #[error("name its kernel with -k, or load livedump.ko in the guest")]
+    NoPage(#[source] ImageKernelError),
     /// The kernel's memory is not as it should be.
     #[error(transparent)]
     Kernel(#[from] ImageKernelError),
@@ -158,6 +168,19 @@ fn not_there(seen: Seen, kernel: &str) -> String {
     match seen {
         Seen::Other => String::new(),
         _ => format!(": kernel {kernel} is not in its memory"),
+    }
+}
+
+/// Why no guest is stopped of which no kernel is named.
+fn unnamed(seen: Seen) -> String {
+    match seen {
+        Seen::FreeBsd | Seen::Unknown => {
+            "what the guest runs is not known: name its kernel with -k".into()
+        }
+        Seen::NoPaging => {
+            format!("{seen}; if one does, name its kernel with -k")
+        }
+        Seen::Other => seen.to_string(),
     }
 }
 
@@ -334,6 +357,34 @@ impl Guest {
         }
     }
 
+    /// That FreeBSD runs there, so that it is worth to stop it and to look for
+    /// a parameter page.
+    ///
+    /// # Errors
+    /// It does not, or it cannot be told.
+    pub fn check_unnamed(&self) -> Result<(), QemuError> {
+        match self.seen()? {
+            Seen::FreeBsd => Ok(()),
+            seen => Err(QemuError::Unnamed(seen)),
+        }
+    }
+
+    /// Whether it has QEMU's vmcoreinfo device; `None` where QEMU does not say.
+    #[must_use]
+    pub fn has_vmcoreinfo(&self) -> Option<bool> {
+        let mut qmp = self.qmp();
+        let mut all = ["/machine/peripheral", "/machine/peripheral-anon"]
+            .into_iter()
+            .map(|path| qmp.execute("qom-list", json!({ "path": path })).ok());
+        let lists: Option<Vec<_>> = all.by_ref().collect();
+        let found =
+            lists?.iter().filter_map(Value::as_array).flatten().any(|device| {
+                let kind = device.get("type").and_then(Value::as_str);
+                kind == Some("child<vmcoreinfo>")
+            });
+        Some(found)
+    }
+
     /// How its memory is taken.
     #[must_use]
     pub fn method(&self) -> &'static str {
@@ -445,11 +496,11 @@ impl Guest {
     /// goes on in any case.
     ///
     /// # Errors
-    /// It cannot be copied, or has another kernel now. `stop` tells that the
-    /// caller does not want it any more.
+    /// It cannot be copied, or does not have the kernel that is wanted. `stop`
+    /// tells that the caller does not want it any more.
     pub fn take(
         &self,
-        kernel: &Kernel,
+        wanted: Wanted<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Taken, QemuError> {
         let Some(taking) = &self.taking else {
@@ -464,7 +515,7 @@ impl Guest {
                 &mut qmp,
                 resumer,
                 to,
-                kernel,
+                wanted,
                 was_running,
                 stop,
             )?),
@@ -485,7 +536,10 @@ impl Guest {
         };
         drop(qmp);
         let cpus = image.image().claims().cpus.len();
-        let core = image.with_kernel(kernel)?;
+        let core = wanted.find(&image).map_err(|e| match wanted {
+            Wanted::Kernel(_) => QemuError::Kernel(e),
+            Wanted::Page(_) => QemuError::NoPage(e),
+        })?;
         Ok(Taken {
             core,
             paused,
@@ -565,7 +619,12 @@ fn resumed(qmp: &mut Qmp, was_running: bool) -> Result<Pause, QemuError> {
     })
 }
 
-/// The registers of an image's CPUs.
-fn cpus(image: &ImageFile) -> Vec<CpuState> {
-    image.image().claims().cpus.clone()
+/// What an image's notes say.
+fn claims(image: &ImageFile) -> Claims {
+    let all = image.image().claims();
+    Claims {
+        cpus: all.cpus.clone(),
+        vmcoreinfo: all.vmcoreinfo.clone(),
+        ..Claims::default()
+    }
 }

@@ -466,7 +466,7 @@ fn a_guest_that_was_stopped_from_here_is_resumed_whatever_fails() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), kernel_bytes()).unwrap();
     let kernel = Kernel::open(file.path()).unwrap();
-    let e = guest.take(&kernel, &|| false).unwrap_err();
+    let e = guest.take(Wanted::Kernel(&kernel), &|| false).unwrap_err();
     assert!(matches!(e, QemuError::Image(_)), "{e}");
     assert_eq!(guest.state().unwrap(), "running");
     drop(guest);

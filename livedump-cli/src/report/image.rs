@@ -31,6 +31,8 @@ pub struct ImageInfo {
     pub pages: u64,
     /// The first ranges of them, adjacent ones joined.
     pub ranges: Vec<(Hex, Hex)>,
+    /// Why its parameter page is not used, if it has one.
+    pub parameter_page: Option<String>,
     /// What is odd about the file.
     pub notes: Vec<String>,
 }
@@ -59,6 +61,9 @@ impl Report for ImageInfo {
         line(o, "Pages", self.pages)?;
         for (start, end) in &self.ranges {
             line(o, "Memory", format_args!("{start} to {end}"))?;
+        }
+        if let Some(why) = &self.parameter_page {
+            line(o, "Parameter page", why)?;
         }
         let is_other = |name: &String| !name.starts_with("FreeBSD");
         line(

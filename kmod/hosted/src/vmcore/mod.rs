@@ -61,7 +61,10 @@ pub fn open_file(
         Opened::Minidump(core) => Ok(Arc::new(VmcoreMachine::new(*core)?)),
         Opened::Image(image) => match kernel {
             Some(kernel) => of_image(&image, kernel, facts),
-            None => of_page(&image),
+            None => {
+                let (core, facts) = by_page(&image)?;
+                of_dump(core, facts)
+            }
         },
     }
 }
@@ -78,10 +81,10 @@ fn of_image(
 }
 
 /// By the parameter page that the kernel wrote.
-fn of_page(image: &ImageFile) -> Result<Arc<dyn Machine>, VmcoreError> {
+fn by_page(image: &ImageFile) -> Result<(Vmcore, ImageFacts), VmcoreError> {
     let core = image.with_page(None)?;
     let facts = core.image().and_then(|memory| memory.page_facts());
-    of_dump(core, facts.unwrap_or_default())
+    Ok((core, facts.unwrap_or_default()))
 }
 
 /// The machine of a dump that is open, or of an image whose kernel was found.
@@ -112,13 +115,19 @@ pub fn open_ranges(
     file: Arc<File>,
     path: &Path,
     ranges: &[Range],
-    kernel: &Path,
+    kernel: Option<&Path>,
     facts: &dyn Fn(&Vmcore, &Kernel) -> ImageFacts,
 ) -> Result<Arc<dyn Machine>, VmcoreError> {
     let image = ImageFile::ranges(file, path, ranges)?;
-    let kernel = Kernel::open(kernel)?;
-    let core = image.with_kernel(&kernel)?;
-    let facts = facts(&core, &kernel);
+    let (core, facts) = match kernel {
+        Some(kernel) => {
+            let kernel = Kernel::open(kernel)?;
+            let core = image.with_kernel(&kernel)?;
+            let facts = facts(&core, &kernel);
+            (core, facts)
+        }
+        None => by_page(&image)?,
+    };
     let Some(memory) = core.image() else { return of_dump(core, facts) };
     let lacking = |source| {
         let path = path.to_path_buf();

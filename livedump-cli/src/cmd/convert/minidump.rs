@@ -66,7 +66,10 @@ pub(super) fn run(
     let cut = cut(&core);
     let facts = match &memory.kernel {
         Some(kernel) => facts::of_image(&core, kernel, memory.debug.as_ref()),
-        None => ImageFacts::default(),
+        None => core
+            .image()
+            .and_then(|memory| memory.page_facts())
+            .unwrap_or_else(ImageFacts::default),
     };
     let device =
         HostedDevice::of_dump(core, facts).map_err(Error::of_command)?;

@@ -54,12 +54,29 @@ fn of_guest(mut guest: Guest, kernel: Option<&Path>) -> Vec<Check> {
         Some(path) => kernel_check(&guest, path),
         None => unnamed(&guest),
     });
+    checks.extend(vmcoreinfo(&guest));
     checks.push(match guest.prepare() {
         Ok(()) => Check::ok("copy", guest.method()),
         Err(e) => Check::fail("copy", chain(&e))
             .fix("TMPDIR=/var/tmp livedump capture --machine ..."),
     });
     checks
+}
+
+/// Without it memory has to be searched for a parameter page.
+fn vmcoreinfo(guest: &Guest) -> Option<Check> {
+    let name = "vmcoreinfo";
+    Some(match guest.has_vmcoreinfo()? {
+        true => Check::ok(
+            name,
+            "QEMU has the device: livedump.ko in the guest announces itself",
+        ),
+        false => Check::ok(
+            name,
+            "QEMU has no such device (-device vmcoreinfo): without -k the \
+             guest's memory is searched",
+        ),
+    })
 }
 
 fn unreached(socket: &Path, e: &QemuError) -> Check {
@@ -99,10 +116,12 @@ fn kernel_check(guest: &Guest, path: &Path) -> Check {
 fn unnamed(guest: &Guest) -> Check {
     let name = "kernel";
     match guest.seen() {
-        Ok(Seen::FreeBsd) => {
-            Check::fail(name, "the guest runs FreeBSD; its kernel is not named")
-                .fix("livedump doctor -k KERNEL --machine ...")
-        }
+        Ok(Seen::FreeBsd) => Check::warning(
+            name,
+            "the guest runs FreeBSD; its kernel is not named: it is found if \
+             livedump.ko is loaded there",
+        )
+        .fix("livedump doctor -k KERNEL --machine ..."),
         Ok(Seen::Unknown) => {
             Check::fail(name, "what the guest runs is not known")
                 .fix("livedump doctor -k KERNEL --machine ...")

@@ -39,7 +39,29 @@ pub(super) fn kernel() -> Vec<Check> {
             format!("{text}: 12.1 or later on amd64 or arm64 is required"),
         ),
     };
-    vec![kernel, module()]
+    [kernel, module()].into_iter().chain(parameter_page()).collect()
+}
+
+/// What a dump from outside finds the kernel by, without its file.
+fn parameter_page() -> Option<Check> {
+    let at = sysctl_number("kern.livedump.params")?;
+    let name = "parameters";
+    let announced = sysctl_number("kern.livedump.announced") == Some(1);
+    Some(match (at, announced) {
+        (0, _) => Check::warning(
+            name,
+            "the module had no memory for a parameter page: a dump from \
+             outside needs the kernel's file",
+        )
+        .fix("kldunload livedump && kldload livedump"),
+        (at, true) => Check::ok(
+            name,
+            format!("the parameter page is at {at:#x}, and QEMU knows it"),
+        ),
+        (at, false) => {
+            Check::ok(name, format!("the parameter page is at {at:#x}"))
+        }
+    })
 }
 
 fn module() -> Check {
