@@ -55,18 +55,18 @@ read_sysctls(void *arg)
 	static const char *const names[] = {
 		"mem", "kerneldump", "gzip_level", "zstd_level", "workers",
 		"started", "completed", "estimates", "bytes_out",
-		"last_error",
+		"last_error", "params", "announced", "vmcoreinfo",
 	};
 	char name[64] = "kern.livedump.";
 	u64 n = (u64)arg;
 
 	for (;; n++) {
-		const char *last = names[n % 10];
+		const char *last = names[n % 13];
 
 		copy(name + 14, last, len(last) + 1);
 		/* -2: it is not there, or not an int. */
 		(void)sysctl_int(name, -2);
-		if (n % 10 == 2) {
+		if (n % 13 == 2) {
 			i64 r = sysctl_set(name, 6);
 
 			if (r != 0 && r != -ENOENT)

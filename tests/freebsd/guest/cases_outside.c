@@ -25,8 +25,7 @@ taken(void)
 	return (block[0]);
 }
 
-/* Has the host do something; whether the machine goes on. */
-static int
+int
 outside(const char *kind, int nth)
 {
 	u64 end = now_ms() + 120000;
@@ -92,6 +91,7 @@ cases_outside(void)
 		;
 	stop_load();
 	outside("own", 0);
+	cases_params();
 	tell_spin();
 	for (int i = 0; i < n; i++) {
 		sysctl_set("debug.ldhang.spin", 1);

@@ -57,6 +57,9 @@ void	cases_instant(void);
 void	cases_freeze(void);
 void	case_load(void);
 void	cases_outside(void);
+/* Has the host do something; whether the machine goes on. */
+int	outside(const char *kind, int nth);
+void	cases_params(void);
 void	cases_pause(void);
 void	cases_row(void);
 void	cases_deadlocks(void);

@@ -21,6 +21,7 @@ mod kernel;
 mod loader;
 mod lockstep;
 mod outside;
+mod page;
 mod panic;
 mod pauses;
 mod qemu;
@@ -81,6 +82,9 @@ struct Args {
     /// The guest's memory is in a file, which the host can open.
     #[arg(long)]
     memory_file: bool,
+    /// QEMU has its vmcoreinfo device.
+    #[arg(long)]
+    vmcoreinfo: bool,
     /// Dumps the stock facility takes under load, for comparison.
     #[arg(long, default_value_t = 0)]
     stock: u32,
@@ -203,6 +207,7 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
         ("livedump.running", args.running.to_string()),
         ("livedump.freezes", args.freezes.to_string()),
         ("livedump.outside", args.outside.to_string()),
+        ("livedump.expect_announced", u8::from(args.vmcoreinfo).to_string()),
         ("livedump.stock", args.stock.to_string()),
         ("kern.panic_reboot_wait_time", "1".into()),
         ("debug.debugger_on_panic", "0".into()),
@@ -230,6 +235,7 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
         kernel,
         memory_file: args.memory_file,
         more: &[],
+        vmcoreinfo: args.vmcoreinfo,
         image: &image,
         dir: &dir,
         root: userland.as_ref().map(|_| userland::ROOT),

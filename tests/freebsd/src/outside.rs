@@ -42,6 +42,8 @@ pub(crate) struct Outside<'a> {
     pub(crate) socket: PathBuf,
     /// The disk on which the guest looks.
     pub(crate) bell: PathBuf,
+    /// QEMU has its vmcoreinfo device.
+    pub(crate) vmcoreinfo: bool,
 }
 
 /// What came of one request.
@@ -61,6 +63,8 @@ impl Outside<'_> {
             "killed" => self.kill(console.served.len()).map(Served::Done),
             "own" => self.own_dump().map(Served::Done),
             _ if Gone::of(name).is_some() => self.last(name, console),
+            "page" => self.by_page(name).map(Served::Dump),
+            "pageless" => self.without_page().map(Served::Done),
             _ => self.capture(name).map(Served::Dump),
         };
         console.served.push((name.to_owned(), served));
@@ -77,14 +81,20 @@ impl Outside<'_> {
     }
 
     fn args(&self, crash: &Path) -> Vec<std::ffi::OsString> {
-        let machine = format!("qemu:{}", self.socket.display());
-        let words = ["capture", "--json", "--machine", &machine, "-k"];
-        let paths = [&self.kernel.path, crash];
-        let words = words.into_iter().map(Into::into);
-        words.chain(paths.into_iter().map(|p| p.as_os_str().into())).collect()
+        let mut all = self.args_unnamed(crash);
+        all.extend(["-k".into(), self.kernel.path.as_os_str().into()]);
+        all
     }
 
-    fn crash(&self, name: &str) -> Answer<PathBuf> {
+    /// Without the kernel's file.
+    pub(crate) fn args_unnamed(&self, crash: &Path) -> Vec<std::ffi::OsString> {
+        let machine = format!("qemu:{}", self.socket.display());
+        let words = ["capture", "--json", "--machine", &machine];
+        let words = words.into_iter().map(Into::into);
+        words.chain([crash.as_os_str().into()]).collect()
+    }
+
+    pub(crate) fn crash(&self, name: &str) -> Answer<PathBuf> {
         let crash = self.dir.join(format!("crash-{name}"));
         let _ = std::fs::remove_dir_all(&crash);
         std::fs::create_dir(&crash).map_err(|e| e.to_string())?;

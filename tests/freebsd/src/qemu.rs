@@ -27,6 +27,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) memory_file: bool,
     /// More of QEMU's arguments.
     pub(crate) more: &'a [String],
+    /// With QEMU's vmcoreinfo device.
+    pub(crate) vmcoreinfo: bool,
     pub(crate) cpu: &'a str,
     pub(crate) seconds: u64,
     pub(crate) verbose: bool,
@@ -109,6 +111,9 @@ pub(crate) fn start(machine: &Machine<'_>) -> Result<Guest> {
         );
         qemu.args(["-object", &backend, "-machine", "memory-backend=ram0"]);
     }
+    if machine.vmcoreinfo {
+        qemu.args(["-device", "vmcoreinfo"]);
+    }
     let child = qemu
         .args(machine.more)
         .arg("-qmp")
@@ -142,7 +147,8 @@ fn listen(machine: &Machine<'_>, mut guest: Guest) -> Result<Console> {
         if let Some(name) = console.wants_outside.take() {
             let (kernel, dir) = (machine.kernel, machine.dir);
             let (socket, bell) = (control(machine), dir.join(DUMPDEV));
-            let outside = Outside { kernel, dir, socket, bell };
+            let vmcoreinfo = machine.vmcoreinfo;
+            let outside = Outside { kernel, dir, socket, bell, vmcoreinfo };
             outside.serve(&name, &mut console);
         }
     }
