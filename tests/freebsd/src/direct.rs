@@ -99,6 +99,7 @@ impl Direct<'_> {
             smp: self.smp,
             mem,
             memory_file: false,
+            vmcoreinfo: false,
             more: &[],
             cpu: self.cpu,
             seconds: self.seconds,
