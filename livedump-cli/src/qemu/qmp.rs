@@ -21,6 +21,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Lines before the greeting.
+const MAX_LEFT: u32 = 64;
 /// Nothing that is asked for here has a longer answer.
 const MAX_LINE: usize = 1 << 20;
 /// Events that are kept.
@@ -146,9 +148,17 @@ impl Qmp {
         };
         let rest = Vec::new();
         let mut qmp = Self { stream, rest, events: Vec::new(), timeout, id: 0 };
-        let greeting = qmp.line("the connection", until)?;
-        if greeting.get("QMP").is_none() {
-            return Err(foreign(&greeting.to_string()));
+        for lines in 0.. {
+            let line = qmp.line("the connection", until)?;
+            if line.get("QMP").is_some() {
+                break;
+            }
+            // QEMU sends what an earlier client had still to get.
+            let known = ["event", "return", "error"];
+            let is_left = known.into_iter().any(|k| line.get(k).is_some());
+            if !is_left || lines >= MAX_LEFT {
+                return Err(foreign(&line.to_string()));
+            }
         }
         qmp.execute("qmp_capabilities", json!({}))?;
         Ok(qmp)

@@ -191,6 +191,23 @@ fn connect_at_once(socket: &Path) -> Result<OwnedFd, Errno> {
 }
 
 #[test]
+fn what_an_earlier_client_had_still_to_get_is_left_out() {
+    const LEFT: &str = "{\"event\": \"RESUME\"}\n\
+        {\"return\": {\"status\": \"paused\"}, \"id\": 1}\n\
+        {\"QMP\": {\"version\": {}, \"capabilities\": []}}";
+    let monitor = Monitor::start(LEFT, |asked| match asked.name {
+        "query-status" => returns(r#"{"status": "running"}"#),
+        _ => ok(),
+    });
+    let mut qmp = monitor.connect().unwrap();
+    let status = qmp.execute("query-status", json!({})).unwrap();
+    assert_eq!(status["status"], "running");
+    let monitor = Monitor::start("{\"hello\": 1}", |_| None);
+    let e = monitor.connect().unwrap_err();
+    assert!(matches!(e, QmpError::Foreign(_)), "{e}");
+}
+
+#[test]
 fn a_refusal_has_qemus_words_and_an_end_is_no_answer() {
     let monitor = Monitor::start(GREETING, |asked| match asked.name {
         "qmp_capabilities" => ok(),

@@ -205,7 +205,8 @@ impl Monitor {
         stream.set_read_timeout(timeout).map_err(text)?;
         let stream = BufReader::new(stream);
         let mut monitor = Self { stream, events: Vec::new() };
-        monitor.line()?;
+        // What a client that was killed had still to get comes first.
+        while monitor.line()?.get("QMP").is_none() {}
         monitor.command("qmp_capabilities", json!({}))?;
         Ok(monitor)
     }
