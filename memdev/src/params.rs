@@ -314,11 +314,13 @@ pub fn seal(page: &mut Page) {
 const NOTE_NAME: [u8; 12] = *b"VMCOREINFO\0\0";
 const NOTE_TEXT: usize = NOTE_OFFSET + 12 + NOTE_NAME.len();
 
-/// Bytes of the note that a page has: what a hypervisor is told.
+/// Bytes of the note that a page has, up to a multiple of four: what a
+/// hypervisor is told. QEMU refuses a note without its padding.
 #[must_use]
 pub fn note_bytes(page: &Page) -> u32 {
     let text = u32::from_le_bytes(get(page, NOTE_OFFSET + 4));
-    text.saturating_add((NOTE_TEXT - NOTE_OFFSET) as u32)
+    let end = text.saturating_add((NOTE_TEXT - NOTE_OFFSET) as u32);
+    end.saturating_add(3) & !3
 }
 
 fn note(it: &Params, page: &mut Page) {
@@ -456,7 +458,10 @@ mod tests {
         assert_eq!((word(0), word(8)), (11, 0));
         assert_eq!(&note[12..23], b"VMCOREINFO\0");
         let text = &note[24..24 + word(4)];
-        assert_eq!(note_bytes(&page) as usize, 24 + word(4));
+        assert_eq!(
+            note_bytes(&page) as usize,
+            24 + word(4).next_multiple_of(4)
+        );
         assert_eq!(
             core::str::from_utf8(text).unwrap(),
             "OSRELEASE=15.1-RELEASE\n\
@@ -468,6 +473,22 @@ mod tests {
         );
         assert!(note[24 + word(4)..].iter().all(|&b| b == 0));
         assert_eq!(hint(text), Some(Paddr(0x7_fead_f000)));
+    }
+
+    /// C: `ELF_NOTE_SIZE` of QEMU's dump.c.
+    #[test]
+    fn the_notes_size_has_its_padding_whatever_the_texts_length() {
+        for n in 0..32 {
+            let mut it = params();
+            it.osrelease = [0; 32];
+            it.osrelease[..n].fill(b'x');
+            let mut page = [0; PAGE_SIZE];
+            it.encode(&mut page);
+            let text = u32::from_le_bytes(get(&page, NOTE_OFFSET + 4));
+            let name = 11u32.next_multiple_of(4);
+            let want = 12 + name + text.next_multiple_of(4);
+            assert_eq!(note_bytes(&page), want, "{n}");
+        }
     }
 
     #[test]
