@@ -36,7 +36,8 @@ fn sample() -> &'static (Vec<u8>, Vec<u8>) {
         let recipe = file(RECIPE.as_bytes());
         let spec: MachineSpec =
             format!("model:{}", recipe.path().display()).parse().expect("one");
-        let device = device::open(&spec, None, &no_facts).expect("a machine");
+        let device =
+            device::open(&spec, None, &no_facts, &|| false).expect("a machine");
         let dump = file(&[]);
         let mut arg = MemMinidumpArg::new();
         device.minidump(&mut arg, Some(dump.as_file())).expect("a dump");

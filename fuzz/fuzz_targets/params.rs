@@ -95,8 +95,7 @@ fuzz_target!(|data: &[u8]| {
     all[AT as usize..][..PAGE].copy_from_slice(&page);
     let len = all.len() as u64;
     let source = Plain::new(Arc::new(file(&all).into_file()), len);
-    let image: Arc<dyn MemoryImage> =
-        Arc::new(Raw::new(Arc::new(source), len));
+    let image: Arc<dyn MemoryImage> = Arc::new(Raw::new(Arc::new(source), len));
     let _ = KernelMemory::by_page(&image, &[]);
     let found = KernelMemory::at_page(&image, Paddr(AT));
     assert!(!data.is_empty() || found.is_ok(), "{found:?}");
