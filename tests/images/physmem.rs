@@ -150,7 +150,7 @@ fn memory_that_is_not_named_rightly_is_an_error_and_leaves_nothing() {
     let all = format!("{AT:#x}-{end:#x}@0");
     let words = ["capture", "--machine", &memory, "--range", &all, &to];
     let e = run(words).expect(2).stderr;
-    assert!(e.contains("with -k"), "{e}");
+    assert!(e.contains("name its kernel with -k: "), "{e}");
     let words = ["--range", &all, "--freeze", &to];
     tool(&case, "capture", &memory, &words).expect(2);
     let words = ["--range", &all, &to];

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 /// What of a file stands in the way.
 #[derive(Debug, thiserror::Error)]
 pub enum VmcoreError {
+    /// No kernel is named, and none has said where it is.
+    #[error("name its kernel with -k")]
+    NoPage(#[source] ImageKernelError),
     /// It is no dump, or no image.
     #[error(transparent)]
     Open(#[from] OpenError),

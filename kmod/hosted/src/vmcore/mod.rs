@@ -82,7 +82,7 @@ fn of_image(
 
 /// By the parameter page that the kernel wrote.
 fn by_page(image: &ImageFile) -> Result<(Vmcore, ImageFacts), VmcoreError> {
-    let core = image.with_page(None)?;
+    let core = image.with_page(None).map_err(VmcoreError::NoPage)?;
     let facts = core.image().and_then(|memory| memory.page_facts());
     Ok((core, facts.unwrap_or_default()))
 }
