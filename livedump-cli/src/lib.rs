@@ -39,3 +39,4 @@ pub mod report;
 pub mod sandbox;
 pub mod seal;
 pub mod signals;
+pub mod spool;

@@ -181,7 +181,10 @@ fn a_page_of_a_kernel_that_runs_no_more_is_stale() {
     assert!(said.contains(&want), "{said}");
     write(&path, elsewhere, &old[..]);
     let said = says();
-    assert!(said.contains("no parameter page is in this memory"), "{said}");
+    assert!(
+        said.contains("no parameter page was found in this memory"),
+        "{said}"
+    );
     write(&path, at, &page[..]);
     KernelMemory::by_page(&image(&path), &[]).unwrap();
 }

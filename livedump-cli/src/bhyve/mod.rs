@@ -18,12 +18,12 @@ mod tests;
 pub use gdb::{GdbError, Stub};
 
 use crate::qemu::Taken;
+use crate::spool::{SpoolError, spool, temporary};
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::Claims;
 use livedump_vmcore::path::escape_path;
 use livedump_vmcore::{ImageFile, ImageKernelError, OpenError, Vmcore};
 use memdev::addr::PAGE_SIZE;
-use nix::sys::statvfs::fstatvfs;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -71,26 +71,8 @@ pub enum BhyveError {
     #[error(transparent)]
     Gdb(#[from] GdbError),
     /// The file for its memory.
-    #[error("a file for the guest's memory in {directory} (TMPDIR)")]
-    Temporary {
-        /// Where.
-        directory: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// There is no room for it.
-    #[error(
-        "the guest's memory of {} has no room in {directory} (TMPDIR): {} free",
-        crate::report::human(*need), crate::report::human(*free)
-    )]
-    Room {
-        /// Where.
-        directory: String,
-        /// Bytes of memory.
-        need: u64,
-        /// Bytes free.
-        free: u64,
-    },
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The memory cannot be copied.
     #[error("copying the guest's memory at {at:#x}")]
     Copy {
@@ -185,7 +167,9 @@ impl Guest {
         })?;
         let core = find(&memory, path, kernel)?;
         let ranges = core.image().map_or(Vec::new(), |m| m.dump_avail.clone());
-        let spool = spool(&ranges)?;
+        let sizes =
+            ranges.iter().map(|(start, end)| end.saturating_sub(*start));
+        let spool = spool(sizes.fold(0, u64::saturating_add))?;
         let cpus = kernel.find("mp_ncpus");
         let cpus = cpus.and_then(|s| core.read_u32(s.address).ok());
         let stub = Stub::connect(address, timeout)?;
@@ -282,25 +266,4 @@ impl Guest {
     pub fn release(&self) {
         let _ = self.spool.set_len(0);
     }
-}
-
-fn temporary(source: io::Error) -> BhyveError {
-    let directory = escape_path(&std::env::temp_dir());
-    BhyveError::Temporary { directory, source }
-}
-
-/// A file without a name that has room for memory.
-fn spool(ranges: &[(u64, u64)]) -> Result<File, BhyveError> {
-    let spool = tempfile::tempfile().map_err(temporary)?;
-    let stat = fstatvfs(&spool).map_err(|e| temporary(e.into()))?;
-    #[allow(clippy::useless_conversion)]
-    let free = u64::from(stat.blocks_available())
-        .saturating_mul(u64::from(stat.fragment_size()));
-    let sizes = ranges.iter().map(|(start, end)| end.saturating_sub(*start));
-    let need = sizes.fold(0, u64::saturating_add);
-    if free < need {
-        let directory = escape_path(&std::env::temp_dir());
-        return Err(BhyveError::Room { directory, need, free });
-    }
-    Ok(spool)
 }

@@ -32,6 +32,7 @@ mod wanted;
 pub use qmp::QmpError;
 pub use wanted::Wanted;
 
+use crate::spool::{SpoolError, spool};
 use backing::Backing;
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::kernel::KernelError;
@@ -42,8 +43,6 @@ use livedump_vmcore::{
 use memdev::addr::Paddr;
 use memdev::arch::Machine;
 use memory::GuestMemory;
-use nix::errno::Errno;
-use nix::sys::statvfs::fstatvfs;
 use qmp::Qmp;
 use resume::Resumer;
 use serde_json::{Value, json};
@@ -107,26 +106,8 @@ pub enum QemuError {
     #[error("the guest's state is {0:?}: there is no memory to be dumped")]
     State(String),
     /// The file for its memory.
-    #[error("a file for the guest's memory in {directory} (TMPDIR)")]
-    Temporary {
-        /// Where.
-        directory: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// There is no room for it.
-    #[error(
-        "the guest's memory of {} has no room in {directory} (TMPDIR): {} free",
-        crate::report::human(*need), crate::report::human(*free)
-    )]
-    Room {
-        /// Where.
-        directory: String,
-        /// Bytes of memory.
-        need: u64,
-        /// Bytes free.
-        free: u64,
-    },
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// What QEMU wrote is no image.
     #[error("what QEMU wrote")]
     Image(#[source] OpenError),
@@ -452,21 +433,7 @@ impl Guest {
     /// # Errors
     /// There is no room for it.
     pub fn prepare(&mut self) -> Result<(), QemuError> {
-        let place = std::env::temp_dir();
-        let directory = || livedump_vmcore::path::escape_path(&place);
-        let failed = |source| {
-            let directory = directory();
-            QemuError::Temporary { directory, source }
-        };
-        let spool = tempfile::tempfile().map_err(failed)?;
-        let stat = fstatvfs(&spool).map_err(|e: Errno| failed(e.into()))?;
-        #[allow(clippy::useless_conversion)]
-        let free = u64::from(stat.blocks_available())
-            .saturating_mul(u64::from(stat.fragment_size()));
-        if free < self.bytes {
-            let (directory, need) = (directory(), self.bytes);
-            return Err(QemuError::Room { directory, need, free });
-        }
+        let spool = spool(self.bytes)?;
         let backing = Backing::find(&mut self.qmp(), self.bytes);
         // Whoever stops a guest has to be sure that it is resumed.
         let backing = backing.and_then(|backing| {

@@ -4,6 +4,7 @@
 use super::resume::Resumer;
 use super::stream::Part;
 use super::*;
+use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use std::io::{IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};

@@ -45,6 +45,8 @@ pub struct Search {
     pub refused: Vec<Refused>,
     /// How many there are.
     pub refused_count: u64,
+    /// Pages that could not be read: there may be one among them.
+    pub unread: u64,
     /// There is too much memory to be searched.
     pub limited: bool,
 }
@@ -70,16 +72,19 @@ impl Search {
 impl fmt::Display for Search {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((first, rest)) = self.refused.split_first() else {
-            f.write_str("no parameter page is in this memory")?;
-            return match (self.limited, self.pages) {
-                (true, _) => f.write_str(" where it is said to be"),
-                (false, 0) => Ok(()),
-                (false, n) => write!(
-                    f,
-                    " ({n} pages were searched in {} ms)",
-                    self.elapsed.as_millis()
-                ),
-            };
+            let n = self.pages;
+            let ms = self.elapsed.as_millis();
+            f.write_str("no parameter page was found in this memory")?;
+            if n > 0 {
+                write!(f, " ({n} pages were searched in {ms} ms)")?;
+            }
+            if self.unread > 0 {
+                write!(f, "; {} pages could not be read", self.unread)?;
+            }
+            if self.limited {
+                f.write_str("; there is too much of it to search all")?;
+            }
+            return Ok(());
         };
         write!(f, "{first}")?;
         for refused in rest {
@@ -127,8 +132,11 @@ impl KernelMemory {
                 let pa = Paddr(page);
                 page = page.saturating_add(PAGE);
                 search.pages = search.pages.saturating_add(1);
-                let read = image.read(pa, &mut magic);
-                if read.is_err() || magic != MAGIC || hints.contains(&pa) {
+                if image.read(pa, &mut magic).is_err() {
+                    search.unread = search.unread.saturating_add(1);
+                    continue;
+                }
+                if magic != MAGIC || hints.contains(&pa) {
                     continue;
                 }
                 match Self::at_page(image, pa) {
