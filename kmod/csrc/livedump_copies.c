@@ -22,6 +22,7 @@
 #include <machine/md_var.h>
 #include <machine/vmparam.h>
 
+#include "livedump_arch.h"
 #include "livedump_module.h"
 #include "livedump_params.h"
 #include "livedump_shim.h"
@@ -162,7 +163,7 @@ livedump_copies_free(struct livedump_copies *copies)
 void
 livedump_copies_page(struct livedump_copies *copies, size_t at, uint64_t pa)
 {
-	pagecopy((void *)PHYS_TO_DMAP(pa),
+	livedump_arch_pagecopy((const void *)PHYS_TO_DMAP(pa),
 	    (void *)PHYS_TO_DMAP(copies->pa[at]));
 }
 

@@ -2,11 +2,9 @@
 /*
  * QEMU's vmcoreinfo device: a note in the guest's memory that QEMU puts into
  * the dumps it makes of the guest. It is a file of QEMU's firmware
- * configuration (docs/specs/fw_cfg.rst, vmcoreinfo.rst), which has two ports
- * to read with, and a DMA interface to write with.
- *
- * Only on hypervisors that are QEMU or may be; a machine's own ports are not
- * touched. Every loop ends.
+ * configuration (docs/specs/fw_cfg.rst, vmcoreinfo.rst), which has two registers
+ * to read with, and a DMA interface to write with: ports on amd64, memory on
+ * arm64. Every loop ends.
  */
 #include <sys/param.h>
 #include <sys/systm.h>
@@ -16,15 +14,9 @@
 #include <vm/vm.h>
 #include <vm/pmap.h>
 
+#include "livedump_arch.h"
 #include "livedump_module.h"
 #include "livedump_params.h"
-
-#ifdef __amd64__
-#include <machine/cpufunc.h>
-
-#define	FW_CFG_SELECTOR		0x510
-#define	FW_CFG_DATA		0x511
-#define	FW_CFG_DMA		0x514
 
 #define	FW_CFG_SIGNATURE	0x0000
 #define	FW_CFG_ID		0x0001
@@ -38,7 +30,7 @@
 
 /* Files that are looked at. QEMU has some forty. */
 #define	FW_CFG_FILES		512
-/* Until a transfer is done: 10 ms; QEMU does it before outl() returns. */
+/* Until a transfer is done: 10 ms; QEMU does it before it is told the end. */
 #define	FW_CFG_TRIES		1000
 #define	FW_CFG_WAIT_US		10
 
@@ -71,30 +63,18 @@ CTASSERT(sizeof(fw_cfg) == 32);
 /* The file, once it was found. */
 static uint16_t vmcoreinfo_select;
 
-static void
-fw_cfg_read(void *to, size_t n)
-{
-	uint8_t *p = to;
-
-	while (n-- > 0)
-		*p++ = inb(FW_CFG_DATA);
-}
-
 static bool
 fw_cfg_is_there(void)
 {
 	char signature[4];
 	uint32_t id;
 
-	/* What QEMU says that it is, under software emulation or KVM. */
-	if (vm_guest != VM_GUEST_VM && vm_guest != VM_GUEST_KVM)
-		return (false);
-	outw(FW_CFG_SELECTOR, FW_CFG_SIGNATURE);
-	fw_cfg_read(signature, sizeof(signature));
+	livedump_arch_fwcfg_select(FW_CFG_SIGNATURE);
+	livedump_arch_fwcfg_read(signature, sizeof(signature));
 	if (strncmp(signature, "QEMU", sizeof(signature)) != 0)
 		return (false);
-	outw(FW_CFG_SELECTOR, FW_CFG_ID);
-	fw_cfg_read(&id, sizeof(id));
+	livedump_arch_fwcfg_select(FW_CFG_ID);
+	livedump_arch_fwcfg_read(&id, sizeof(id));
 	return ((le32toh(id) & FW_CFG_ID_DMA) != 0);
 }
 
@@ -104,11 +84,11 @@ fw_cfg_find(void)
 	struct fw_cfg_file file;
 	uint32_t i, n;
 
-	outw(FW_CFG_SELECTOR, FW_CFG_FILE_DIR);
-	fw_cfg_read(&n, sizeof(n));
+	livedump_arch_fwcfg_select(FW_CFG_FILE_DIR);
+	livedump_arch_fwcfg_read(&n, sizeof(n));
 	n = MIN(be32toh(n), FW_CFG_FILES);
 	for (i = 0; i < n; i++) {
-		fw_cfg_read(&file, sizeof(file));
+		livedump_arch_fwcfg_read(&file, sizeof(file));
 		if (strncmp(file.name, "etc/vmcoreinfo",
 		    sizeof(file.name)) != 0)
 			continue;
@@ -129,10 +109,7 @@ fw_cfg_write(void)
 	fw_cfg.address = htobe64(pa + 16);
 	fw_cfg.control = htobe32((uint32_t)vmcoreinfo_select << 16 |
 	    FW_CFG_DMA_SELECT | FW_CFG_DMA_WRITE);
-	atomic_thread_fence_seq_cst();
-	outl(FW_CFG_DMA, htobe32(pa >> 32));
-	/* The second half starts it. */
-	outl(FW_CFG_DMA + 4, htobe32((uint32_t)pa));
+	livedump_arch_fwcfg_dma(pa);
 	for (i = 0; i < FW_CFG_TRIES; i++) {
 		control = be32toh(fw_cfg.control);
 		if ((control & ~FW_CFG_DMA_ERROR) == 0)
@@ -145,13 +122,20 @@ fw_cfg_write(void)
 bool
 livedump_fwcfg_announce(uint64_t note, uint32_t bytes)
 {
-	if (!fw_cfg_is_there() || !fw_cfg_find())
+	if (!livedump_arch_fwcfg_attach())
 		return (false);
+	if (!fw_cfg_is_there() || !fw_cfg_find()) {
+		livedump_arch_fwcfg_detach();
+		return (false);
+	}
 	fw_cfg.host_format = 0;
 	fw_cfg.guest_format = htole16(VMCOREINFO_FORMAT_ELF);
 	fw_cfg.size = htole32(bytes);
 	fw_cfg.paddr = htole64(note);
-	return (fw_cfg_write());
+	if (fw_cfg_write())
+		return (true);
+	livedump_arch_fwcfg_detach();
+	return (false);
 }
 
 void
@@ -162,16 +146,5 @@ livedump_fwcfg_withdraw(void)
 	fw_cfg.paddr = 0;
 	if (!fw_cfg_write())
 		printf("livedump: QEMU did not take back the vmcoreinfo\n");
+	livedump_arch_fwcfg_detach();
 }
-#else
-bool
-livedump_fwcfg_announce(uint64_t note __unused, uint32_t bytes __unused)
-{
-	return (false);
-}
-
-void
-livedump_fwcfg_withdraw(void)
-{
-}
-#endif

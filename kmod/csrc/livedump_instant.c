@@ -27,8 +27,8 @@
 #include <machine/cpu.h>
 #include <machine/frame.h>
 #include <machine/pcb.h>
-#include <machine/segments.h>
 
+#include "livedump_arch.h"
 #include "livedump_gather.h"
 #include "livedump_module.h"
 #include "livedump_shim.h"
@@ -37,16 +37,6 @@
 #if defined(SMP) && __FreeBSD_version < 1400089
 extern struct pcb stoppcbs[];
 #endif
-
-CTASSERT(offsetof(struct pcb, pcb_r15) == 0);
-CTASSERT(offsetof(struct pcb, pcb_r14) == 8);
-CTASSERT(offsetof(struct pcb, pcb_r13) == 16);
-CTASSERT(offsetof(struct pcb, pcb_r12) == 24);
-CTASSERT(offsetof(struct pcb, pcb_rbp) == 32);
-CTASSERT(offsetof(struct pcb, pcb_rsp) == 40);
-CTASSERT(offsetof(struct pcb, pcb_rbx) == 48);
-CTASSERT(offsetof(struct pcb, pcb_rip) == 56);
-#define	LD_PCB_BYTES	64
 
 struct ld_instant {
 	struct livedump_cpu *cpus;
@@ -109,26 +99,17 @@ livedump_save_cpu(void *arg, u_int id, uintptr_t *fp)
 	struct thread *td = curthread;
 	struct trapframe *tf = td->td_intr_frame;
 	struct livedump_cpu *cpu = &at->cpus[id];
+	uintptr_t sp;
 
 	if (tf != NULL && livedump_in_stack(td, (uintptr_t)tf, sizeof(*tf))) {
-		cpu->pcb[0] = tf->tf_r15;
-		cpu->pcb[1] = tf->tf_r14;
-		cpu->pcb[2] = tf->tf_r13;
-		cpu->pcb[3] = tf->tf_r12;
-		cpu->pcb[4] = tf->tf_rbp;
-		cpu->pcb[5] = tf->tf_rsp;
-		cpu->pcb[6] = tf->tf_rbx;
-		cpu->pcb[7] = tf->tf_rip;
+		sp = livedump_arch_trapframe(cpu, tf);
 		if (!TRAPF_USERMODE(tf))
-			livedump_save_stack(at, cpu, id, td, tf->tf_rsp);
+			livedump_save_stack(at, cpu, id, td, sp);
 	} else {
 		/* An idle CPU runs what is due by itself. */
-		cpu->pcb[4] = fp[0];
-		cpu->pcb[5] = (uintptr_t)(fp + 2);
-		cpu->pcb[7] = fp[1];
-		livedump_save_stack(at, cpu, id, td, (uintptr_t)(fp + 2));
+		sp = livedump_arch_caller(cpu, fp);
+		livedump_save_stack(at, cpu, id, td, sp);
 	}
-	cpu->pcb_bytes = LD_PCB_BYTES;
 	cpu->tid = td->td_tid;
 	cpu->cpu = id;
 	cpu->thread = (uintptr_t)td;
@@ -144,14 +125,12 @@ livedump_save_caller(const struct ld_instant *at, uintptr_t *fp)
 	size_t slot = at->n - 1;
 	struct livedump_cpu *cpu = &at->cpus[slot];
 	struct thread *td = at->caller;
+	uintptr_t sp;
 
-	cpu->pcb[4] = fp[0];
-	cpu->pcb[5] = (uintptr_t)(fp + 2);
-	cpu->pcb[7] = fp[1];
-	cpu->pcb_bytes = LD_PCB_BYTES;
+	sp = livedump_arch_caller(cpu, fp);
 	cpu->thread = (uintptr_t)td;
 	cpu->tid = td->td_tid;
-	livedump_save_stack(at, cpu, slot, td, (uintptr_t)(fp + 2));
+	livedump_save_stack(at, cpu, slot, td, sp);
 }
 
 /* struct thread is type-stable: the address stays good. */

@@ -5,7 +5,6 @@
  */
 #include <sys/param.h>
 #include <sys/systm.h>
-#include <sys/elf_common.h>
 #include <sys/kernel.h>
 #include <sys/lock.h>
 #include <sys/msgbuf.h>
@@ -24,26 +23,20 @@
 #endif
 
 #include <machine/md_var.h>
-#include <machine/minidump.h>
 #include <machine/vmparam.h>
 
+#include "livedump_arch.h"
 #include "livedump_module.h"
 #include "livedump_params.h"
 #include "livedump_shim.h"
 
-#ifndef __amd64__
-#error "livedump.ko: amd64 only"
-#endif
-
 #if __FreeBSD_version < 1300000
 /* 12: one bit for each page from address 0 on, and no dump_avail section. */
-CTASSERT(MINIDUMP_VERSION == 2);
 #define	LD_BITSET_WORDS	((const volatile uint64_t *)vm_page_dump)
 #define	LD_BITSET_BITS	((uint64_t)vm_page_dump_size * NBBY)
 #define	LD_DUMP_AVAIL_BYTES	0
 #else
 /* 13: a bitset(9) over the ranges of dump_avail, which is in the dump. */
-CTASSERT(MINIDUMP_VERSION == 3);
 CTASSERT(sizeof(vm_page_dump->__bits[0]) == sizeof(uint64_t));
 #define	LD_BITSET_WORDS	((const volatile uint64_t *)vm_page_dump->__bits)
 #define	LD_BITSET_BITS	((uint64_t)vm_page_dump_pages)
@@ -52,42 +45,13 @@ CTASSERT(sizeof(dump_avail) <= PAGE_SIZE);
 #endif
 CTASSERT(sizeof(dump_avail[0]) == sizeof(uint64_t));
 
-#ifdef DMAP_MIN_ADDRESS
-#define	LD_DMAP_MIN	DMAP_MIN_ADDRESS
-#define	LD_DMAP_MAX	DMAP_MAX_ADDRESS
-#else
-/* 15: where things are depends on LA57; VM_MIN_KERNEL_ADDRESS follows. */
-#define	LD_DMAP_MIN	kva_layout.dmap_low
-#define	LD_DMAP_MAX	kva_layout.dmap_high
-#endif
-
-/* 12 has no PHYS_IN_DMAP; its PHYS_TO_DMAP asserts just this. */
-#ifdef PHYS_IN_DMAP
-#define	LD_PHYS_IN_DMAP(pa)	PHYS_IN_DMAP(pa)
-#else
-#define	LD_PHYS_IN_DMAP(pa)	(dmaplimit == 0 || (pa) < dmaplimit)
-#endif
-
-uint64_t
-livedump_kva_end(void)
-{
-	return (MAX(KERNBASE + (uint64_t)nkpt * NBPDR, kernel_vm_end));
-}
-
 void
 livedump_target(struct livedump_target *target)
 {
 	memset(target, 0, sizeof(*target));
-	target->root = KPML4phys;
-	target->root_level = 3;
-	target->kernbase = VM_MIN_KERNEL_ADDRESS;
+	livedump_arch_target(target);
 	target->kva_end = livedump_kva_end();
-	target->dmapphys = 0;
-	target->dmapbase = LD_DMAP_MIN;
-	target->dmapend = LD_DMAP_MAX;
 	target->bitset_bits = LD_BITSET_BITS;
-	target->minidump_version = MINIDUMP_VERSION;
-	target->minidump_flags = 0;
 	target->msgbuf_bytes = msgbufp->msg_size;
 	target->dump_avail_bytes = LD_DUMP_AVAIL_BYTES;
 }
@@ -103,18 +67,12 @@ livedump_params_machine(struct livedump_params *params)
 	uint32_t ranges;
 
 	livedump_target(&target);
-	params->machine = EM_X86_64;
 	params->root = target.root;
-	params->root_variable_va = (uintptr_t)&KPML4phys;
-	params->top = trunc_page(kernel_pmap->pm_cr3);
-	params->levels = params->top == params->root ? 4 : 5;
+	livedump_arch_params(params);
 	params->minidump_version = target.minidump_version;
-	params->kernbase = KERNBASE;
-	params->kernphys = pmap_kextract(KERNBASE + NBPDR);
 	params->kva_start = target.kernbase;
 	params->kva_end = target.kva_end;
 	params->kernel_vm_end_pa = pmap_kextract((vm_offset_t)&kernel_vm_end);
-	params->nkpt_pa = pmap_kextract((vm_offset_t)&nkpt);
 	params->dmapbase = target.dmapbase;
 	params->dmapend = target.dmapend;
 	params->dmapphys = target.dmapphys;
@@ -252,12 +210,6 @@ livedump_load_entries(uint64_t table, uint64_t first, uint64_t *entries,
 }
 
 bool
-livedump_phys_in_dmap(uint64_t pa)
-{
-	return (LD_PHYS_IN_DMAP(pa));
-}
-
-bool
 livedump_vm_phys_is_dumpable(uint64_t pa)
 {
 #if __FreeBSD_version >= 1300000
@@ -280,7 +232,7 @@ livedump_vm_phys_is_dumpable(uint64_t pa)
 void
 livedump_read_page(uint64_t pa, void *page)
 {
-	pagecopy((void *)PHYS_TO_DMAP(pa), page);
+	livedump_arch_pagecopy((const void *)PHYS_TO_DMAP(pa), page);
 }
 
 /* A line at a time: most pages are told by their first. */

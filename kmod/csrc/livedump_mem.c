@@ -13,8 +13,8 @@
  * so whoever has loaded our entry, or is inside, or has yet to return through
  * our text, counts in si_threadcount of /dev/mem or /dev/kmem from before the
  * load until after the return. Giving back stores the old entry, then a full
- * fence, then looks at the counts; entering adds to the count (a locked
- * instruction: a full fence on amd64), then loads the entry. So either the
+ * fence, then looks at the counts; entering adds to the count, then loads the
+ * entry, in that order as seen from here (livedump_arch_fence()). So either the
  * count that we read includes the one who enters, or he loads the old entry.
  * Once each count has been seen at zero after the store, nobody is inside and
  * nobody can come. A counter of our own could not tell: it would miss those
@@ -41,6 +41,7 @@
 
 #include <machine/atomic.h>
 
+#include "livedump_arch.h"
 #include "livedump_module.h"
 #include "livedump_shim.h"
 
@@ -54,6 +55,8 @@ livedump_mem_ioctl(struct cdev *dev, u_long cmd, caddr_t data, int fflag,
 {
 	bool kerneldump;
 
+	/* Who loaded our entry sees what was stored before it was ours. */
+	atomic_thread_fence_acq();
 	/* A kernel that has the request serves it, unless told otherwise. */
 	kerneldump = !LD_HAS_KERNELDUMP || livedump_kerneldump != 0;
 	if (livedump_leaving == 0 && livedump_entry_takes(cmd, kerneldump))
@@ -163,7 +166,7 @@ int
 livedump_mem_give_back(void)
 {
 	volatile uintptr_t *entry;
-	int tries;
+	int error, tries;
 
 	if (livedump_mountroot_tag != NULL) {
 		EVENTHANDLER_DEREGISTER(mountroot, livedump_mountroot_tag);
@@ -175,15 +178,16 @@ livedump_mem_give_back(void)
 	if (atomic_cmpset_ptr(entry, (uintptr_t)livedump_mem_ioctl,
 	    (uintptr_t)livedump_mem_ioctl_was) == 0)
 		return (EBUSY);
-	atomic_thread_fence_seq_cst();
-	for (tries = 0; !livedump_mem_is_quiet(); tries++) {
-		if (tries >= 5 * hz) {
-			atomic_store_rel_ptr(entry,
-			    (uintptr_t)livedump_mem_ioctl);
-			return (EBUSY);
-		}
-		pause("ldmem", 1);
+	error = livedump_arch_fence();
+	for (tries = 0; error == 0 && !livedump_mem_is_quiet(); tries++) {
+		if (tries >= 5 * hz)
+			error = EBUSY;
+		else
+			pause("ldmem", 1);
 	}
-	livedump_mem_csw = NULL;
-	return (0);
+	if (error != 0)
+		atomic_store_rel_ptr(entry, (uintptr_t)livedump_mem_ioctl);
+	else
+		livedump_mem_csw = NULL;
+	return (error);
 }

@@ -22,6 +22,7 @@
 #include <machine/atomic.h>
 #include <machine/pcb.h>
 
+#include "livedump_arch.h"
 #include "livedump_module.h"
 #include "livedump_ioctl.h"
 #include "livedump_shim.h"
@@ -202,9 +203,9 @@ livedump_unload(void)
 		return (EBUSY);
 	atomic_store_rel_int(&livedump_leaving, 1);
 	livedump_xunlock();
-	atomic_thread_fence_seq_cst();
-
-	error = livedump_dev_drain();
+	error = livedump_arch_fence();
+	if (error == 0)
+		error = livedump_dev_drain();
 	if (error == 0)
 		error = livedump_sysctl_fini();
 	if (error == 0) {
