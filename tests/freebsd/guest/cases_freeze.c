@@ -167,12 +167,14 @@ lockstep(void)
 void
 tell_spin(void)
 {
-	say("FACT spin_from ", num((u32)sysctl_int("debug.ldhang.spin_from",
-	    0)), "\n");
-	say("FACT spin_to ", num((u32)sysctl_int("debug.ldhang.spin_to", 0)),
-	    "\n");
-	say("FACT spin_turns ", num((u32)sysctl_int(
-	    "debug.ldhang.spin_turns", 0)), "\n");
+	static const char *const names[] = { "from", "to", "turns" };
+	char name[32] = "debug.ldhang.spin_";
+
+	for (u32 i = 0; i < 3; i++) {
+		copy(name + 18, names[i], len(names[i]) + 1);
+		say("FACT spin_", names[i], " ",
+		    unum((u64)sysctl_int(name, 0)), "\n");
+	}
 }
 
 static void
@@ -857,8 +859,7 @@ tell_module(void)
 	stat.version = sizeof(stat);
 	if (sys(SYS_kldstat, sys(SYS_kldfind, MODULE_NAME), &stat) != 0)
 		return;
-	/* The lower half; modules are where the kernel is. */
-	say("FACT module_at ", num((u32)stat.address), "\n");
+	say("FACT module_at ", unum(stat.address), "\n");
 	say("FACT module_bytes ", num((i64)stat.size), "\n");
 }
 

@@ -332,10 +332,9 @@ cases_stability(void)
 	struct mem_minidump_arg a;
 	i64 fd;
 
-	say("FACT rewritten ", num((u32)sysctl_int(
-	    "debug.ldhang.rewritten_pfn", 0)), "\n");
-	say("FACT idle ", num((u32)sysctl_int("debug.ldhang.idle_pfn", 0)),
-	    "\n");
+	say("FACT rewritten ", num(sysctl_int("debug.ldhang.rewritten_pfn",
+	    0)), "\n");
+	say("FACT idle ", num(sysctl_int("debug.ldhang.idle_pfn", 0)), "\n");
 	sysctl_set("debug.ldhang.rewrite", 1);
 	stability(0, 0);
 	stability(1, MINIDUMP_QUIESCE | MINIDUMP_REGISTERS);

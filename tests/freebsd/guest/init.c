@@ -8,8 +8,6 @@
 
 #define	RB_POWEROFF	0x4000
 
-__asm__(".globl _start\n_start:\n\tandq $-16, %rsp\n\tcall init_main\n\thlt\n");
-
 static void
 console(void)
 {

@@ -2,20 +2,6 @@
 /* See rt.h. */
 #include "rt.h"
 
-__asm__(
-	".globl sys\n"
-	"sys:	movq %rdi, %rax\n"	/* number, then the call's own six */
-	"	movq %rsi, %rdi\n"
-	"	movq %rdx, %rsi\n"
-	"	movq %rcx, %rdx\n"
-	"	movq %r8, %r10\n"
-	"	movq %r9, %r8\n"
-	"	movq 8(%rsp), %r9\n"
-	"	syscall\n"
-	"	jnc 1f\n"
-	"	negq %rax\n"
-	"1:	ret\n");
-
 /* The kernel looks for this note before it runs a static program. */
 __asm__(
 	".section .note.tag, \"a\", @note\n"
@@ -106,6 +92,12 @@ const char *
 num(i64 n)
 {
 	return (n < 0 ? number(-(u64)n, 10, 1) : number((u64)n, 10, 0));
+}
+
+const char *
+unum(u64 n)
+{
+	return (number(n, 10, 0));
 }
 
 const char *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a program without a libc needs on FreeBSD/amd64: system calls, a few
+ * What a program without a libc needs on FreeBSD: system calls, a few
  * strings, and lines on the console that the host reads.
  *
  *	PASS case		a check held
@@ -73,6 +73,7 @@ void	zero(void *p, u64 n);
 void	say_(const char *first, ...);
 #define	say(...)	say_(__VA_ARGS__, (const char *)0)
 const char *num(i64 n);
+const char *unum(u64 n);
 const char *hex(u64 n);
 /* "kind-nth", until the next call. */
 const char *numbered(const char *kind, int nth);

@@ -12,6 +12,7 @@
  *					procstat(1) says of its descriptors
  */
 #include "dump.h"
+#include "machine.h"
 
 enum { SYS_openat = 499 };
 enum {
@@ -44,8 +45,6 @@ struct remote {
 _Static_assert(sizeof(struct lwpinfo) == 160, "struct ptrace_lwpinfo");
 _Static_assert(sizeof(struct remote) == 40, "struct ptrace_sc_remote");
 
-#define	REGS		176	/* struct reg of amd64 */
-#define	REG_RSP		160
 #define	MEM_EXTRACT	0xc0406d34	/* a request of mem(4) */
 
 static i64 pid;
@@ -91,14 +90,14 @@ ask(const char *path)
 {
 	u8 regs[REGS];
 	struct io_desc io;
-	u64 rsp;
+	u64 sp;
 	i64 at;
 
 	if (sys(SYS_ptrace, (i64)PT_GETREGS, pid, regs, 0L) != 0)
 		return (1);
-	copy(&rsp, regs + REG_RSP, sizeof(rsp));
+	copy(&sp, regs + REG_SP, sizeof(sp));
 	/* Far below what it has on its stack. */
-	at = (i64)(rsp - 2048);
+	at = (i64)(sp - 2048);
 	io = (struct io_desc){ PIOD_WRITE_D, (u64)at, (u64)path,
 	    len(path) + 1 };
 	if (sys(SYS_ptrace, (i64)PT_IO, pid, &io, 0L) != 0)

@@ -140,8 +140,14 @@ pub(crate) fn dump(
         let status = console.facts.get(&status).map_or("good", String::as_str);
         let info = console.infos.get(&at.name).map(|i| (i.as_str(), status));
         let mut problems = Vec::new();
-        let dump_check =
-            DumpCheck { core, symbols, console, info, problems: &mut problems };
+        let dump_check = DumpCheck {
+            core,
+            arch: kernel.arch,
+            symbols,
+            console,
+            info,
+            problems: &mut problems,
+        };
         if at.name.starts_with("migrate") {
             dump_check.text_equals(&dir.join(REFERENCE))?;
         }

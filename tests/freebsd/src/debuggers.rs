@@ -61,7 +61,7 @@ pub(crate) fn check(
     dump: &Path,
     modules: &Path,
 ) -> Answer<Vec<String>> {
-    let is_arm64 = kernel.is_arm64;
+    let is_arm64 = kernel.arch.is_arm64();
     let gdb_name = if is_arm64 { "gdb-multiarch" } else { "gdb" };
     let kernel = kernel.path.as_path();
     let mut skipped = Vec::new();

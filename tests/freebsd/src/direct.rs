@@ -9,12 +9,12 @@ use crate::console::Console;
 use crate::deadlocks::tool;
 use crate::dump_check::Answer;
 use crate::error::{Error, Result};
-use crate::guest::{self, Files};
+use crate::guest::{self, Boot, Files};
 use crate::image::{Check, Qmp};
 use crate::kernel::Kernel;
 use crate::qemu::{self, Lines, Machine, OUTPUT};
 use crate::symbols::Symbols;
-use crate::userland::{self, Userland};
+use crate::userland::Userland;
 use livedump_vmcore::Vmcore;
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
 use serde_json::json;
@@ -41,7 +41,7 @@ pub(crate) struct Direct<'a> {
     pub(crate) userland: &'a Userland,
     pub(crate) dir: &'a Path,
     pub(crate) smp: u32,
-    pub(crate) cpu: &'a str,
+    pub(crate) cpu: Option<&'a str>,
     pub(crate) seconds: u64,
     pub(crate) verbose: bool,
 }
@@ -88,14 +88,13 @@ impl Direct<'_> {
     fn machine<'m>(
         &'m self,
         dir: &'m Path,
-        image: &'m Path,
+        boot: &'m Boot,
         mem: &'m str,
     ) -> Machine<'m> {
         Machine {
             kernel: self.kernel,
-            image,
+            boot,
             dir,
-            root: None,
             smp: self.smp,
             mem,
             memory_file: false,
@@ -110,8 +109,7 @@ impl Direct<'_> {
     fn first(&self) -> Result<First> {
         let dir = self.directory("first")?;
         let env = [("livedump.cases", "load".to_owned())];
-        let image =
-            guest::boot_file(self.kernel, self.files, None, &env, 0, &dir)?;
+        let image = guest::boot(self.kernel, self.files, None, &env, 0, &dir)?;
         let mem = format!("{}M", FIRST >> 20);
         let machine = self.machine(&dir, &image, &mem);
         let mut qemu = qemu::start(&machine)?;
@@ -167,15 +165,12 @@ impl Direct<'_> {
         ];
         let userland = Some(self.userland);
         let (kernel, files) = (self.kernel, self.files);
-        let image = guest::boot_file(kernel, files, userland, &env, 0, &dir)?;
+        let image = guest::boot(kernel, files, userland, &env, 0, &dir)?;
         let (raw, at) = (first.raw.display(), AT);
         let loader = format!("loader,file={raw},addr={at:#x},force-raw=on");
         let more = ["-device".to_owned(), loader];
-        let machine = Machine {
-            root: Some(userland::ROOT),
-            more: &more,
-            ..self.machine(&dir, &image, SECOND)
-        };
+        let machine =
+            Machine { more: &more, ..self.machine(&dir, &image, SECOND) };
         let console = qemu::run(&machine)?;
         let Some(at) = console.dumps.iter().find(|d| d.name == "direct") else {
             let all = console.failed.join("; ");

@@ -2,6 +2,7 @@
 //! Checks of one dump, from its own pages and the symbols of the kernel. They
 //! do not use `verify`, which is tested by them.
 
+use crate::arch::Arch;
 use crate::console::Console;
 use crate::info;
 use crate::symbols::Symbols;
@@ -18,6 +19,7 @@ const CHURN: usize = 2000;
 /// A dump, and what it is checked against.
 pub(crate) struct DumpCheck<'a> {
     pub(crate) core: Vmcore,
+    pub(crate) arch: &'static Arch,
     pub(crate) symbols: Symbols,
     pub(crate) console: &'a Console,
     /// The text into which a tool has put the kernel dump header, and the
@@ -271,7 +273,8 @@ impl DumpCheck<'_> {
         }
     }
 
-    /// Every page the kernel map's tables lead to, and the tables.
+    /// Every page the kernel map's tables lead to, and the tables. What the
+    /// section has are those of level 0 on arm64, of level 1 on amd64.
     fn mapped(&self) -> Answer<HashSet<u64>> {
         let layout = self.core.layout();
         let size = self.core.header().pmapsize as usize;
@@ -279,13 +282,17 @@ impl DumpCheck<'_> {
         let mut mapped = HashSet::new();
         let decode = |level, raw: &[u8]| {
             let raw = u64::from_le_bytes(raw.try_into().unwrap_or_default());
-            Machine::Amd64.decode(level, raw)
+            self.arch.machine.decode(level, raw)
+        };
+        let level = match self.arch.machine {
+            Machine::Amd64 => 1,
+            Machine::Arm64 => 0,
         };
         for entry in section.chunks_exact(8) {
-            match decode(1, entry) {
+            match decode(level, entry) {
                 Entry::Invalid => {}
                 Entry::Mapped(pa) => {
-                    let pages = span(1) / PAGE_SIZE as u64;
+                    let pages = span(level) / PAGE_SIZE as u64;
                     mapped.extend((0..pages).map(|i| pa.0 + i * 4096));
                 }
                 Entry::Table(pa) => {

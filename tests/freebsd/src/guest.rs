@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What the guest runs, built here: modules, init, root image.
 
+use crate::arch::Arch;
 use crate::error::{Error, Result, io};
 use crate::kernel::Kernel;
-use crate::loader::{self, Boot};
+use crate::loader;
 use crate::userland::{self, Userland};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,17 @@ pub(crate) struct Files {
     livedump: PathBuf,
     tests: Vec<PathBuf>,
     init: PathBuf,
-    tramp: PathBuf,
+}
+
+/// What QEMU boots.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    /// Of `-kernel`.
+    pub(crate) kernel: PathBuf,
+    /// Of `-append`.
+    pub(crate) append: Option<String>,
+    /// The name of a fourth disk, which is the root.
+    pub(crate) root: Option<&'static str>,
 }
 
 pub(crate) fn top() -> PathBuf {
@@ -44,7 +55,7 @@ pub(crate) fn build(
 ) -> Result<Files> {
     let livedump = match (module, &kernel.build) {
         (Some(module), _) => module.to_owned(),
-        (None, Some(build)) => livedump(build, dir)?,
+        (None, Some(build)) => livedump(kernel, build, dir)?,
         (None, None) => {
             return Err(Error::Skip(
                 "no livedump.ko for this kernel (--module), and no sysdir \
@@ -56,15 +67,15 @@ pub(crate) fn build(
     Ok(Files {
         livedump,
         tests: test_modules(kernel, dir)?,
-        init: init(dir)?,
-        tramp: trampoline(dir)?,
+        init: init(kernel.arch, dir)?,
     })
 }
 
-fn livedump(build: &Path, dir: &Path) -> Result<PathBuf> {
+fn livedump(kernel: &Kernel, build: &Path, dir: &Path) -> Result<PathBuf> {
     let script = top().join(".ci/kmod");
     let mut command = Command::new(&script);
     command.env("KERNEL_DIR", build).env("OUT", dir.join("kmod"));
+    command.env("ARCH", kernel.arch.machine.name());
     run(".ci/kmod", &mut command)?;
     let name = build.file_name().unwrap_or(OsStr::new("kernel"));
     Ok(dir.join("kmod").join(name).join("livedump.ko"))
@@ -77,11 +88,7 @@ fn test_modules(kernel: &Kernel, dir: &Path) -> Result<Vec<PathBuf>> {
     };
     let links = dir.join("links");
     std::fs::create_dir_all(&links).map_err(io("making", &links))?;
-    for (name, at) in [
-        ("machine", "amd64/include"),
-        ("x86", "x86/include"),
-        ("i386", "i386/include"),
-    ] {
+    for (name, at) in kernel.arch.headers {
         let link = links.join(name);
         let _ = std::fs::remove_file(&link);
         std::os::unix::fs::symlink(sys.join(at), &link)
@@ -97,16 +104,18 @@ fn test_modules(kernel: &Kernel, dir: &Path) -> Result<Vec<PathBuf>> {
                 .join(format!("{name}.c"));
             let mut clang = Command::new(format!("{LLVM}/clang"));
             clang
-                .args(["--target=x86_64-unknown-freebsd14.0", "-c"])
+                .args([kernel.arch.target, "-c"])
                 .args(["-std=gnu17", "-O2", "-D_KERNEL", "-DKLD_MODULE"])
                 .args(["-nostdinc", "-ffreestanding", "-fwrapv"])
                 .args(["-fno-common", "-fno-strict-aliasing"])
-                .args(["-fno-omit-frame-pointer", "-mcmodel=kernel"])
-                .args(["-mno-omit-leaf-frame-pointer", "-mno-red-zone"])
-                .args(["-mno-mmx", "-mno-sse", "-msoft-float"])
+                .args(["-fno-omit-frame-pointer"])
+                .args(["-mno-omit-leaf-frame-pointer"])
                 .args(["-fno-asynchronous-unwind-tables"])
+                .args(kernel.arch.module)
                 .args(["-DHAVE_KERNEL_OPTION_HEADERS", "-include"])
                 .arg(include.join("opt_global.h"))
+                .arg("-I")
+                .arg(machine(kernel.arch))
                 .arg("-I")
                 .arg(&links)
                 .arg("-I")
@@ -123,18 +132,19 @@ fn test_modules(kernel: &Kernel, dir: &Path) -> Result<Vec<PathBuf>> {
             run(
                 "ld.lld",
                 Command::new(format!("{LLVM}/ld.lld"))
-                    .args(["-m", "elf_x86_64_fbsd", "-r"])
-                    .arg("--build-id=sha1")
-                    .arg("-o")
-                    .arg(&module)
-                    .arg(&object),
+                    .args(kernel.arch.link(&object, &module)),
             )?;
             Ok(module)
         })
         .collect()
 }
 
-fn init(dir: &Path) -> Result<PathBuf> {
+/// What the guest has for one machine.
+fn machine(arch: &Arch) -> PathBuf {
+    top().join("tests/freebsd/guest").join(arch.machine.name())
+}
+
+fn init(arch: &Arch, dir: &Path) -> Result<PathBuf> {
     let guest = top().join("tests/freebsd/guest");
     let mut sources: Vec<PathBuf> = std::fs::read_dir(&guest)
         .map_err(io("reading", &guest))?
@@ -142,15 +152,18 @@ fn init(dir: &Path) -> Result<PathBuf> {
         .filter(|p| p.extension() == Some(OsStr::new("c")))
         .collect();
     sources.sort();
+    sources.push(machine(arch).join("start.S"));
     let init = dir.join("init");
     run(
         "clang",
         Command::new(format!("{LLVM}/clang"))
-            .args(["--target=x86_64-unknown-freebsd14.0", "-O2", "-Wall"])
+            .args([arch.target, "-O2", "-Wall"])
             .args(["-Wextra", "-Werror", "-ffreestanding", "-fno-builtin"])
             .args(["-nostdlib", "-static", "-fno-pie", "-fuse-ld=lld"])
             .arg("-I")
             .arg(guest.join("include"))
+            .arg("-I")
+            .arg(machine(arch))
             .arg("-I")
             .arg(top().join("kmod/csrc"))
             .arg("-o")
@@ -218,15 +231,15 @@ fn for_other_kernels(
     Ok(out)
 }
 
-/// The file that QEMU boots, and the disks beside it.
-pub(crate) fn boot_file(
+/// What QEMU boots, and the disks beside it.
+pub(crate) fn boot(
     kernel: &Kernel,
     files: &Files,
     userland: Option<&Userland>,
     env: &[(&str, String)],
     above: u64,
     dir: &Path,
-) -> Result<PathBuf> {
+) -> Result<Boot> {
     let root = dir.join("root");
     let _ = std::fs::remove_dir_all(&root);
     for sub in ["dev", "tmp", "scratch", "ro", "gone", "null"] {
@@ -247,33 +260,67 @@ pub(crate) fn boot_file(
     }
     let mut env: Vec<(String, String)> =
         env.iter().map(|(n, v)| ((*n).into(), v.clone())).collect();
-    let read = |path: &Path| std::fs::read(path).map_err(io("reading", path));
-    let memory_disk = match userland {
+    let root_disk = match userland {
         Some(userland) => {
             userland::disk(userland, kernel, &wanted, &root, dir)?;
-            env.push(("vfs.root.mountfrom".into(), userland::DEVICE.into()));
-            Vec::new()
+            userland::ROOT
         }
         None => {
             put(&wanted, &root)?;
-            let image = dir.join("root.img");
-            makefs(&image, &root, &["-s", "8m"])?;
-            read(&image)?
+            makefs(&dir.join(ROOT), &root, &["-s", "8m"])?;
+            ROOT
         }
     };
     let empty = dir.join("empty");
     std::fs::create_dir_all(&empty).map_err(io("making", &empty))?;
     makefs(&dir.join("scratch.img"), &empty, &["-s", "2g"])?;
-    let bytes = loader::multiboot(&Boot {
+    let on_disk = userland.is_some() || kernel.arch.is_arm64();
+    if on_disk {
+        env.push(("vfs.root.mountfrom".into(), DEVICE.into()));
+    }
+    let root = on_disk.then_some(root_disk);
+    if kernel.arch.is_arm64() {
+        return Ok(Boot {
+            kernel: kernel.bin()?,
+            append: Some(append(&env)?),
+            root,
+        });
+    }
+    let read = |path: &Path| std::fs::read(path).map_err(io("reading", path));
+    let bytes = loader::multiboot(&loader::Boot {
         kernel: &kernel.path,
-        root: &memory_disk,
+        root: &match on_disk {
+            true => Vec::new(),
+            false => read(&dir.join(ROOT))?,
+        },
         env: &env,
-        tramp: &read(&files.tramp)?,
+        tramp: &read(&trampoline(dir)?)?,
         above,
     })?;
     let out = dir.join("boot.bin");
     std::fs::write(&out, bytes).map_err(io("writing", &out))?;
-    Ok(out)
+    Ok(Boot { kernel: out, append: None, root })
+}
+
+/// The root of a guest without a userland.
+const ROOT: &str = "root.img";
+/// The fourth disk.
+const DEVICE: &str = "ufs:/dev/vtbd3";
+/// Of them an arm64 kernel takes so many bytes. C: `LBABI_MAX_COMMAND_LINE`,
+/// machdep_boot.c.
+const COMMAND_LINE: usize = 512;
+
+/// The environment as an arm64 kernel takes it from Linux' boot protocol.
+fn append(env: &[(String, String)]) -> Result<String> {
+    let words = env.iter().map(|(name, value)| format!("{name}={value}"));
+    let text = format!("FreeBSD:{}", words.collect::<Vec<_>>().join(" "));
+    match text.len() < COMMAND_LINE {
+        true => Ok(text),
+        false => Err(Error::Skip(format!(
+            "its environment has {} bytes, of {COMMAND_LINE}",
+            text.len()
+        ))),
+    }
 }
 
 /// Copies files into a root, under these names.

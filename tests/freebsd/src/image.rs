@@ -10,7 +10,7 @@ use crate::debuggers;
 use crate::dump_check::Answer;
 use crate::error::{Error, Result, io};
 use crate::kernel::Kernel;
-use crate::qemu::{Guest, Lines};
+use crate::qemu::{self, Guest, Lines};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -65,14 +65,10 @@ pub(crate) fn run(
 
 /// The guest's memory in three files.
 fn take(machine: &Machine<'_>, kernel: &Kernel) -> Result<[PathBuf; 3]> {
-    let bin = kernel.path.with_extension("bin");
-    if !bin.is_file() {
-        let why = "no kernel.bin beside it, with the header of Linux' images";
-        return Err(Error::Skip(why.into()));
-    }
+    let bin = kernel.bin()?;
     let socket = machine.dir.join("qmp");
     let _ = std::fs::remove_file(&socket);
-    let program = "qemu-system-aarch64";
+    let program = kernel.arch.qemu.program;
     let child = Command::new(program)
         .args(["-machine", "virt,accel=tcg", "-cpu", "cortex-a57"])
         .args(["-m", machine.mem, "-smp", &machine.smp.to_string()])
@@ -87,8 +83,7 @@ fn take(machine: &Machine<'_>, kernel: &Kernel) -> Result<[PathBuf; 3]> {
         .spawn();
     let child = match child {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let why = "no qemu-system-aarch64 (Debian: qemu-system-arm)";
-            return Err(Error::Skip(why.into()));
+            return Err(qemu::without(&kernel.arch.qemu));
         }
         other => other.map_err(io("running", program))?,
     };

@@ -2,6 +2,7 @@
 //! Registers of running threads as kgdb and LLDB would find them, and the list
 //! of pages that changed.
 
+use crate::arch::Offsets;
 use crate::check::extract;
 use crate::console::{Console, DumpAt};
 use crate::dump_check::{Answer, DumpCheck};
@@ -13,19 +14,13 @@ use std::path::Path;
 const MAX_FRAMES: usize = 64;
 /// Words of a stack in which an interrupt's frame is looked for.
 const MAX_WORDS: u64 = 512;
-/// C: `GSEL(GCODE_SEL, SEL_KPL)`.
-const KERNEL_CODE: u64 = 0x20;
-/// C: `struct trapframe` of amd64.
-const TF_RBX: u64 = 56;
-const TF_RBP: u64 = 64;
-const TF_RIP: u64 = 152;
 
-/// Registers that lead through a stack.
+/// Registers that lead through a stack, and the one that ldhang.ko counts in.
 struct Registers {
-    rbx: u64,
-    rbp: u64,
-    rsp: u64,
-    rip: u64,
+    counter: u64,
+    fp: u64,
+    sp: u64,
+    pc: u64,
 }
 
 /// A thread and where the kernel says it ran.
@@ -40,11 +35,11 @@ impl DumpCheck<'_> {
     /// it they are those it had when it stopped running before.
     pub(crate) fn spinner(&self, saved: bool) -> Answer<()> {
         let (r, from, to, thread) = self.spinning()?;
-        let inside = (from..=to).contains(&r.rip);
+        let inside = (from..=to).contains(&r.pc);
         if inside != saved {
             return Err(format!(
-                "rip {:#x}, the loop {from:#x} to {to:#x}, CPU {}",
-                r.rip, thread.oncpu as i32
+                "pc {:#x}, the loop {from:#x} to {to:#x}, CPU {}",
+                r.pc, thread.oncpu as i32
             ));
         }
         if saved {
@@ -58,22 +53,20 @@ impl DumpCheck<'_> {
     pub(crate) fn spins(&self) -> Answer<()> {
         let (r, from, to, _) = self.spinning()?;
         let r = self.interrupted(r, from, to)?;
-        if !(from..=to).contains(&r.rip) {
-            let rip = r.rip;
-            return Err(format!("rip {rip:#x}, the loop {from:#x} to {to:#x}"));
+        if !(from..=to).contains(&r.pc) {
+            let pc = r.pc;
+            return Err(format!("pc {pc:#x}, the loop {from:#x} to {to:#x}"));
         }
         self.returns_to(&r, "fork_exit")
     }
 
     /// The registers of the thread that spins, its loop, and the thread.
     fn spinning(&self) -> Answer<(Registers, u64, u64, Thread)> {
-        // The lower halves; modules are where the kernel is.
-        let half = |name: &str| {
+        let fact = |name: &str| {
             let fact = self.console.fact(name);
-            let fact = fact.ok_or_else(|| format!("no fact {name}"))?;
-            Ok::<_, String>(fact | 0xffff_ffff_0000_0000)
+            fact.ok_or_else(|| format!("no fact {name}"))
         };
-        let (from, to) = (half("spin_from")?, half("spin_to")?);
+        let (from, to) = (fact("spin_from")?, fact("spin_to")?);
         let thread = self.thread_of("ldspin")?;
         let r = self.registers(&thread)?;
         Ok((r, from, to, thread))
@@ -88,22 +81,19 @@ impl DumpCheck<'_> {
         from: u64,
         to: u64,
     ) -> Answer<Registers> {
-        if (from..=to).contains(&r.rip) {
+        if (from..=to).contains(&r.pc) {
             return Ok(r);
         }
-        for at in (0..MAX_WORDS).map(|n| r.rsp.wrapping_add(n * 8)) {
+        let offsets = &self.arch.registers.trapframe;
+        let (mask, kernel) = self.arch.registers.kernel;
+        for at in (0..MAX_WORDS).map(|n| r.sp.wrapping_add(n * 8)) {
             // The stack ends there.
-            let Ok(rip) = self.u64_at(Vaddr(at)) else { break };
-            if (from..=to).contains(&rip)
-                && self.u64_at(Vaddr(at + 8))? == KERNEL_CODE
+            let Ok(pc) = self.u64_at(Vaddr(at)) else { break };
+            if (from..=to).contains(&pc)
+                && self.u64_at(Vaddr(at + 8))? & mask == kernel
             {
-                let frame = at.wrapping_sub(TF_RIP);
-                return Ok(Registers {
-                    rbx: self.u64_at(Vaddr(frame + TF_RBX))?,
-                    rbp: self.u64_at(Vaddr(frame + TF_RBP))?,
-                    rsp: at,
-                    rip,
-                });
+                let frame = at.wrapping_sub(offsets.pc);
+                return self.registers_at(frame, offsets);
             }
         }
         Ok(r)
@@ -112,18 +102,18 @@ impl DumpCheck<'_> {
     /// The turns of that thread's loop: counted in a register, then stored.
     pub(crate) fn turns(&self) -> Answer<()> {
         let at = self.console.fact("spin_turns").ok_or("no fact spin_turns")?;
-        let stored = self.u64_at(Vaddr(at | 0xffff_ffff_0000_0000))?;
+        let stored = self.u64_at(Vaddr(at))?;
         let (r, from, to, _) = self.spinning()?;
         // A handler begins with the loop's own, and saves it into the frame.
-        let own = r.rbx;
-        let saved = self.interrupted(r, from, to)?.rbx;
+        let own = r.counter;
+        let saved = self.interrupted(r, from, to)?.counter;
         let fits = |counted: u64| {
             counted > 1 && matches!(counted.wrapping_sub(stored), 0 | 1)
         };
         match fits(saved) || fits(own) {
             true => Ok(()),
             false => Err(format!(
-                "turns: {own} in %rbx, {saved} saved, {stored} stored"
+                "turns: {own} in the register, {saved} saved, {stored} stored"
             )),
         }
     }
@@ -135,18 +125,19 @@ impl DumpCheck<'_> {
         if tid < 100_000 {
             return Err(format!("dumptid {tid}"));
         }
-        self.returns_to(&self.pcb(at)?, "amd64_syscall")
+        self.returns_to(&self.pcb(at)?, self.arch.registers.syscall)
     }
 
     /// Up the chain of frames to a return address in `function`.
     fn returns_to(&self, r: &Registers, function: &str) -> Answer<()> {
         let start = self.symbol(function)?.0;
         let inside = |pc: u64| (start..start + 0x1000).contains(&pc);
-        let mut frames = vec![r.rip];
-        let mut fp = r.rbp;
+        let mut frames = vec![r.pc];
+        let mut fp = r.fp;
         while frames.len() < MAX_FRAMES && fp != 0 {
             let next = self.u64_at(Vaddr(fp))?;
             let ret = self.u64_at(Vaddr(fp.wrapping_add(8)))?;
+            let ret = ret | self.arch.registers.canonical;
             frames.push(ret);
             if inside(ret) {
                 return Ok(());
@@ -164,7 +155,7 @@ impl DumpCheck<'_> {
     /// Whether the thread that took the dump was in a module, whichever stacks
     /// it had, from that of an NMI on.
     pub(crate) fn was_in(&self, module: std::ops::Range<u64>) -> Answer<bool> {
-        let mut fp = self.pcb(self.symbol("dumppcb")?.0)?.rbp;
+        let mut fp = self.pcb(self.symbol("dumppcb")?.0)?.fp;
         for _ in 0..MAX_FRAMES {
             let (Ok(next), Ok(ret)) = (
                 self.u64_at(Vaddr(fp)),
@@ -172,7 +163,7 @@ impl DumpCheck<'_> {
             ) else {
                 break;
             };
-            if module.contains(&ret) {
+            if module.contains(&(ret | self.arch.registers.canonical)) {
                 return Ok(true);
             }
             fp = next;
@@ -203,11 +194,16 @@ impl DumpCheck<'_> {
     }
 
     fn pcb(&self, at: u64) -> Answer<Registers> {
+        self.registers_at(at, &self.arch.registers.pcb)
+    }
+
+    fn registers_at(&self, at: u64, offsets: &Offsets) -> Answer<Registers> {
+        let word = |offset: u64| self.u64_at(Vaddr(at.wrapping_add(offset)));
         Ok(Registers {
-            rbx: self.u64_at(Vaddr(at + 48))?,
-            rbp: self.u64_at(Vaddr(at + 32))?,
-            rsp: self.u64_at(Vaddr(at + 40))?,
-            rip: self.u64_at(Vaddr(at + 56))?,
+            counter: word(offsets.counter)?,
+            fp: word(offsets.fp)?,
+            sp: word(offsets.sp)?,
+            pc: word(offsets.pc)? | self.arch.registers.canonical,
         })
     }
 

@@ -6,10 +6,9 @@
 //! one, `include/` (opt_global.h and what else its build generated) and
 //! `sysdir`, a file that says where its sys/ is.
 
+use crate::arch::Arch;
 use crate::error::{Error, Result, io};
 use object::Object;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// One kernel.
@@ -21,8 +20,7 @@ pub(crate) struct Kernel {
     pub(crate) build: Option<PathBuf>,
     /// It tells where fields stand, or its debug file beside it does.
     pub(crate) has_types: bool,
-    /// It is an arm64 one.
-    pub(crate) is_arm64: bool,
+    pub(crate) arch: &'static Arch,
 }
 
 impl Kernel {
@@ -39,10 +37,22 @@ impl Kernel {
                 |n| n.to_string_lossy().into_owned(),
             ),
             has_types: has_types(&kernel),
-            is_arm64: is_arm64(&kernel),
+            arch: Arch::of(&kernel),
             path: kernel,
             build: builds.then_some(dir),
         })
+    }
+
+    /// The file that QEMU boots of an arm64 kernel.
+    pub(crate) fn bin(&self) -> Result<PathBuf> {
+        let bin = self.path.with_extension("bin");
+        match bin.is_file() {
+            true => Ok(bin),
+            false => Err(Error::Skip(
+                "no kernel.bin beside it, with the header of Linux' images"
+                    .into(),
+            )),
+        }
     }
 
     /// Where the kernel's source is, for building the test modules.
@@ -53,13 +63,6 @@ impl Kernel {
             std::fs::read_to_string(&file).map_err(io("reading", &file))?;
         Ok(Some(text.trim().into()))
     }
-}
-
-/// e_machine is EM_AARCH64.
-fn is_arm64(kernel: &Path) -> bool {
-    let mut head = [0; 20];
-    let read = File::open(kernel).and_then(|mut f| f.read_exact(&mut head));
-    read.is_ok() && head.ends_with(&[183, 0])
 }
 
 fn has_types(kernel: &Path) -> bool {

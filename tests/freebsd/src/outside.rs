@@ -280,8 +280,14 @@ fn check_all(
     let core = Vmcore::open(&path).map_err(|e| format!("open: {e}"))?;
     let mut problems = Vec::new();
     let info = Some((info.as_str(), "good"));
-    let check =
-        DumpCheck { core, symbols, console, info, problems: &mut problems };
+    let check = DumpCheck {
+        core,
+        arch: kernel.arch,
+        symbols,
+        console,
+        info,
+        problems: &mut problems,
+    };
     check.taken_outside()?;
     let gone = Gone::of(name);
     if let Some(gone) = gone {

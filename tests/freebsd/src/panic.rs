@@ -114,6 +114,7 @@ fn readable(
     let mut problems = Vec::new();
     let dump_check = DumpCheck {
         core,
+        arch: kernel.arch,
         symbols,
         console: &console,
         info: None,
@@ -128,7 +129,6 @@ fn readable(
     else {
         return Ok(false);
     };
-    let at = at | 0xffff_ffff_0000_0000;
     dump_check.was_in(at..at + bytes)
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! One guest: started, listened to, ended.
 
+use crate::arch;
 use crate::console::Console;
 use crate::error::{Error, Result, io};
+use crate::guest::Boot;
 use crate::kernel::Kernel;
 use crate::outside::Outside;
 use std::fs::File;
@@ -17,10 +19,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
     pub(crate) kernel: &'a Kernel,
-    pub(crate) image: &'a Path,
+    pub(crate) boot: &'a Boot,
     pub(crate) dir: &'a Path,
-    /// The name of a fourth disk.
-    pub(crate) root: Option<&'a str>,
     pub(crate) smp: u32,
     pub(crate) mem: &'a str,
     /// Its memory is in a file.
@@ -29,7 +29,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) more: &'a [String],
     /// With QEMU's vmcoreinfo device.
     pub(crate) vmcoreinfo: bool,
-    pub(crate) cpu: &'a str,
+    /// QEMU's `-cpu`, if not the machine's own.
+    pub(crate) cpu: Option<&'a str>,
     pub(crate) seconds: u64,
     pub(crate) verbose: bool,
 }
@@ -87,20 +88,24 @@ pub(crate) fn run(machine: &Machine<'_>) -> Result<Console> {
 pub(crate) fn start(machine: &Machine<'_>) -> Result<Guest> {
     disk(&machine.dir.join(OUTPUT), 64 << 30)?;
     disk(&machine.dir.join(DUMPDEV), 4 << 30)?;
-    let drive = |name: &str| {
-        let file = machine.dir.join(name);
-        format!("file={},format=raw,if=virtio,cache=unsafe", file.display())
-    };
-    let mut qemu = Command::new("qemu-system-x86_64");
+    let arch = &machine.kernel.arch.qemu;
+    let mut qemu = Command::new(arch.program);
     qemu.args(["-accel", "tcg,thread=multi", "-nodefaults", "-no-reboot"])
-        .args(["-display", "none", "-vga", "none", "-serial", "stdio"])
-        .args(["-cpu", machine.cpu, "-m", machine.mem])
-        .args(["-smp", &machine.smp.to_string()])
-        .args(["-drive", &drive(OUTPUT)])
-        .args(["-drive", &drive("scratch.img")])
-        .args(["-drive", &drive(DUMPDEV)]);
-    if let Some(root) = machine.root {
-        qemu.args(["-drive", &drive(root)]);
+        .args(["-display", "none", "-serial", "stdio"])
+        .args(arch.args)
+        .args(["-cpu", machine.cpu.unwrap_or(arch.cpu), "-m", machine.mem])
+        .args(["-smp", &machine.smp.to_string()]);
+    let mut disks = vec![OUTPUT, "scratch.img", DUMPDEV];
+    disks.extend(machine.boot.root);
+    if arch.disks_backwards {
+        disks.reverse();
+    }
+    for (n, name) in disks.into_iter().enumerate() {
+        let file = machine.dir.join(name);
+        let file = file.display();
+        qemu.arg("-drive")
+            .arg(format!("file={file},format=raw,if=none,id=d{n},cache=unsafe"))
+            .args(["-device", &format!("{},drive=d{n}", arch.disk)]);
     }
     let control = control(machine);
     if machine.memory_file {
@@ -114,25 +119,32 @@ pub(crate) fn start(machine: &Machine<'_>) -> Result<Guest> {
     if machine.vmcoreinfo {
         qemu.args(["-device", "vmcoreinfo"]);
     }
+    if let Some(append) = &machine.boot.append {
+        qemu.args(["-append", append]);
+    }
     let child = qemu
         .args(machine.more)
         .arg("-qmp")
         .arg(format!("unix:{},server=on,wait=off", control.display()))
         .arg("-kernel")
-        .arg(machine.image)
+        .arg(&machine.boot.kernel)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn();
     let child = match child {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::Skip(
-                "no qemu-system-x86_64 (Debian: qemu-system-x86)".into(),
-            ));
+            return Err(without(arch));
         }
-        other => other.map_err(io("running", "qemu-system-x86_64"))?,
+        other => other.map_err(io("running", arch.program))?,
     };
     Ok(Guest(child))
+}
+
+/// Its program is not there.
+pub(crate) fn without(qemu: &arch::Qemu) -> Error {
+    let (program, package) = (qemu.program, qemu.package);
+    Error::Skip(format!("no {program} (Debian: {package})"))
 }
 
 fn listen(machine: &Machine<'_>, mut guest: Guest) -> Result<Console> {

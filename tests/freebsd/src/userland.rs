@@ -15,8 +15,6 @@ use std::process::Command;
 
 /// Name of the root disk.
 pub(crate) const ROOT: &str = "root-disk.img";
-/// What the guest knows it by.
-pub(crate) const DEVICE: &str = "ufs:/dev/vtbd3";
 
 const SCRIPTS: [&str; 8] = [
     "userland.sh",

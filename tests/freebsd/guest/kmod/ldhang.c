@@ -3,10 +3,9 @@
  * ldhang.ko: threads that do something a dump is to show.
  *
  * debug.ldhang.spin=1		a thread of a process "ldspin" spins, between
- *				spin_from and spin_to (the lower halves of
- *				addresses), never preempted, for at most 8 s;
- *				0 ends it. It counts its turns in %rbx, and
- *				stores that at spin_turns
+ *				spin_from and spin_to, never preempted, for at
+ *				most 8 s; 0 ends it. It counts its turns in a
+ *				register, and stores that at spin_turns
  * debug.ldhang.rewrite=1	a thread rewrites the page rewritten_pfn every
  *				tick, and leaves idle_pfn alone; 0 ends it
  * debug.ldhang.hang=1		the caller sleeps where no signal reaches it,
@@ -39,6 +38,8 @@
 #include <vm/vm.h>
 #include <vm/pmap.h>
 
+#include "machine.h"
+
 static MALLOC_DEFINE(M_LDHANG, "ldhang", "livedump test threads");
 
 static volatile int spinning, rewriting, hanging;
@@ -56,23 +57,22 @@ static u_long spin_turns;
 
 /*
  * Nothing is called between the labels. Interrupts may come between counting
- * and storing, also where a translator lets them in only between blocks.
+ * and storing.
  */
 static void __noinline
 spin(int until)
 {
-	u_long turns = 0;
+	register u_long turns __asm__(COUNTER) = 0;
 
 	critical_enter();
 	spin_turns = 0;
-	__asm__ volatile("" : "+b" (turns));
+	__asm__ volatile("" : "+r" (turns));
 	spinners = SPINS;
 	__asm__ volatile(".globl ldhang_spin_from\nldhang_spin_from:"
-	    : "+b" (turns));
+	    : "+r" (turns));
 	while (spinning != 0 && until - ticks > 0)
-		__asm__ volatile(
-		    "incq %%rbx\n\tpause\n\tmovq %%rbx, %1\n\tpause"
-		    : "+b" (turns), "=m" (spin_turns) : : "memory");
+		__asm__ volatile(COUNT_AND_STORE
+		    : "+r" (turns), "=m" (spin_turns) : : "memory");
 	__asm__ volatile(".globl ldhang_spin_to\nldhang_spin_to:");
 	critical_exit();
 }
@@ -273,9 +273,9 @@ sysctl_number(SYSCTL_HANDLER_ARGS)
 		vtophys(rewritten) >> PAGE_SHIFT, vtophys(idle) >> PAGE_SHIFT,
 		(u_long)&spin_turns,
 	};
-	int value = (int)numbers[arg2];
+	u_long value = numbers[arg2];
 
-	return (sysctl_handle_int(oidp, &value, 0, req));
+	return (sysctl_handle_long(oidp, &value, 0, req));
 }
 
 static SYSCTL_NODE(_debug, OID_AUTO, ldhang, CTLFLAG_RW | CTLFLAG_MPSAFE, 0,
@@ -294,8 +294,8 @@ SYSCTL_UINT(_debug_ldhang, OID_AUTO, count, CTLFLAG_RD,
     __DEVOLATILE(u_int *, &busy_count), 0, "");
 #define	NUMBER(name, n)							\
 	SYSCTL_PROC(_debug_ldhang, OID_AUTO, name,			\
-	    CTLTYPE_INT | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, n,		\
-	    sysctl_number, "I", "")
+	    CTLTYPE_ULONG | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, n,	\
+	    sysctl_number, "LU", "")
 NUMBER(spin_from, 0);
 NUMBER(spin_to, 1);
 NUMBER(rewritten_pfn, 2);
