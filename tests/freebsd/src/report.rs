@@ -166,7 +166,7 @@ pub(crate) fn report(
         done.fail(kernel, "live dumps: no pair is torn");
     }
     for what in pauses::over_budget(console) {
-        done.fail(kernel, what);
+        done.fail(kernel, &what);
     }
     match pauses::clock(console) {
         None => {}
