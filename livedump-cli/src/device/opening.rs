@@ -56,6 +56,22 @@ fn open_at_once(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Reads of a device of memory that this kernel has not mapped panic it. C:
+/// memrw(), sys/arm64/arm64/mem.c, and pmap_map_io_transient().
+const PANICS: bool = cfg!(all(target_os = "freebsd", target_arch = "aarch64"));
+
+/// A file may have the name of a device.
+fn may_be_read(path: &Path) -> Result<(), Cause> {
+    let is_char = std::fs::metadata(path)
+        .is_ok_and(|meta| meta.file_type().is_char_device());
+    match PANICS && is_char {
+        true => Err("this is an arm64 kernel, which panics when memory that \
+                     it does not use is read: nothing was read"
+            .into()),
+        false => Ok(()),
+    }
+}
+
 /// That the running kernel has a command of its own, and how the memory of
 /// another one is found.
 const NO_RANGE: &str = "name the memory of the other kernel with \
@@ -92,6 +108,7 @@ impl Opening<'_> {
 
     /// Memory at its addresses, that has no size.
     fn memory(&self, path: &Path) -> Result<Built, Cause> {
+        may_be_read(path)?;
         let kernel = kernel_of(path, self.kernel);
         // All of its addresses would have to be searched.
         let kernel = kernel.ok_or("name its kernel with -k")?;
@@ -105,6 +122,7 @@ impl Opening<'_> {
         if parts.is_empty() {
             return Err(NO_RANGE.into());
         }
+        may_be_read(device)?;
         let kernel = self.kernel.map(named);
         let file = Arc::new(open_at_once(device)?);
         let same = vec![Arc::clone(&file)];

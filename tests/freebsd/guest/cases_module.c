@@ -4,6 +4,7 @@
  * /dev/mem are in use.
  */
 #include "dump.h"
+#include "machine.h"
 
 #define	ROUNDS	200
 
@@ -103,7 +104,7 @@ open_device(void *arg)
 	}
 }
 
-/* Memory that is there on every machine. */
+/* Memory that is there on every machine of its kind. */
 static int
 read_mem(void *arg)
 {
@@ -112,7 +113,7 @@ read_mem(void *arg)
 
 	(void)arg;
 	for (;;) {
-		sys(SYS_lseek, fd, 0x200000L, 0L);
+		sys(SYS_lseek, fd, MEMORY_AT, 0L);
 		if (sys(SYS_read, fd, page, sizeof(page)) != sizeof(page))
 			return (1);
 		sys(SYS_sched_yield);

@@ -7,6 +7,9 @@
 #define	REGS		176
 #define	REG_SP		160
 
+/* Where memory is. */
+#define	MEMORY_AT	0x200000L
+
 /* A register that is saved when a thread is switched away from. */
 #define	COUNTER		"rbx"
 /*

@@ -7,6 +7,9 @@
 #define	REGS		272
 #define	REG_SP		248
 
+/* Where QEMU's virt has memory: it begins at 1 GB. */
+#define	MEMORY_AT	0x48000000L
+
 /* A register that is saved when a thread is switched away from. */
 #define	COUNTER		"x19"
 /*
