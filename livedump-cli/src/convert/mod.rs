@@ -37,6 +37,7 @@ pub mod tables;
 
 mod copy;
 mod progress;
+mod signed;
 mod sink;
 #[cfg(test)]
 mod testing;

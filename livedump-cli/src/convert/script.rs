@@ -4,6 +4,7 @@
 
 use super::elf::{Debugger, Threads};
 use super::modules::Placed;
+use super::signed;
 use memdev::arch::Machine;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,9 @@ impl Script<'_> {
             path(&self.core, Debugger::Lldb).display()
         )?;
         self.remarks(out)?;
+        if self.machine == Machine::Arm64 {
+            out.write_str(signed::LLDB)?;
+        }
         writeln!(out, "target create {symbols} --core {core}")?;
         writeln!(out, "target modules load --file {symbols} --slide 0")?;
         for (name, start, placed) in &self.modules {
@@ -119,7 +123,11 @@ impl Script<'_> {
         writeln!(out, "}}")?;
         writeln!(out, "for t in gdb.selected_inferior().threads():")?;
         writeln!(out, "    t.name = names.get(t.ptid[1])")?;
-        writeln!(out, "end")
+        writeln!(out, "end")?;
+        match self.machine {
+            Machine::Amd64 => Ok(()),
+            Machine::Arm64 => out.write_str(signed::GDB),
+        }
     }
 
     /// A module with a file, or a remark that it has none.

@@ -31,7 +31,10 @@ takes() {
 	.zst) run "$name: zstd -t" 0 zstd -q -t $dump ;;
 	esac
 	# What cannot be told is neither good nor bad.
-	[ $status != 3 ] || echo "FACT dump-status-$name unknown"
+	case $status in
+	1) echo "FACT dump-status-$name bad" ;;
+	3) echo "FACT dump-status-$name unknown" ;;
+	esac
 	bring $dump $name
 	sed "s/^/INFO $name /" $info
 }
@@ -106,7 +109,7 @@ interrupted() {
 	before=$(ls -A $crash)
 	pace $4
 	start=$(date +%s)
-	run "$1" 2 timeout -p -s $2 2 livedump capture $crash
+	run "$1" 2 timeout --preserve-status -s $2 2 livedump capture $crash
 	took=$(($(date +%s) - start))
 	pace 0
 	said "$1" "stopped by SIG$2"

@@ -82,7 +82,7 @@ rescue_refused() {
 	doctor "rescue kernel" 1 "^FAIL  *rescue .*rescue_minidump is 1" \
 	    "try: kldload livedump"
 	kenv debug.rescue_minidump=0 >/dev/null
-	takes 3 rescue-off .zst livedump capture -Z $crash && remove
+	takes 3 stock-rescue-off .zst livedump capture -Z $crash && remove
 	kenv -u debug.rescue_minidump >/dev/null
 }
 

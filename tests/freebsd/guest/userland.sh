@@ -74,14 +74,17 @@ without_module() {
 	has livedump || return
 	doctor "no module" 0 "^warning  *module  *livedump.ko is neither" \
 	    "^warning  *facility  *the stock live dump" "try: kldload livedump"
-	take stock-capture-plain "" livedump capture $crash &&
+	# Up to 14.2 it lacks most of the memory, and livedump finds that.
+	damaged=0
+	[ $(sysctl -n kern.osreldate) -gt 1402000 ] || damaged=1
+	takes $damaged stock-capture-plain "" livedump capture $crash &&
 	    dumped_by /dev/mem && remove
 	# That is packed as one piece: its lists are not walked.
 	takes 3 stock-capture-zstd .zst livedump capture -Z $crash &&
-	    read_back "stock dump" && remove
-	run "stock, what it could do" 0 livedump capture -v --json $crash
+	    { [ $damaged = 1 ] || read_back "stock dump"; } && remove
+	run "stock, what it could do" $damaged livedump capture -v --json $crash
 	said "stock, what it could do" "cannot be interrupted"
-	said "stock, what it could do" '"lists": *true'
+	[ $damaged = 1 ] || said "stock, what it could do" '"lists": *true'
 	remove_next
 	run "stock, what it could not do" 3 livedump capture -vz $crash
 	said "stock, what it could not do" "lists were not walked: .*index"

@@ -74,10 +74,11 @@ pub(crate) fn check(
     let first = first.ok_or("ps: no command")?;
     let stacks = ours(kernel, dump, modules, is_arm64)?;
     let hz = hz(kernel, dump)?;
-    // There is no module for arm64.
-    let code = match is_arm64 {
-        true => None,
-        false => Some(code(&modules.join("livedump.ko"))?),
+    // The case image has no module.
+    let module = modules.join("livedump.ko");
+    let code = match module.is_file() {
+        true => Some(code(&module)?),
+        false => None,
     };
     for debugger in ["lldb", "gdb"] {
         let out = dump.with_extension(debugger);
@@ -165,8 +166,10 @@ fn code(module: &Path) -> Answer<String> {
     let symbol = symbol.ok_or_else(|| failed("no symbol"))?;
     let section = symbol.section_index();
     let section = section.and_then(|i| elf.section_by_index(i).ok());
+    // In what is linked already it is an address.
+    let at = section.as_ref().map_or(0, |section| section.address());
+    let at = symbol.address().wrapping_sub(at) as usize;
     let data = section.and_then(|section| section.data().ok());
-    let at = symbol.address() as usize;
     let word = data.and_then(|data| data.get(at..at.checked_add(4)?));
     let word = word.and_then(|word| word.try_into().ok());
     let word = word.map(u32::from_le_bytes).ok_or_else(|| failed("no code"))?;

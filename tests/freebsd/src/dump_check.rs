@@ -100,9 +100,11 @@ impl DumpCheck<'_> {
     pub(crate) fn text_equals(&self, other: &Path) -> Answer<()> {
         let other = Vmcore::open(other).map_err(|e| format!("text: {e}"))?;
         let end = self.symbol("etext")?.0;
-        let mut at = self.symbol("btext")?.0;
+        let mut at = self.symbol(self.arch.text)?.0;
         let mut wrong = 0;
         let mut pages = [[0; PAGE_SIZE]; 2];
+        // Of the first page, what is before is not text.
+        at = at.next_multiple_of(PAGE_SIZE as u64);
         while at < end {
             for (core, page) in [&self.core, &other].iter().zip(&mut pages) {
                 core.read_va(Vaddr(at), page).map_err(|e| e.to_string())?;

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// `__FreeBSD_version` of 13.2, the first with a live dump of its own.
 const FIRST_LIVE: i64 = 1_302_000;
-/// That of 14.0, whose live dumps have the whole bitset.
-const WHOLE_BITSET: i64 = 1_400_000;
+/// That of 14.2, the last whose live dumps were seen to lack most of the page
+/// bitset: minidumpsys() copies as many bits as it has bytes.
+const LAST_LACKING: i64 = 1_402_000;
 /// The oldest the module is made for.
 const OLDEST: i64 = 1_201_000;
 
@@ -140,7 +141,7 @@ pub(super) fn stock_facility() -> Check {
         )
         .fix("kldload livedump");
     }
-    let text = match version < WHOLE_BITSET {
+    let text = match version <= LAST_LACKING {
         true => {
             "the stock live dump, which lacks most of the memory on this \
              release"

@@ -7,6 +7,7 @@ use memdev::arch::Machine;
 pub(super) static ARCH: Arch = Arch {
     machine: Machine::Amd64,
     target: "--target=x86_64-unknown-freebsd14.0",
+    text: "btext",
     module: &[
         "-mcmodel=kernel",
         "-mno-red-zone",

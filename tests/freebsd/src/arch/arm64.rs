@@ -7,6 +7,7 @@ use memdev::arch::Machine;
 pub(super) static ARCH: Arch = Arch {
     machine: Machine::Arm64,
     target: "--target=aarch64-unknown-freebsd14.0",
+    text: "_start",
     module: &[
         "-fPIC",
         "-mgeneral-regs-only",

@@ -16,6 +16,8 @@ pub(crate) struct Arch {
     pub(crate) machine: Machine,
     /// Of clang.
     pub(crate) target: &'static str,
+    /// The symbol that kernel text begins with.
+    pub(crate) text: &'static str,
     /// What kernel modules are compiled with.
     pub(crate) module: &'static [&'static str],
     /// ld.lld's arguments for one; see [`IN`] and [`OUT`].
