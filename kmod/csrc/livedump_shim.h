@@ -227,5 +227,6 @@ int	livedump_entry_request(unsigned long request, void *data, size_t len);
 /* Counters, as MEM_MINIDUMP_STATUS has them. */
 struct mem_minidump_status;
 void	livedump_entry_status(struct mem_minidump_status *status);
+const char *livedump_entry_release(void);
 
 #endif /* !_LIVEDUMP_SHIM_H_ */

@@ -87,6 +87,9 @@ livedump_sysctl_init(void)
 	    SYSCTL_STATIC_CHILDREN(_kern), OID_AUTO, "livedump",
 	    CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, "Live dumps");
 	failed = node == NULL ||
+	    SYSCTL_ADD_CONST_STRING(&livedump_sysctls, SYSCTL_CHILDREN(node),
+	    OID_AUTO, "version", (CTLFLAG_RD | CTLFLAG_MPSAFE),
+	    livedump_entry_release(), "Version of the module") == NULL ||
 	    LD_VALUE("mem", CTLFLAG_RDTUN, &livedump_mem_enabled,
 	    "Serve requests on /dev/mem as well") ||
 	    LD_VALUE("kerneldump", CTLFLAG_RDTUN, &livedump_kerneldump,

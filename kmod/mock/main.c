@@ -226,6 +226,7 @@ bad_requests_have_their_errno(void)
 	struct mem_minidump_arg arg;
 
 	reset();
+	CHECK(strchr(livedump_entry_release(), '.') != NULL);
 	CHECK(livedump_entry_takes(MEM_MINIDUMP, false));
 	CHECK(livedump_entry_takes(MEM_MINIDUMP_STATUS, false));
 	CHECK(livedump_entry_takes(MEM_KERNELDUMP, true));

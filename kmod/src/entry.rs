@@ -7,7 +7,7 @@ use crate::error::Errno;
 use crate::kpi::System;
 use crate::kpi::freebsd::{FreeBsd, panic};
 use crate::livedump::Livedump;
-use core::ffi::{c_int, c_ulong};
+use core::ffi::{c_char, c_int, c_ulong};
 use core::panic::PanicInfo;
 use memdev::addr::Page;
 use memdev::freeze::MEM_MINIDUMP2;
@@ -79,6 +79,14 @@ pub unsafe extern "C" fn livedump_entry_params(page: *mut Page) -> u32 {
     let page = unsafe { &mut *page };
     params::seal(page);
     params::note_bytes(page)
+}
+
+/// The version of the package, for a sysctl: a string of C.
+#[unsafe(no_mangle)]
+pub extern "C" fn livedump_entry_release() -> *const c_char {
+    // kmod/engine sets it, as cargo does.
+    const RELEASE: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    RELEASE.as_ptr().cast()
 }
 
 #[panic_handler]

@@ -15,6 +15,7 @@ use std::ffi::{OsStr, OsString};
 #[command(
     name = "livedump",
     version,
+    long_version = crate::version::long(),
     about,
     max_term_width = 80,
     help_template = "{about}\n{usage-heading} {usage}\n{all-args}"

@@ -40,3 +40,4 @@ pub mod sandbox;
 pub mod seal;
 pub mod signals;
 pub mod spool;
+pub mod version;

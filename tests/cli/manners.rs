@@ -102,6 +102,18 @@ fn help_and_version_are_data() {
     }
 }
 
+#[test]
+fn the_version_has_what_a_report_of_a_problem_needs() {
+    let long = run(["--version"]).expect(0);
+    let text = long.text();
+    let version = concat!("livedump ", env!("CARGO_PKG_VERSION"), "\n");
+    assert!(text.starts_with(version), "{text}");
+    for name in ["commit", "built for", "dumps of", "compression"] {
+        assert!(text.contains(name), "{text}");
+    }
+    assert_eq!(run(["-V"]).expect(0).text(), version);
+}
+
 const COMMANDS: [&str; 16] = [
     "doctor",
     "capture",

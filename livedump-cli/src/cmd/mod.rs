@@ -21,7 +21,7 @@ pub mod ps;
 pub mod read;
 pub mod save;
 pub mod session;
-mod suggested;
+pub(crate) mod suggested;
 pub mod verify;
 pub mod watch;
 mod write_seal;

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::str::FromStr;
 
 /// For `--machine`.
-pub(super) const MACHINES: &[&str] = &[
+pub(crate) const MACHINES: &[&str] = &[
     "kernel", "model", "model:", "vmcore:", "image:", "raw:", "physmem:",
     "qemu:", "libvirt:", "bhyve:",
 ];

@@ -44,7 +44,7 @@ with_module() {
 	captures
 	looked_up
 	kept_kernel
-	doctor module 0 "^ok  *module  *livedump is loaded" \
+	doctor module 0 "^ok  *module  *livedump $(sysctl -n kern.livedump.version) is loaded" \
 	    "^ok  *facility  *the module is loaded and dumps" \
 	    "^ok  *gzip" "^ok  *zstd"
 	doctor_of_host

@@ -5,6 +5,7 @@
 use super::Check;
 use crate::device::Rescue;
 use crate::host::{sysctl_number, sysctl_text};
+use crate::version::VERSION;
 use std::path::{Path, PathBuf};
 
 /// `__FreeBSD_version` of 13.2, the first with a live dump of its own.
@@ -67,7 +68,7 @@ fn parameter_page() -> Option<Check> {
 
 fn module() -> Check {
     if Path::new("/dev/livedump").exists() {
-        return Check::ok("module", "livedump is loaded");
+        return loaded(sysctl_text("kern.livedump.version").as_deref());
     }
     match module_file() {
         Some(path) => Check::warning(
@@ -80,6 +81,23 @@ fn module() -> Check {
             "livedump.ko is neither loaded nor in kern.module_path",
         )
         .fix("make -C kmod install"),
+    }
+}
+
+/// Requests and the parameter page may differ between versions.
+fn loaded(version: Option<&str>) -> Check {
+    match version {
+        Some(VERSION) => {
+            Check::ok("module", format!("livedump {VERSION} is loaded"))
+        }
+        other => Check::warning(
+            "module",
+            format!(
+                "livedump {} is loaded, and this is {VERSION}",
+                other.unwrap_or("0.1")
+            ),
+        )
+        .fix("kldunload livedump && kldload livedump"),
     }
 }
 
