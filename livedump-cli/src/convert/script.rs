@@ -182,6 +182,10 @@ mod tests {
     use crate::convert::elf::Thread;
 
     fn script(debugger: Debugger, name: &str) -> String {
+        script_of(Machine::Amd64, debugger, name)
+    }
+
+    fn script_of(machine: Machine, debugger: Debugger, name: &str) -> String {
         let list = vec![Thread {
             tid: 100_001,
             name: name.as_bytes().to_vec(),
@@ -196,7 +200,7 @@ mod tests {
         Script {
             core: "/c/a core".into(),
             symbols: "/k/kernel \"x\"".into(),
-            machine: Machine::Amd64,
+            machine,
             threads: &threads,
             modules: vec![
                 ("a.ko".into(), 0x1000, Some(placed)),
@@ -233,5 +237,17 @@ mod tests {
         let text = script(Debugger::Gdb, "x\"}\nend\nshell rm\n\u{1b}");
         let line = r#"    100001: "x\"}\nend\nshell rm\n\x1b","#;
         assert!(text.lines().any(|l| l == line), "{text}");
+    }
+
+    #[test]
+    fn only_arm64_signs_addresses() {
+        for (machine, want) in [(Machine::Amd64, 0), (Machine::Arm64, 1)] {
+            let lldb = script_of(machine, Debugger::Lldb, "x");
+            let bits = "highmem-virtual-addressable-bits 48\n";
+            assert_eq!(lldb.matches(bits).count(), want);
+            assert!(lldb.find(bits) < lldb.find("target create"));
+            let gdb = script_of(machine, Debugger::Gdb, "x");
+            assert_eq!(gdb.matches("register_unwinder").count(), want);
+        }
     }
 }

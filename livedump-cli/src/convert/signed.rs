@@ -9,8 +9,10 @@ settings set target.process.highmem-virtual-addressable-bits 48
 ";
 
 /// gdb knows signed addresses of programs only. This goes up by frame
-/// pointers: registers other than these two are not known in outer frames.
-pub(super) const GDB: &str = r#"python
+/// pointers, to where they end: other registers, sp too, are not known in
+/// outer frames.
+pub(super) const GDB: &str = r#"set print entry-values no
+python
 import gdb.unwinder
 class Frame:
     def __init__(self, sp, pc):
@@ -19,15 +21,19 @@ class Signed(gdb.unwinder.Unwinder):
     def __call__(self, frame):
         fp = int(frame.read_register("x29")) & 0xffffffffffffffff
         pc = frame.read_register("pc")
+        outer = frame.read_register("sp").is_optimized_out
         try:
             record = bytes(gdb.selected_inferior().read_memory(fp, 16))
         except gdb.MemoryError:
-            return None
+            record = bytes(16)
         up, lr = (int.from_bytes(record[n:n + 8], "little") for n in (0, 8))
-        if not lr >> 55 & 1 or lr >> 48 == 0xffff:
+        in_kernel = lr >> 55 & 1
+        if not outer and (not in_kernel or lr >> 48 == 0xffff):
             return None
         address = lambda n: gdb.Value(n).cast(pc.type)
         info = frame.create_unwind_info(Frame(address(fp), pc))
+        if not in_kernel:
+            return info
         info.add_saved_register("pc", address(lr | 0xffff << 48))
         up = gdb.Value(up).cast(gdb.lookup_type("long"))
         info.add_saved_register("x29", up)
