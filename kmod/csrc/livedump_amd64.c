@@ -45,6 +45,12 @@ CTASSERT(MINIDUMP_VERSION == 3);
 #define	LD_DMAP_MAX	kva_layout.dmap_high
 #endif
 
+int
+livedump_arch_check(void)
+{
+	return (0);
+}
+
 uint64_t
 livedump_kva_end(void)
 {

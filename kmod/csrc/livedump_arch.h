@@ -13,6 +13,8 @@ struct livedump_params;
 struct livedump_target;
 struct trapframe;
 
+/* Whether this kernel's memory can be dumped; if not, says why: ENOEXEC. */
+int	livedump_arch_check(void);
 /* Page tables, the direct map, the version of minidumps. */
 void	livedump_arch_target(struct livedump_target *target);
 /* The same, for the parameter page; all else is zero or set. */

@@ -97,7 +97,7 @@ livedump_check_kernel(void)
 		    "rebuild it with this kernel's KERNBUILDDIR\n");
 		return (ENOEXEC);
 	}
-	return (0);
+	return (livedump_arch_check());
 }
 
 int

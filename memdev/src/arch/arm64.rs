@@ -11,8 +11,9 @@ pub const DESCR_MASK: u64 = 3;
 pub const BLOCK: u64 = 1;
 /// A table above, a page in an L3 table. C: `L1_TABLE`, `L3_PAGE`.
 pub const TABLE_OR_PAGE: u64 = 3;
-/// Output address bits 47..12.
-pub const OUTPUT_MASK: u64 = 0x0000_ffff_ffff_f000;
+/// Output address bits 49..12; 49 and 48 are zero but with LPA2, whose bits 51
+/// and 50 are elsewhere. C: `ATTR_ADDR`.
+pub const OUTPUT_MASK: u64 = 0x0003_ffff_ffff_f000;
 
 pub(super) fn decode(level: u32, e: u64) -> Entry {
     let out = e & OUTPUT_MASK;

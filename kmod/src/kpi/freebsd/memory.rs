@@ -8,6 +8,13 @@ use core::mem::{offset_of, size_of};
 use memdev::addr::{PAGE_SIZE, Paddr, Page, Vaddr};
 use memdev::arch::{ENTRIES, Machine};
 
+/// The machine this is compiled for. What else differs between machines is in
+/// C: csrc/livedump_arch.h.
+const MACHINE: Machine = match cfg!(target_arch = "aarch64") {
+    true => Machine::Arm64,
+    false => Machine::Amd64,
+};
+
 /// C: `struct livedump_target`.
 #[repr(C)]
 #[derive(Default)]
@@ -144,7 +151,7 @@ impl Memory for FreeBsd {
         livedump_target(&mut t);
         Target {
             instant: None,
-            machine: Machine::Amd64,
+            machine: MACHINE,
             minidump_version: t.minidump_version,
             minidump_flags: t.minidump_flags,
             root: Paddr(t.root),
