@@ -4,6 +4,7 @@
 
 mod capture;
 mod convert;
+mod install;
 mod manners;
 mod named_files;
 mod outputs;
