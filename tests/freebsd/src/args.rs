@@ -2,6 +2,7 @@
 //! The command line.
 
 use clap::Parser;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Runs livedump.ko in real FreeBSD kernels under QEMU.
@@ -74,6 +75,9 @@ pub(crate) struct Args {
     /// Seconds after which a guest is given up.
     #[arg(long, default_value_t = 300)]
     pub(crate) timeout: u64,
+    /// Kernels that are run at the same time.
+    #[arg(long, default_value = "1")]
+    pub(crate) jobs: NonZeroUsize,
     /// Keeps images, console output and dumps here.
     #[arg(long)]
     pub(crate) keep: Option<PathBuf>,

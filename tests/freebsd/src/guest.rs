@@ -6,6 +6,7 @@ use crate::error::{Error, Result, io};
 use crate::kernel::Kernel;
 use crate::loader;
 use crate::userland::{self, Userland};
+use parking_lot::Mutex;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -71,11 +72,16 @@ pub(crate) fn build(
     })
 }
 
+/// Of the scripts that build for guests one runs at a time.
+pub(crate) static ONE: Mutex<()> = Mutex::new(());
+
 fn livedump(kernel: &Kernel, build: &Path, dir: &Path) -> Result<PathBuf> {
     let script = top().join(".ci/kmod");
     let mut command = Command::new(&script);
     command.env("KERNEL_DIR", build).env("OUT", dir.join("kmod"));
     command.env("ARCH", kernel.arch.machine.name());
+    // It makes in the cache what is missing there.
+    let _one = ONE.lock();
     run(".ci/kmod", &mut command)?;
     let name = build.file_name().unwrap_or(OsStr::new("kernel"));
     Ok(dir.join("kmod").join(name).join("livedump.ko"))

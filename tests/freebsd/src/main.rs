@@ -35,9 +35,11 @@ use args::Args;
 use clap::Parser;
 use error::{Error, Result};
 use kernel::Kernel;
+use parking_lot::Mutex;
 use report::{Done, report};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn main() -> ExitCode {
     if let Some(code) = deadlocks::run_tool() {
@@ -55,19 +57,36 @@ fn main() -> ExitCode {
         Ok(kernels) => kernels,
         Err(e) => return complain(&e),
     };
-    let mut all = Done::default();
-    for kernel in &kernels {
-        match run(&args, kernel) {
-            Ok(done) => all.add(&done),
-            Err(Error::Skip(why)) => all.skip(kernel, &why),
-            Err(e) => all.fail(kernel, &error::chain(&e)),
-        }
-    }
+    let all = run_all(&args, &kernels);
     println!("{all}");
     match all.failed {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
+}
+
+/// All kernels, some at the same time.
+fn run_all(args: &Args, kernels: &[Kernel]) -> Done {
+    let next = AtomicUsize::new(0);
+    let all = Mutex::new(Done::default());
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.get().min(kernels.len()) {
+            scope.spawn(|| {
+                while let Some(kernel) =
+                    kernels.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let mut done = Done::default();
+                    match run(args, kernel) {
+                        Ok(of_kernel) => done.add(&of_kernel),
+                        Err(Error::Skip(why)) => done.skip(kernel, &why),
+                        Err(e) => done.fail(kernel, &error::chain(&e)),
+                    }
+                    all.lock().add(&done);
+                }
+            });
+        }
+    });
+    all.into_inner()
 }
 
 fn complain(e: &Error) -> ExitCode {

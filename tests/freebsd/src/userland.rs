@@ -5,7 +5,7 @@
 //! dump.
 
 use crate::error::{Error, Result, io};
-use crate::guest::{makefs, put, run, top};
+use crate::guest::{ONE, makefs, put, run, top};
 use crate::kernel::Kernel;
 use memdev::kerneldump::{
     Compression, HEADER_SIZE, KernelDumpHeader, Magic, VERSION,
@@ -74,6 +74,7 @@ pub(crate) fn find(
 /// livedump for FreeBSD.
 fn tool() -> Result<PathBuf> {
     let script = ".ci/freebsd-build";
+    let _one = ONE.lock();
     let out = Command::new(top().join(script))
         .output()
         .map_err(io("running", script))?;
