@@ -19,4 +19,7 @@
 #define	COUNT_AND_STORE							\
 	"incq %0\n\tpause\n\tmovq %0, %1\n\tpause"
 
+/* As dumps are copied, in the kernel. */
+#define	COPY_PAGE(from, to)	pagecopy(from, to)
+
 #endif

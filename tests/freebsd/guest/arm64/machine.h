@@ -19,4 +19,7 @@
 #define	COUNT_AND_STORE							\
 	"add %0, %0, #1\n\tisb\n\tstr %0, %1\n\tisb"
 
+/* As dumps are copied, in the kernel. */
+#define	COPY_PAGE(from, to)	memcpy((to), (from), 4096)
+
 #endif

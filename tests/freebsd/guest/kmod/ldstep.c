@@ -46,6 +46,8 @@
 #include <machine/md_var.h>
 #include <machine/vmparam.h>
 
+#include "machine.h"
+
 static MALLOC_DEFINE(M_LDSTEP, "ldstep", "livedump test counters");
 
 #define	PAIRS		8
@@ -342,7 +344,7 @@ sysctl_copy(SYSCTL_HANDLER_ARGS)
 		critical_enter();
 		began = sbinuptime();
 		for (int j = 0; j < COPY_PAGES; j++)
-			pagecopy(from[j], to[j]);
+			COPY_PAGE(from[j], to[j]);
 		took = sbinuptime() - began;
 		critical_exit();
 		best = MIN(best, took);
