@@ -15,6 +15,14 @@
  * meanwhile, so that nobody waits for a CPU that waits here. A callout that runs
  * before the mutex is held, or after time was up, finds the gate closed.
  *
+ * What orders memory, also where loads and stores are not kept in order (arm64):
+ * whoever comes adds to saved with a release, after all that the CPU did before;
+ * the caller acquires saved, and releases state; whoever finds work acquires
+ * state. So those who work see everything that any CPU did before it was
+ * stopped. They add to done with a release, after their last load of what they
+ * copy, and the caller acquires done. Among themselves the engine's steps order
+ * what they do: no CPU leaves one before all units of it are done.
+ *
  * While CPUs are stopped no lock is taken, nothing is allocated, and every loop
  * ends by the clock. Nobody holds a spin mutex then but the one above: who has
  * one has interrupts off and does not come.

@@ -5,7 +5,8 @@
 
 use crate::error::{Errno, Result, Stage};
 use core::sync::atomic::{
-    AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed,
+    AtomicI32, AtomicI64, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
 };
 use memdev::ioctl::{MINIDUMP_ARG_VERSION, MemMinidumpStatus};
 
@@ -83,7 +84,8 @@ impl Progress {
             Work::Dump => self.started.fetch_add(1, Relaxed),
             Work::Estimate => self.estimates.fetch_add(1, Relaxed),
         };
-        self.pid.store(pid, Relaxed);
+        // And who sees that one runs, that the counters are its.
+        self.pid.store(pid, Release);
         self.stage(Stage::Lock);
     }
 
@@ -102,7 +104,8 @@ impl Progress {
         if result.is_ok() && what == Work::Dump {
             self.completed.fetch_add(1, Relaxed);
         }
-        self.pid.store(0, Relaxed);
+        // Who sees that no dump runs sees what became of the last one.
+        self.pid.store(0, Release);
         self.stage(Stage::Idle);
     }
 
@@ -142,7 +145,7 @@ impl Progress {
     /// of the last one.
     #[must_use]
     pub fn status(&self, now_ns: u64) -> MemMinidumpStatus {
-        let pid = self.pid.load(Relaxed);
+        let pid = self.pid.load(Acquire);
         let start_ns = self.start_ns.load(Relaxed);
         MemMinidumpStatus {
             version: MINIDUMP_ARG_VERSION,

@@ -53,6 +53,20 @@ mod tests {
     }
 
     #[test]
+    fn bits_48_and_49_are_of_the_address_and_those_above_are_not() {
+        let high = 0x0003_0000_4420_0000;
+        let attributes = 0xfffc_0000_0000_0f00;
+        assert_eq!(
+            decode(0, high | attributes | 3),
+            Entry::Mapped(Paddr(high))
+        );
+        assert_eq!(decode(2, high | attributes | 3), Entry::Table(Paddr(high)));
+        let page = split_block(high | attributes | 1, 1, 5);
+        assert_eq!(decode(0, page), Entry::Mapped(Paddr(high + 0x5000)));
+        assert_eq!(page & attributes, attributes);
+    }
+
+    #[test]
     fn blocks_split_into_pages_with_their_attributes() {
         let l2 = 0x0060_0000_4420_0701;
         assert_eq!(split_block(l2, 1, 3), 0x0060_0000_4420_3703);
