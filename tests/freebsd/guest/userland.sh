@@ -15,6 +15,7 @@
 . /userland-confined.sh
 . /userland-keeping.sh
 . /userland-direct.sh
+. /userland-install.sh
 
 # Each way to name the directory, and the letters of savecore(8). The plain
 # one is the last: what the kernel's own facility left NODUMP is missing in it.
@@ -118,6 +119,7 @@ main() {
 	mkdir $crash
 	with_module
 	without_module
+	installed
 }
 
 secured() {

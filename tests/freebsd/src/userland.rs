@@ -16,7 +16,7 @@ use std::process::Command;
 /// Name of the root disk.
 pub(crate) const ROOT: &str = "root-disk.img";
 
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 9] = [
     "userland.sh",
     "userland-says.sh",
     "userland-dumps.sh",
@@ -25,6 +25,7 @@ const SCRIPTS: [&str; 8] = [
     "userland-confined.sh",
     "userland-keeping.sh",
     "userland-direct.sh",
+    "userland-install.sh",
 ];
 
 /// Says that something it takes cannot be fetched here.
@@ -149,6 +150,12 @@ pub(crate) fn disk(
     for script in SCRIPTS {
         put(&[(&guest.join(script), script.into())], &root)?;
     }
+    // What make install takes, as in a release.
+    let release = root.join("livedump");
+    std::fs::create_dir_all(&release).map_err(io("making", &release))?;
+    let mut cp = Command::new("cp");
+    cp.current_dir(top()).args(["-R", "--parents", "dist", "man"]);
+    run("cp", cp.arg("kmod/csrc/livedump_ioctl.h").arg(&release))?;
     let image = root.join("panic.img");
     std::fs::write(&image, dump_device()).map_err(io("writing", &image))?;
     put(&[(&kernel.path, "boot/kernel/kernel".into())], &root)?;
