@@ -30,11 +30,12 @@ class Signed(gdb.unwinder.Unwinder):
         in_kernel = lr >> 55 & 1
         if not outer and (not in_kernel or lr >> 48 == 0xffff):
             return None
-        address = lambda n: gdb.Value(n).cast(pc.type)
+        type = pc.type
+        address = lambda n: gdb.Value(n).cast(type)
         info = frame.create_unwind_info(Frame(address(fp), pc))
-        if not in_kernel:
-            return info
-        info.add_saved_register("pc", address(lr | 0xffff << 48))
+        # Where they end is an address of 0, which gdb stops at.
+        pc = lr | 0xffff << 48 if in_kernel else 0
+        info.add_saved_register("pc", address(pc))
         up = gdb.Value(up).cast(gdb.lookup_type("long"))
         info.add_saved_register("x29", up)
         return info
