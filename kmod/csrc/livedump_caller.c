@@ -56,10 +56,25 @@ livedump_jailed(void)
 	return (jailed(curthread->td_ucred));
 }
 
+/*
+ * A process that is stopped as a whole, as by 13's and 14's PROC_REAP_KILL,
+ * which sends its signal then, and for a sleep of the machine: whoever waits for
+ * that (a task of all the kernel's, for one) would wait for the dump.
+ */
+static bool
+livedump_is_stopped(void)
+{
+	const volatile int *flags = &curproc->p_flag;
+
+	return ((*flags & P_TOTAL_STOP) != 0);
+}
+
 int
 livedump_sig_intr(void)
 {
 	livedump_beat();
+	if (livedump_is_stopped())
+		return (EINTR);
 #if __FreeBSD_version >= 1300000
 	return (sig_intr());
 #else
