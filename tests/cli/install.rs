@@ -23,7 +23,7 @@ impl Stage {
     /// `None` where there is no such make.
     fn new(make: &'static str) -> Option<Self> {
         if Command::new(make).arg("-h").output().is_err() {
-            livedump_skip::skipped(&format!("no {make}"));
+            livedump_skip::skipped(format!("no {make}"));
             return None;
         }
         Some(Self { dir: TempDir::new().unwrap(), make })
