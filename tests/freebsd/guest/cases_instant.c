@@ -6,6 +6,8 @@
 #include "dump.h"
 
 #define	HANGMODULE	"/ldhang.ko"
+/* The host may take a CPU away so often. */
+#define	TRIES		8
 
 /* Shared with children. */
 static volatile u64 *shared;
@@ -15,10 +17,15 @@ static void
 registers(const char *kind, int nth, u32 flags)
 {
 	struct mem_minidump_arg a;
-	i64 fd = open_target(SCRATCH "/dump"), r;
+	i64 fd = open_target(SCRATCH "/dump"), r = -1;
 
 	sysctl_set("debug.ldhang.spin", 1);
-	r = minidump(&a, fd, flags, 2);
+	/* One that the host had taken away is left out: once more. */
+	for (int i = 0; i < TRIES; i++) {
+		r = minidump(&a, fd, flags, 2);
+		if (r != 0 || flags == 0 || a.mda_registers >= 2)
+			break;
+	}
 	sysctl_set("debug.ldhang.spin", 0);
 	sys(SYS_close, fd);
 	if (r != 0) {
