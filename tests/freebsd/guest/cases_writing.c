@@ -68,6 +68,41 @@ slow(i32 us)
 	sysctl_set("debug.ldtest.delay_us", us);
 }
 
+/*
+ * A reaper's signal to all that it has started, as timeout(1) sends one; 13 and
+ * 14 stop each process as a whole before.
+ */
+static int
+reaping(void *job)
+{
+	/* <sys/procctl.h>: struct procctl_reaper_kill */
+	struct {
+		i32	sig;
+		u32	flags;
+		i32	subtree;
+		u32	killed;
+		i32	fpid;
+		u32	pad[15];
+	} kill;
+	i64 me = sys(SYS_getpid), pid;
+	u64 start;
+
+	zero(&kill, sizeof(kill));
+	kill.sig = SIGINT;
+	if (sys(SYS_procctl, 0L /* P_PID */, me, 2L /* PROC_REAP_ACQUIRE */,
+	    0L) != 0)
+		return (1);
+	pid = spawn(dumping_with_handler, job);
+	if (!until_pages(20000))
+		return (2);
+	start = now_ms();
+	if (sys(SYS_procctl, 0L, me, 6L /* PROC_REAP_KILL */, &kill) != 0)
+		return (3);
+	if (wait_for(pid) != EINTR)
+		return (4);
+	return (now_ms() - start < 1000 ? 0 : 5);
+}
+
 static void
 interrupted(void)
 {
@@ -84,6 +119,8 @@ interrupted(void)
 	expect("SIGINT in the middle", wait_for(pid), EINTR);
 	expect_true("SIGINT within a second", now_ms() - start < 1000,
 	    "it took longer");
+	expect("PROC_REAP_KILL in the middle", wait_for(spawn(reaping, &job)),
+	    0);
 	pid = spawn(dumping, &job);
 	expect_true("SIGKILL: a dump runs", until_pages(20000), "no dump");
 	start = now_ms();

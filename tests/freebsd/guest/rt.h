@@ -45,6 +45,7 @@ enum {
 	SYS_pipe2 = 542, SYS_fstat = 551, SYS_fstatfs = 556, SYS___sysctl = 202,
 	SYS_setitimer = 83, SYS_ptrace = 26, SYS_munmap = 73,
 	SYS_pwrite = 476, SYS_kevent = 560, SYS_cpuset_setaffinity = 488,
+	SYS_procctl = 544,
 };
 
 enum {
