@@ -54,6 +54,13 @@ pub enum Command {
     /// Save the dump of a panic from a dump device or an image of one
     #[command(after_help = "Example: livedump save /dev/ada0p3 /var/crash")]
     Save(cmd::save::Args),
+    /// Receive dumps over the network into DIRECTORY: a netdump(4) server
+    #[command(after_help = "Example: livedump receive --allow 192.0.2.0/24 \
+                      /var/crash")]
+    Receive(cmd::receive::Args),
+    /// Send a dump to a netdump(4) server
+    #[command(after_help = "Example: livedump send vmcore.0.zst dumps.example")]
+    Send(cmd::send::Args),
     /// Estimate the size of a dump and compare it with the free space
     #[command(after_help = "Example: livedump estimate -Z /var/crash")]
     Estimate(cmd::estimate::Args),
@@ -134,6 +141,8 @@ impl Cli {
         match self.command {
             Command::Capture(args) => Ok(cmd::capture::run(&args)?),
             Command::Save(args) => Ok(cmd::save::run(&args)?),
+            Command::Receive(args) => cmd::receive::run(&args),
+            Command::Send(args) => cmd::send::run(&args),
             Command::Estimate(args) => cmd::estimate::run(&args),
             Command::Watch(args) => cmd::watch::run(&args),
             Command::Doctor(args) => cmd::doctor::run(&args),

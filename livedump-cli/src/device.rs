@@ -39,7 +39,7 @@ use nix::sys::signal::{
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
@@ -425,6 +425,14 @@ pub fn descriptors(
         // for signals.
         open.then(|| unsafe { BorrowedFd::borrow_raw(fd) })
     })
+}
+
+/// Takes a descriptor that recvmsg(2) has brought.
+#[must_use]
+pub fn owned(fd: std::os::fd::RawFd) -> OwnedFd {
+    // SAFETY: the kernel has made it for the one message that it came with,
+    // and nothing else in the process knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 extern "C" fn nothing(_: libc::c_int) {}

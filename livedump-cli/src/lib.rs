@@ -31,6 +31,7 @@ pub mod error;
 pub mod examine;
 pub mod host;
 pub mod kernel_files;
+pub mod netdump;
 pub mod outcome;
 pub mod output;
 pub mod qemu;

@@ -2,10 +2,15 @@
 //! livedump(8): parse, run, report errors, exit.
 
 use livedump_cli::args::{Cli, usage_error};
+use livedump_cli::netdump::broker;
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if broker::is_asked(std::env::args_os()) {
+        broker::serve(std::env::args_os());
+        return ExitCode::SUCCESS;
+    }
     let cli = match Cli::parse_from_args(std::env::args_os()) {
         Ok(cli) => cli,
         // --help and --version exit with 0, and have nothing of the caller's.

@@ -60,6 +60,12 @@ pub enum Purpose {
     Listing,
     /// A directory; a file that is open is renamed in it, or removed.
     Replace,
+    /// A socket that datagrams, and descriptors with them, come from and go
+    /// to.
+    Datagrams,
+    /// The same, and new sockets are made and connected. Not in capability
+    /// mode.
+    Sockets,
 }
 
 /// What came of [`enter`].

@@ -98,6 +98,7 @@ fn lines(bytes: &[u8]) -> String {
 #[allow(missing_docs)]
 pub struct InfoText {
     pub architecture: Option<String>,
+    pub architecture_version: Option<u32>,
     pub compression: Option<String>,
     pub dumplength: Option<u64>,
     /// Unix seconds.
@@ -159,6 +160,9 @@ impl InfoText {
             let text = (!value.is_empty()).then(|| String::from(value));
             match name {
                 "Architecture" => info.architecture = text,
+                "Architecture Version" => {
+                    info.architecture_version = value.parse().ok();
+                }
                 "Compression" => info.compression = text,
                 "Dump Length" => info.dumplength = value.parse().ok(),
                 "Dumptime" => {

@@ -81,6 +81,10 @@ pub(super) fn enter(
     }
     streams().map_err(said("limiting the standard streams"))?;
     others(files).map_err(said("limiting an inherited descriptor"))?;
+    // connect(2) and bind(2) are ECAPMODE.
+    if files.iter().any(|(_, purpose)| *purpose == Purpose::Sockets) {
+        return Err("not confined: sockets are connected".into());
+    }
     capsicum::enter().map_err(said("entering capability mode"))
 }
 
@@ -92,7 +96,9 @@ fn limit(fd: &BorrowedFd<'_>, purpose: Purpose) -> io::Result<()> {
         Purpose::Directory => allow(fd, &DIRECTORY),
         Purpose::Listing => allow(fd, &LISTING),
         Purpose::Replace => allow(fd, &REPLACE),
-        Purpose::Monitor => allow(fd, &MONITOR),
+        Purpose::Monitor | Purpose::Datagrams | Purpose::Sockets => {
+            allow(fd, &MONITOR)
+        }
         Purpose::Requests => {
             allow(fd, &[Right::Ioctl, Right::Fstat])?;
             let requests = [

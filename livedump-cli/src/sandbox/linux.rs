@@ -114,6 +114,19 @@ const MONITOR: [libc::c_long; 5] = [
     POLL,
 ];
 
+/// What datagrams are received and answered with, and descriptors with them.
+const DATAGRAMS: [libc::c_long; 5] = [
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    POLL,
+];
+
+/// What a new socket is connected with.
+const SOCKETS: [libc::c_long; 3] =
+    [libc::SYS_bind, libc::SYS_connect, libc::SYS_setsockopt];
+
 #[cfg(target_arch = "x86_64")]
 const POLL: libc::c_long = libc::SYS_poll;
 #[cfg(not(target_arch = "x86_64"))]
@@ -165,6 +178,8 @@ fn landlock(files: &[(BorrowedFd<'_>, Purpose)]) -> Result<(), String> {
             | Purpose::Update
             | Purpose::Requests
             | Purpose::Monitor
+            | Purpose::Datagrams
+            | Purpose::Sockets
             | Purpose::Lock => continue,
         };
         let beneath = PathBeneath::new(fd, access);
@@ -233,6 +248,22 @@ fn program(
     if has(&[Purpose::Monitor]) {
         rules.extend(MONITOR.map(|call| (call, Vec::new())));
     }
+    if has(&[Purpose::Datagrams, Purpose::Sockets]) {
+        rules.extend(DATAGRAMS.map(|call| (call, Vec::new())));
+    }
+    if has(&[Purpose::Sockets]) {
+        rules.extend(SOCKETS.map(|call| (call, Vec::new())));
+        let mut families = Vec::new();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let family = u64::from(family.cast_unsigned());
+            let family = condition(0, SeccompCmpOp::Eq, family)?;
+            // Of flags and type the low bits are the type.
+            let datagram = u64::from(libc::SOCK_DGRAM.cast_unsigned());
+            let kind = condition(1, SeccompCmpOp::MaskedEq(0xf), datagram)?;
+            families.push(SeccompRule::new(vec![family, kind])?);
+        }
+        rules.insert(libc::SYS_socket, families);
+    }
     // Memory yes, code no.
     let exec = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
@@ -240,6 +271,8 @@ fn program(
     }
     // Is it a terminal, and how wide?
     let asked = [libc::TCGETS, libc::TIOCGWINSZ].into_iter();
+    let blocking = has(&[Purpose::Sockets]).then_some(libc::FIONBIO);
+    let asked = asked.chain(blocking);
     // Another type in other libraries.
     #[allow(clippy::unnecessary_cast)]
     let asked = asked.map(|request| when(1, SeccompCmpOp::Eq, request as u64));
