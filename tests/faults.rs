@@ -3,5 +3,6 @@
 //! what remains.
 
 mod order;
+mod stream;
 mod sweep;
 mod writing;

@@ -26,6 +26,7 @@
 #define	MINIDUMP_REGISTERS	0x00000008	/* registers of running threads */
 #define	MINIDUMP_STABILITY	0x00000010	/* count pages that changed */
 #define	MINIDUMP_FREEZE		0x00000020	/* one instant; MEM_MINIDUMP2 */
+#define	MINIDUMP_STREAM		0x00000040	/* mda_fd: a pipe or a socket */
 
 /* mda_compression, as KERNELDUMP_COMP_* */
 #define	MINIDUMP_COMP_NONE	0

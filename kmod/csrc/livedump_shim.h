@@ -107,6 +107,11 @@ int	livedump_vn_write(struct file *fp, uint64_t offset, const void *data,
 	    size_t len);
 int	livedump_vn_check(struct file *fp);
 
+/* A pipe or a socket. */
+int	livedump_getstream(int fd, struct file **fpp);
+bool	livedump_is_read_by_caller(struct file *fp);
+int	livedump_fo_write(struct file *fp, const void *data, size_t len);
+
 /* One dump at a time. */
 bool	livedump_try_xlock(void);
 int	livedump_xlock_sig(void);

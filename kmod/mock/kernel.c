@@ -134,6 +134,32 @@ livedump_file_is_served(struct file *fp)
 }
 
 int
+livedump_getstream(int fd, struct file **fpp)
+{
+	return (livedump_getvnode(fd, fpp));
+}
+
+bool
+livedump_is_read_by_caller(struct file *fp)
+{
+	(void)fp;
+	return (!mock_served);
+}
+
+int
+livedump_fo_write(struct file *fp, const void *data, size_t len)
+{
+	int error;
+
+	if (range_locked)
+		abort();
+	range_locked = true;
+	error = livedump_vn_write(fp, mock_file.len, data, len);
+	range_locked = false;
+	return (error);
+}
+
+int
 livedump_rangelock_wlock(struct file *fp, void **lock)
 {
 	int error = fails();

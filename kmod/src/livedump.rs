@@ -10,13 +10,14 @@
 //! | `PRIV_KMEM_READ`; ours: really root, not jailed | `EPERM` |
 //! | version, flags, padding, level, workers | `EINVAL` |
 //! | descriptor is a vnode, with `CAP_WRITE` | `EBADF`, `ENOTCAPABLE`, `EINVAL` |
+//! | a stream: a pipe or a stream socket instead | the same |
 //! | opened for writing | `EBADF` |
-//! | a regular file | `EINVAL` |
+//! | a regular file (unless a stream) | `EINVAL` |
 //! | list of changes: the same checks; another file | theirs, `EINVAL` |
-//! | no file is served by a process that is to be suspended | `EOPNOTSUPP` |
+//! | no file is served, and no stream read, by a process that is to be suspended | `EOPNOTSUPP` |
 //! | compressor known, and in the kernel | `EINVAL` |
 //! | no other dump | `EBUSY` (or the wait's `EINTR`) |
-//! | the range lock is to be had | `EAGAIN`, `EINTR` |
+//! | the range lock is to be had (files) | `EAGAIN`, `EINTR` |
 //! | no process has the file mapped for writing | `ETXTBSY` |
 //! | livedumper_start handlers agree | theirs |
 //! | user processes stop in time | `EAGAIN` |
@@ -28,8 +29,10 @@
 //! stat(2) of the file waits for the whole dump. The range lock keeps
 //! truncation out, and other writers where the file system has them take it;
 //! elsewhere they are detected ([`vn_check`](crate::kpi::Files::vn_check)).
+//! A stream has none of these; while its reader is slow the livedump lock alone
+//! is held, and a signal ends the dump.
 
-use crate::dumper::Output;
+use crate::dumper::{Output, Sink};
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::Kpi;
 use crate::minidump::{self, Options, Planned, Written};
@@ -42,7 +45,7 @@ use memdev::freeze::{
 };
 use memdev::ioctl::{
     FLAG_ALL, FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY,
-    FLAG_WAIT, MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS,
+    FLAG_STREAM, FLAG_WAIT, MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS,
     MINIDUMP_ARG_VERSION, MemLivedumpArg, MemMinidumpArg, NO_FD,
 };
 use memdev::kerneldump::Compression;
@@ -63,6 +66,7 @@ pub struct Livedump {
 #[derive(Clone, Copy, Debug)]
 struct Job {
     fd: i32,
+    stream: bool,
     compression: u8,
     level: i32,
     workers: u32,
@@ -146,6 +150,7 @@ impl Livedump {
         }
         let job = Job {
             fd: arg.fd,
+            stream: false,
             compression: arg.compression,
             level: 0,
             workers: 0,
@@ -182,6 +187,7 @@ impl Livedump {
         let frozen = arg.flags & FLAG_FREEZE != 0;
         let job = Job {
             fd: arg.fd,
+            stream: arg.flags & FLAG_STREAM != 0,
             compression: arg.compression,
             level: i32::from(arg.level),
             workers: arg.workers,
@@ -255,19 +261,27 @@ impl Livedump {
         job: &Job,
         out: &mut Outcome,
     ) -> Result<()> {
-        let file = FileRef::get(kpi, job.fd)?;
+        let file = match job.stream {
+            true => FileRef::stream(kpi, job.fd)?,
+            false => FileRef::get(kpi, job.fd)?,
+        };
         let changes = match job.changes_fd {
             NO_FD => None,
             fd => Some(FileRef::get(kpi, fd)?),
         };
         if let Some(changes) = &changes
+            && !job.stream
             && kpi.same_vnode(&file.file, &changes.file)
         {
             return Err(Errno::EINVAL);
         }
         let is_served = |f: &FileRef<'_, K>| kpi.file_is_served(&f.file);
+        let waits = |f: &FileRef<'_, K>| match job.stream {
+            true => !kpi.is_read_by_caller(&f.file),
+            false => is_served(f),
+        };
         if job.quiesce
-            && (is_served(&file) || changes.as_ref().is_some_and(is_served))
+            && (waits(&file) || changes.as_ref().is_some_and(is_served))
         {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -290,13 +304,20 @@ impl Livedump {
         job: &Job,
         out: &mut Outcome,
     ) -> Result<()> {
-        let _range = RangeLock::acquire(kpi, file)?;
+        let sink = match job.stream {
+            true => Sink::Stream(file),
+            false => Sink::Vnode(file),
+        };
+        let _range = match job.stream {
+            true => None,
+            false => Some(RangeLock::acquire(kpi, file)?),
+        };
         let _changes_range = match changes {
             Some(file) => Some(RangeLock::acquire(kpi, file)?),
             None => None,
         };
         let output = Output {
-            file,
+            sink,
             format,
             level: match job.level {
                 0 => kpi.compressor_level(format),
@@ -437,6 +458,15 @@ impl<'k, K: Kpi> FileRef<'k, K> {
         }
         if !kpi.vnode_is_regular(&file.file) {
             return Err(Errno::EINVAL);
+        }
+        Ok(file)
+    }
+
+    /// A pipe or a socket that a dump may go to.
+    fn stream(kpi: &'k K, fd: i32) -> Result<Self> {
+        let file = Self { kpi, file: kpi.getstream(fd)? };
+        if !kpi.file_is_writable(&file.file) {
+            return Err(Errno::EBADF);
         }
         Ok(file)
     }

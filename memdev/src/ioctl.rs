@@ -52,9 +52,17 @@ pub const FLAG_QUIESCE: u32 = 1 << 2;
 pub const FLAG_REGISTERS: u32 = 1 << 3;
 /// Hash pages as they are copied and look again at the end.
 pub const FLAG_STABILITY: u32 = 1 << 4;
+/// `fd` is a pipe, a FIFO or a stream socket: everything is written in file
+/// order, holes as zeros, the kernel dump header last. With [`FLAG_ESTIMATE`]
+/// it changes nothing: a module that does not have it answers `EINVAL`.
+pub const FLAG_STREAM: u32 = 1 << 6;
 /// Every flag that has a meaning.
-pub const FLAG_ALL: u32 =
-    FLAG_ESTIMATE | FLAG_WAIT | FLAG_QUIESCE | FLAG_REGISTERS | FLAG_STABILITY;
+pub const FLAG_ALL: u32 = FLAG_ESTIMATE
+    | FLAG_WAIT
+    | FLAG_QUIESCE
+    | FLAG_REGISTERS
+    | FLAG_STABILITY
+    | FLAG_STREAM;
 
 /// C: `struct mem_livedump_arg`, <sys/memrange.h>; 32 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

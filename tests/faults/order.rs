@@ -169,7 +169,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "an unknown flag",
-        spoil: |s| s.arg.flags |= 1 << 6,
+        spoil: |s| s.arg.flags |= 1 << 7,
         ..ARGUMENT
     },
     Row { name: "padding", spoil: |s| s.arg.missing_cpus = 1, ..ARGUMENT },

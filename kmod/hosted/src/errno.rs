@@ -9,6 +9,8 @@ use std::io::{Error, ErrorKind};
 const ENOTEMPTY: Errno = Errno(66);
 const ETIMEDOUT: Errno = Errno(60);
 const ESTALE: Errno = Errno(70);
+const ECONNRESET: Errno = Errno(54);
+const ENOTCONN: Errno = Errno(57);
 
 /// What FreeBSD would have answered.
 pub fn from_host(error: &Error) -> Errno {
@@ -34,6 +36,8 @@ pub fn from_host(error: &Error) -> Errno {
         ErrorKind::ResourceBusy => Errno::EBUSY,
         ErrorKind::Unsupported => Errno::EOPNOTSUPP,
         ErrorKind::TimedOut => ETIMEDOUT,
+        ErrorKind::ConnectionReset => ECONNRESET,
+        ErrorKind::NotConnected => ENOTCONN,
         ErrorKind::DirectoryNotEmpty => ENOTEMPTY,
         ErrorKind::StaleNetworkFileHandle => ESTALE,
         _ => Errno::EIO,

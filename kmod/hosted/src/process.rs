@@ -42,6 +42,7 @@ pub struct Descriptor {
     path_only: bool,
     cap_write: bool,
     served: bool,
+    read_by_caller: bool,
 }
 
 impl Descriptor {
@@ -54,6 +55,7 @@ impl Descriptor {
             path_only: false,
             cap_write: true,
             served: false,
+            read_by_caller: false,
         }
     }
 
@@ -95,6 +97,12 @@ impl Descriptor {
         Self { served: true, ..self }
     }
 
+    /// A pipe whose other end the process has open, too.
+    #[must_use]
+    pub fn read_by_caller(self) -> Self {
+        Self { read_by_caller: true, ..self }
+    }
+
     /// The file behind it.
     #[must_use]
     pub fn vnode(&self) -> &Arc<Vnode> {
@@ -107,6 +115,10 @@ impl Descriptor {
 
     pub(super) fn is_served(&self) -> bool {
         self.served
+    }
+
+    pub(super) fn is_read_by_caller(&self) -> bool {
+        self.read_by_caller
     }
 
     pub(super) fn is_regular(&self) -> bool {
@@ -246,6 +258,18 @@ impl Process {
         }
         if d.path_only {
             return Err(Errno::EBADF);
+        }
+        Ok(d.clone())
+    }
+
+    pub(super) fn getstream(&self, fd: i32) -> Result<Descriptor> {
+        let table = self.descriptors.lock();
+        let d = table.get(&fd).ok_or(Errno::EBADF)?;
+        if !d.cap_write {
+            return Err(Errno::ENOTCAPABLE);
+        }
+        if !d.vnode.kind().is_stream() || d.path_only {
+            return Err(Errno::EINVAL);
         }
         Ok(d.clone())
     }

@@ -8,8 +8,12 @@
 use super::errno::from_host;
 use super::lock::SleepLock;
 use livedump_kmod::error::{Errno, Result};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +40,12 @@ impl FileKind {
     #[must_use]
     pub fn is_vnode(self) -> bool {
         !matches!(self, Self::Pipe | Self::Socket)
+    }
+
+    /// Whether a dump may be streamed into it.
+    #[must_use]
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Fifo | Self::Pipe | Self::Socket)
     }
 
     fn of(file: &File) -> std::io::Result<Self> {
@@ -92,6 +102,30 @@ pub struct FileFaults {
     pub max_size: Option<u64>,
     /// `ENOSPC` when it is full.
     pub disk: Option<Arc<Disk>>,
+}
+
+/// How long nobody reads before it is looked whether anybody still waits.
+const LOOK_MS: u16 = 50;
+
+/// While the host's descriptor does not block; as it was afterwards.
+struct Nonblocking<'a> {
+    file: &'a File,
+    before: OFlag,
+}
+
+impl<'a> Nonblocking<'a> {
+    fn set(file: &'a File) -> std::io::Result<Self> {
+        let before = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
+        let flags = before | OFlag::O_NONBLOCK;
+        fcntl(file, FcntlArg::F_SETFL(flags))?;
+        Ok(Self { file, before })
+    }
+}
+
+impl Drop for Nonblocking<'_> {
+    fn drop(&mut self) {
+        let _ = fcntl(self.file, FcntlArg::F_SETFL(self.before));
+    }
 }
 
 /// A file and its locks. C: `struct vnode`.
@@ -190,6 +224,46 @@ impl Vnode {
         }
         state.used = 0;
         Ok(())
+    }
+
+    /// Writes all of `data` to a pipe or a socket, or stops as soon as `stop`
+    /// says so: false.
+    pub(super) fn send(
+        &self,
+        data: &[u8],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<bool> {
+        let file = {
+            let mut state = self.state.lock();
+            state.writes += 1;
+            let nth = state.writes;
+            let fail = state.faults.fail_write.filter(|f| f.0 == nth);
+            if let Some((_, errno)) = fail {
+                return Err(errno);
+            }
+            self.file()?
+        };
+        let _nonblocking = Nonblocking::set(file).map_err(|e| from_host(&e))?;
+        let mut rest = data;
+        while !rest.is_empty() {
+            if stop() {
+                return Ok(false);
+            }
+            let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+            match poll(&mut fds, PollTimeout::from(LOOK_MS)) {
+                Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
+                Err(e) => return Err(from_host(&e.into())),
+                Ok(_) => {}
+            }
+            match (&mut &*file).write(rest) {
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(e) => match e.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
+                    _ => return Err(from_host(&e)),
+                },
+            }
+        }
+        Ok(true)
     }
 
     /// Writes all of `data`; what a failed write leaves in the file is not

@@ -2,7 +2,7 @@
 //! Whole blocks out: what comes in odd lengths (compressed frames) is
 //! gathered, what is whole pages already goes straight through.
 
-use super::vnode;
+use super::sink::Sink;
 use crate::error::{Errno, Result};
 use crate::kpi::Kpi;
 use crate::progress::Progress;
@@ -13,7 +13,7 @@ const GATHER_PAGES: usize = 32;
 
 pub(super) struct BlockWriter<'a, K: Kpi> {
     kpi: &'a K,
-    file: &'a K::File,
+    sink: Sink<'a, K::File>,
     progress: &'a Progress,
     gathered: K::Pages,
     len: usize,
@@ -24,11 +24,11 @@ pub(super) struct BlockWriter<'a, K: Kpi> {
 impl<'a, K: Kpi> BlockWriter<'a, K> {
     pub(super) fn new(
         kpi: &'a K,
-        file: &'a K::File,
+        sink: Sink<'a, K::File>,
         progress: &'a Progress,
     ) -> Result<Self> {
         let gathered = kpi.malloc_pages(GATHER_PAGES)?;
-        Ok(Self { kpi, file, progress, gathered, len: 0, dumpoff: 0 })
+        Ok(Self { kpi, sink, progress, gathered, len: 0, dumpoff: 0 })
     }
 
     /// Appends bytes, writing whenever there is a bufferful.
@@ -50,14 +50,29 @@ impl<'a, K: Kpi> BlockWriter<'a, K> {
 
     /// Writes whole pages from where they are.
     pub(super) fn write_through(&mut self, pages: &[u8]) -> Result<()> {
-        vnode::dump(self.kpi, self.file, self.dumpoff, pages)?;
+        dump(self.kpi, self.sink, self.dumpoff, pages)?;
         self.advance(pages.len());
         Ok(())
     }
 
-    /// Leaves a hole.
-    pub(super) fn skip(&mut self, bytes: usize) {
-        self.advance(bytes);
+    /// Whole pages of zeros: a hole, where there are holes. Nothing is gathered
+    /// then: what is compressed has none.
+    pub(super) fn skip(&mut self, bytes: usize) -> Result<()> {
+        if self.sink.has_holes() {
+            self.advance(bytes);
+            return Ok(());
+        }
+        let mut left = bytes;
+        while left > 0 {
+            let zeros = self.gathered.as_flattened_mut();
+            let n = left.min(zeros.len());
+            let zeros = zeros.get_mut(..n).ok_or(Errno::E2BIG)?;
+            zeros.fill(0);
+            dump(self.kpi, self.sink, self.dumpoff, zeros)?;
+            self.advance(n);
+            left -= n;
+        }
+        Ok(())
     }
 
     /// Writes the rest, its last block padded with zeros, and returns where
@@ -79,7 +94,7 @@ impl<'a, K: Kpi> BlockWriter<'a, K> {
         }
         let bytes = self.gathered.as_flattened().get(..self.len);
         let bytes = bytes.ok_or(Errno::E2BIG)?;
-        vnode::dump(self.kpi, self.file, self.dumpoff, bytes)?;
+        dump(self.kpi, self.sink, self.dumpoff, bytes)?;
         let written = self.len;
         self.len = 0;
         self.advance(written);
@@ -90,4 +105,16 @@ impl<'a, K: Kpi> BlockWriter<'a, K> {
         self.dumpoff += bytes as u64;
         self.progress.bytes_out(self.dumpoff);
     }
+}
+
+/// One block of the dump out; handlers of livedumper_dump see it first.
+fn dump<K: Kpi>(
+    kpi: &K,
+    sink: Sink<'_, K::File>,
+    offset: u64,
+    block: &[u8],
+) -> Result<()> {
+    kpi.sig_intr()?;
+    kpi.livedumper_dump(Some((block, offset)))?;
+    sink.write(kpi, offset, block)
 }

@@ -185,7 +185,7 @@ impl Chunk {
         while at < self.used {
             let hole = self.hole_at(at);
             if hole > 0 {
-                block.skip(hole * PAGE_SIZE);
+                block.skip(hole * PAGE_SIZE)?;
                 at += hole;
                 continue;
             }

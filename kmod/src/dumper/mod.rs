@@ -3,8 +3,8 @@
 //! `dump_start`, `dump_append`, `dump_finish`, kern_shutdown.c.
 //!
 //! ```text
-//!  append --> chunk (256 KB ..) --> copy --+-----------------> vnode
-//!                                          '--> pack --> block --> vnode
+//!  append --> chunk (256 KB ..) --> copy --+-----------------> sink
+//!                                          '--> pack --> block --> sink
 //! ```
 //! A page is copied from the machine once; an uncompressed chunk is written
 //! from there. A compressed chunk is one gzip member or one zstd frame, so
@@ -13,10 +13,10 @@
 
 mod block;
 mod chunk;
+mod codec;
 mod pack;
 mod seek;
-mod stream;
-mod vnode;
+mod sink;
 
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::{Kpi, Target};
@@ -26,11 +26,14 @@ use chunk::Chunk;
 use memdev::addr::Page;
 use memdev::kerneldump::Compression;
 use pack::{Packer, Queue};
+use sink::header;
+
+pub use sink::Sink;
 
 /// Where to, and how packed.
 pub struct Output<'a, K: Kpi> {
-    /// The caller's file, range-locked.
-    pub file: &'a K::File,
+    /// The caller's file.
+    pub sink: Sink<'a, K::File>,
     /// What to compress with.
     pub format: Compression,
     /// Compression level.
@@ -77,7 +80,7 @@ pub fn run<K: Kpi, R>(
         chunk: Chunk::new(pages),
         front,
         packer: Packer::new(kpi, &queue, output, dumpextent, pages, source)?,
-        block: BlockWriter::new(kpi, output.file, progress)?,
+        block: BlockWriter::new(kpi, output.sink, progress)?,
         data_pages: 0,
     };
     let mut body = Some(body);
@@ -184,9 +187,9 @@ impl<K: Kpi> Dumper<'_, K> {
         if plain && dumplength != self.dumpextent {
             return Err(Errno::EINTEGRITY);
         }
-        let sizes = vnode::Sizes { dumplength, dumpextent: self.dumpextent };
+        let sizes = header::Sizes { dumplength, dumpextent: self.dumpextent };
         let scratch = &mut self.front;
-        vnode::write_header(self.kpi, self.output, target, scratch, sizes)?;
+        header::write_header(self.kpi, self.output, target, scratch, sizes)?;
         self.kpi.livedumper_dump(None)?;
         self.progress.stage(Stage::Done);
         Ok(dumplength)

@@ -7,12 +7,12 @@
 //! walking thread works on one itself or waits. A slot that is done is written
 //! before it is used again, so the order of slots is the order of the file.
 //! Memory is the ring, of slots with room for what one chunk becomes, one
-//! stream a thread, and one chunk's front pages.
+//! codec a thread, and one chunk's front pages.
 
 use super::block::BlockWriter;
 use super::chunk::Chunk;
+use super::codec::Codec;
 use super::seek::SeekTable;
-use super::stream::Stream;
 use super::{Output, Source};
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::{Kpi, Monitor, compress_bound};
@@ -67,7 +67,7 @@ enum Cell<K: Kpi> {
 
 struct Ring<K: Kpi> {
     cells: K::Array<Cell<K>>,
-    streams: K::Array<Option<Stream<K>>>,
+    codecs: K::Array<Option<Codec<K>>>,
     /// Chunks put in so far; the next goes to `submitted % cells`.
     submitted: usize,
     /// Chunks taken to be compressed so far.
@@ -91,8 +91,8 @@ impl<K: Kpi> Queue<K> {
             Compression::None => pages,
             _ => compress_bound(pages * PAGE_SIZE).div_ceil(PAGE_SIZE),
         };
-        let streams = kpi.malloc_array(workers, |_| {
-            Stream::new(kpi, output, pages).map(Some)
+        let codecs = kpi.malloc_array(workers, |_| {
+            Codec::new(kpi, output, pages).map(Some)
         })?;
         let cells = kpi.malloc_array(slots(workers, pages), |_| {
             Ok(Cell::Empty(Slot {
@@ -102,19 +102,19 @@ impl<K: Kpi> Queue<K> {
             }))
         })?;
         let ring =
-            Ring { cells, streams, submitted: 0, taken: 0, closed: false };
+            Ring { cells, codecs, submitted: 0, taken: 0, closed: false };
         Ok(Self { ring: kpi.monitor(ring)? })
     }
 
     /// What a thread does, until the queue is closed.
     pub(super) fn work(&self, source: &Source<'_>) {
         let mut ring = self.ring.lock();
-        let Some(mut stream) = ring.stream() else { return };
+        let Some(mut codec) = ring.codec() else { return };
         while !ring.closed {
             match ring.next_job() {
                 Some(job) => {
                     drop(ring);
-                    let job = job.work(source, &mut stream);
+                    let job = job.work(source, &mut codec);
                     ring = self.ring.lock();
                     ring.put(job.at, Cell::Done(job.slot));
                     self.ring.notify();
@@ -122,7 +122,7 @@ impl<K: Kpi> Queue<K> {
                 None => ring = self.ring.wait(ring),
             }
         }
-        ring.return_stream(stream);
+        ring.return_codec(codec);
     }
 
     /// Sends the threads home; what is in the ring stays.
@@ -139,9 +139,9 @@ struct Job<K: Kpi> {
 }
 
 impl<K: Kpi> Job<K> {
-    fn work(mut self, source: &Source<'_>, stream: &mut Stream<K>) -> Self {
+    fn work(mut self, source: &Source<'_>, codec: &mut Codec<K>) -> Self {
         let Slot { chunk, out, packed } = &mut self.slot;
-        *packed = stream.pack(source, chunk, out);
+        *packed = codec.pack(source, chunk, out);
         self
     }
 }
@@ -153,14 +153,14 @@ fn ring_index(nth: usize, cells: usize) -> usize {
 }
 
 impl<K: Kpi> Ring<K> {
-    fn stream(&mut self) -> Option<Stream<K>> {
-        self.streams.iter_mut().find_map(Option::take)
+    fn codec(&mut self) -> Option<Codec<K>> {
+        self.codecs.iter_mut().find_map(Option::take)
     }
 
     /// So that it is freed by the thread that allocated it.
-    fn return_stream(&mut self, stream: Stream<K>) {
-        if let Some(slot) = self.streams.iter_mut().find(|s| s.is_none()) {
-            *slot = Some(stream);
+    fn return_codec(&mut self, codec: Codec<K>) {
+        if let Some(slot) = self.codecs.iter_mut().find(|s| s.is_none()) {
+            *slot = Some(codec);
         }
     }
 
@@ -209,7 +209,7 @@ struct IdleSlot<K: Kpi> {
 pub(super) struct Packer<'a, K: Kpi> {
     queue: &'a Queue<K>,
     source: &'a Source<'a>,
-    stream: Stream<K>,
+    codec: Codec<K>,
     table: SeekTable<K>,
     compresses: bool,
     zero_pages: u64,
@@ -224,10 +224,10 @@ impl<'a, K: Kpi> Packer<'a, K> {
         pages: usize,
         source: &'a Source<'a>,
     ) -> Result<Self> {
-        let stream = queue.ring.lock().stream().ok_or(Errno::EINTEGRITY)?;
+        let codec = queue.ring.lock().codec().ok_or(Errno::EINTEGRITY)?;
         let table = SeekTable::new(kpi, output.format, dumpextent, pages)?;
         let compresses = output.format != Compression::None;
-        Ok(Self { queue, source, stream, table, compresses, zero_pages: 0 })
+        Ok(Self { queue, source, codec, table, compresses, zero_pages: 0 })
     }
 
     /// Data pages in the file that hold only zeros.
@@ -255,8 +255,8 @@ impl<'a, K: Kpi> Packer<'a, K> {
         let mut job = Job { at, slot };
         let has_front = job.slot.chunk.has_front();
         if has_front {
-            self.stream.take_front(front, &mut job.slot.out);
-            job = job.work(self.source, &mut self.stream);
+            self.codec.take_front(front, &mut job.slot.out);
+            job = job.work(self.source, &mut self.codec);
         }
         let mut ring = monitor.lock();
         ring.submitted += 1;
@@ -307,7 +307,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
             match ring.next_job() {
                 Some(job) => {
                     drop(ring);
-                    let job = job.work(self.source, &mut self.stream);
+                    let job = job.work(self.source, &mut self.codec);
                     ring = monitor.lock();
                     ring.put(job.at, Cell::Done(job.slot));
                 }

@@ -28,6 +28,7 @@ mod heap;
 mod lock;
 mod memory;
 mod processes;
+mod stream;
 mod system;
 mod threads;
 
@@ -40,6 +41,7 @@ pub use heap::{Copies, Heap, Monitor};
 pub use lock::DumpLock;
 pub use memory::{DirectMap, Memory, Target, read_each_page};
 pub use processes::{LinkedPage, Processes};
+pub use stream::Streams;
 pub use system::System;
 pub use threads::Threads;
 
@@ -47,6 +49,7 @@ pub use threads::Threads;
 pub trait Kpi:
     Caller
     + Files
+    + Streams
     + DumpLock
     + Processes
     + Events
@@ -62,6 +65,7 @@ pub trait Kpi:
 impl<K> Kpi for K where
     K: Caller
         + Files
+        + Streams
         + DumpLock
         + Processes
         + Events

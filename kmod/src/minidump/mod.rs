@@ -177,7 +177,7 @@ pub fn minidumpsys<K: Kpi>(
             // Everything is allocated now; then comes the first thing that
             // cannot be undone.
             progress.stage(Stage::Truncate);
-            kpi.vn_truncate(output.file)?;
+            output.sink.begin(kpi)?;
             begun = true;
             let record = record.as_ref();
             emit::emit(kpi, snapshot, record, dumper, check, progress)?;
@@ -193,7 +193,7 @@ pub fn minidumpsys<K: Kpi>(
             None => Header::default(),
         };
         check()?;
-        kpi.vn_check(output.file)?;
+        output.sink.check(kpi)?;
         if let Some(file) = list {
             kpi.vn_check(file)?;
         }
@@ -213,7 +213,7 @@ pub fn minidumpsys<K: Kpi>(
         // Half a dump must not be taken for one. What went wrong first is what
         // the caller needs to know.
         Err(_) if begun => {
-            let _ = kpi.vn_truncate(output.file);
+            output.sink.give_up(kpi);
             if let Some(file) = list {
                 let _ = kpi.vn_truncate(file);
             }

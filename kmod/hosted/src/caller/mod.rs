@@ -11,6 +11,7 @@ mod heap;
 mod lock;
 mod memory;
 mod processes;
+mod stream;
 mod system;
 mod threads;
 

@@ -33,6 +33,17 @@ unsafe extern "C" {
 #[derive(Debug)]
 pub struct File(NonNull<c_void>);
 
+impl File {
+    /// Of what the shim referenced.
+    pub(super) fn new(fp: NonNull<c_void>) -> Self {
+        Self(fp)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+}
+
 /// What `livedump_rangelock_wlock` answered.
 #[derive(Debug)]
 pub struct RangeLock(*mut c_void);

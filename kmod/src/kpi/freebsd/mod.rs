@@ -18,6 +18,7 @@ mod lock;
 mod memory;
 mod monitor;
 mod processes;
+mod stream;
 mod system;
 mod threads;
 

@@ -1,35 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The vnode under a dumper. C: `vnode_dump`, `vnode_write_headers`,
+//! The kernel dump header at the end of a dump. C: `vnode_write_headers`,
 //! kern_vnodedumper.c.
 
-use super::Output;
+use crate::dumper::Output;
 use crate::error::{Errno, Result};
 use crate::kpi::{Kpi, Target};
 use memdev::addr::{PAGE_SIZE, Page, round_page};
 use memdev::kerneldump::{HEADER_SIZE, KernelDumpHeader, Magic, VERSION};
 
-/// One block out. Handlers of livedumper_dump see it first; a signal ends the
-/// dump between two.
-pub(super) fn dump<K: Kpi>(
-    kpi: &K,
-    file: &K::File,
-    offset: u64,
-    block: &[u8],
-) -> Result<()> {
-    kpi.sig_intr()?;
-    kpi.livedumper_dump(Some((block, offset)))?;
-    kpi.vn_write(file, offset, block)
-}
-
 /// The two sizes that a header tells.
-pub(super) struct Sizes {
-    pub(super) dumplength: u64,
-    pub(super) dumpextent: u64,
+pub(in crate::dumper) struct Sizes {
+    pub(in crate::dumper) dumplength: u64,
+    pub(in crate::dumper) dumpextent: u64,
 }
 
 /// The header at the next page boundary behind the data: 512 bytes, and the
 /// end of the file. `scratch` keeps it and its strings off the stack.
-pub(super) fn write_header<K: Kpi>(
+pub(in crate::dumper) fn write_header<K: Kpi>(
     kpi: &K,
     output: &Output<'_, K>,
     target: &Target,
@@ -61,5 +48,5 @@ pub(super) fn write_header<K: Kpi>(
     let bytes: &mut [u8; HEADER_SIZE] =
         page.first_chunk_mut().ok_or(Errno::EINTEGRITY)?;
     header.encode(bytes);
-    kpi.vn_write(output.file, at, bytes)
+    output.sink.write(kpi, at, bytes)
 }

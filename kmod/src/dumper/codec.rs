@@ -11,7 +11,7 @@ use crate::kpi::{Compressor, Kpi};
 use memdev::addr::{PAGE_SIZE, Page};
 use memdev::kerneldump::Compression;
 
-pub(super) struct Stream<K: Kpi> {
+pub(super) struct Codec<K: Kpi> {
     /// None where nothing is compressed.
     codec: Option<K::Compressor>,
     /// What is compressed.
@@ -21,7 +21,7 @@ pub(super) struct Stream<K: Kpi> {
     zeros_len: usize,
 }
 
-impl<K: Kpi> Stream<K> {
+impl<K: Kpi> Codec<K> {
     /// For chunks of so many pages.
     pub(super) fn new(
         kpi: &K,
