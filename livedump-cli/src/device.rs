@@ -28,8 +28,8 @@ use memdev::addr::PAGE_SIZE;
 use memdev::errno::Errno;
 use memdev::freeze::{FreezeRecord, MEM_MINIDUMP2, MemMinidumpArg2};
 use memdev::ioctl::{
-    MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MemLivedumpArg,
-    MemMinidumpArg, MemMinidumpStatus, NO_FD,
+    FLAG_STREAM, MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS,
+    MemLivedumpArg, MemMinidumpArg, MemMinidumpStatus, NO_FD,
 };
 use nix::libc;
 use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
@@ -139,6 +139,20 @@ pub trait Device: Send + Sync {
     /// Whether [`Device::kerneldump`] would start a rescue kernel.
     fn rescue(&self) -> Rescue {
         Rescue::No
+    }
+
+    /// Whether a dump can go to a pipe or a socket ([`FLAG_STREAM`]).
+    fn can_stream(&self) -> bool {
+        let flags = FLAG_STREAM;
+        let mut arg = MemMinidumpArg { flags, ..MemMinidumpArg::new() };
+        // A module that knows the flag looks for the descriptor.
+        self.minidump(&mut arg, None) == Err(Errno::EBADF)
+    }
+
+    /// Whether the machine stands still until its dump is taken: it must not
+    /// wait for a reader that may be slow.
+    fn stands_still(&self) -> bool {
+        false
     }
 
     /// What to know about its dumps.

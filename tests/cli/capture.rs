@@ -306,3 +306,53 @@ fn a_dump_for_a_pipe_is_the_one_that_a_directory_gets() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_dump_for_a_pipe_needs_no_file() {
+    let dir = CrashDir::new();
+    for options in [&[][..], &["-Z"], &["--freeze", "--max-pause", "1s"]] {
+        let out = Command::new(crate::tool::program())
+            .args(["capture", "--machine", "model:16M"])
+            .args(options)
+            .arg("-")
+            .env("TMPDIR", dir.file("nowhere"))
+            .output()
+            .unwrap();
+        let run = crate::tool::Run::from(out).expect(0);
+        assert!(run.stderr.contains("not checked"), "{}", run.stderr);
+        std::fs::write(dir.file("piped"), &run.stdout).unwrap();
+        let _ = dir.judge("piped");
+    }
+    // Who reads it would be suspended: it is in a file before, and says so.
+    let quiesced = |tmp: &str| {
+        let mut command = Command::new(crate::tool::program());
+        command.args(["capture", "--machine", "model:16M", "--quiesce", "-"]);
+        let out = command.env("TMPDIR", dir.file(tmp)).output().unwrap();
+        crate::tool::Run::from(out)
+    };
+    let run = quiesced("nowhere").expect(2);
+    assert!(run.stderr.contains("TMPDIR"), "{}", run.stderr);
+    std::fs::create_dir(dir.file("tmp")).unwrap();
+    let run = quiesced("tmp").expect(0);
+    assert!(run.stderr.contains("suspended"), "{}", run.stderr);
+    assert!(!run.stderr.contains("not checked"), "{}", run.stderr);
+}
+
+#[test]
+fn a_signal_ends_a_dump_that_nobody_reads_on() {
+    let mut child = Command::new(crate::tool::program())
+        .args(["capture", "--machine", "model:64M", "-"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Until the pipe is full.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(child.try_wait().unwrap().is_none());
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let pipe = child.stdout.take();
+    let run = crate::tool::Run::from(child.wait_with_output().unwrap());
+    assert!(run.stderr.contains("stopped by SIGTERM"), "{}", run.stderr);
+    drop(pipe);
+}

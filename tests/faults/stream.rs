@@ -166,31 +166,25 @@ fn what_is_no_stream_is_refused() {
 #[test]
 fn suspended_processes_read_nothing() {
     let s = scenario();
-    let flags = FLAG_STREAM | FLAG_QUIESCE;
-    let (mut reader, writer) = pipe();
-    let descriptor = Descriptor::from_file(writer).unwrap();
-    let fd = s.process.install(descriptor.clone());
-    let arg = MemMinidumpArg { flags, ..request(fd, 0) };
-    assert_eq!(s.minidump(&arg), Err(Errno::EOPNOTSUPP));
-    s.assert_at_rest();
-    s.process.close(fd).unwrap();
-    let fd = s.process.install(descriptor.read_by_caller());
-    let arg = MemMinidumpArg { flags, ..request(fd, 0) };
+    let ask = |descriptor: Descriptor| {
+        let fd = s.process.install(descriptor);
+        let flags = FLAG_STREAM | FLAG_QUIESCE;
+        let answer = s.minidump(&MemMinidumpArg { flags, ..request(fd, 0) });
+        s.process.close(fd).unwrap();
+        s.assert_at_rest();
+        answer
+    };
+    let (_reader, writer) = pipe();
+    let theirs = Descriptor::from_file(writer).unwrap();
+    assert_eq!(ask(theirs), Err(Errno::EOPNOTSUPP));
+    let (reader, writer) = pipe();
+    let ours = Descriptor::from_file(writer).unwrap().read_by_caller();
     let (answer, bytes) = std::thread::scope(|scope| {
-        let read = scope.spawn(|| {
-            let mut bytes = Vec::new();
-            let mut piece = vec![0; 1 << 20];
-            while bytes.len() < 4096 || s.kernel.is_quiesced() {
-                let n = reader.read(&mut piece).unwrap();
-                bytes.extend_from_slice(&piece[..n]);
-            }
-            bytes
-        });
-        (s.minidump(&arg), read.join().unwrap())
+        let read = scope.spawn(|| all(reader));
+        (ask(ours), read.join().unwrap())
     });
     assert!(answer.unwrap().quiesced_ns > 0);
     assert!(bytes.starts_with(b"minidump FreeBSD"));
-    s.assert_at_rest();
 }
 
 #[test]

@@ -5,11 +5,17 @@
 pub(super) mod captured;
 mod check;
 mod dump;
+mod dumped;
 mod limit;
 pub(super) mod lists;
 mod prepare;
 mod progress;
+mod request;
+mod room;
 mod stream;
+mod streamed;
+mod tail;
+mod to_file;
 pub(super) mod watch;
 
 pub use check::CheckError;
@@ -271,6 +277,15 @@ pub enum Error {
     /// What it wrote is no dump.
     #[error("the dump was not kept")]
     Check(#[from] CheckError),
+    /// The machine's dumps go to files only.
+    #[error(
+        "this kernel writes dumps into files only: load the module (kldload \
+         livedump)"
+    )]
+    NoStream,
+    /// There is no pipe to be had.
+    #[error("making a pipe")]
+    Pipe(#[source] io::Error),
     /// A signal.
     #[error("stopped by {0}: no dump was kept")]
     Stopped(Signal),
@@ -390,7 +405,7 @@ fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
     }
     let prepared = Prepared::gather(args, device.as_ref())?;
     if alone {
-        confine(args, device.as_ref(), &directory, &prepared, &[]);
+        confine(args, device.as_ref(), Some(&directory), &prepared, &[]);
     }
     prepared.check_named()?;
     let (device, directory) = (device.as_ref(), &directory);
@@ -423,11 +438,12 @@ pub(super) fn once(
 pub(super) fn confine(
     args: &Args,
     device: &dyn Device,
-    directory: &CrashDir,
+    directory: Option<&CrashDir>,
     prepared: &Prepared,
     more: &[(BorrowedFd<'_>, Purpose)],
 ) {
-    let mut files = vec![(directory.descriptor(), Purpose::Directory)];
+    let mut files = Vec::new();
+    files.extend(directory.map(|it| (it.descriptor(), Purpose::Directory)));
     files.extend(prepared.descriptors().map(|fd| (fd, Purpose::Read)));
     files.extend_from_slice(more);
     files.extend(device.descriptors());

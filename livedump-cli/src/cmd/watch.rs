@@ -245,7 +245,7 @@ fn confine(
     }
     let prepared = Prepared::gather(capture_args, device)?;
     let lock = [(instance.descriptor(), Purpose::Lock)];
-    capture::confine(capture_args, device, directory, &prepared, &lock);
+    capture::confine(capture_args, device, Some(directory), &prepared, &lock);
     prepared.check_named()?;
     Ok(Some(prepared))
 }

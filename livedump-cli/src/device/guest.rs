@@ -348,6 +348,14 @@ impl Device for GuestDevice {
         held.machine.minidump(arg, file)
     }
 
+    fn can_stream(&self) -> bool {
+        true
+    }
+
+    fn stands_still(&self) -> bool {
+        true
+    }
+
     fn kerneldump(
         &self,
         _: &mut MemLivedumpArg,

@@ -109,6 +109,8 @@ impl HostedDevice {
         let fd = file
             .try_clone()
             .and_then(Descriptor::from_file)
+            // Where it is a pipe, it is one that the tool reads.
+            .map(Descriptor::read_by_caller)
             .map(|descriptor| self.process.install(descriptor))
             .map_err(|_| Errno::EBADF)?;
         let answer = ask(fd);

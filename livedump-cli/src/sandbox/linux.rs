@@ -28,7 +28,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const WANTED: ABI = ABI::V6;
 
 /// What a reader calls once its files are open, and may call in any way.
-const CALLS: [libc::c_long; 46] = [
+const CALLS: [libc::c_long; 48] = [
     libc::SYS_brk,
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
@@ -54,6 +54,9 @@ const CALLS: [libc::c_long; 46] = [
     libc::SYS_mremap,
     libc::SYS_munmap,
     libc::SYS_nanosleep,
+    // Of a dump that is streamed.
+    libc::SYS_pipe2,
+    POLL,
     libc::SYS_ppoll,
     libc::SYS_prctl,
     libc::SYS_pread64,

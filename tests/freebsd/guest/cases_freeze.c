@@ -5,6 +5,7 @@
  * what it leaves behind, which is nothing.
  */
 #include "dump.h"
+#include "net.h"
 
 #define	STEPMODULE	"/ldstep.ko"
 #define	HANGMODULE	"/ldhang.ko"
@@ -688,53 +689,6 @@ cases_pause(void)
 	}
 }
 
-/* <sys/socket.h>, <netinet/in.h>, <netinet/in_var.h> */
-struct sockaddr_in {
-	u8 len, family;
-	u16 port;		/* network order */
-	u32 addr;
-	u8 pad[8];
-};
-#define	AF_INET		2
-#define	SOCK_STREAM	1
-#define	SOCK_DGRAM	2
-#define	LOOPBACK	0x0100007f
-#define	PORT		0x3930
-struct in_aliasreq {
-	char name[16];
-	struct sockaddr_in addr, broadcast, mask;
-	i32 vhid;
-};
-#define	SIOCAIFADDR	_IOW('i', 43, struct in_aliasreq)
-
-static struct sockaddr_in
-inet(u32 addr, u16 port)
-{
-	struct sockaddr_in sin;
-
-	zero(&sin, sizeof(sin));
-	sin.len = sizeof(sin);
-	sin.family = AF_INET;
-	sin.addr = addr;
-	sin.port = port;
-	return (sin);
-}
-
-static i64
-loopback(void)
-{
-	struct in_aliasreq req;
-	i64 s = sys(SYS_socket, (i64)AF_INET, (i64)SOCK_DGRAM, 0L), r;
-
-	zero(&req, sizeof(req));
-	copy(req.name, "lo0", 3);
-	req.addr = inet(LOOPBACK, 0);
-	req.mask = inet(0xff, 0);
-	r = s < 0 ? s : sys(SYS_ioctl, s, (i64)SIOCAIFADDR, &req);
-	sys(SYS_close, s);
-	return (r);
-}
-
 /* Sends back what comes, one connection at a time. */
 static int
 echoes(void *arg)
@@ -759,19 +713,11 @@ echoes(void *arg)
 static int
 talks(void *arg)
 {
-	struct sockaddr_in sin = inet(LOOPBACK, PORT);
 	u64 n = 0, back = 0, at;
-	i64 s = -1, r = -1;
+	i64 s = connected(), r;
 
 	(void)arg;
-	for (int i = 0; i < 100 && r != 0; i++) {
-		sleep_ms(50);
-		s = sys(SYS_socket, (i64)AF_INET, (i64)SOCK_STREAM, 0L);
-		r = sys(SYS_connect, s, &sin, (i64)sizeof(sin));
-		if (r != 0)
-			sys(SYS_close, s);
-	}
-	if (r != 0)
+	if (s < 0)
 		return (2);
 	for (;; n++) {
 		if (sys(SYS_write, s, &n, sizeof(n)) != sizeof(n))

@@ -65,6 +65,7 @@ void	cases_row(void);
 void	cases_deadlocks(void);
 void	cases_limits(void);
 void	cases_writing(void);
+void	cases_streams(void);
 void	case_panic(void);
 void	case_nmi(void);
 /* The last of a boot; each skips, or does not return. */

@@ -178,6 +178,10 @@ init_main(char **ap)
 		needs_module();
 		cases_writing();
 	}
+	if (asked_for(wanted, "streams")) {
+		needs_module();
+		cases_streams();
+	}
 	/* Like the last of "writing": securelevels only go up. */
 	if (asked_for(wanted, "userland"))
 		userland("secured");

@@ -45,13 +45,13 @@ enum {
 	SYS_pipe2 = 542, SYS_fstat = 551, SYS_fstatfs = 556, SYS___sysctl = 202,
 	SYS_setitimer = 83, SYS_ptrace = 26, SYS_munmap = 73,
 	SYS_pwrite = 476, SYS_kevent = 560, SYS_cpuset_setaffinity = 488,
-	SYS_procctl = 544,
+	SYS_procctl = 544, SYS_socketpair = 135, SYS_fcntl = 92,
 };
 
 enum {
 	EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, ENXIO = 6, EBADF = 9,
 	EBUSY = 16, EEXIST = 17, ENODEV = 19, EINVAL = 22, ENOTTY = 25,
-	EFBIG = 27, ENOSPC = 28, EROFS = 30, EOPNOTSUPP = 45,
+	EFBIG = 27, ENOSPC = 28, EROFS = 30, EPIPE = 32, EOPNOTSUPP = 45,
 	ENOTCAPABLE = 93,
 };
 

@@ -21,13 +21,13 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) root: Option<PathBuf>,
     /// What to run: module, dumps, requests, instant, freeze, outside, row,
-    /// pause, userland, deadlocks, limits, writing, nmi, panic, full; as the
+    /// pause, userland, deadlocks, limits, writing, streams, nmi, panic, full; as the
     /// last of a boot dead, ddb, halted; direct, which is another two guests;
     /// image, of an arm64 kernel, which is a guest of its own.
     #[arg(
         long,
         default_value = "module,dumps,requests,instant,freeze,outside,row,\
-                         userland,deadlocks,limits,writing,image"
+                         userland,deadlocks,limits,writing,streams,image"
     )]
     pub(crate) cases: String,
     /// Dumps taken under load.

@@ -302,6 +302,11 @@ fn is_around(all: &[Frame], f: &Frame) -> bool {
 /// call, and what is behind a trap.
 fn equals_gdb(ours: &[Frame], theirs: &[Frame], is_trap: bool) -> bool {
     let named = |f: &&Frame| f.function != UNKNOWN;
+    // A thread that has not run yet.
+    let theirs = match theirs.first() {
+        Some(f) if f.function == "fork_trampoline" => &theirs[..1],
+        _ => theirs,
+    };
     let mut theirs = theirs.iter().take_while(named).peekable();
     let is_empty = theirs.peek().is_none();
     for f in ours.iter().take_while(named) {

@@ -82,6 +82,29 @@ pub(super) fn header(
         len.checked_sub(HEADER_SIZE as u64).ok_or(CheckError::Short(len))?;
     let mut bytes = [0; HEADER_SIZE];
     file.read_exact_at(&mut bytes, at).map_err(CheckError::Read)?;
+    decoded(bytes, len, at, wanted, force)
+}
+
+/// Checks the header that came behind `length` bytes of a dump and its padding.
+pub(super) fn header_of_stream(
+    bytes: &[u8; HEADER_SIZE],
+    length: u64,
+    wanted: Compression,
+    force: bool,
+) -> Result<Checked, CheckError> {
+    let at = length.next_multiple_of(PAGE_SIZE as u64);
+    let len = at.saturating_add(HEADER_SIZE as u64);
+    decoded(*bytes, len, at, wanted, force)
+}
+
+/// A header at `at`, which ends `len` bytes.
+fn decoded(
+    bytes: [u8; HEADER_SIZE],
+    len: u64,
+    at: u64,
+    wanted: Compression,
+    force: bool,
+) -> Result<Checked, CheckError> {
     let h = KernelDumpHeader::decode(&bytes).map_err(CheckError::Header)?;
     if h.magic != Magic::Kernel {
         return Err(CheckError::Magic(h.magic));

@@ -1,33 +1,93 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `livedump capture -`: a dump for a pipe.
+//! `livedump capture -`: a dump for a pipe. It goes there as it is made, and is
+//! in no file; nor can it be looked at again.
 //!
-//! A kernel writes into plain files only, and nothing is to leave that was
-//! not checked. So the dump is taken into a file without a name, in the
-//! directory for temporary files, and goes from there.
+//! Where the machine cannot do that it is taken into a file without a name, in
+//! the directory for temporary files, is checked, and goes from there.
 
+use super::check::Checked;
 use super::dump::{Capture, verdict};
+use super::dumped::Dumped;
 use super::prepare::Prepared;
+use super::request::Asking;
+use super::streamed;
 use super::{Args, Error, confine};
 use crate::crashdir::{self, CrashDir};
-use crate::device;
+use crate::device::{self, Device};
 use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
 use crate::report::{human, note};
 use crate::signals::Signals;
 use livedump_vmcore::path::escape_path;
 use memdev::kerneldump::Compression;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is copied at a time.
 const PIECE: usize = 1 << 20;
+/// How long nobody reads before it is looked whether anybody still waits.
+const LOOK_MS: u16 = 200;
 
 /// Takes a dump and writes it to standard output.
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     super::check_usage(args)?;
     check_usage(args)?;
     let mut signals = Signals::take();
+    streamed::prepare();
+    let machine = args.options.apply(&args.machine)?;
+    let stop = &|| signals.stopped().is_some();
+    let device =
+        device::open(&machine, args.kernel.as_deref(), &image_facts, stop)?;
+    let device = device.as_ref();
+    match why_not(args, device) {
+        None => direct(args, device, &mut signals),
+        Some(why) => spooled(args, device, signals, why),
+    }
+}
+
+/// Why a dump cannot go to a reader that may be slow, if it cannot.
+fn why_not(args: &Args, device: &dyn Device) -> Option<&'static str> {
+    if args.quiesce {
+        Some("who reads it may be suspended")
+    } else if device.stands_still() {
+        Some("the machine stands still meanwhile")
+    } else if !device.can_stream() {
+        Some("this kernel writes dumps into files only")
+    } else {
+        None
+    }
+}
+
+fn direct(
+    args: &Args,
+    device: &dyn Device,
+    signals: &mut Signals,
+) -> Result<Outcome, Error> {
+    let prepared = Prepared::gather(args, device)?;
+    confine(args, device, None, &prepared, &[]);
+    prepared.check_named()?;
+    let streamed = Asking { args, device }.streamed(signals, to_stdout);
+    device.release();
+    let streamed = streamed?;
+    for problem in &streamed.checked.problems {
+        note(problem);
+    }
+    let (checked, written) = (&streamed.checked, streamed.taken);
+    said(args, written, checked, &streamed.dumped, ", not checked");
+    Ok(Outcome::Clean)
+}
+
+fn spooled(
+    args: &Args,
+    device: &dyn Device,
+    mut signals: Signals,
+    why: &str,
+) -> Result<Outcome, Error> {
     let place = std::env::temp_dir();
     let directory = CrashDir::open(&place).map_err(|e| match e {
         crashdir::Error::Io { source, .. } => {
@@ -35,16 +95,18 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         }
         e => e.into(),
     })?;
-    let machine = args.options.apply(&args.machine)?;
-    let stop = &|| signals.stopped().is_some();
-    let device =
-        device::open(&machine, args.kernel.as_deref(), &image_facts, stop)?;
-    let prepared = Prepared::gather(args, device.as_ref())?;
-    confine(args, device.as_ref(), &directory, &prepared, &[]);
+    if !args.quiet {
+        note(format_args!(
+            "{why}: the dump goes through a file in {} (TMPDIR)",
+            escape_path(&place)
+        ));
+    }
+    let prepared = Prepared::gather(args, device)?;
+    confine(args, device, Some(&directory), &prepared, &[]);
     prepared.check_named()?;
     let mut dump = directory.temp()?;
     dump.unlink()?;
-    let (device, directory) = (device.as_ref(), &directory);
+    let directory = &directory;
     let capture = Capture { args, device, directory, prepared };
     let (dumped, checked, lists) =
         capture.checked(&dump, None, None, &mut signals)?;
@@ -58,20 +120,31 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         return Err(Error::Stopped(signal));
     }
     copy(dump.file(), checked.dumplength)?;
-    if !args.quiet {
-        note(format_args!(
-            "{} to standard output{}",
-            human(checked.dumplength),
-            match checked.compression {
-                Compression::None => String::new(),
-                codec => format!(" ({})", codec.name()),
-            }
-        ));
-        if let Some(instant) = dumped.instant() {
-            note(format_args!("paused {}", instant.pause()));
-        }
-    }
+    said(args, checked.dumplength, &checked, &dumped, "");
     Ok(Outcome::from(&verdict))
+}
+
+fn said(
+    args: &Args,
+    bytes: u64,
+    checked: &Checked,
+    dumped: &Dumped,
+    how: &str,
+) {
+    if args.quiet {
+        return;
+    }
+    note(format_args!(
+        "{} to standard output{}{how}",
+        human(bytes),
+        match checked.compression {
+            Compression::None => String::new(),
+            codec => format!(" ({})", codec.name()),
+        }
+    ));
+    if let Some(instant) = dumped.instant() {
+        note(format_args!("paused {}", instant.pause()));
+    }
 }
 
 fn check_usage(args: &Args) -> Result<(), Error> {
@@ -89,6 +162,33 @@ fn check_usage(args: &Args) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Writes a dump as it comes.
+fn to_stdout(from: &mut dyn BufRead, stop: &AtomicBool) -> io::Result<u64> {
+    let out = io::stdout();
+    let mut written = 0u64;
+    loop {
+        let piece = from.fill_buf()?;
+        if piece.is_empty() {
+            return Ok(written);
+        }
+        match nix::unistd::write(out.as_fd(), piece) {
+            Ok(n) => {
+                from.consume(n);
+                written = written.saturating_add(n as u64);
+            }
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {
+                let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+                let _ = poll(&mut fds, PollTimeout::from(LOOK_MS));
+            }
+            Err(e) => return Err(e.into()),
+        }
+        if stop.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
 }
 
 fn copy(dump: &File, length: u64) -> Result<(), Error> {

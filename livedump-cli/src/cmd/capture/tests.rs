@@ -324,6 +324,7 @@ fn more_bytes_than_the_budget_end_the_dump() {
         &mut Signals::take(),
         &mut Progress::new(true, false),
         Some(8192),
+        &|| {},
         || device.minidump(&mut MemMinidumpArg::new(), Some(&file)),
     );
     assert_eq!(answer, Err(Errno::EINTR));

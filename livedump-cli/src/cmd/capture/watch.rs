@@ -24,18 +24,21 @@ pub(super) enum Stop {
     Room(u64),
 }
 
-/// Does `work`, watched. `budget` is how many bytes it may write.
+/// Does `work`, watched. `budget` is how many bytes it may write; `interrupt`
+/// ends what it does besides the request.
 pub(super) fn watched<T>(
     device: &dyn Device,
     signals: &mut Signals,
     progress: &mut Progress,
     budget: Option<u64>,
+    interrupt: &(dyn Fn() + Sync),
     work: impl FnOnce() -> T,
 ) -> (T, Option<Stop>) {
     let done = signals.sender();
     let events = signals.events_mut();
     thread::scope(|scope| {
-        let eyes = scope.spawn(|| poll(device, events, progress, budget));
+        let eyes =
+            scope.spawn(|| poll(device, events, progress, budget, interrupt));
         let result = work();
         // Cannot fail: the receiver is ours until `eyes` has returned.
         let _ = done.send(Event::Done);
@@ -48,6 +51,7 @@ fn poll(
     events: &mut Receiver<Event>,
     progress: &mut Progress,
     budget: Option<u64>,
+    interrupt: &(dyn Fn() + Sync),
 ) -> Option<Stop> {
     let started = Instant::now();
     let mut stop = None;
@@ -82,6 +86,7 @@ fn poll(
             // Repeatedly: the first may have preceded the request
             // had begun to listen.
             device.interrupt();
+            interrupt();
         }
     }
 }

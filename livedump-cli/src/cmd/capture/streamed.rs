@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A dump that goes through a pipe to what this process makes of it: no byte of
+//! it is in a file before that. The machine waits where that is slow.
+
+use super::Error;
+use super::check::{self, Checked};
+use super::dumped::Dumped;
+use super::progress::Progress;
+use super::request::Asking;
+use super::tail::Tail;
+use super::watch::watched;
+use crate::device::catch;
+use crate::signals::Signals;
+use memdev::errno::Errno;
+use memdev::ioctl::FLAG_STREAM;
+use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
+use nix::sys::signal::Signal;
+use std::fs::File;
+use std::io::{self, BufRead};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+/// What is asked for of a pipe, where the system lets it be asked for.
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: i32 = 1 << 20;
+
+/// A dump that was taken.
+pub(super) struct Streamed<T> {
+    pub(super) dumped: Dumped,
+    pub(super) checked: Checked,
+    /// What was made of it.
+    pub(super) taken: T,
+}
+
+/// The thread that takes the dump. It may be in a call that does not return.
+#[derive(Default)]
+struct Waiting {
+    thread: Mutex<Option<usize>>,
+    stop: AtomicBool,
+}
+
+impl Waiting {
+    fn set(&self, thread: Option<usize>) {
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+    }
+
+    /// Ends its call.
+    fn interrupt(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = *thread {
+            // It cannot leave while the lock is held.
+            let _ = pthread_kill(thread as Pthread, Signal::SIGURG);
+        }
+    }
+}
+
+/// To be called before anything is given up.
+pub(super) fn prepare() {
+    catch(Signal::SIGURG);
+}
+
+fn pipe() -> io::Result<(File, File)> {
+    let (reader, writer) = io::pipe()?;
+    let file = |fd: OwnedFd| File::from(fd);
+    let (reader, writer) = (file(reader.into()), file(writer.into()));
+    // It is only faster.
+    #[cfg(target_os = "linux")]
+    let _ = nix::fcntl::fcntl(
+        &writer,
+        nix::fcntl::FcntlArg::F_SETPIPE_SZ(PIPE_BYTES),
+    );
+    Ok((reader, writer))
+}
+
+impl Asking<'_> {
+    /// Has `taker` take a dump, on a thread of its own. It reads to the end, or
+    /// until it cannot go on, and looks whether it is to stop when a call was
+    /// interrupted. What it has made of the dump is to be given up where
+    /// reading ended in an error.
+    pub(super) fn streamed<T: Send>(
+        &self,
+        signals: &mut Signals,
+        taker: impl FnOnce(&mut dyn BufRead, &AtomicBool) -> io::Result<T> + Send,
+    ) -> Result<Streamed<T>, Error> {
+        let mut progress = Progress::new(self.args.quiet, self.args.verbose);
+        let mut request = self.request();
+        let estimated = self.estimate(&request, signals, &mut progress)?;
+        if !estimated.ours {
+            return Err(Error::NoStream);
+        }
+        request.arg.flags |= FLAG_STREAM;
+        let (reader, writer) = pipe().map_err(Error::Pipe)?;
+        let waiting = Waiting::default();
+        let interrupt = || waiting.interrupt();
+        let work = || {
+            thread::scope(|scope| {
+                let take = scope.spawn(|| {
+                    waiting.set(Some(pthread_self() as usize));
+                    let mut tail = Tail::new(reader);
+                    let taken = taker(&mut tail, &waiting.stop);
+                    let end = (tail.taken(), tail.close());
+                    waiting.set(None);
+                    (taken, end)
+                });
+                let answer = request.send(self.device, Some(&writer));
+                drop(writer);
+                (answer, take.join())
+            })
+        };
+        let ((answer, took), stop) = watched(
+            self.device,
+            signals,
+            &mut progress,
+            None,
+            &interrupt,
+            work,
+        );
+        self.stopped(stop)?;
+        let Ok((taken, (length, header))) = took else {
+            return Err(Error::Stream(io::ErrorKind::Other.into()));
+        };
+        // That the dump ended in its middle has a reason on its own side; that
+        // the pipe broke has one on this side.
+        let taken = match (answer, taken) {
+            (Ok(()), taken) => taken.map_err(Error::Stream)?,
+            (Err(Errno::EPIPE), Err(e)) => return Err(Error::Stream(e)),
+            (Err(source), _) => return Err(self.refused(source)),
+        };
+        let header = header.unwrap_or([0; _]);
+        let wanted = self.compression();
+        let checked =
+            check::header_of_stream(&header, length, wanted, self.args.force)?;
+        let dumped = self.dumped(&request);
+        Ok(Streamed { dumped, checked, taken })
+    }
+}
