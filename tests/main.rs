@@ -8,6 +8,7 @@
 //! | `capture` | machines at rest: the dump is the machine |
 //! | `cli` | the tool from the outside: files, streams, exit status |
 //! | `crashdir` | killed, out of room, not alone: earlier dumps survive |
+//! | `encrypted` | encrypted dumps: opened by their key and by nothing else |
 //! | `faults` | what goes wrong: the answer, and what remains |
 //! | `golden` | files that were written once: read as they were |
 //! | `hostile` | files that mean harm: an answer soon, in little memory |
@@ -21,6 +22,7 @@ mod analysis;
 mod capture;
 mod cli;
 mod crashdir;
+mod encrypted;
 mod faults;
 mod golden;
 mod hostile;

@@ -61,6 +61,10 @@ pub enum Command {
     /// Send a dump to a netdump(4) server
     #[command(after_help = "Example: livedump send vmcore.0.zst dumps.example")]
     Send(cmd::send::Args),
+    /// Decrypt an encrypted dump
+    #[command(after_help = "Example: livedump decrypt -k private.pem \
+                      -d /var/crash 0")]
+    Decrypt(cmd::decrypt::Args),
     /// Estimate the size of a dump and compare it with the free space
     #[command(after_help = "Example: livedump estimate -Z /var/crash")]
     Estimate(cmd::estimate::Args),
@@ -143,6 +147,7 @@ impl Cli {
             Command::Save(args) => Ok(cmd::save::run(&args)?),
             Command::Receive(args) => cmd::receive::run(&args),
             Command::Send(args) => cmd::send::run(&args),
+            Command::Decrypt(args) => cmd::decrypt::run(&args),
             Command::Estimate(args) => cmd::estimate::run(&args),
             Command::Watch(args) => cmd::watch::run(&args),
             Command::Doctor(args) => cmd::doctor::run(&args),

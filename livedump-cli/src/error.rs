@@ -46,6 +46,9 @@ pub enum Error {
     /// A seal that is none.
     #[error(transparent)]
     NotASeal(#[from] crate::seal::NotASeal),
+    /// Keys of encrypted dumps.
+    #[error(transparent)]
+    Ekcd(#[from] crate::ekcd::Error),
     /// A file that is no kernel.
     #[error(transparent)]
     Kernel(#[from] ElfError),

@@ -12,6 +12,7 @@
 //!           |  host      what the system says about itself
 //!           |  crashdir  where it goes: savecore's directory
 //!           |  dumpdev   where a panic left one
+//!           |  ekcd      dumps that are encrypted
 //!           |  kernel_files  which kernel is the dump's, which its debug file
 //!           |  vmcore    a dump as a file: open, check, read
 //!           |  convert   a dump in another format
@@ -27,6 +28,7 @@ pub mod convert;
 pub mod crashdir;
 pub mod device;
 pub mod dumpdev;
+pub mod ekcd;
 pub mod error;
 pub mod examine;
 pub mod host;

@@ -12,9 +12,9 @@ use crate::error::Error;
 use crate::sandbox::Purpose;
 use livedump_vmcore::path::escape_path;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat};
-use nix::unistd::{UnlinkatFlags, fchown, unlinkat};
+use nix::unistd::{UnlinkatFlags, fchown, linkat, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -39,6 +39,12 @@ pub enum OutputError {
     /// It would replace an input.
     #[error("writing {}: this file is an input", escape_path(path))]
     IsInput {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is there, and is not to be replaced.
+    #[error("writing {}: it exists (-f replaces it)", escape_path(path))]
+    Exists {
         /// Which.
         path: PathBuf,
     },
@@ -97,6 +103,8 @@ pub struct Replacement {
     before: Option<Identity>,
     /// Whether drop removes the temporary one.
     armed: bool,
+    /// Whether it replaces nothing.
+    is_new: bool,
 }
 
 impl Output {
@@ -115,6 +123,28 @@ impl Output {
     /// It cannot be made there.
     pub fn open_private(path: &Path) -> Result<Self, OutputError> {
         Self::open_mode(path, Mode::from_bits_truncate(0o600))
+    }
+
+    /// The same for a file that nothing is to have the name of, neither now
+    /// nor when it is finished.
+    ///
+    /// # Errors
+    /// It cannot be made there, or something has the name.
+    pub fn open_new(path: &Path) -> Result<Self, OutputError> {
+        let mut output = Self::open_private(path)?;
+        match &mut output {
+            Self::Stdout => {}
+            Self::File(_, Target::Replaced(it)) if it.before.is_none() => {
+                it.is_new = true;
+            }
+            // A device or a pipe takes what it is given.
+            Self::File(_, Target::InPlace(file, _))
+                if file.metadata().is_ok_and(|meta| !meta.is_file()) => {}
+            Self::File(..) => {
+                return Err(OutputError::Exists { path: path.into() });
+            }
+        }
+        Ok(output)
     }
 
     fn open_mode(path: &Path, mode: Mode) -> Result<Self, OutputError> {
@@ -336,7 +366,12 @@ impl Target {
                 it.file.sync_all()?;
                 let (from, to) =
                     (it.temporary.as_os_str(), it.name.as_os_str());
-                renameat(&it.directory, from, &it.directory, to)?;
+                match it.is_new {
+                    true => it.name_new()?,
+                    false => {
+                        renameat(&it.directory, from, &it.directory, to)?;
+                    }
+                }
                 it.armed = false;
                 // Where a directory cannot be synced, the file is there all
                 // the same.
@@ -375,6 +410,7 @@ impl Replacement {
             file,
             before: before.map(|meta| (meta.dev(), meta.ino())),
             armed: true,
+            is_new: false,
         };
         if let Some(meta) = before {
             // As it was, as far as we may.
@@ -389,6 +425,21 @@ impl Replacement {
 }
 
 impl Replacement {
+    /// Gives it a name that nothing has.
+    fn name_new(&self) -> io::Result<()> {
+        let (from, to) = (self.temporary.as_os_str(), self.name.as_os_str());
+        let directory = &self.directory;
+        match linkat(directory, from, directory, to, AtFlags::empty()) {
+            Ok(()) => {
+                let flag = UnlinkatFlags::NoRemoveDir;
+                Ok(unlinkat(directory, from, flag)?)
+            }
+            Err(Errno::EEXIST) => Err(Errno::EEXIST.into()),
+            // A file system without hard links.
+            Err(_) => Ok(renameat(directory, from, directory, to)?),
+        }
+    }
+
     fn remove_old(&self) -> io::Result<()> {
         let (name, flag) = (self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         match unlinkat(&self.directory, name, flag) {
@@ -472,6 +523,25 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"after");
         let mode = fs::metadata(&path).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o604);
+    }
+
+    #[test]
+    fn a_new_file_replaces_nothing_not_even_what_came_meanwhile() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("dump");
+        Output::open_new(&path).unwrap().write("ours").unwrap();
+        assert_eq!(names(tmp.path()), ["dump"]);
+        let mode = fs::metadata(&path).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        let e = Output::open_new(&path).unwrap_err().to_string();
+        assert!(e.ends_with("it exists (-f replaces it)"), "{e}");
+        fs::remove_file(&path).unwrap();
+        let output = Output::open_new(&path).unwrap();
+        fs::write(&path, "theirs").unwrap();
+        assert!(output.write("ours").is_err());
+        assert_eq!(names(tmp.path()), ["dump"]);
+        assert_eq!(fs::read(&path).unwrap(), b"theirs");
+        Output::open_new(Path::new("/dev/null")).unwrap().write("x").unwrap();
     }
 
     #[test]

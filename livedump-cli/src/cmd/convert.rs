@@ -10,6 +10,7 @@ mod elf;
 mod minidump;
 mod sealed;
 
+use super::dump_file::DumpFile;
 use super::session::KernelArgs;
 use crate::convert::elf::Debugger;
 use crate::convert::kdump::{self, Codec, Facts};
@@ -303,7 +304,7 @@ fn open(
     unnamed: Option<&File>,
 ) -> Result<Memory, Error> {
     let meta = CheckpointFile::beside(&args.file);
-    let dump = Vmcore::open_file(&args.file)?;
+    let dump = DumpFile::open(&args.file, &args.kernel.keys)?;
     let named = args.kernel.kernel();
     let debug = match (&args.kernel.debug, args.to) {
         (Some(path), To::Minidump) => DebugFile::Named(path),
@@ -313,7 +314,8 @@ fn open(
     let kernels = KernelFiles::open(&args.file, named, debug)?;
     let parts = parts(&args.part)?;
     let described = meta.iter().map(AsRef::as_ref);
-    let all = kernels.files().chain([&dump]).chain(&parts).chain(described);
+    let all =
+        kernels.files().chain(dump.files()).chain(&parts).chain(described);
     let inputs: Vec<_> = all.map(AsFd::as_fd).collect();
     sealed.check_no_input(&inputs)?;
     let inputs = inputs.into_iter().map(|fd| (fd, Purpose::Read));
@@ -324,9 +326,8 @@ fn open(
     let _ = sandbox::enter(Role::Reader, &files);
     sealed.check_old(args)?;
     let parts = parts.into_iter().zip(args.part.iter().map(PathBuf::as_path));
-    let opened = Opened::new(dump, &args.file)?
-        .with_checkpoint(meta)?
-        .with_parts(parts)?;
+    let opened =
+        dump.read(&args.file)?.with_checkpoint(meta)?.with_parts(parts)?;
     let wanted = matches!(args.to, To::Kdump | To::Minidump);
     Memory::new(opened, kernels, named.is_some(), wanted)
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `livedump dmesg`: the dumped machine's message buffer.
 
+use super::dump_file::KeyArgs;
 use super::inputs::{Inputs, WhichKernel};
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -29,6 +30,9 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub keys: KeyArgs,
     /// Dump file: plain, gzip or zstd
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
@@ -40,7 +44,8 @@ pub struct Args {
 /// The file is no dump, or has no message buffer.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let named = WhichKernel::Any(args.kernel.as_deref());
-    let Inputs { core, kernel, .. } = Inputs::open(&args.file, named)?;
+    let Inputs { core, kernel, .. } =
+        Inputs::open(&args.file, named, &args.keys)?;
     let mut outcome = Outcome::Clean;
     let own_copy = |why: String| {
         report::note(format_args!("{why}; showing the msgbuf section"));

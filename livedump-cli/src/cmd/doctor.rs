@@ -5,6 +5,7 @@
 
 mod guest;
 mod host;
+mod key;
 mod machine;
 mod place;
 
@@ -49,6 +50,9 @@ pub struct Args {
     /// Kernel of an image or a guest
     #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub keys: key::KeyArgs,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -161,6 +165,7 @@ fn diagnose(args: &Args) -> Diagnosis {
         }
         Err(e) => checks.push(place::missing(&args.directory, &e)),
     }
+    checks.extend(key::checks(args));
     checks.push(confinement());
     checks.push(Check::ok(
         "readers",
@@ -218,6 +223,7 @@ mod tests {
             machine: machine.parse().unwrap(),
             options: MachineOptions::default(),
             kernel: None,
+            keys: key::KeyArgs::default(),
             json: false,
         })
     }

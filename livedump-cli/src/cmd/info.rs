@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `livedump info`: everything a dump says about itself.
 
+use super::dump_file::KeyArgs;
 use super::inputs::{Content, Opened};
 use super::inputs::{Inputs, WhichKernel};
 use crate::crashdir::InfoText;
@@ -36,6 +37,9 @@ pub struct Args {
         value_hint = ValueHint::FilePath
     )]
     pub kernel: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub keys: KeyArgs,
     /// Dump or memory image: plain, gzip or zstd
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
@@ -47,7 +51,7 @@ pub struct Args {
 /// The file is no dump. A truncated one is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let kernel = WhichKernel::Any(args.kernel.as_deref());
-    let opened = Opened::open(&args.file, kernel, None)?;
+    let opened = Opened::open(&args.file, kernel, None, &args.keys)?;
     let inputs = match opened.read_any(|_| false)? {
         Content::Dump(inputs) => *inputs,
         Content::Image(image, refused) => {
@@ -304,18 +308,30 @@ mod tests {
     fn a_whole_file_is_outcome_0_and_a_truncated_one_1() {
         let s = sample();
         let f = file(&s.bytes());
-        let args =
-            Args { kernel: None, json: true, file: f.path().to_path_buf() };
+        let args = Args {
+            kernel: None,
+            keys: KeyArgs::default(),
+            json: true,
+            file: f.path().to_path_buf(),
+        };
         assert_eq!(run(&args).unwrap(), Outcome::Clean);
         let whole = s.bytes();
         for cut in [whole.len() - 1, s.header.layout().bitmap as usize + 9] {
             let f = file(&whole[..cut]);
-            let args =
-                Args { kernel: None, json: true, file: f.path().to_path_buf() };
+            let args = Args {
+                kernel: None,
+                keys: KeyArgs::default(),
+                json: true,
+                file: f.path().to_path_buf(),
+            };
             assert_eq!(run(&args).unwrap(), Outcome::Finding, "{cut}");
         }
-        let args =
-            Args { kernel: None, json: true, file: "/nonexistent/dump".into() };
+        let args = Args {
+            kernel: None,
+            keys: KeyArgs::default(),
+            json: true,
+            file: "/nonexistent/dump".into(),
+        };
         assert!(run(&args).is_err());
     }
 }

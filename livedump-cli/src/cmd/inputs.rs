@@ -2,6 +2,7 @@
 //! What commands read. All files are opened first, then everything else is
 //! given up, and only then is anything in the files looked at.
 
+use super::dump_file::{DumpFile, KeyArgs};
 use crate::analysis::TargetError;
 use crate::crashdir::InfoText;
 use crate::error::Error;
@@ -42,7 +43,7 @@ pub(super) enum Content {
 /// Files that are open and that nothing has been read from.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) dump: File,
+    pub(super) dump: DumpFile,
     meta: Option<CheckpointFile>,
     path: PathBuf,
     kernels: KernelFiles,
@@ -61,10 +62,11 @@ impl Opened {
         dump: &Path,
         kernel: WhichKernel<'_>,
         seal: Option<SealFile>,
+        keys: &KeyArgs,
     ) -> Result<Self, Error> {
         let path = dump.to_path_buf();
         let meta = CheckpointFile::beside(dump);
-        let dump = Vmcore::open_file(dump)?;
+        let dump = DumpFile::open(dump, keys)?;
         let kernels = match kernel {
             WhichKernel::Unneeded => KernelFiles::default(),
             WhichKernel::Any(named) => {
@@ -77,7 +79,7 @@ impl Opened {
         let list = changes.iter().map(|list| &list.file);
         let seal_file = seal.iter().filter_map(|seal| seal.as_ref().ok());
         let all = kernels.files().chain(seal_file).chain(list);
-        let all = all.chain(&info).chain([&dump]);
+        let all = all.chain(&info).chain(dump.files());
         let all = all.chain(meta.iter().map(AsRef::as_ref));
         let files: Vec<_> =
             all.map(|file| (file.as_fd(), Purpose::Read)).collect();
@@ -112,8 +114,7 @@ impl Opened {
         self,
         excuse: impl Fn(&TargetError) -> bool,
     ) -> Result<Content, Error> {
-        let opened = livedump_vmcore::Opened::new(self.dump, &self.path)?
-            .with_checkpoint(self.meta)?;
+        let opened = self.dump.read(&self.path)?.with_checkpoint(self.meta)?;
         let (core, chosen) = match opened {
             livedump_vmcore::Opened::Minidump(core) => {
                 let chosen = match self.kernels.choose_if_any(&core) {
@@ -181,8 +182,13 @@ impl Inputs {
     ///
     /// # Errors
     /// One cannot be opened, or is not what it should be.
-    pub fn open(dump: &Path, kernel: WhichKernel<'_>) -> Result<Self, Error> {
-        let inputs = Opened::open(dump, kernel, None)?.read(|_| false)?;
+    pub fn open(
+        dump: &Path,
+        kernel: WhichKernel<'_>,
+        keys: &KeyArgs,
+    ) -> Result<Self, Error> {
+        let opened = Opened::open(dump, kernel, None, keys)?;
+        let inputs = opened.read(|_| false)?;
         if let Some(Misfit(why)) = &inputs.misfit {
             note(why);
         }

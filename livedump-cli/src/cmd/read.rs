@@ -10,6 +10,7 @@
 mod place;
 
 use super::changed_pages::{self, ChangedPages};
+use super::dump_file::KeyArgs;
 use super::inputs::{Inputs, WhichKernel};
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -49,6 +50,9 @@ pub struct Args {
     /// Treat ADDRESS as physical
     #[arg(long)]
     pub phys: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub keys: KeyArgs,
     /// Dump file: plain, gzip or zstd
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
@@ -76,7 +80,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         (named, _) => WhichKernel::Any(named.as_deref()),
     };
     let Inputs { core, kernel, changes, .. } =
-        Inputs::open(&args.file, kernel)?;
+        Inputs::open(&args.file, kernel, &args.keys)?;
     let place = find(args, kernel.as_ref())?;
     let changes = changed_pages::read_list(changes);
     let changed_pages = ChangedPages::of(&core, changes.as_ref());
@@ -189,6 +193,7 @@ mod tests {
             raw: false,
             json: false,
             phys: false,
+            keys: KeyArgs::default(),
             file: "dump".into(),
             place: "hz".into(),
             length: None,

@@ -3,6 +3,7 @@
 //! without. Everything is opened first, then all else is given up, and only
 //! then is anything in the files read.
 
+use super::dump_file::{DumpFile, KeyArgs};
 use crate::analysis::target::check_debug;
 use crate::analysis::types::has_types;
 use crate::analysis::{Target, TargetError};
@@ -11,11 +12,11 @@ use crate::kernel_files::{DebugFile, Found, KernelFiles};
 use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
 use clap::ValueHint;
+use livedump_vmcore::Vmcore;
 use livedump_vmcore::chain;
 use livedump_vmcore::changes::{Changes, ChangesFile};
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::bhyve::CheckpointFile;
-use livedump_vmcore::{Opened, Vmcore};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,9 @@ pub struct KernelArgs {
     /// Debug file of the kernel [default: looked up]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub debug: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub keys: KeyArgs,
 }
 
 impl KernelArgs {
@@ -101,7 +105,7 @@ impl Session {
         last: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let meta = CheckpointFile::beside(file);
-        let dump = Vmcore::open_file(file)?;
+        let dump = DumpFile::open(file, &args.keys)?;
         let debug = match &args.debug {
             Some(path) => DebugFile::Named(path),
             None => DebugFile::Search,
@@ -113,7 +117,8 @@ impl Session {
             .iter()
             .map(|path| Vmcore::open_file(path))
             .collect::<Result<_, _>>()?;
-        let all = kernels.files().chain([&dump]).chain(list).chain(&others);
+        let all =
+            kernels.files().chain(dump.files()).chain(list).chain(&others);
         let all = all.chain(meta.iter().map(AsRef::as_ref));
         let inputs: Vec<_> = all.map(AsFd::as_fd).collect();
         last(&inputs)?;
@@ -123,9 +128,8 @@ impl Session {
         let _ = sandbox::enter(Role::Reader, &files);
         // That it is no dump comes before that its kernel is not found.
         let parts = others.into_iter().zip(parts.iter().map(PathBuf::as_path));
-        let opened = Opened::new(dump, file)?
-            .with_checkpoint(meta)?
-            .with_parts(parts)?;
+        let opened =
+            dump.read(file)?.with_checkpoint(meta)?.with_parts(parts)?;
         kernels.check_named()?;
         let (core, found) = kernels.choose_for(opened)?;
         let Found { kernel, debug, debug_named } = found;

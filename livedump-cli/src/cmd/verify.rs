@@ -5,6 +5,7 @@
 //! nothing, such as the garbage which stock kernels leave in the bitset's
 //! padding; `--strict` lets them count.
 
+use super::dump_file::KeyArgs;
 use super::inputs::{Opened, WhichKernel};
 use crate::crashdir::compression_in;
 use crate::error::Error;
@@ -42,6 +43,9 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub keys: KeyArgs,
     /// Dump file: plain, gzip or zstd
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
@@ -56,11 +60,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let threads = available_parallelism().map_or(1, |n| n.get().min(16));
     let sealed = seal::open(&args.file, args.seal.as_deref())?;
     let kernel = WhichKernel::Any(args.kernel.as_deref());
-    let opened = Opened::open(&args.file, kernel, sealed)?;
+    let opened = Opened::open(&args.file, kernel, sealed, &args.keys)?;
     let compared = opened
         .seal
         .as_ref()
-        .map(|seal| Comparison::with(&opened.dump, seal, threads));
+        .map(|seal| Comparison::with(&opened.dump.file, seal, threads));
     if let (Some(path), Some(compared)) = (&args.seal, &compared)
         && let Some(why) = &compared.no_seal
     {
@@ -71,7 +75,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         seal: compared,
         info: opened.info(),
         info_error: opened.info_error.clone(),
-        length: opened.dump.metadata().map(|meta| meta.len()).ok(),
+        length: opened.dump.file.metadata().map(|meta| meta.len()).ok(),
         compression: args
             .file
             .file_name()
@@ -155,6 +159,7 @@ mod tests {
             seal: None,
             strict,
             json: true,
+            keys: KeyArgs::default(),
             file: dump.path().to_path_buf(),
         };
         run(&args).unwrap()

@@ -141,7 +141,9 @@ impl CrashDir {
         Ok(Some(SavedDump {
             number,
             companions: names,
-            live: name.starts_with("livecore."),
+            live: ["livecore.", "livecore_encrypted."]
+                .iter()
+                .any(|stem| name.starts_with(stem)),
             name,
             length,
             disk_bytes,

@@ -12,20 +12,28 @@ pub enum Basename {
     Livecore,
     /// The dump of a panic.
     Vmcore,
-    /// The same, encrypted; `key.N` belongs to it.
+    /// A live dump, encrypted; `key.N` belongs to it.
+    LivecoreEncrypted,
+    /// The dump of a panic, likewise.
     VmcoreEncrypted,
     /// A textdump(4).
     Textdump,
 }
 
 impl Basename {
-    const ALL: [Self; 4] =
-        [Self::Livecore, Self::Vmcore, Self::VmcoreEncrypted, Self::Textdump];
+    const ALL: [Self; 5] = [
+        Self::Livecore,
+        Self::Vmcore,
+        Self::LivecoreEncrypted,
+        Self::VmcoreEncrypted,
+        Self::Textdump,
+    ];
 
     fn text(self) -> &'static str {
         match self {
             Self::Livecore => "livecore",
             Self::Vmcore => "vmcore",
+            Self::LivecoreEncrypted => "livecore_encrypted",
             Self::VmcoreEncrypted => "vmcore_encrypted",
             Self::Textdump => "textdump.tar",
         }
@@ -65,8 +73,9 @@ impl Companion {
     }
 }
 
-/// `livecore.N` and the like, with the codec's suffix. What is encrypted has
-/// none: no unpacker would take it.
+/// `livecore.N` and the like, with the codec's suffix: that of what comes out
+/// where it is encrypted. The dump of a panic has none then, as savecore(8)
+/// names it.
 pub(super) fn dump(stem: Basename, n: u32, compression: Compression) -> String {
     let suffix = match stem {
         Basename::VmcoreEncrypted => "",
@@ -82,8 +91,10 @@ pub(super) fn info(n: u32) -> String {
 
 /// Whether a dump of this name has a key.
 pub(super) fn is_encrypted(name: &str) -> bool {
-    let stem = Basename::VmcoreEncrypted.text();
-    name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.'))
+    [Basename::LivecoreEncrypted, Basename::VmcoreEncrypted].iter().any(|it| {
+        let rest = name.strip_prefix(it.text());
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    })
 }
 
 /// The names that the dump itself may have.

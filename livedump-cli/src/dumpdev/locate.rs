@@ -3,7 +3,8 @@
 //! step checked.
 
 use super::contents::TEXT_BLOCK;
-use super::{DumpDev, Error, key};
+use super::{DumpDev, Error};
+use crate::ekcd::{KeyBlock, MAX_BLOCK};
 use memdev::kerneldump::{
     Compression, HEADER_SIZE, HeaderError, KernelDumpHeader, MAGIC_CLEARED,
     MAGIC_KERNEL, MAGIC_TEXT, Magic, parity_ok,
@@ -124,7 +125,7 @@ impl DumpDev {
                 h.dumplength
             )));
         }
-        if h.dumpkeysize > key::MAX {
+        if h.dumpkeysize > MAX_BLOCK {
             return Err(shape(format!("dumpkeysize {key_size}")));
         }
         let trailer_at = self.size.saturating_sub(bytes);
@@ -242,7 +243,8 @@ impl DumpDev {
     ) -> Result<(Vec<u8>, &'static str), Error> {
         let mut block = vec![0; size as usize];
         self.read(&mut block, at)?;
-        let name = key::cipher(&block)
+        let name = KeyBlock::decode(&block)
+            .map(|it| it.cipher.name())
             .map_err(|source| Error::Key { path: self.path.clone(), source })?;
         Ok((block, name))
     }

@@ -28,10 +28,9 @@
 )]
 
 mod contents;
-mod key;
 mod locate;
 
-pub use key::KeyError;
+pub use crate::ekcd::KeyError;
 pub use locate::LocatedDump;
 
 use memdev::kerneldump::{HEADER_SIZE, HeaderError, clear};

@@ -43,10 +43,12 @@ const LISTING: [Right; 8] = [
     Right::Pread,
     Right::Seek,
 ];
-const REPLACE: [Right; 7] = [
+const REPLACE: [Right; 9] = [
     Right::Fstat,
     Right::Fstatat,
     Right::Fsync,
+    Right::LinkatSource,
+    Right::LinkatTarget,
     Right::Lookup,
     Right::RenameatSource,
     Right::RenameatTarget,

@@ -225,7 +225,9 @@ fn program(
                 let source = condition(0, SeccompCmpOp::Eq, fd)?;
                 let target = condition(2, SeccompCmpOp::Eq, fd)?;
                 let both = SeccompRule::new(vec![source, target])?;
-                for call in [libc::SYS_renameat, libc::SYS_renameat2] {
+                for call in
+                    [libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_linkat]
+                {
                     rules.entry(call).or_default().push(both.clone());
                 }
                 let unlink = when(0, SeccompCmpOp::Eq, fd)?;

@@ -5,7 +5,7 @@ use super::{Seal, SealError, Stopped};
 use livedump_vmcore::chain;
 use livedump_vmcore::companion;
 use livedump_vmcore::regular;
-use livedump_vmcore::{Finding, Status};
+use livedump_vmcore::{Finding, Status, is_named_encrypted};
 use memdev::minidump::Layout;
 use std::fs::File;
 use std::io;
@@ -47,9 +47,8 @@ pub fn open(
     dump: &Path,
     named: Option<&Path>,
 ) -> Result<Option<SealFile>, NoSeal> {
-    let Some(path) =
-        named.map(Path::to_path_buf).or_else(|| companion::seal(dump))
-    else {
+    let beside = || companion::seal(dump).filter(|_| !is_decrypted(dump));
+    let Some(path) = named.map(Path::to_path_buf).or_else(beside) else {
         return Ok(None);
     };
     let opened = match regular::open(&path) {
@@ -64,6 +63,14 @@ pub fn open(
         Err(e) if named.is_some() => Err(e),
         opened => Ok(Some(opened)),
     }
+}
+
+/// Whether the dump beside it that it was decrypted from has its number, too:
+/// the seal is that one's.
+fn is_decrypted(dump: &Path) -> bool {
+    let mut same = companion::same_number(dump);
+    !is_named_encrypted(dump)
+        && same.any(|path| is_named_encrypted(&path) && path.exists())
 }
 
 /// What came of it.

@@ -4,8 +4,13 @@
 use std::path::{Path, PathBuf};
 
 /// Names of dumps, without their numbers. savecore(8).
-const BASENAMES: [&str; 4] =
-    ["livecore", "vmcore", "vmcore_encrypted", "textdump.tar"];
+const BASENAMES: [&str; 5] = [
+    "livecore",
+    "vmcore",
+    "livecore_encrypted",
+    "vmcore_encrypted",
+    "textdump.tar",
+];
 /// How their names end.
 const SUFFIXES: [&str; 3] = ["", ".gz", ".zst"];
 
@@ -130,7 +135,7 @@ mod tests {
     #[test]
     fn dumps_with_one_number_share_what_is_beside_them() {
         let all: Vec<_> = same_number(Path::new("d/livecore.3.gz")).collect();
-        assert_eq!(all.len(), 11);
+        assert_eq!(all.len(), 14);
         for name in ["d/livecore.3", "d/livecore.3.zst", "d/vmcore.3.zst"] {
             assert!(all.contains(&name.into()), "{name}");
         }

@@ -110,7 +110,7 @@ pub use chain::{chain, without_errno};
 pub use memory::{MemoryError, ReadError};
 pub use opened::{ImageFile, ImageKernelError, Opened};
 pub use pages::{PageState, Pages, PagesError};
-pub use probe::OpenError;
+pub use probe::{OpenError, guess_dump, is_named_encrypted};
 pub use trailer::Trailer;
 pub use verify::{Finding, INSTANT, Status, Verification};
 

@@ -12,7 +12,7 @@ use super::image::raw::Raw;
 use super::image::view::{MinidumpView, ViewError};
 use super::image::{Claims, MemoryImage};
 use super::pages::Pages;
-use super::source::{Plain, Source, SourceError};
+use super::source::{Plain, Source, SourceError, Stored};
 use super::{FileFacts, OpenError, Vmcore, probe};
 use crate::elf::Kernel;
 use crate::path::escape_path;
@@ -41,6 +41,23 @@ impl Opened {
     /// It is neither.
     pub fn new(file: File, path: &Path) -> Result<Self, OpenError> {
         probe::open_file(file, path)
+    }
+
+    /// The same of `bytes`, which are those of a file once it is decrypted,
+    /// `len` of them; `file` is that file, and `path` what to call it.
+    ///
+    /// # Errors
+    /// They are nothing that is known, which another key would explain.
+    pub fn decrypted(
+        bytes: Arc<dyn Stored>,
+        len: u64,
+        file: &File,
+        path: &Path,
+    ) -> Result<Self, OpenError> {
+        let name = || escape_path(path);
+        let io = |source| OpenError::Io { path: name(), source };
+        let facts = FileFacts::of(file, path).map_err(io)?;
+        probe::open_decrypted(bytes, FileFacts { len, ..facts })
     }
 
     /// With what may be the description of a checkpoint, which memory without

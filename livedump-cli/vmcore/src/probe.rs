@@ -12,7 +12,9 @@
 use super::opened::{ImageFile, Opened};
 use super::pages::Pages;
 use super::regular;
-use super::source::{Codec, Plain, Seekable, Sequential, Source, SourceError};
+use super::source::{
+    Codec, Plain, Seekable, Sequential, Source, SourceError, Stored,
+};
 use super::trailer::Trailer;
 use super::{FileFacts, Vmcore};
 use crate::image::raw::Raw;
@@ -90,9 +92,18 @@ pub enum OpenError {
         /// Why not.
         source: crate::image::joined::JoinError,
     },
-    /// Encrypted with the key of dumpon(8).
-    #[error("{path} is encrypted: use decryptcore(8) first")]
+    /// Encrypted, and no key was given.
+    #[error("{path} is encrypted: give --private-key, or decrypt it first")]
     Encrypted {
+        /// As it was named.
+        path: String,
+    },
+    /// What its key makes of it is nothing that is known.
+    #[error(
+        "{path} does not decrypt to a dump: the key file is not its own, or \
+         its start is damaged"
+    )]
+    Undecrypted {
         /// As it was named.
         path: String,
     },
@@ -216,6 +227,7 @@ impl OpenError {
             self,
             Self::Textdump { files: Ok(_), .. }
                 | Self::Encrypted { .. }
+                | Self::Undecrypted { .. }
                 | Self::Foreign { known: true, .. }
                 | Self::NeedsKernel { .. }
                 | Self::Header {
@@ -267,13 +279,62 @@ pub(super) fn open_file(file: File, path: &Path) -> Result<Opened, OpenError> {
     let name = escape_path(path);
     let io = |source| OpenError::Io { path: name.clone(), source };
     let facts = FileFacts::of(&file, path).map_err(io)?;
-    Opening { name, file: Arc::new(file), facts, notes: Vec::new() }.open()
+    let opened = Opening {
+        name: name.clone(),
+        file: Arc::new(file),
+        facts,
+        decrypted: false,
+        notes: Vec::new(),
+    };
+    let opened = opened.open();
+    // savecore(8) has stripped the header that says so, and two bytes of
+    // cipher text may well be those of a gzip member.
+    let unknown = match &opened {
+        Ok(Opened::Image(image)) => image.is_unknown(),
+        Ok(Opened::Minidump(_)) => false,
+        Err(e) => !e.is_environment(),
+    };
+    match unknown && is_named_encrypted(path) {
+        true => Err(OpenError::Encrypted { path: name }),
+        false => opened,
+    }
+}
+
+/// What is in an encrypted file.
+pub(super) fn open_decrypted(
+    bytes: Arc<dyn Stored>,
+    facts: FileFacts,
+) -> Result<Opened, OpenError> {
+    let name = escape_path(&facts.path);
+    let (decrypted, notes) = (true, Vec::new());
+    Opening { name, file: bytes, facts, decrypted, notes }.open()
+}
+
+/// Whether these are the first bytes of a dump, compressed or not, or of an
+/// image of memory with a magic number.
+#[must_use]
+pub fn guess_dump(head: &[u8]) -> bool {
+    let gzip = head.starts_with(&[0x1f, 0x8b, 8]);
+    let zstd = super::source::is_zstd(head);
+    let minidump = head.starts_with(b"minidump");
+    let image = IMAGES.iter().any(|magic| head.starts_with(magic));
+    minidump || gzip || zstd || image
+}
+
+/// Whether it has the name of an encrypted dump.
+#[must_use]
+pub fn is_named_encrypted(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let stems = ["vmcore_encrypted.", "livecore_encrypted."];
+    name.is_some_and(|name| stems.iter().any(|stem| name.starts_with(stem)))
 }
 
 struct Opening {
     name: String,
-    file: Arc<File>,
+    file: Arc<dyn Stored>,
     facts: FileFacts,
+    /// Whether `file` is what was in an encrypted one.
+    decrypted: bool,
     notes: Vec<String>,
 }
 
@@ -293,10 +354,8 @@ impl Opening {
     /// By its name or its first bytes.
     fn foreign_magic(&self, head: &[u8], source: &dyn Source) -> OpenError {
         let path = self.name.clone();
-        // savecore(8) has stripped the header that says so.
-        let name = self.facts.path.file_name().and_then(|n| n.to_str());
-        if name.is_some_and(|n| n.starts_with("vmcore_encrypted.")) {
-            return OpenError::Encrypted { path };
+        if self.decrypted {
+            return OpenError::Undecrypted { path };
         }
         match super::textdump::walk(source) {
             Err(source) => return OpenError::Source { path, source },

@@ -57,7 +57,8 @@ pub(super) fn take(
         Some(kernel) => vec![kernel],
         None => kernel.kernels.clone(),
     };
-    let kernel = KernelArgs { kernels, debug: kernel.debug.clone() };
+    let debug = kernel.debug.clone();
+    let kernel = KernelArgs { kernels, debug, ..KernelArgs::default() };
     Ok(Taken { file: taken.file, kernel, temporary })
 }
 

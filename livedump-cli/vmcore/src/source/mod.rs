@@ -12,6 +12,7 @@ mod range;
 mod seekable;
 mod sequential;
 mod spool;
+mod stored;
 mod unit;
 
 pub(crate) use cache::Cache;
@@ -19,6 +20,7 @@ pub use plain::Plain;
 pub use seekable::Seekable;
 pub use sequential::Sequential;
 pub use spool::reserve as reserve_spool;
+pub use stored::Stored;
 pub use unit::Codec;
 pub(crate) use unit::is_zstd;
 

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A file as it is, up to where its dump ends.
 
-use super::{Check, Source, SourceError};
-use std::fs::File;
+use super::{Check, Source, SourceError, Stored};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes `[0, end)` of a file.
 #[derive(Clone, Debug)]
 pub struct Plain {
-    file: Arc<File>,
+    file: Arc<dyn Stored>,
     end: u64,
 }
 
@@ -21,14 +19,14 @@ const CHECK_BYTES: usize = 1 << 20;
 impl Plain {
     /// The first `end` bytes of `file`.
     #[must_use]
-    pub fn new(file: Arc<File>, end: u64) -> Self {
+    pub fn new(file: Arc<dyn Stored>, end: u64) -> Self {
         Self { file, end }
     }
 }
 
 /// Reads until `buf` is full or the file ends.
 pub(super) fn read_full(
-    file: &File,
+    file: &dyn Stored,
     at: u64,
     buf: &mut [u8],
 ) -> Result<usize, SourceError> {
@@ -54,13 +52,13 @@ impl Source for Plain {
         let left = self.end.saturating_sub(at);
         let n = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         match buf.get_mut(..n) {
-            Some(part) if n > 0 => read_full(&self.file, at, part),
+            Some(part) if n > 0 => read_full(self.file.as_ref(), at, part),
             _ => Ok(0),
         }
     }
 
     fn next_data(&self, at: u64) -> u64 {
-        next_data(&self.file, at).min(self.end).max(at)
+        self.file.next_data(at).min(self.end).max(at)
     }
 
     // There is no checksum to compare with: this finds what the disk cannot
@@ -98,26 +96,6 @@ impl Source for Plain {
         all.bad.truncate(super::MAX_BAD);
         Ok(all)
     }
-}
-
-/// SEEK_DATA; a file system that does not know holes has none. The file's
-/// own offset, which this moves, is used by nobody.
-#[cfg(any(target_os = "linux", target_os = "freebsd"))]
-fn next_data(file: &File, at: u64) -> u64 {
-    use nix::errno::Errno;
-    use nix::unistd::{Whence, lseek};
-    let Ok(offset) = i64::try_from(at) else { return at };
-    match lseek(file, offset, Whence::SeekData) {
-        Ok(found) => u64::try_from(found).unwrap_or(at),
-        // Nothing but a hole from here to the end.
-        Err(Errno::ENXIO) => u64::MAX,
-        Err(_) => at,
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
-fn next_data(_: &File, at: u64) -> u64 {
-    at
 }
 
 #[cfg(test)]

@@ -2,16 +2,15 @@
 //! A part of a file as a buffered stream that knows where it is, so that the
 //! end of one frame is the start of the next.
 
-use std::fs::File;
+use super::Stored;
 use std::io::{self, BufRead, Read};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 const BUF_BYTES: usize = 128 << 10;
 
 #[derive(Debug)]
 pub(super) struct Range {
-    file: Arc<File>,
+    file: Arc<dyn Stored>,
     /// Where the next byte to be bought in stands.
     at: u64,
     end: u64,
@@ -21,7 +20,7 @@ pub(super) struct Range {
 }
 
 impl Range {
-    pub(super) fn new(file: Arc<File>, at: u64, end: u64) -> Self {
+    pub(super) fn new(file: Arc<dyn Stored>, at: u64, end: u64) -> Self {
         let buf = vec![0; BUF_BYTES].into_boxed_slice();
         Self { file, at, end, buf, used: 0, filled: 0 }
     }

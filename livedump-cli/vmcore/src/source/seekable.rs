@@ -9,12 +9,11 @@
 use super::cache::Cache;
 use super::plain::read_full;
 use super::sequential::copy_from;
-use super::{Check, MAX_UNIT, Source, SourceError};
+use super::{Check, MAX_UNIT, Source, SourceError, Stored};
 use memdev::seekable::{
     ENTRY_SIZE, FOOTER_SIZE, HEADER_SIZE, SKIPPABLE_MAGIC, SeekEntry,
     decode_footer,
 };
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +36,7 @@ struct Frame {
 /// Frames with a seek table.
 #[derive(Debug)]
 pub struct Seekable {
-    file: Arc<File>,
+    file: Arc<dyn Stored>,
     /// Where the table's entries start.
     entries: u64,
     entry_size: u64,
@@ -68,14 +67,14 @@ impl Seekable {
     /// # Errors
     /// The file cannot be read.
     pub fn open(
-        file: Arc<File>,
+        file: Arc<dyn Stored>,
         end: u64,
     ) -> Result<Result<Self, &'static str>, SourceError> {
         let no = |why| Ok(Err(why));
-        let end = without_padding(&file, end)?;
+        let end = without_padding(file.as_ref(), end)?;
         let footer_at = end.saturating_sub(FOOTER_SIZE as u64);
         let mut footer = [0; FOOTER_SIZE];
-        read_full(&file, footer_at, &mut footer)?;
+        read_full(file.as_ref(), footer_at, &mut footer)?;
         let Some(footer) = decode_footer(&footer) else {
             return no("it has no seek table");
         };
@@ -83,7 +82,7 @@ impl Seekable {
             return no("its seek table is larger than the file");
         };
         let mut head = [0; HEADER_SIZE];
-        read_full(&file, table, &mut head)?;
+        read_full(file.as_ref(), table, &mut head)?;
         let size = footer.table_size().saturating_sub(HEADER_SIZE as u64);
         let mut want = [0; HEADER_SIZE];
         for (to, from) in want.iter_mut().zip(
@@ -155,7 +154,11 @@ impl Seekable {
         let size = self.entry_size as usize;
         let mut raw = vec![0; (n as usize).saturating_mul(size)];
         let at = first.saturating_mul(self.entry_size);
-        read_full(&self.file, self.entries.saturating_add(at), &mut raw)?;
+        read_full(
+            self.file.as_ref(),
+            self.entries.saturating_add(at),
+            &mut raw,
+        )?;
         debug_assert!(size >= ENTRY_SIZE);
         Ok((0..n as usize).map(move |i| {
             let at = i.saturating_mul(size);
@@ -211,7 +214,7 @@ impl Seekable {
     ) -> Result<Vec<u8>, SourceError> {
         let bad = |source| SourceError::unpack("zstd frame", f.stored, source);
         u.stored.resize(f.stored_len as usize, 0);
-        let got = read_full(&self.file, f.stored, &mut u.stored)?;
+        let got = read_full(self.file.as_ref(), f.stored, &mut u.stored)?;
         if got < u.stored.len() {
             return Err(bad(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -325,7 +328,7 @@ impl Source for Seekable {
 
 /// Where the data before the zeros at the end of a file end, where those are
 /// as few as fill a block. The last byte of a seek table is not zero.
-fn without_padding(file: &File, end: u64) -> Result<u64, SourceError> {
+fn without_padding(file: &dyn Stored, end: u64) -> Result<u64, SourceError> {
     let from = end.saturating_sub(MAX_PADDING);
     let mut tail = vec![0; end.saturating_sub(from) as usize];
     read_full(file, from, &mut tail)?;

@@ -10,8 +10,7 @@
 use super::cache::Cache;
 use super::spool::Spool;
 use super::unit::{Codec, Step, Units};
-use super::{Check, MAX_UNIT, Source, SourceError};
-use std::fs::File;
+use super::{Check, MAX_UNIT, Source, SourceError, Stored};
 use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +36,7 @@ struct Group {
 #[derive(Debug)]
 pub struct Sequential {
     codec: Codec,
-    file: Arc<File>,
+    file: Arc<dyn Stored>,
     end: u64,
     state: Mutex<State>,
     cache: Cache,
@@ -134,7 +133,7 @@ impl Sequential {
     /// The units in the first `end` bytes of `file`. The temporary file is
     /// made now, while the process may still open files.
     #[must_use]
-    pub fn new(codec: Codec, file: Arc<File>, end: u64) -> Self {
+    pub fn new(codec: Codec, file: Arc<dyn Stored>, end: u64) -> Self {
         let spool = Spool::new().map_err(Failure::from);
         let state = State {
             units: Units::new(codec, Arc::clone(&file), 0, end),

@@ -128,7 +128,8 @@ impl Spool {
         let left = self.len.saturating_sub(at);
         let n = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let Some(part) = buf.get_mut(..n) else { return Ok(0) };
-        let read = super::plain::read_full(&self.unnamed.file, at, part);
+        let read =
+            super::plain::read_full(self.unnamed.file.as_ref(), at, part);
         let got = read.map_err(|e| match e {
             SourceError::Io { source, .. } => {
                 let directory = self.unnamed.directory.to_string();

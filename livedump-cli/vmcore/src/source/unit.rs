@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! One zstd frame or gzip member at a time.
 
-use super::SourceError;
 use super::range::Range;
+use super::{SourceError, Stored};
 use flate2::bufread::GzDecoder;
-use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use zstd::stream::read::Decoder as ZstdDecoder;
@@ -87,7 +86,7 @@ impl std::fmt::Debug for Units {
 impl Units {
     pub(super) fn new(
         codec: Codec,
-        file: Arc<File>,
+        file: Arc<dyn Stored>,
         at: u64,
         end: u64,
     ) -> Self {
