@@ -13,6 +13,7 @@
 //! | `golden` | files that were written once: read as they were |
 //! | `hostile` | files that mean harm: an answer soon, in little memory |
 //! | `images` | memory that other programs wrote: every page of it |
+//! | `netdump` | dumps over the network: all of it, or it is said what is missing |
 //! | `race` | machines that run on: bits and pages agree, lists end |
 //! | `save` | dump devices and images of them: what comes off, what stays on |
 //! | `vmcore` | real FreeBSD memory, in and out |
@@ -27,6 +28,7 @@ mod faults;
 mod golden;
 mod hostile;
 mod images;
+mod netdump;
 mod race;
 mod save;
 mod tool;

@@ -6,7 +6,8 @@ use crate::crashdir::{self, CrashDir};
 use crate::error::Error;
 use crate::netdump::allow::Cidr;
 use crate::netdump::broker::Broker;
-use crate::netdump::keep::{Ended, Keep};
+use crate::netdump::kdumpd::KDUMPD_PORT;
+use crate::netdump::keep::{Keep, Over};
 use crate::netdump::listener::{Bind, Listener};
 use crate::netdump::received::Received;
 use crate::netdump::server::{Limits, MAX_DUMPS, Server};
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 /// Descriptors of a dump: its socket, its file and the lock of that, the same
 /// of its key.
-const DESCRIPTORS: u64 = 5;
+const DESCRIPTORS: usize = 5;
 /// Signals are looked for as often while dumps are named.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -69,6 +70,9 @@ pub struct Args {
         value_hint = ValueHint::Other
     )]
     pub timeout: Duration,
+    /// Take cores of macOS as well, at port 1069, as kdumpd(8) does
+    #[arg(long)]
+    pub kdumpd: bool,
     /// Run COMMAND with sh(1) after each dump
     #[arg(
         long,
@@ -128,19 +132,24 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         directory.remove_stale()?;
     }
     raise_descriptors();
-    let listeners = listen(args)?;
+    let listeners = listen(args, SERVER_PORT)?;
+    let kdumpd = match args.kdumpd {
+        true => listen(args, KDUMPD_PORT)?,
+        false => Vec::new(),
+    };
     let broker = Broker::start(args.exec.as_deref())
         .map_err(|e| Error::of_command(Refused::Broker(e)))?;
     let mut files = vec![
         (directory.descriptor(), Purpose::Directory),
         (broker.descriptor(), Purpose::Datagrams),
     ];
-    let sockets = listeners.iter().map(|it| (it.as_fd(), Purpose::Datagrams));
+    let all = || listeners.iter().chain(&kdumpd);
+    let sockets = all().map(|it| (it.as_fd(), Purpose::Datagrams));
     files.extend(sockets);
     // Where the kernel cannot, `livedump doctor` says so.
     let _ = sandbox::enter(Role::Writer, &files);
     if !args.quiet {
-        for listener in &listeners {
+        for listener in all() {
             inform(format_args!(
                 "receiving at {} into {}",
                 listener.address(),
@@ -167,7 +176,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         let named = scope.spawn(move || name_all(args, keep, waiting, broker));
         let max_bytes = args.max_bytes;
         let server = Server::new(
-            &directory, &listeners, broker, limits, max_bytes, ended,
+            &directory, &listeners, &kdumpd, broker, limits, max_bytes, ended,
         );
         let done = server.run(&signals);
         while !named.is_finished() {
@@ -191,7 +200,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 fn name_all(
     args: &Args,
     keep: &Keep<'_>,
-    waiting: Receiver<Ended<'_>>,
+    waiting: Receiver<Over<'_>>,
     broker: &Broker,
 ) -> io::Result<Outcome> {
     let mut outcome = Outcome::Clean;
@@ -231,10 +240,12 @@ fn lost(e: &crashdir::Error) {
 fn environment(it: &Received) -> Vec<(String, String)> {
     let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
     let info = it.info.as_ref().map(|info| path(info)).unwrap_or_default();
+    let number = it.number.map(|number| number.to_string());
+    let number = number.unwrap_or_default();
     [
         ("LIVEDUMP_FILE", path(&it.file)),
         ("LIVEDUMP_INFO", info),
-        ("LIVEDUMP_NUMBER", it.number.to_string()),
+        ("LIVEDUMP_NUMBER", number),
         ("LIVEDUMP_VERDICT", it.verdict.word().into()),
         ("LIVEDUMP_CLIENT", it.client.clone()),
         ("LIVEDUMP_END", it.end.into()),
@@ -243,10 +254,13 @@ fn environment(it: &Received) -> Vec<(String, String)> {
     .into()
 }
 
-fn listen(args: &Args) -> Result<Vec<Listener>, Error> {
+fn listen(args: &Args, port: u16) -> Result<Vec<Listener>, Error> {
     let failed = |at, e| Error::of_command(Refused::Bind(at, e));
     let open = |bind: &Bind| {
-        let at = bind.or_port(SERVER_PORT);
+        let at = match port {
+            KDUMPD_PORT => bind.with_port(port),
+            _ => bind.or_port(port),
+        };
         Listener::bind(at).map_err(|e| (at, e))
     };
     if !args.bind.is_empty() {
@@ -262,7 +276,8 @@ fn listen(args: &Args) -> Result<Vec<Listener>, Error> {
 
 /// As many as there may be.
 fn raise_descriptors() {
-    let want = (MAX_DUMPS as u64).saturating_mul(DESCRIPTORS);
+    let want = MAX_DUMPS.saturating_mul(DESCRIPTORS);
+    let Ok(want) = nix::libc::rlim_t::try_from(want) else { return };
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < want
     {

@@ -286,9 +286,12 @@ impl InfoText {
         };
         let more = self.dumplength.and_then(|said| length.checked_sub(said));
         match (self.dumplength, self.status.as_deref()) {
-            (_, Some("bad")) => {
-                Verdict::Damaged("info.N has Dump Status: bad".into())
-            }
+            (_, Some("bad")) => Verdict::Damaged(match &self.problem {
+                Some(problem) => {
+                    format!("info.N has Dump Status: bad: {problem}")
+                }
+                None => "info.N has Dump Status: bad".into(),
+            }),
             (None, _) => Verdict::Undetermined(
                 "info.N does not have the dump's length".into(),
             ),

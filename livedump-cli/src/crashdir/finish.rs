@@ -164,15 +164,23 @@ impl CrashDir {
     }
 
     /// The number that a dump gets. One that is not sound leaves out that of
-    /// the newest dump that is; `bounds` may come to it without maxdumps, too,
+    /// the newest dump of its kind, live or of a panic, that is; `bounds` may come to it without maxdumps, too,
     /// where an earlier run had some.
     fn number_for(
         &self,
         maxdumps: Option<u32>,
         sound: bool,
+        stem: Basename,
     ) -> Result<u32, Error> {
         let n = self.bounds(maxdumps)?;
-        if sound || self.newest_sound()? != Some(n) {
+        if sound {
+            return Ok(n);
+        }
+        let newest = match stem {
+            Basename::Livecore => self.newest_sound()?,
+            _ => self.newest_sound_panic()?,
+        };
+        if newest != Some(n) {
             return Ok(n);
         }
         match after(n) {
@@ -229,7 +237,7 @@ impl CrashDir {
         let kinds: Vec<_> =
             companions.iter().map(|(companion, _)| *companion).collect();
         let mut bounds = self.next_number()?.problem;
-        let number = self.number_for(maxdumps, sound)?;
+        let number = self.number_for(maxdumps, sound, stem)?;
         self.check_names_of(number, stem, compression, &kinds)?;
         let dump_name = names::dump(stem, number, compression);
         let info_name = names::info(number);

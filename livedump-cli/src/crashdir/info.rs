@@ -108,6 +108,8 @@ pub struct InfoText {
     pub version: Option<String>,
     pub panic: Option<String>,
     pub status: Option<String>,
+    /// What is wrong with it, as `livedump receive` found.
+    pub problem: Option<String>,
     /// For how long user processes were suspended, in words.
     pub quiesced: Option<String>,
     /// How many threads' registers the dump has, in words.
@@ -173,6 +175,7 @@ impl InfoText {
                 "Version String" => info.version = text,
                 "Panic String" => info.panic = text,
                 "Dump Status" => info.status = text,
+                "Problem" => info.problem = info.problem.take().or(text),
                 "Quiesced" => info.quiesced = text,
                 "Registers" => info.registers = text,
                 _ => {}

@@ -295,6 +295,14 @@ impl CrashDir {
         }
     }
 
+    /// Whether something has a name.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn has(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.stat(name)?.is_some())
+    }
+
     /// Opens a plain file for reading; `None` when there is none. Others may
     /// write in the directory, so links are not followed, nothing blocks, and
     /// what was opened is checked, not only what was there before.

@@ -10,7 +10,7 @@
 //! checked, and stays.
 
 use super::retention::{Plan, Retention, Weight};
-use super::{CrashDir, Error, SavedDump};
+use super::{CrashDir, Error, SavedDump, names};
 use livedump_vmcore::verdict::Verdict;
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -108,6 +108,22 @@ impl CrashDir {
         let (none, now) = (Retention::default(), SystemTime::now());
         let plan = Verdicts::default().plan(self, &none, &dumps, now);
         let newest = plan.protected.and_then(|i| dumps.get(i));
+        Ok(newest.map(|dump| dump.number))
+    }
+
+    /// The number of the newest dump of a panic that is sound. One that is
+    /// encrypted is what its info.N says.
+    pub(super) fn newest_sound_panic(&self) -> Result<Option<u32>, Error> {
+        let mut dumps = self.dumps()?;
+        dumps.retain(|dump| !dump.live);
+        let is_sound = |dump: &SavedDump| {
+            let info = dump.info.as_ref();
+            let said = info.and_then(|info| info.status.as_deref());
+            said == Some("good")
+                && (names::is_encrypted(&dump.name)
+                    || self.judge(dump).is_sound())
+        };
+        let newest = dumps.iter().find(|dump| is_sound(dump));
         Ok(newest.map(|dump| dump.number))
     }
 

@@ -404,6 +404,22 @@ impl Temp<'_> {
         Ok(())
     }
 
+    /// Gives it a name that nothing has; with a number if that is not `name`.
+    ///
+    /// # Errors
+    /// Why not; the file is removed then.
+    pub fn persist_new(self, name: &str) -> Result<String, Error> {
+        let _lock = self.dir.lock()?;
+        let numbered = (1..TRIES).map(|n| format!("{name}.{n}"));
+        for name in std::iter::once(name.to_string()).chain(numbered) {
+            if self.dir.stat(&name)?.is_none() {
+                self.persist(&name)?;
+                return Ok(name);
+            }
+        }
+        Err(self.dir.io("creating", name, Errno::EEXIST))
+    }
+
     fn failed(&self, doing: &'static str, source: std::io::Error) -> Error {
         Error::Io { doing, path: self.path(), source }
     }

@@ -3,6 +3,7 @@
 //! What did not arrive is named in info.N: a hole in the file reads as zeros,
 //! which the memory of the machine was not.
 
+use super::kdumpd::Core;
 use super::received::{Hole, MAX_HOLES, Received};
 use super::session::{Arriving, Sender};
 use crate::crashdir::{
@@ -67,6 +68,15 @@ pub struct Ended<'d> {
     pub end: End,
 }
 
+/// What is over.
+#[derive(Debug)]
+pub enum Over<'d> {
+    /// A dump of netdump(4).
+    Dump(Ended<'d>),
+    /// A core of macOS, and how it ended.
+    Core(Core<'d>, End),
+}
+
 /// How dumps are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep<'d> {
@@ -85,7 +95,10 @@ impl Keep<'_> {
     ///
     /// # Errors
     /// It has none, and is lost.
-    pub fn keep(&self, ended: Ended<'_>) -> Result<Received, crashdir::Error> {
+    pub fn keep_dump(
+        &self,
+        ended: Ended<'_>,
+    ) -> Result<Received, crashdir::Error> {
         let Ended { sender, mut arriving, end } = ended;
         let dump = match arriving.dump.take() {
             Some(dump) => dump,
@@ -142,7 +155,7 @@ impl Keep<'_> {
         let field =
             |get: fn(&KernelDumpHeader<'_>) -> String| header.as_ref().map(get);
         Ok(Received {
-            number: saved.number,
+            number: Some(saved.number),
             file: path(&saved.dump),
             info: saved.info.as_deref().map(path),
             key: beside_it(Companion::Key),
@@ -172,6 +185,77 @@ impl Keep<'_> {
             problems: reason.iter().cloned().chain(beside).collect(),
             reason,
         })
+    }
+
+    /// Gives a core of macOS its name. Where it has holes nothing was sent, and
+    /// nothing says how long it should be: it is complete if its client said
+    /// so.
+    ///
+    /// # Errors
+    /// It has none, and is lost.
+    pub fn keep_core(
+        &self,
+        core: Core<'_>,
+        end: &End,
+    ) -> Result<Received, crashdir::Error> {
+        let file = match core.file {
+            Some(file) => file,
+            None => self.directory.temp()?,
+        };
+        file.sync()?;
+        let complete = *end == End::Finished;
+        let name = match complete {
+            true => file.persist_new(&core.name)?,
+            false => file.persist_new(&format!("{}.incomplete", core.name))?,
+        };
+        self.directory.sync()?;
+        let verdict = match end.text() {
+            None => Verdict::Sound,
+            Some(why) => Verdict::Damaged(format!("incomplete: {why}")),
+        };
+        let reason = verdict.reason().map(String::from);
+        let elapsed = core.started.elapsed().as_nanos();
+        Ok(Received {
+            number: None,
+            file: self.directory.path(&name).into(),
+            info: None,
+            key: None,
+            seal: None,
+            protocol: "kdumpd",
+            client: core.peer.to_string(),
+            path: None,
+            end: end.word(),
+            complete,
+            received: core.ranges.bytes(),
+            dumplength: None,
+            holes: None,
+            missing: None,
+            ranges: Vec::new(),
+            compression: None,
+            encrypted: false,
+            architecture: None,
+            hostname: None,
+            version: None,
+            panic: None,
+            dumptime: None,
+            messages: core.packets.0,
+            repeated: core.packets.1,
+            elapsed_ns: u64::try_from(elapsed).unwrap_or(u64::MAX),
+            verdict,
+            problems: reason.iter().cloned().collect(),
+            reason,
+        })
+    }
+
+    /// Gives what is over its name.
+    ///
+    /// # Errors
+    /// It has none, and is lost.
+    pub fn keep(&self, over: Over<'_>) -> Result<Received, crashdir::Error> {
+        match over {
+            Over::Dump(ended) => self.keep_dump(ended),
+            Over::Core(core, end) => self.keep_core(core, &end),
+        }
     }
 
     fn checksums(&self, dump: &Temp<'_>) -> Result<Temp<'_>, String> {

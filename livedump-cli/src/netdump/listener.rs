@@ -49,6 +49,16 @@ impl Bind {
     }
 }
 
+impl Bind {
+    /// With this port, whatever was named.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> SocketAddr {
+        // So that a test need not be alone on its host.
+        let port = if self.port == Some(0) { 0 } else { port };
+        SocketAddr::new(self.address, port)
+    }
+}
+
 impl FromStr for Bind {
     type Err = NoBind;
 

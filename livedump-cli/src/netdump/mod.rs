@@ -11,7 +11,9 @@
 //!  received  what it came to
 //!  allow     from whom
 //!  listener  sockets for heralds
+//!  kdumpd    the same of macOS, another protocol
 //!  server    all clients of a host
+//!  cores     those of them that send with kdumpd's
 //!  room      how much space they may take
 //!  broker    a process that connects sockets, and runs commands
 //!  client    sends a dump
@@ -54,6 +56,8 @@ pub mod broker;
 pub mod burst;
 pub mod client;
 mod commands;
+mod cores;
+pub mod kdumpd;
 pub mod keep;
 pub mod listener;
 pub mod outgoing;

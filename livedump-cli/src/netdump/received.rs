@@ -14,9 +14,9 @@ pub const MAX_HOLES: usize = 1000;
 /// For `--json`. The keys are documented in livedump(8).
 #[derive(Debug, Serialize)]
 pub struct Received {
-    /// N.
-    pub number: u32,
-    /// The dump; null where only a key or a header arrived.
+    /// N; null for a core of macOS, which has a name of its own.
+    pub number: Option<u32>,
+    /// The dump.
     pub file: FilePath,
     /// `info.N`.
     pub info: Option<FilePath>,

@@ -11,7 +11,8 @@
 
 use super::allow::Cidr;
 use super::broker::Broker;
-use super::keep::{End, Ended};
+use super::cores::Cores;
+use super::keep::{End, Ended, Over};
 use super::listener::{Datagram, Listener};
 use super::room::Room;
 use super::session::{Failure, Session, Taken};
@@ -28,7 +29,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 /// Datagrams that are taken of one socket before it is another's turn.
-const TURN: usize = 128;
+pub(super) const TURN: usize = 128;
 /// How long nothing may happen before the clocks are looked at.
 const TICK: Duration = Duration::from_millis(200);
 /// How long the last messages are acknowledged again: kernels send for 12 s.
@@ -38,7 +39,7 @@ pub const MAX_DUMPS: usize = 1000;
 /// Dumps of one address of which only the herald has come.
 const MAX_WAITING: usize = 4;
 /// The youngest of those that is given up for another client.
-const WAITING: Duration = Duration::from_secs(5);
+pub(super) const WAITING: Duration = Duration::from_secs(5);
 /// Between two notes of the same kind.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -53,6 +54,15 @@ pub struct Limits {
     pub count: Option<u64>,
     /// Whether heralds and ends are reported.
     pub verbose: bool,
+}
+
+impl Limits {
+    /// Whether a client may send.
+    #[must_use]
+    pub fn allows(&self, peer: SocketAddr) -> bool {
+        let all = self.allow.is_empty();
+        all || self.allow.iter().any(|allow| allow.contains(peer.ip()))
+    }
 }
 
 /// What was seen, for the end and for SIGINFO.
@@ -78,22 +88,25 @@ pub struct Server<'d> {
     broker: &'d Broker,
     limits: Limits,
     room: Room<'d>,
-    ended: Sender<Ended<'d>>,
+    ended: Sender<Over<'d>>,
     open: Vec<Open<'d>>,
+    cores: Cores<'d>,
     totals: Totals,
     noted: Option<Instant>,
 }
 
 impl<'d> Server<'d> {
-    /// One that has not begun; what is over goes to `ended`.
+    /// One that has not begun; what is over goes to `ended`. `kdumpd` are
+    /// listeners for the other protocol.
     #[must_use]
     pub fn new(
         directory: &'d CrashDir,
         listeners: &'d [Listener],
+        kdumpd: &'d [Listener],
         broker: &'d Broker,
         limits: Limits,
         max_bytes: Option<u64>,
-        ended: Sender<Ended<'d>>,
+        ended: Sender<Over<'d>>,
     ) -> Self {
         Self {
             directory,
@@ -103,6 +116,7 @@ impl<'d> Server<'d> {
             room: Room::new(directory, max_bytes),
             ended,
             open: Vec::new(),
+            cores: Cores::new(directory, kdumpd, broker),
             totals: Totals::default(),
             noted: None,
         }
@@ -134,16 +148,26 @@ impl<'d> Server<'d> {
                 |open: &Open<'_>| open.session.silence(Instant::now()) > LINGER;
             if self.limits.count.is_some_and(enough)
                 && self.open.iter().all(over)
+                && self.cores.is_idle()
             {
                 return Ok(self.stop());
             }
-            let (heralds, messages) = self.wait()?;
+            let [heralds, messages, requests, packets] = self.wait()?;
             for n in heralds {
                 self.heralds(n, &mut buffer)?;
             }
             for n in messages {
                 self.messages(n, &mut buffer);
             }
+            for n in requests {
+                let Self { cores, limits, totals, .. } = &mut self;
+                cores.requests(n, limits, totals, &mut buffer)?;
+            }
+            for n in packets {
+                let Self { cores, room, totals, .. } = &mut self;
+                cores.packets(n, room, totals, &mut buffer);
+            }
+            self.cores.over(&self.ended, &mut self.totals, &mut self.room);
             if checked.elapsed() >= TICK {
                 checked = Instant::now();
                 self.tick();
@@ -151,25 +175,31 @@ impl<'d> Server<'d> {
         }
     }
 
-    /// Which listeners, and which clients, have sent something.
-    fn wait(&self) -> io::Result<(Vec<usize>, Vec<usize>)> {
+    /// Which listeners, and which clients, have sent something, of either
+    /// protocol.
+    fn wait(&self) -> io::Result<[Vec<usize>; 4]> {
         let wanted = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let listeners = self.listeners.iter().map(AsFd::as_fd);
         let clients = self.open.iter().map(|open| open.socket.as_fd());
-        let mut all: Vec<_> = listeners.chain(clients).map(wanted).collect();
+        let (requests, cores) = self.cores.descriptors();
+        let counts = [
+            self.listeners.len(),
+            self.open.len(),
+            requests.len(),
+            cores.len(),
+        ];
+        let all = listeners.chain(clients).chain(requests).chain(cores);
+        let mut all: Vec<_> = all.map(wanted).collect();
         let time = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::ZERO);
         match poll(&mut all, time) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(e) => return Err(e.into()),
         }
-        let ready = |fds: &[PollFd<'_>]| {
-            let all = fds.iter().enumerate();
-            let some = all.filter(|(_, fd)| fd.any().unwrap_or(false));
-            some.map(|(n, _)| n).collect::<Vec<_>>()
-        };
-        let (listeners, clients) =
-            all.split_at_checked(self.listeners.len()).unwrap_or((&all, &[]));
-        Ok((ready(listeners), ready(clients)))
+        let mut ready = all.iter().map(|fd| fd.any().unwrap_or(false));
+        Ok(counts.map(|count| {
+            let own = ready.by_ref().take(count).enumerate();
+            own.filter(|(_, ready)| *ready).map(|(n, _)| n).collect()
+        }))
     }
 
     fn heralds(&mut self, n: usize, buffer: &mut [u8]) -> io::Result<()> {
@@ -193,8 +223,7 @@ impl<'d> Server<'d> {
             self.totals.ignored = self.totals.ignored.saturating_add(1);
             return;
         };
-        let allow = &self.limits.allow;
-        if !allow.is_empty() && !allow.iter().any(|a| a.contains(peer.ip())) {
+        if !self.limits.allows(peer) {
             self.totals.refused = self.totals.refused.saturating_add(1);
             return;
         }
@@ -309,11 +338,13 @@ impl<'d> Server<'d> {
         self.room.ended(arriving.ranges.bytes());
         let sender = open.session.sender.clone();
         // The other thread is there until this end is closed.
-        let _ = self.ended.send(Ended { sender, arriving, end });
+        let ended = Ended { sender, arriving, end };
+        let _ = self.ended.send(Over::Dump(ended));
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
+        self.cores.tick(now, self.limits.timeout, LINGER);
         let mut n = 0usize;
         while let Some(open) = self.open.get(n) {
             let silence = open.session.silence(now);
@@ -332,7 +363,7 @@ impl<'d> Server<'d> {
         let arriving = self.open.iter().filter_map(|open| {
             open.session.arriving.as_ref().map(|it| it.ranges.bytes())
         });
-        let arriving: Vec<_> = arriving.collect();
+        let arriving: Vec<_> = arriving.chain(self.cores.bytes()).collect();
         self.room.measure(&arriving);
     }
 
@@ -340,6 +371,8 @@ impl<'d> Server<'d> {
         for n in 0..self.open.len() {
             self.end(n, End::Stopped);
         }
+        self.cores.stop();
+        self.cores.over(&self.ended, &mut self.totals, &mut self.room);
         self.totals
     }
 
@@ -378,7 +411,7 @@ fn acknowledge(socket: &UdpSocket, seqno: u32) {
 }
 
 /// Answers of clients that do not listen.
-fn is_of_client(e: &io::Error) -> bool {
+pub(super) fn is_of_client(e: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted,
         NetworkUnreachable,

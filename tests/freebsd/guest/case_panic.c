@@ -2,17 +2,6 @@
 /* A panic in the middle of a live dump must still write its own dump. */
 #include "dump.h"
 
-/* <sys/disk.h>: struct diocskerneldump_arg, 152 bytes from 13.0. */
-struct diocskerneldump_arg {
-	u8 index, compression, encryption, key[64];
-	u32 encryptedkeysize __attribute__((aligned(4)));
-	u64 encryptedkey;
-	u8 iface[16], server[16], client[16], gateway[16];
-	u8 af;
-} __attribute__((aligned(8)));
-#define	DIOCSKERNELDUMP	_IOW('d', 145, struct diocskerneldump_arg)
-#define	KDA_APPEND	252
-
 /* In 12 it has no index, and ends after the key: 80 bytes. */
 struct diocskerneldump_arg12 {
 	u8 enable, compression, encryption, key[64];

@@ -49,6 +49,17 @@ int	steps_go_on(void);
 int	ask_within(const char *path, const char *pid);
 int	ask_confined(const char *path, char **argv, char **envp);
 
+/* <sys/disk.h>: struct diocskerneldump_arg, 152 bytes from 13.0. */
+struct diocskerneldump_arg {
+	u8 index, compression, encryption, key[64];
+	u32 encryptedkeysize __attribute__((aligned(4)));
+	u64 encryptedkey;
+	u8 iface[16], server[16], client[16], gateway[16];
+	u8 af;
+} __attribute__((aligned(8)));
+#define	DIOCSKERNELDUMP	_IOW('d', 145, struct diocskerneldump_arg)
+#define	KDA_APPEND	252
+
 /* One file of cases each. */
 void	cases_requests(void);
 void	cases_module(void);
@@ -67,6 +78,7 @@ void	cases_limits(void);
 void	cases_writing(void);
 void	cases_streams(void);
 void	case_panic(void);
+void	case_netdump(void);
 void	case_nmi(void);
 /* The last of a boot; each skips, or does not return. */
 void	case_dead(void);

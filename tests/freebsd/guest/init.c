@@ -193,6 +193,8 @@ init_main(char **ap)
 		needs_module();
 		case_panic();
 	}
+	if (asked_for(wanted, "netdump"))
+		case_netdump();
 	if (asked_for(wanted, "dead")) {
 		needs_module();
 		case_dead();

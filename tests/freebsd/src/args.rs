@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// What to run: module, dumps, requests, instant, freeze, outside, row,
     /// pause, userland, deadlocks, limits, writing, streams, nmi, panic, full; as the
     /// last of a boot dead, ddb, halted; direct, which is another two guests;
-    /// image, of an arm64 kernel, which is a guest of its own.
+    /// netdump, which is three; image, of an arm64 kernel, which is a guest of its own.
     #[arg(
         long,
         default_value = "module,dumps,requests,instant,freeze,outside,row,\
@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// Dumps the stock facility takes under load, for comparison.
     #[arg(long, default_value_t = 0)]
     pub(crate) stock: u32,
+    /// QEMU's network card, of `netdump`: virtio-net-pci or e1000.
+    #[arg(long, default_value = "virtio-net-pci")]
+    pub(crate) nic: String,
     /// CPUs of the guest.
     #[arg(long, default_value_t = 2)]
     pub(crate) smp: u32,

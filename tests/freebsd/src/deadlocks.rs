@@ -5,6 +5,7 @@
 
 use crate::console::Console;
 use crate::dump_check::Answer;
+use livedump_cli::netdump::broker;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -12,11 +13,16 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 /// The first word of a command line that is the tool's.
-const TOOL: &str = "livedump";
+pub(crate) const TOOL: &str = "livedump";
 
 /// The tool itself, in a process of its own: where the command line asks for
 /// that, it runs here.
 pub(crate) fn run_tool() -> Option<ExitCode> {
+    // What `receive` starts beside it.
+    if broker::is_asked(std::env::args_os()) {
+        broker::serve(std::env::args_os());
+        return Some(ExitCode::SUCCESS);
+    }
     let mut args = std::env::args_os().skip(1);
     if args.next()? != TOOL {
         return None;

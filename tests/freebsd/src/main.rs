@@ -22,6 +22,8 @@ mod instant;
 mod kernel;
 mod loader;
 mod lockstep;
+mod netdump;
+mod network;
 mod outside;
 mod page;
 mod panic;
@@ -127,6 +129,22 @@ fn run(args: &Args, kernel: &Kernel) -> Result<Done> {
         return Ok(done);
     }
     let files = guest::build(kernel, args.module.as_deref(), &dir)?;
+    if cases.contains(&"netdump") {
+        for (what, result) in netdump::run(args, kernel, &files, &dir)? {
+            match result {
+                Ok(line) => {
+                    println!("{}: {what}: {line}", kernel.name);
+                    done.passed += 1;
+                }
+                Err(e) => done.fail(kernel, &format!("{what}: {e}")),
+            }
+        }
+        cases.retain(|&asked| asked != "netdump");
+        if cases.is_empty() {
+            println!("{}: {done}", kernel.name);
+            return Ok(done);
+        }
+    }
     match cases.contains(&"direct") {
         true => direct(args, kernel, &files, &dir, &mut done)?,
         false => cases_of(args, kernel, &cases, &files, &dir, &mut done)?,

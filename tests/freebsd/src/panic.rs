@@ -101,7 +101,7 @@ fn open(kernel: &Kernel, path: &Path, full: bool) -> Answer<Vmcore> {
     image.with_kernel(&kernel).map_err(|e| chain(&e))
 }
 
-fn readable(
+pub(crate) fn readable(
     kernel: &Kernel,
     file: &Path,
     full: bool,
