@@ -67,12 +67,12 @@ impl Network {
             while !over.load(Ordering::Relaxed) {
                 for _ in 0..64 {
                     let Ok(len) = ends.wire.recv(&mut frame) else { break };
-                    ends.from_guest(&frame[..len]);
+                    ends.take_frame(&frame[..len]);
                 }
                 for _ in 0..64 {
                     let got = ends.local.recv_from(&mut frame);
                     let Ok((len, from)) = got else { break };
-                    ends.to_guest(&frame[..len], from.port());
+                    ends.answer(&frame[..len], from.port());
                 }
             }
         });
@@ -114,10 +114,10 @@ impl Ends {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        self.loss.is_some_and(|one_in| self.random % one_in == 0)
+        self.loss.is_some_and(|one_in| self.random.is_multiple_of(one_in))
     }
 
-    fn from_guest(&mut self, frame: &[u8]) {
+    fn take_frame(&mut self, frame: &[u8]) {
         if frame.len() < ETHERNET + IP + UDP {
             return;
         }
@@ -158,7 +158,7 @@ impl Ends {
         let _ = self.wire.send_to(&frame, self.guest);
     }
 
-    fn to_guest(&mut self, data: &[u8], port: u16) {
+    fn answer(&mut self, data: &[u8], port: u16) {
         let Some((mac, guest, to, ours)) = self.client else { return };
         if self.is_lost() {
             return;
