@@ -508,6 +508,49 @@ pub fn sysctlbyname(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What sysctl(3) says of the nth of a name's.
+///
+/// # Errors
+/// There is no such one, or it cannot be read.
+#[cfg(target_os = "freebsd")]
+pub fn sysctl_nth(name: &std::ffi::CStr, nth: i32) -> io::Result<Vec<u8>> {
+    /// CTL_MAXNAME, <sys/sysctl.h>.
+    const DEEPEST: usize = 24;
+    let mut mib = [0 as libc::c_int; DEEPEST];
+    let mut len = DEEPEST - 1;
+    // SAFETY: `name` ends in a NUL and outlives the call; `mib` has `len`
+    // numbers, which are ours, and `len` is told how many were stored.
+    let answer = unsafe {
+        libc::sysctlnametomib(name.as_ptr(), mib.as_mut_ptr(), &mut len)
+    };
+    if answer != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if let Some(last) = mib.get_mut(len) {
+        *last = nth;
+    }
+    let mut bytes = vec![0u8; 256];
+    let mut size = bytes.len();
+    let count = libc::c_uint::try_from(len + 1).unwrap_or(0);
+    // SAFETY: `mib` has `count` numbers, one more than were stored, for which
+    // there is room; `bytes` has `size` bytes, which are ours; nothing is set.
+    let answer = unsafe {
+        libc::sysctl(
+            mib.as_ptr(),
+            count,
+            bytes.as_mut_ptr().cast(),
+            &mut size,
+            ptr::null(),
+            0,
+        )
+    };
+    if answer != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    bytes.truncate(size);
+    Ok(bytes)
+}
+
 /// A variable of the kernel's environment, as kenv(1) prints it; `None` where
 /// it is not set.
 ///

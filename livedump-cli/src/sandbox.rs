@@ -48,6 +48,8 @@ pub enum Purpose {
     /// A file that is written as well: a dump device, whose header may be
     /// cleared, or what a dump is unpacked into.
     Update,
+    /// A device that a dump is written to.
+    Disk,
     /// The node that takes our requests, and nothing else.
     Requests,
     /// A socket that commands and descriptors are sent to.

@@ -15,6 +15,7 @@ mod room;
 mod stream;
 mod streamed;
 mod tail;
+mod to_device;
 mod to_file;
 pub(super) mod watch;
 
@@ -26,6 +27,7 @@ use super::write_seal::Fault;
 use crate::cmd::suggested::{self, MACHINES};
 use crate::crashdir::{self, CrashDir};
 use crate::device::{self, Device, MachineSpec};
+use crate::dumpdev;
 use crate::kernel_files;
 use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
@@ -54,7 +56,23 @@ pub struct Args {
         value_hint = ValueHint::DirPath
     )]
     pub directory: PathBuf,
-    /// Ignore minfree, and keep a dump with a bad header
+    /// Dump device, or an image of one, instead of a directory
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        conflicts_with = "directory",
+        value_hint = ValueHint::FilePath
+    )]
+    pub to_device: Option<PathBuf>,
+    /// Sector size of an image: 512 or 4096
+    #[arg(
+        long,
+        value_name = "BYTES",
+        requires = "to_device",
+        value_parser = quantity::number::<usize>(512..=4096)
+    )]
+    pub sector_size: Option<usize>,
+    /// Ignore minfree, keep a dump with a bad header, overwrite a device
     #[arg(short, long)]
     pub force: bool,
     /// Report progress and what was not checked
@@ -283,12 +301,31 @@ pub enum Error {
          livedump)"
     )]
     NoStream,
+    /// It is no place for a dump.
+    #[error(transparent)]
+    DumpDev(#[from] dumpdev::Error),
+    /// A dump did not get onto a device.
+    #[error(
+        "{}, which {}", path.display(),
+        if *began { "has no dump now" } else { "was not written to" }
+    )]
+    ToDevice {
+        /// Which.
+        path: PathBuf,
+        /// Whether what was there was given up.
+        began: bool,
+        /// Why.
+        source: dumpdev::write::WriteError,
+    },
     /// There is no pipe to be had.
     #[error("making a pipe")]
     Pipe(#[source] io::Error),
     /// A signal.
     #[error("stopped by {0}: no dump was kept")]
     Stopped(Signal),
+    /// The dump did not come to its end.
+    #[error("reading the dump while it is taken")]
+    Taking(#[source] io::Error),
     /// The dump could not be written.
     #[error("writing the dump to standard output")]
     Stream(#[source] io::Error),
@@ -329,6 +366,8 @@ impl Args {
     ) -> Self {
         Self {
             directory,
+            to_device: None,
+            sector_size: None,
             machine,
             options: MachineOptions::default(),
             keep_kernel,
@@ -366,6 +405,9 @@ pub struct Taken {
 /// # Errors
 /// Why there is none.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
+    if let Some(path) = &args.to_device {
+        return to_device::run(args, path);
+    }
     if args.directory.as_os_str() == "-" {
         return stream::run(args);
     }

@@ -268,6 +268,8 @@ fn check_usage(args: &Args) -> Result<(), Error> {
 /// Each dump is one of `capture`.
 fn capture_args(args: &Args) -> capture::Args {
     capture::Args {
+        to_device: None,
+        sector_size: None,
         directory: args.directory.clone(),
         force: false,
         verbose: args.verbose,

@@ -14,7 +14,8 @@
 //! In a textdump(4) the blocks of the dump are in reverse order.
 //!
 //! Everything in the headers may be wrong; nothing outside the device is
-//! read, and nothing but the trailing header is ever written.
+//! read. Saving a dump writes nothing but the trailing header; [`write`] writes a
+//! whole dump.
 
 #![cfg_attr(
     not(test),
@@ -28,7 +29,11 @@
 )]
 
 mod contents;
+pub mod disk;
 mod locate;
+mod occupied;
+mod swap;
+pub mod write;
 
 pub use crate::ekcd::KeyError;
 pub use locate::LocatedDump;
@@ -39,7 +44,7 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why there is nothing to save, or it cannot be.
@@ -99,6 +104,51 @@ pub enum Error {
     InUse {
         /// Which.
         path: PathBuf,
+    },
+    /// It is no place for a dump, whatever the wish.
+    #[error("{}: {text}", path.display())]
+    Unfit {
+        /// Which.
+        path: PathBuf,
+        /// What is in the way.
+        text: String,
+    },
+    /// Somebody uses it.
+    #[error("{} is {by}", path.display())]
+    Used {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        by: String,
+    },
+    /// It is not known whether it may be written to.
+    #[error("{}: {text} (-f writes to it anyway)", path.display())]
+    Doubt {
+        /// Which.
+        path: PathBuf,
+        /// What is not known.
+        text: String,
+    },
+    /// A dump that is not to be lost.
+    #[error(
+        "{} has a dump that was not saved{}: save it (livedump save), or -f \
+         to overwrite it",
+        path.display(),
+        if *damaged { ", with a damaged header" } else { "" }
+    )]
+    Unsaved {
+        /// Which.
+        path: PathBuf,
+        /// Whether its header has a parity error.
+        damaged: bool,
+    },
+    /// Something that is not to be lost.
+    #[error("{} has {what} (-f overwrites its end)", path.display())]
+    Data {
+        /// Which.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
     },
     /// A header that cannot be read.
     #[error("the last header of {}", path.display())]
@@ -167,7 +217,30 @@ impl DumpDev {
     /// # Errors
     /// Why not.
     pub fn open(path: &Path, write: bool) -> Result<Self, Error> {
-        let opened = OpenOptions::new().read(true).write(write).open(path);
+        Self::open_as(path, write, 0)
+    }
+
+    /// Opens a device or an image for a dump. What is mounted, or is used by
+    /// another device, cannot be opened.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn open_for_dump(path: &Path) -> Result<Self, Error> {
+        // FreeBSD's devices are opened exclusively by who uses them; Linux'
+        // have to be asked for that.
+        let is_block = std::fs::metadata(path)
+            .is_ok_and(|meta| meta.file_type().is_block_device());
+        let flags = match is_block {
+            true => nix::libc::O_EXCL,
+            false => 0,
+        };
+        Self::open_as(path, true, flags)
+    }
+
+    fn open_as(path: &Path, write: bool, flags: i32) -> Result<Self, Error> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(write).custom_flags(flags);
+        let opened = options.open(path);
         let mut file = opened.map_err(|source| Error::Open {
             path: path.into(),
             hint: match source.kind() {

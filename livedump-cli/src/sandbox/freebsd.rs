@@ -4,6 +4,7 @@
 //! is open before.
 
 use super::{Confinement, Purpose, Role};
+use crate::dumpdev::disk::DIOCGFLUSH;
 use capsicum::{CapRights, FileRights, IoctlsBuilder, Right};
 use memdev::freeze::MEM_MINIDUMP2;
 use memdev::ioctl::{MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS};
@@ -70,6 +71,15 @@ const UPDATE: [Right; 6] = [
     Right::Ftruncate,
 ];
 
+const DISK: [Right; 6] = [
+    Right::Pread,
+    Right::Pwrite,
+    Right::Seek,
+    Right::Fstat,
+    Right::Fsync,
+    Right::Ioctl,
+];
+
 pub(super) fn enter(
     _role: Role,
     files: &[(BorrowedFd<'_>, Purpose)],
@@ -94,6 +104,10 @@ fn limit(fd: &BorrowedFd<'_>, purpose: Purpose) -> io::Result<()> {
     match purpose {
         Purpose::Read => allow(fd, &READ),
         Purpose::Update => allow(fd, &UPDATE),
+        Purpose::Disk => {
+            allow(fd, &DISK)?;
+            IoctlsBuilder::new().allow(DIOCGFLUSH).finalize().limit(fd)
+        }
         Purpose::Lock => allow(fd, &LOCK),
         Purpose::Directory => allow(fd, &DIRECTORY),
         Purpose::Listing => allow(fd, &LISTING),

@@ -179,6 +179,7 @@ fn landlock(files: &[(BorrowedFd<'_>, Purpose)]) -> Result<(), String> {
             Purpose::Replace => AccessFs::MakeReg | AccessFs::RemoveFile,
             Purpose::Read
             | Purpose::Update
+            | Purpose::Disk
             | Purpose::Requests
             | Purpose::Monitor
             | Purpose::Datagrams
@@ -234,7 +235,7 @@ fn program(
                 rules.entry(libc::SYS_unlinkat).or_default().push(unlink);
                 rules.insert(libc::SYS_fsync, Vec::new());
             }
-            Purpose::Update => {
+            Purpose::Update | Purpose::Disk => {
                 rules.insert(libc::SYS_fsync, Vec::new());
             }
             _ => {}

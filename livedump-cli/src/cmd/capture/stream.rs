@@ -10,7 +10,7 @@ use super::dump::{Capture, verdict};
 use super::dumped::Dumped;
 use super::prepare::Prepared;
 use super::request::Asking;
-use super::streamed;
+use super::streamed::{self, Flow};
 use super::{Args, Error, confine};
 use crate::crashdir::{self, CrashDir};
 use crate::device::{self, Device};
@@ -26,7 +26,6 @@ use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is copied at a time.
 const PIECE: usize = 1 << 20;
@@ -165,11 +164,11 @@ fn check_usage(args: &Args) -> Result<(), Error> {
 }
 
 /// Writes a dump as it comes.
-fn to_stdout(from: &mut dyn BufRead, stop: &AtomicBool) -> io::Result<u64> {
+fn to_stdout(from: &mut dyn BufRead, flow: Flow<'_>) -> Result<u64, Error> {
     let out = io::stdout();
     let mut written = 0u64;
     loop {
-        let piece = from.fill_buf()?;
+        let piece = from.fill_buf().map_err(Error::Taking)?;
         if piece.is_empty() {
             return Ok(written);
         }
@@ -183,11 +182,9 @@ fn to_stdout(from: &mut dyn BufRead, stop: &AtomicBool) -> io::Result<u64> {
                 let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
                 let _ = poll(&mut fds, PollTimeout::from(LOOK_MS));
             }
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(Error::Stream(e.into())),
         }
-        if stop.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
+        flow.go_on().map_err(Error::Taking)?;
     }
 }
 

@@ -26,6 +26,27 @@ use std::thread;
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: i32 = 1 << 20;
 
+/// What a dump is taken with.
+#[derive(Clone, Copy)]
+pub(super) struct Flow<'a> {
+    stop: &'a AtomicBool,
+    /// Bytes that the dump has before compression, by the estimate.
+    pub(super) dumpextent: u64,
+}
+
+impl Flow<'_> {
+    /// Whether anybody still waits for the dump.
+    ///
+    /// # Errors
+    /// `Interrupted` when nobody does.
+    pub(super) fn go_on(&self) -> io::Result<()> {
+        match self.stop.load(Ordering::SeqCst) {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
+    }
+}
+
 /// A dump that was taken.
 pub(super) struct Streamed<T> {
     pub(super) dumped: Dumped,
@@ -83,7 +104,7 @@ impl Asking<'_> {
     pub(super) fn streamed<T: Send>(
         &self,
         signals: &mut Signals,
-        taker: impl FnOnce(&mut dyn BufRead, &AtomicBool) -> io::Result<T> + Send,
+        taker: impl FnOnce(&mut dyn BufRead, Flow<'_>) -> Result<T, Error> + Send,
     ) -> Result<Streamed<T>, Error> {
         let mut progress = Progress::new(self.args.quiet, self.args.verbose);
         let mut request = self.request();
@@ -95,12 +116,14 @@ impl Asking<'_> {
         let (reader, writer) = pipe().map_err(Error::Pipe)?;
         let waiting = Waiting::default();
         let interrupt = || waiting.interrupt();
+        let dumpextent = estimated.dumpextent.unwrap_or(0);
+        let flow = Flow { stop: &waiting.stop, dumpextent };
         let work = || {
             thread::scope(|scope| {
                 let take = scope.spawn(|| {
                     waiting.set(Some(pthread_self() as usize));
                     let mut tail = Tail::new(reader);
-                    let taken = taker(&mut tail, &waiting.stop);
+                    let taken = taker(&mut tail, flow);
                     let end = (tail.taken(), tail.close());
                     waiting.set(None);
                     (taken, end)
@@ -120,13 +143,13 @@ impl Asking<'_> {
         );
         self.stopped(stop)?;
         let Ok((taken, (length, header))) = took else {
-            return Err(Error::Stream(io::ErrorKind::Other.into()));
+            return Err(Error::Taking(io::ErrorKind::Other.into()));
         };
         // That the dump ended in its middle has a reason on its own side; that
         // the pipe broke has one on this side.
         let taken = match (answer, taken) {
-            (Ok(()), taken) => taken.map_err(Error::Stream)?,
-            (Err(Errno::EPIPE), Err(e)) => return Err(Error::Stream(e)),
+            (Ok(()), taken) => taken?,
+            (Err(Errno::EPIPE), Err(e)) => return Err(e),
             (Err(source), _) => return Err(self.refused(source)),
         };
         let header = header.unwrap_or([0; _]);
