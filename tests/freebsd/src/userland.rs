@@ -65,11 +65,15 @@ pub(crate) fn find(
         });
     }
     let mut skipped = Vec::new();
-    let tool = tool().map_err(|why| match why {
-        Error::Skip(why) => skipped.push(format!("the tool: {why}")),
-        e => skipped.push(format!("the tool: {}", crate::error::chain(&e))),
-    });
-    Ok(Some(Userland { from, tool: tool.ok(), skipped }))
+    let tool = match tool() {
+        Ok(tool) => Some(tool),
+        Err(Error::Skip(why)) => {
+            skipped.push(format!("the tool: {why}"));
+            None
+        }
+        Err(e) => return Err(e),
+    };
+    Ok(Some(Userland { from, tool, skipped }))
 }
 
 /// livedump for FreeBSD.
