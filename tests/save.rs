@@ -5,6 +5,7 @@
 mod hostile;
 mod kept;
 mod layouts;
+mod live;
 
 use crate::tool::{CrashDir, Run, run};
 use std::ffi::OsStr;

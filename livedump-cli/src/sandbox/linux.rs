@@ -238,6 +238,9 @@ fn program(
             Purpose::Update | Purpose::Disk => {
                 rules.insert(libc::SYS_fsync, Vec::new());
             }
+            Purpose::Lock => {
+                rules.insert(libc::SYS_flock, Vec::new());
+            }
             _ => {}
         }
     }
