@@ -13,6 +13,7 @@
 //!           |  crashdir  where it goes: savecore's directory
 //!           |  dumpdev   where a panic left one
 //!           |  ekcd      dumps that are encrypted
+//!           |  netdump   dumps over the network, sent and received
 //!           |  kernel_files  which kernel is the dump's, which its debug file
 //!           |  vmcore    a dump as a file: open, check, read
 //!           |  convert   a dump in another format

@@ -171,3 +171,38 @@ fn what_cannot_be_sent_is_two_and_says_why() {
     assert!(e.stderr.contains("looking up host.invalid"), "{}", e.stderr);
     assert!(receiver.is_silent());
 }
+
+#[test]
+fn a_capture_sends_what_a_file_would_have() {
+    let dir = CrashDir::new();
+    dir.capture("model:16M", &["-Z"]).expect(0);
+    let receiver = Receiver::start(&[]);
+    let to = format!("netdump://{}/lab", receiver.address);
+    let args = ["capture", "--machine", "model:16M"];
+    for (options, codec) in [(vec!["-Z"], "zstd"), (vec![], "none")] {
+        let options = options.iter().copied();
+        // Another one may send from the port, of another test.
+        let sent = (0..60).find_map(|_| {
+            let sent =
+                run(args.into_iter().chain(options.clone()).chain([&*to]));
+            let taken = sent.stderr.contains("sending from port 20024");
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            (!taken).then_some(sent)
+        });
+        let sent = sent.unwrap().expect(0);
+        assert!(sent.stdout.is_empty());
+        assert!(sent.stderr.contains("not checked"), "{}", sent.stderr);
+        let dump = receiver.next();
+        assert_eq!(dump["verdict"], "sound", "{dump}");
+        assert_eq!(
+            (&dump["compression"], &dump["path"]),
+            (&codec.into(), &"lab".into())
+        );
+        let file = dump["file"].as_str().unwrap();
+        run(["verify", file]).expect(0);
+    }
+    let refused =
+        run(["capture", "-m", "3", "--machine", "model:16M", &to]).expect(2);
+    assert!(refused.stderr.contains("netdump"), "{}", refused.stderr);
+    run(["capture", "--machine", "model:16M", "netdump:///x"]).expect(2);
+}

@@ -17,6 +17,7 @@ mod streamed;
 mod tail;
 mod to_device;
 mod to_file;
+mod to_netdump;
 pub(super) mod watch;
 
 pub use check::CheckError;
@@ -30,6 +31,7 @@ use crate::device::{self, Device, MachineSpec};
 use crate::dumpdev;
 use crate::kernel_files;
 use crate::kernel_files::image_facts;
+use crate::netdump::client::SendError;
 use crate::outcome::Outcome;
 use crate::quantity;
 use crate::report::{Report, and_minfree, human, milliseconds, note};
@@ -49,7 +51,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools)]
 pub struct Args {
-    /// Crash directory, or - for standard output
+    /// Crash directory, - for standard output, or netdump://HOST[/PATH]
     #[arg(
         value_name = "DIRECTORY",
         default_value = ".",
@@ -329,6 +331,12 @@ pub enum Error {
     /// The dump could not be written.
     #[error("writing the dump to standard output")]
     Stream(#[source] io::Error),
+    /// The dump could not be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// A server that nobody knows.
+    #[error("looking up the server")]
+    Lookup(#[source] io::Error),
     /// The JSON could not be written; the dump is there.
     #[error("writing to standard output")]
     Output(#[from] io::Error),
@@ -410,6 +418,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     }
     if args.directory.as_os_str() == "-" {
         return stream::run(args);
+    }
+    if let Some(place) = to_netdump::place(&args.directory) {
+        return to_netdump::run(args, &place?);
     }
     let report = captured(args, true)?;
     if !args.quiet {

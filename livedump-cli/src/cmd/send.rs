@@ -2,7 +2,7 @@
 //! `livedump send`: a dump in a file, to a server of netdump(4).
 
 use crate::error::Error;
-use crate::netdump::client::{Client, LEAST_MTU, SendError, Target};
+use crate::netdump::client::{Client, LEAST_MTU, SendError, Stop, Target};
 use crate::netdump::outgoing::{Files, Outgoing, OutgoingError};
 use crate::netdump::place::Place;
 use crate::netdump::wire::{CLIENT_PORT, SERVER_PORT};
@@ -145,7 +145,7 @@ fn send(args: &Args) -> Result<Sent, Unsent> {
         mtu: args.mtu,
     };
     let started = Instant::now();
-    let stop = || signals.stopped();
+    let stop = || signals.stopped().is_some();
     // Later it may not connect any more.
     let mut client = Client::connect(&target, &stop)?;
     let read = files.descriptors().map(|fd| (fd, Purpose::Read));
@@ -157,10 +157,10 @@ fn send(args: &Args) -> Result<Sent, Unsent> {
     let mut it = files.outgoing()?;
     let bar = bar(args, &it);
     let (to, payload) = (client.server(), client.payload());
-    let done = transfer(&mut client, &mut it, &bar);
+    let done = transfer(&mut client, &mut it, &bar, &stop);
     bar.finish_and_clear();
     done?;
-    let sent = client.finish(&it.header)?;
+    let sent = client.finish(&it.header, &stop)?;
     Ok(Sent {
         file: args.file.as_path().into(),
         server: to.to_string(),
@@ -177,12 +177,13 @@ fn send(args: &Args) -> Result<Sent, Unsent> {
 }
 
 fn transfer(
-    client: &mut Client<'_>,
+    client: &mut Client,
     it: &mut Outgoing,
     bar: &ProgressBar,
+    stop: Stop<'_>,
 ) -> Result<(), SendError> {
-    client.key(&it.key)?;
-    let bytes = client.data(&mut it.data, &mut |bytes| bar.inc(bytes))?;
+    client.key(&it.key, stop)?;
+    let bytes = client.data(&mut it.data, &mut |bytes| bar.inc(bytes), stop)?;
     match bytes == it.length {
         true => Ok(()),
         // It was cut meanwhile.

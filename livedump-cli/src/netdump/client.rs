@@ -12,7 +12,6 @@ use super::wire::{
 };
 use memdev::kerneldump::HEADER_SIZE;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -29,8 +28,13 @@ const TICK: Duration = Duration::from_millis(100);
 /// Heralds that are sent, and how long is waited for the answer to one.
 const HERALDS: u32 = 12;
 const HERALD_WAIT: Duration = Duration::from_secs(1);
+/// Messages after which acks are looked for.
+const ACKS: u64 = 16;
 /// Room for acks.
 const RECEIVE_BUFFER: usize = 256 << 10;
+
+/// Whether to stop: asked now and then.
+pub type Stop<'a> = &'a dyn Fn() -> bool;
 
 /// Where to, and how.
 #[derive(Clone, Debug)]
@@ -67,8 +71,8 @@ pub enum SendError {
     #[error("reading the dump")]
     Read(#[source] io::Error),
     /// A signal.
-    #[error("stopped by {0}: the server has a part of the dump")]
-    Stopped(Signal),
+    #[error("stopped: the server has a part of the dump")]
+    Stopped,
 }
 
 /// What was sent.
@@ -83,24 +87,21 @@ pub struct Sent {
 }
 
 /// A dump that is being sent.
-pub struct Client<'s> {
+#[derive(Debug)]
+pub struct Client {
     socket: UdpSocket,
     server: SocketAddr,
     payload: usize,
     window: Window,
     sent: Sent,
-    stop: &'s dyn Fn() -> Option<Signal>,
 }
 
-impl<'s> Client<'s> {
-    /// Opens a dump at the server. `stop` is asked now and then.
+impl Client {
+    /// Opens a dump at the server.
     ///
     /// # Errors
     /// There is no server, or the port is taken.
-    pub fn connect(
-        target: &Target,
-        stop: &'s dyn Fn() -> Option<Signal>,
-    ) -> Result<Self, SendError> {
+    pub fn connect(target: &Target, stop: Stop<'_>) -> Result<Self, SendError> {
         let port = target.source_port;
         let any = match target.server.is_ipv4() {
             true => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
@@ -124,7 +125,7 @@ impl<'s> Client<'s> {
         let payload = payload(&socket, target);
         let window = Window::new(HERALD.wrapping_add(1));
         let sent = Sent { messages: 1, ..Sent::default() };
-        Ok(Self { socket, server, payload, window, sent, stop })
+        Ok(Self { socket, server, payload, window, sent })
     }
 
     /// Its socket, which is all that it needs from now on.
@@ -149,9 +150,13 @@ impl<'s> Client<'s> {
     ///
     /// # Errors
     /// The server has it not.
-    pub fn key(&mut self, mut block: &[u8]) -> Result<(), SendError> {
-        self.send_all(Kind::Key, &mut block, &mut |_| {})?;
-        self.drain()
+    pub fn key(
+        &mut self,
+        mut block: &[u8],
+        stop: Stop<'_>,
+    ) -> Result<(), SendError> {
+        self.send_all(Kind::Key, &mut block, &mut |_| {}, stop)?;
+        self.drain(stop)
     }
 
     /// Sends the data, to its end; calls `progress` with bytes.
@@ -162,9 +167,10 @@ impl<'s> Client<'s> {
         &mut self,
         from: &mut dyn Read,
         progress: &mut dyn FnMut(u64),
+        stop: Stop<'_>,
     ) -> Result<u64, SendError> {
-        let bytes = self.send_all(Kind::Data, from, progress)?;
-        self.drain()?;
+        let bytes = self.send_all(Kind::Data, from, progress, stop)?;
+        self.drain(stop)?;
         self.sent.bytes = self.sent.bytes.saturating_add(bytes);
         Ok(bytes)
     }
@@ -176,11 +182,13 @@ impl<'s> Client<'s> {
     pub fn finish(
         mut self,
         header: &[u8; HEADER_SIZE],
+        stop: Stop<'_>,
     ) -> Result<Sent, SendError> {
-        self.send_all(Kind::Header, &mut header.as_slice(), &mut |_| {})?;
-        self.drain()?;
-        self.message(Kind::Finished, 0, &[])?;
-        self.drain()?;
+        let mut header = header.as_slice();
+        self.send_all(Kind::Header, &mut header, &mut |_| {}, stop)?;
+        self.drain(stop)?;
+        self.message(Kind::Finished, 0, &[], stop)?;
+        self.drain(stop)?;
         Ok(self.sent)
     }
 
@@ -189,6 +197,7 @@ impl<'s> Client<'s> {
         kind: Kind,
         from: &mut dyn Read,
         progress: &mut dyn FnMut(u64),
+        stop: Stop<'_>,
     ) -> Result<u64, SendError> {
         let mut buffer = vec![0; self.payload];
         let mut offset = 0u64;
@@ -197,7 +206,8 @@ impl<'s> Client<'s> {
             if len == 0 {
                 return Ok(offset);
             }
-            self.message(kind, offset, buffer.get(..len).unwrap_or_default())?;
+            let piece = buffer.get(..len).unwrap_or_default();
+            self.message(kind, offset, piece, stop)?;
             progress(len as u64);
             offset = offset.saturating_add(len as u64);
         }
@@ -208,9 +218,10 @@ impl<'s> Client<'s> {
         kind: Kind,
         offset: u64,
         data: &[u8],
+        stop: Stop<'_>,
     ) -> Result<(), SendError> {
         while !self.window.has_room() {
-            self.step()?;
+            self.step(stop)?;
         }
         let seqno = self.window.next();
         let mut datagram = self.window.buffer();
@@ -219,21 +230,25 @@ impl<'s> Client<'s> {
         transmit(&self.socket, &datagram);
         self.window.sent(datagram, Instant::now());
         self.sent.messages = self.sent.messages.saturating_add(1);
-        self.acks()
+        // Looking for each would be as many calls as sending.
+        match self.sent.messages.is_multiple_of(ACKS) {
+            true => self.acks(),
+            false => Ok(()),
+        }
     }
 
     /// Waits until everything is acknowledged.
-    fn drain(&mut self) -> Result<(), SendError> {
+    fn drain(&mut self, stop: Stop<'_>) -> Result<(), SendError> {
         while !self.window.is_empty() {
-            self.step()?;
+            self.step(stop)?;
         }
         Ok(())
     }
 
     /// Waits for acks, or until something has to be sent again.
-    fn step(&mut self) -> Result<(), SendError> {
-        if let Some(signal) = (self.stop)() {
-            return Err(SendError::Stopped(signal));
+    fn step(&mut self, stop: Stop<'_>) -> Result<(), SendError> {
+        if stop() {
+            return Err(SendError::Stopped);
         }
         let now = Instant::now();
         let due = self.window.due();
@@ -279,7 +294,7 @@ fn herald(
     socket: &UdpSocket,
     server: SocketAddr,
     path: &[u8],
-    stop: &dyn Fn() -> Option<Signal>,
+    stop: Stop<'_>,
 ) -> Result<SocketAddr, SendError> {
     let failed = |e| SendError::Send(server, e);
     let kind = Kind::Herald;
@@ -295,8 +310,8 @@ fn herald(
         }
         let sent = Instant::now();
         while let Some(left) = HERALD_WAIT.checked_sub(sent.elapsed()) {
-            if let Some(signal) = stop() {
-                return Err(SendError::Stopped(signal));
+            if stop() {
+                return Err(SendError::Stopped);
             }
             wait_for(socket, left.min(TICK)).map_err(failed)?;
             while let Ok((len, from)) = socket.recv_from(&mut buffer) {

@@ -5,9 +5,10 @@
 use super::broker::Broker;
 use super::kdumpd::{Core, Refusal, Request, Step, refusal};
 use super::keep::{End, Over};
+use super::limits::{Limits, Totals};
 use super::listener::{Datagram, Listener};
 use super::room::Room;
-use super::server::{Limits, TURN, Totals, WAITING, is_of_client};
+use super::server::{TURN, WAITING, is_of_client};
 use super::session::Failure;
 use crate::crashdir::CrashDir;
 use crate::report::note;

@@ -3,24 +3,18 @@
 //! What did not arrive is named in info.N: a hole in the file reads as zeros,
 //! which the memory of the machine was not.
 
+use super::facts::Facts;
 use super::kdumpd::Core;
-use super::received::{Hole, MAX_HOLES, Received};
+use super::received::{MAX_HOLES, Received};
 use super::session::{Arriving, Sender};
-use crate::crashdir::{
-    self, Basename, Companion, CrashDir, Finished, Temp, info_text, judge_core,
-};
+use crate::crashdir::{self, Companion, CrashDir, Finished, Temp};
 use crate::report::escape;
 use crate::seal::Seal;
+use livedump_vmcore::chain;
 use livedump_vmcore::verdict::Verdict;
-use livedump_vmcore::{Opened, chain};
-use memdev::kerneldump::{Compression, KernelDumpHeader, Magic, parity_ok};
+use memdev::kerneldump::KernelDumpHeader;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Bytes of padding that a dump may have after its length: its last block.
-const MAX_PADDING: u64 = 64 << 10;
-/// Holes that info.N lists.
-const INFO_HOLES: usize = 500;
 
 /// How a dump ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +41,7 @@ impl End {
         }
     }
 
-    fn text(&self) -> Option<String> {
+    pub(super) fn text(&self) -> Option<String> {
         match self {
             Self::Finished => None,
             Self::Timeout => Some("the client was not heard of again".into()),
@@ -171,7 +165,7 @@ impl Keep<'_> {
             missing: facts.missing.map(|(_, bytes)| bytes),
             ranges: facts.holes(&arriving).take(MAX_HOLES).collect(),
             compression: header.as_ref().map(|h| h.compression.name()),
-            encrypted: facts.stem == Basename::VmcoreEncrypted,
+            encrypted: facts.is_encrypted(),
             architecture: field(|h| clean(h.architecture)),
             hostname: field(|h| clean(h.hostname)),
             version: field(|h| clean(h.versionstring)),
@@ -270,153 +264,4 @@ impl Keep<'_> {
 
 fn clean(bytes: &[u8]) -> String {
     escape(bytes.trim_ascii_end())
-}
-
-/// What the header says, and what is wrong.
-struct Facts {
-    stem: Basename,
-    compression: Compression,
-    is_text: bool,
-    dumplength: Option<u64>,
-    /// Holes, and bytes in them.
-    missing: Option<(u64, u64)>,
-    problems: Vec<String>,
-}
-
-impl Facts {
-    fn new(arriving: &Arriving<'_>, end: &End) -> Self {
-        let mut problems: Vec<String> = Vec::new();
-        let mut facts = Self {
-            stem: Basename::Vmcore,
-            compression: Compression::None,
-            is_text: false,
-            dumplength: None,
-            missing: None,
-            problems: Vec::new(),
-        };
-        let has_key = !arriving.key.is_empty();
-        let bytes = arriving.header.as_deref();
-        let header = bytes.and_then(|h| KernelDumpHeader::decode(h).ok());
-        if let (Some(bytes), Some(header)) = (bytes, header) {
-            facts.compression = header.compression;
-            facts.is_text = header.magic == Magic::Text;
-            facts.dumplength = Some(header.dumplength);
-            let (holes, missing) = arriving.ranges.missing(header.dumplength);
-            facts.missing = Some((holes, missing));
-            if missing > 0 {
-                let plural = if holes == 1 { "hole" } else { "holes" };
-                problems.push(format!(
-                    "incomplete: {holes} {plural}, {missing} bytes are missing"
-                ));
-            }
-            let end = header.dumplength.saturating_add(MAX_PADDING);
-            if arriving.ranges.end() > end {
-                problems.push(format!(
-                    "data up to {}, {} by the header",
-                    arriving.ranges.end(),
-                    header.dumplength
-                ));
-            }
-            if !parity_ok(bytes) {
-                problems.push("the parity of the header is wrong".into());
-            }
-            // C: dump_init_header. A panic has a reason.
-            let is_live =
-                header.panicstring.is_empty() && header.magic == Magic::Kernel;
-            let keysize = u64::from(header.dumpkeysize);
-            facts.stem = match (has_key || keysize > 0, is_live) {
-                (true, _) => Basename::VmcoreEncrypted,
-                (false, true) => Basename::Livecore,
-                (false, false) if facts.is_text => Basename::Textdump,
-                (false, false) => Basename::Vmcore,
-            };
-            if keysize != arriving.key.len() as u64 || !arriving.key_is_whole()
-            {
-                problems.push(format!(
-                    "{} bytes of the key block arrived, it has {keysize}",
-                    arriving.key_ranges.bytes()
-                ));
-            }
-        } else {
-            if has_key {
-                facts.stem = Basename::VmcoreEncrypted;
-            }
-            problems.push("incomplete: no kernel dump header arrived".into());
-        }
-        // All of it may be here, and only the end have been lost.
-        if !problems.is_empty() {
-            problems.extend(end.text());
-        }
-        facts.problems = problems;
-        facts
-    }
-
-    /// How long the file is: never longer than what arrived.
-    fn length(&self, arriving: &Arriving<'_>) -> u64 {
-        let end = arriving.ranges.end();
-        self.dumplength.map_or(end, |length| length.min(end))
-    }
-
-    fn holes<'a>(
-        &self,
-        arriving: &'a Arriving<'_>,
-    ) -> impl Iterator<Item = Hole> + use<'a> {
-        // Without a header nobody knows where it ends.
-        let end = self.dumplength.unwrap_or_else(|| arriving.ranges.end());
-        let holes = arriving.ranges.holes(end);
-        holes.map(|(offset, length)| Hole { offset, length })
-    }
-
-    /// Its structure, where there is one to be seen.
-    fn judge(&self, dump: &Temp<'_>) -> Verdict {
-        if self.is_text || self.stem == Basename::VmcoreEncrypted {
-            return Verdict::Sound;
-        }
-        let file = match dump.file().try_clone() {
-            Ok(file) => file,
-            Err(e) => return Verdict::Undetermined(chain(&e)),
-        };
-        match Opened::new(file, &dump.path()) {
-            Ok(Opened::Minidump(core)) => judge_core(&core, Verdict::Sound),
-            // A full dump: nothing is known without its kernel.
-            Ok(Opened::Image(_)) => Verdict::Sound,
-            Err(e) => e.verdict(),
-        }
-    }
-
-    fn info(
-        &self,
-        sender: &Sender,
-        arriving: &Arriving<'_>,
-        number: u32,
-        verdict: &Verdict,
-    ) -> String {
-        let device = format!("netdump:{}", sender.peer.ip());
-        let of_header = arriving
-            .header
-            .as_deref()
-            .and_then(|h| info_text(h, &device, number, verdict).ok());
-        let mut text = of_header.unwrap_or_else(|| {
-            format!(
-                "Dump header from device: {device}\n  Bounds: {number}\n  \
-                 Dump Status: bad\n"
-            )
-        });
-        let mut line = |label: &str, value: String| {
-            // Writing to a String does not fail.
-            let _ = writeln!(text, "  {label}: {value}");
-        };
-        line("Received", format!("{} bytes", arriving.ranges.bytes()));
-        if !sender.path.is_empty() {
-            line("Path", sender.path.clone());
-        }
-        for problem in &self.problems {
-            line("Problem", problem.clone());
-        }
-        for hole in self.holes(arriving).take(INFO_HOLES) {
-            let Hole { offset, length } = hole;
-            line("Missing", format!("{length} bytes at {offset}"));
-        }
-        text
-    }
 }

@@ -7,13 +7,15 @@
 //!  ranges    which bytes of a dump have arrived
 //!  burst     which messages are acknowledged, and when
 //!  session   one dump that arrives
-//!  keep      its verdict and its name in the crash directory
+//!  facts     what it says about itself, and what is wrong with it
+//!  keep      its name in the crash directory
 //!  received  what it came to
 //!  allow     from whom
 //!  listener  sockets for heralds
 //!  kdumpd    the same of macOS, another protocol
 //!  server    all clients of a host
 //!  cores     those of them that send with kdumpd's
+//!  limits    from whom they take, and how many
 //!  room      how much space they may take
 //!  broker    a process that connects sockets, and runs commands
 //!  client    sends a dump
@@ -57,8 +59,10 @@ pub mod burst;
 pub mod client;
 mod commands;
 mod cores;
+mod facts;
 pub mod kdumpd;
 pub mod keep;
+pub mod limits;
 pub mod listener;
 pub mod outgoing;
 pub mod place;

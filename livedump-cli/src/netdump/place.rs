@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where a dump is sent to, in words: `HOST`, `HOST/PATH`, `[ADDRESS]/PATH`.
+//! Where a dump is sent to, in words: `HOST[:PORT][/PATH]`; an address of IPv6
+//! is in brackets if a port follows.
 
 use super::wire::MAX_PATH;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     host: String,
+    port: Option<u16>,
     /// Empty if there is none.
     pub path: String,
 }
@@ -31,15 +33,20 @@ impl FromStr for Place {
 
     fn from_str(word: &str) -> Result<Self, NoPlace> {
         let (host, path) = word.split_once('/').unwrap_or((word, ""));
-        let host = match host.strip_prefix('[') {
+        let (host, port) = match host.strip_prefix('[') {
             Some(v6) => {
-                let v6 = v6.strip_suffix(']').ok_or(NoPlace::Host)?;
+                let (v6, port) = v6.split_once(']').ok_or(NoPlace::Host)?;
                 // With the interface of a link-local one.
                 let address = v6.split('%').next().unwrap_or(v6);
                 let _: Ipv6Addr = address.parse().map_err(|_| NoPlace::Host)?;
-                v6
+                let port = port.is_empty().then_some(None);
+                (v6, port.or(port_of(host)).ok_or(NoPlace::Host)?)
             }
-            None => host,
+            None if host.matches(':').count() == 1 => {
+                let (name, _) = host.split_once(':').unwrap_or((host, ""));
+                (name, port_of(host).ok_or(NoPlace::Host)?)
+            }
+            None => (host, None),
         };
         if host.is_empty() || host.chars().any(char::is_control) {
             return Err(NoPlace::Host);
@@ -47,8 +54,17 @@ impl FromStr for Place {
         if path.chars().any(char::is_control) || path.len() >= MAX_PATH {
             return Err(NoPlace::Path);
         }
-        Ok(Self { host: host.into(), path: path.into() })
+        Ok(Self { host: host.into(), port, path: path.into() })
     }
+}
+
+/// What follows the last colon.
+fn port_of(host: &str) -> Option<Option<u16>> {
+    let (before, port) = host.rsplit_once(':')?;
+    let digits = port.bytes().all(|b| b.is_ascii_digit());
+    let bracket = !before.starts_with('[') || before.ends_with(']');
+    let port = port.parse().ok().filter(|port| *port > 0);
+    (digits && bracket).then_some(port).filter(Option::is_some)
 }
 
 impl fmt::Display for Place {
@@ -61,12 +77,13 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// Its address: the first of IPv4, which every server has, or else the
-    /// first.
+    /// Its address, with `port` if it names none: the first of IPv4, which
+    /// every server has, or else the first.
     ///
     /// # Errors
     /// The name is not known.
     pub fn resolve(&self, port: u16) -> io::Result<SocketAddr> {
+        let port = self.port.unwrap_or(port);
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(SocketAddr::new(address, port));
         }
@@ -90,6 +107,8 @@ mod tests {
             ("[2001:db8::1]/lab", "2001:db8::1", "lab"),
             ("::1", "::1", ""),
             ("[fe80::1%em0]", "fe80::1%em0", ""),
+            ("host:5/lab", "host", "lab"),
+            ("[::1]:5", "::1", ""),
         ] {
             let place: Place = word.parse().unwrap();
             assert_eq!(
@@ -98,11 +117,18 @@ mod tests {
             );
         }
         let long = format!("host/{}", "x".repeat(1024));
-        for bad in ["", "/lab", "[::1", "[host]", "a\nb", "a/b\n", &long] {
+        for bad in [
+            "", "/lab", "[::1", "[host]", "a\nb", "a/b\n", &long, "host:",
+            "host:0", "host:x", "[::1]x", "[::1]:", "[::1]x:5", ":5",
+        ] {
             assert!(bad.parse::<Place>().is_err(), "{bad}");
         }
-        let place: Place = "[::1]/x".parse().unwrap();
-        assert_eq!(place.resolve(5).unwrap().to_string(), "[::1]:5");
+        for (word, want) in
+            [("[::1]/x", "[::1]:5"), ("[::1]:7", "[::1]:7"), ("::1", "[::1]:5")]
+        {
+            let place: Place = word.parse().unwrap();
+            assert_eq!(place.resolve(5).unwrap().to_string(), want);
+        }
         let place: Place = "localhost".parse().unwrap();
         assert!(place.resolve(5).unwrap().is_ipv4());
     }

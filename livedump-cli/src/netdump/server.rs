@@ -9,10 +9,10 @@
 //! are few for each address, and the first to be given up when there are too
 //! many.
 
-use super::allow::Cidr;
 use super::broker::Broker;
 use super::cores::Cores;
 use super::keep::{End, Ended, Over};
+use super::limits::{Limits, Totals};
 use super::listener::{Datagram, Listener};
 use super::room::Room;
 use super::session::{Failure, Session, Taken};
@@ -42,39 +42,6 @@ const MAX_WAITING: usize = 4;
 pub(super) const WAITING: Duration = Duration::from_secs(5);
 /// Between two notes of the same kind.
 const QUIET: Duration = Duration::from_secs(60);
-
-/// What the server takes.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// From whom; nothing is from everybody.
-    pub allow: Vec<Cidr>,
-    /// How long a client may be silent.
-    pub timeout: Duration,
-    /// After how many dumps it ends.
-    pub count: Option<u64>,
-    /// Whether heralds and ends are reported.
-    pub verbose: bool,
-}
-
-impl Limits {
-    /// Whether a client may send.
-    #[must_use]
-    pub fn allows(&self, peer: SocketAddr) -> bool {
-        let all = self.allow.is_empty();
-        all || self.allow.iter().any(|allow| allow.contains(peer.ip()))
-    }
-}
-
-/// What was seen, for the end and for SIGINFO.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Totals {
-    /// Dumps that are over.
-    pub dumps: u64,
-    /// Datagrams that changed nothing.
-    pub ignored: u64,
-    /// Heralds of addresses that are not allowed.
-    pub refused: u64,
-}
 
 struct Open<'d> {
     session: Session<'d>,
