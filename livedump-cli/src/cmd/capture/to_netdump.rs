@@ -8,17 +8,14 @@ use super::streamed;
 use super::{Args, Error, confine};
 use crate::device;
 use crate::kernel_files::image_facts;
-use crate::netdump::client::{Client, SendError, Target};
+use crate::netdump::client::{Client, Target};
 use crate::netdump::place::Place;
 use crate::netdump::wire::{CLIENT_PORT, SERVER_PORT};
 use crate::outcome::Outcome;
 use crate::report::{human, note};
 use crate::sandbox::Purpose;
 use crate::signals::Signals;
-use std::io;
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// How such a target starts.
@@ -72,26 +69,15 @@ pub(super) fn run(args: &Args, place: &Place) -> Result<Outcome, Error> {
     let socket = [(client.descriptor(), Purpose::Datagrams)];
     confine(args, device, None, &prepared, &socket);
     prepared.check_named()?;
-    let failure = Mutex::new(None);
-    let failed = |e: SendError| {
-        *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
-        io::Error::other("the server does not have it")
-    };
-    let sent =
-        Asking { args, device }.streamed(&mut signals, |mut from, stop| {
+    let taken =
+        Asking { args, device }.streamed(&mut signals, |mut from, flow| {
             let mut client = client;
-            let stop = || stop.load(Ordering::SeqCst);
-            client.data(&mut from, &mut |_| {}, &stop).map_err(&failed)?;
+            let stop = || flow.go_on().is_err();
+            client.data(&mut from, &mut |_| {}, &stop)?;
             Ok(client)
         });
     device.release();
-    let why = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let streamed = match (sent, why) {
-        // A signal has stopped both.
-        (Err(Error::Stopped(signal)), _) => return Err(Error::Stopped(signal)),
-        (_, Some(why)) => return Err(why.into()),
-        (sent, None) => sent?,
-    };
+    let streamed = taken?;
     for problem in &streamed.checked.problems {
         note(problem);
     }
