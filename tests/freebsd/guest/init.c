@@ -107,6 +107,14 @@ other(u64 argc, char **argv)
 {
 	if (argc == 4 && streq(argv[1], "within"))
 		return (ask_within(argv[2], argv[3]));
+	if (argc == 3 && streq(argv[1], "swapon")) {
+		say(num(sys(SYS_swapon, argv[2])), "\n");
+		return (0);
+	}
+	if (argc == 3 && streq(argv[1], "swapoff")) {
+		say(num(sys(SYS_swapoff, argv[2], 0L)), "\n");
+		return (0);
+	}
 	if (argc > 3 && streq(argv[1], "confined"))
 		return (ask_confined(argv[2], argv + 3, argv + argc + 1));
 	return (64);

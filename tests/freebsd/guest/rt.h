@@ -46,6 +46,7 @@ enum {
 	SYS_setitimer = 83, SYS_ptrace = 26, SYS_munmap = 73,
 	SYS_pwrite = 476, SYS_kevent = 560, SYS_cpuset_setaffinity = 488,
 	SYS_procctl = 544, SYS_socketpair = 135, SYS_fcntl = 92,
+	SYS_swapon = 85, SYS_swapoff = 582,
 };
 
 enum {

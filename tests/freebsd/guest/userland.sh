@@ -63,6 +63,7 @@ with_module() {
 	listed
 	piped
 	saved
+	on_a_device
 	rescue_of_module
 	run kldunload 0 kldunload livedump
 }
