@@ -73,6 +73,12 @@ int
 livedump_sig_intr(void)
 {
 	livedump_beat();
+	return (livedump_sig_check());
+}
+
+int
+livedump_sig_check(void)
+{
 	if (livedump_is_stopped())
 		return (EINTR);
 #if __FreeBSD_version >= 1300000

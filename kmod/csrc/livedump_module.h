@@ -53,6 +53,8 @@ void	livedump_params_fini(void);
 /* livedump_quiesce.c */
 struct proc;
 void	livedump_beat(void);
+/* livedump_sig_intr() where the dump has not moved. */
+int	livedump_sig_check(void);
 bool	livedump_allproc_slock(int *patience);
 bool	livedump_proc_lock(struct proc *p, int *patience);
 

@@ -89,6 +89,7 @@ livedump_fo_write(struct file *fp, const void *data, size_t len)
 	struct thread *td = curthread;
 	struct iovec iov;
 	struct uio uio;
+	ssize_t before;
 	int error;
 
 	iov.iov_base = __DECONST(void *, data);
@@ -101,22 +102,26 @@ livedump_fo_write(struct file *fp, const void *data, size_t len)
 	uio.uio_rw = UIO_WRITE;
 	uio.uio_td = td;
 	while (uio.uio_resid > 0) {
+		before = uio.uio_resid;
 		error = fo_write(fp, &uio, td->td_ucred, 0, td);
 		switch (error) {
 		case 0:
-			break;
 		case EWOULDBLOCK:
 			/* O_NONBLOCK, or a socket's SO_SNDTIMEO. */
 		case EINTR:
 		case ERESTART:
 			/* What ends a dump is asked for below. */
-			if (uio.uio_resid > 0)
-				(void)pause_sig("ldstrm", 1);
 			break;
 		default:
 			return (error);
 		}
-		error = livedump_sig_intr();
+		/* While nobody reads the dump does not move. */
+		if (uio.uio_resid < before) {
+			error = livedump_sig_intr();
+		} else {
+			(void)pause_sig("ldstrm", 1);
+			error = livedump_sig_check();
+		}
 		if (error != 0)
 			return (error);
 	}
