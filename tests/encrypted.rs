@@ -2,6 +2,7 @@
 //! Encrypted dumps: those that openssl(1) encrypts as kernels and netdumpd(8)
 //! do are decrypted, and openssl(1) decrypts ours.
 
+mod capture;
 mod decrypt;
 mod pair;
 mod readers;

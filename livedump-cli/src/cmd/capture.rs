@@ -6,6 +6,7 @@ pub(super) mod captured;
 mod check;
 mod dump;
 mod dumped;
+pub(super) mod encrypted;
 mod limit;
 pub(super) mod lists;
 mod prepare;
@@ -40,6 +41,7 @@ use crate::signals::Signals;
 use captured::Captured;
 use clap::ValueHint;
 use dump::Capture;
+use encrypted::EncryptArgs;
 use memdev::errno::Errno;
 use nix::sys::signal::Signal;
 pub(super) use prepare::Prepared;
@@ -130,6 +132,9 @@ pub struct Args {
         value_parser = quantity::number::<u32>(1..=64)
     )]
     pub workers: Option<u32>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub encryption: EncryptArgs,
     /// Do not write checksums to seal.N
     #[arg(long)]
     pub no_seal: bool,
@@ -294,6 +299,15 @@ pub enum Error {
         /// Why it could not.
         source: Errno,
     },
+    /// The public key, or that there is no place for plain text.
+    #[error(transparent)]
+    Ekcd(#[from] crate::ekcd::Error),
+    /// The machine's dump would have to be in a file first.
+    #[error(
+        "--encrypt to standard output: {0}, and plain text is not written to a \
+         file: name a directory"
+    )]
+    NoPlainFile(&'static str),
     /// What it wrote is no dump.
     #[error("the dump was not kept")]
     Check(#[from] CheckError),
@@ -388,6 +402,7 @@ impl Args {
             maxdumps: None,
             level: None,
             workers: None,
+            encryption: EncryptArgs::default(),
             quiesce: false,
             registers: false,
             freeze: false,
@@ -448,6 +463,9 @@ fn captured(args: &Args, alone: bool) -> Result<Captured, Error> {
     check_usage(args)?;
     // Before any thread is started, so that all have them blocked.
     let mut signals = Signals::take();
+    if args.encryption.encrypt.is_some() {
+        streamed::prepare();
+    }
     let directory = CrashDir::open(&args.directory)?;
     let machine = args.options.apply(&args.machine)?;
     let stop = &|| signals.stopped().is_some();
@@ -521,6 +539,7 @@ pub(super) fn check_usage(args: &Args) -> Result<(), Error> {
     if args.freeze && !args.machine.runs() {
         return Err(Error::Usage(NOT_RUNNING));
     }
+    args.encryption.check_usage(args)?;
     let compressed = args.gzip || args.zstd;
     if !compressed && args.level.is_some() {
         return Err(Error::Usage("--level requires -z or -Z"));

@@ -11,6 +11,7 @@ mod watcher;
 
 use super::machine_options::MachineOptions;
 use super::max_pause::MaxPause;
+use crate::cmd::capture::encrypted::EncryptArgs;
 use crate::cmd::capture::{self, Prepared};
 use crate::cmd::prune::Limits;
 use crate::cmd::suggested::{self, MACHINES, TIMES};
@@ -284,6 +285,7 @@ fn capture_args(args: &Args) -> capture::Args {
         kernel: args.kernel.clone(),
         level: args.level,
         workers: args.workers,
+        encryption: EncryptArgs::default(),
         no_seal: false,
         quiesce: false,
         registers: false,

@@ -16,17 +16,20 @@ use aes::cipher::{
     StreamCipherSeek,
 };
 use chacha20::ChaCha20Legacy;
+use clap::ValueEnum;
 
 /// A block of AES.
 pub(super) const AES_BLOCK: usize = 16;
 
 /// What a dump is encrypted with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Cipher {
     /// C: `KERNELDUMP_ENC_AES_256_CBC`.
+    #[value(name = "aes256-cbc", aliases = ["aes-256-cbc", "aes-cbc"])]
     Aes256Cbc,
     /// C: `KERNELDUMP_ENC_CHACHA20`.
     #[default]
+    #[value(name = "chacha20", alias = "chacha")]
     ChaCha20,
 }
 

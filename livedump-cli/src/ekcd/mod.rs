@@ -40,6 +40,7 @@ mod pem;
 mod plaintext;
 mod private;
 mod public;
+mod reader;
 mod recipient;
 
 pub use block::{KEY_BLOCK, KeyBlock, KeyError, MAX_BLOCK};
@@ -50,6 +51,7 @@ pub use file::{EncryptedFile, Place};
 pub use plaintext::{Decryptor, Plaintext};
 pub use private::PrivateKey;
 pub use public::PublicKey;
+pub use reader::Encrypting;
 pub use recipient::Encryption;
 
 use zeroize::Zeroizing;

@@ -46,6 +46,15 @@ impl Encryption {
         &self.block
     }
 
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// It does not fit, which no key of a size that is taken does.
+    pub fn key_block(&self) -> Result<Vec<u8>, Error> {
+        let block = self.block.encode();
+        block.ok_or_else(|| Error::Random("the key block is full".into()))
+    }
+
     /// Encrypts from the start of the dump.
     #[must_use]
     pub fn encryptor(&self) -> Encryptor {

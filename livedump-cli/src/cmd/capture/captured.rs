@@ -19,6 +19,7 @@ pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) info: Option<FilePath>,
     pub(in crate::cmd) kernel: Option<FilePath>,
     pub(in crate::cmd) debug: Option<FilePath>,
+    pub(in crate::cmd) key: Option<FilePath>,
     pub(in crate::cmd) seal: Option<FilePath>,
     pub(in crate::cmd) machine: String,
     pub(in crate::cmd) architecture: String,
@@ -26,6 +27,8 @@ pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) version: String,
     pub(in crate::cmd) dumptime: u64,
     pub(in crate::cmd) compression: &'static str,
+    /// The cipher; none of a plain dump.
+    pub(in crate::cmd) encryption: Option<&'static str>,
     pub(in crate::cmd) dumplength: u64,
     pub(in crate::cmd) dumpextent: u64,
     /// Unknown where the kernel's own facility dumped.
@@ -102,6 +105,9 @@ impl Captured {
             }
         };
         let mut line = format!("{}: {size}{of} in {seconds:.2} s", self.file);
+        if let Some(cipher) = self.encryption {
+            line.push_str(&format!(", encrypted ({cipher})"));
+        }
         if let Some(instant) = &self.instant {
             line.push_str(&format!(", paused {}", instant.pause()));
         }

@@ -3,9 +3,9 @@
 //! savecore(8)'s order of checks; then, cheaply, whether the dump's sections
 //! and pages are as many as both headers say.
 
-use livedump_vmcore::Vmcore;
 use livedump_vmcore::chain;
 use livedump_vmcore::verdict::Verdict;
+use livedump_vmcore::{OpenError, Vmcore};
 use memdev::addr::PAGE_SIZE;
 use memdev::kerneldump::{
     Compression, HEADER_SIZE, HeaderError, KernelDumpHeader, Magic, VERSION,
@@ -14,7 +14,6 @@ use memdev::kerneldump::{
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 /// Why what was written is no dump.
 #[derive(Debug, thiserror::Error)]
@@ -161,17 +160,10 @@ pub(super) struct Structure {
 /// first megabytes, whatever the size of the dump. That it cannot be read is
 /// no damage, but no dump that is known to be sound, either.
 pub(super) fn structure(
-    file: &File,
-    path: &Path,
+    opened: Result<Vmcore, OpenError>,
     checked: &Checked,
 ) -> Structure {
-    let unread =
-        |why| Structure { verdict: Verdict::Undetermined(why), core: None };
-    let file = match file.try_clone() {
-        Ok(file) => file,
-        Err(e) => return unread(format!("reopening the dump: {e}")),
-    };
-    let core = match Vmcore::from_file(file, path) {
+    let core = match opened {
         Ok(core) => core,
         Err(e) => return Structure { verdict: e.verdict(), core: None },
     };
@@ -251,6 +243,11 @@ mod tests {
         file
     }
 
+    fn open(file: &File) -> Result<Vmcore, OpenError> {
+        let file = file.try_clone().unwrap();
+        Vmcore::from_file(file, std::path::Path::new("x"))
+    }
+
     fn refusal(file: &File, force: bool) -> String {
         header(file, Compression::None, force).unwrap_err().to_string()
     }
@@ -311,7 +308,7 @@ mod tests {
         let file = dump(4096, |_| {});
         let checked = header(&file, Compression::None, false).unwrap();
         file.set_len(checked.dumplength).unwrap();
-        let found = structure(&file, Path::new("x"), &checked);
+        let found = structure(open(&file), &checked);
         assert!(found.verdict.is_damaged(), "{found:?}");
         assert!(found.core.is_none());
     }
@@ -323,7 +320,7 @@ mod tests {
         // Every read of a directory is an error.
         let tmp = tempfile::tempdir().unwrap();
         let unreadable = File::open(tmp.path()).unwrap();
-        let found = structure(&unreadable, Path::new("x"), &checked);
+        let found = structure(open(&unreadable), &checked);
         let verdict = found.verdict;
         assert!(matches!(verdict, Verdict::Undetermined(_)), "{verdict:?}");
     }

@@ -6,6 +6,7 @@
 use super::captured::{Captured, Changed};
 use super::check::{self, Checked};
 use super::dumped::Dumped;
+use super::encrypted::Fresh;
 use super::lists::{self, KernelFile, Lists};
 use super::prepare::{Keep, Prepared};
 use super::request::Asking;
@@ -15,6 +16,7 @@ use crate::crashdir::{
     Basename, Companion, CrashDir, Finished, Saved, Step, Temp, info_text,
 };
 use crate::device::Device;
+use crate::ekcd::Encryption;
 use crate::kernel_files::KernelFiles;
 use crate::report::{escape, human, note};
 use crate::signals::Signals;
@@ -56,6 +58,21 @@ pub(super) fn verdict(
     all.and(missing).and(lists.verdict.clone()).and(unwalked)
 }
 
+/// What is named, and what is said about it.
+struct What<'a> {
+    checked: &'a Checked,
+    dumped: &'a Dumped,
+    verdict: &'a Verdict,
+    encryption: Option<&'a Encryption>,
+}
+
+fn stem(encryption: Option<&Encryption>) -> Basename {
+    match encryption {
+        Some(_) => Basename::LivecoreEncrypted,
+        None => Basename::Livecore,
+    }
+}
+
 impl Capture<'_> {
     /// Its requests.
     pub(super) fn asking(&self) -> Asking<'_> {
@@ -68,6 +85,8 @@ impl Capture<'_> {
     ) -> Result<Captured, Error> {
         let started = Instant::now();
         let keep = self.prepared.keep.take();
+        let encryption = self.prepared.encryption.take();
+        let encryption = encryption.as_ref();
         let (dump, mut kernel, changes) = {
             let _lock = self.directory.lock()?;
             for name in self.directory.remove_stale()? {
@@ -76,7 +95,7 @@ impl Capture<'_> {
             }
             self.directory.check_names(
                 self.args.maxdumps,
-                Basename::Livecore,
+                stem(encryption),
                 self.asking().compression(),
                 &self.companions(keep.as_ref()),
             )?;
@@ -98,15 +117,22 @@ impl Capture<'_> {
             let file = temp.file().try_clone().map_err(|e| e.to_string());
             (temp.path(), file)
         });
-        let (dumped, checked, lists) =
-            self.checked(&dump, changes.as_ref(), own.as_ref(), signals)?;
+        let (dumped, checked, lists) = match encryption {
+            Some(encryption) => {
+                self.checked_encrypted(&dump, encryption, own.as_ref(), signals)
+            }
+            None => {
+                self.checked(&dump, changes.as_ref(), own.as_ref(), signals)
+            }
+        }?;
         let verdict = verdict(&dumped, &checked, &lists);
         let reason = verdict.reason().map(String::from);
         let mut problems: Vec<_> = reason.iter().cloned().collect();
         let mut beside = Vec::new();
         let debug = match keep {
             Some(Keep::Files(files)) => {
-                let kept = self.keep_kernel(&dump, files, &mut kernel);
+                let fresh = Fresh { dump: &dump, encryption };
+                let kept = self.keep_kernel(&fresh, files, &mut kernel);
                 kept.unwrap_or_else(|why| {
                     kernel = None;
                     beside.push(format!("the kernel was not kept: {why}"));
@@ -123,20 +149,31 @@ impl Capture<'_> {
         let companions =
             companions.into_iter().filter_map(|(s, t)| Some((s, t?)));
         let mut companions: Vec<_> = companions.collect();
+        if let Some(encryption) = encryption {
+            let mut key = self.directory.temp()?;
+            key.write_all(&encryption.key_block()?)?;
+            companions.push((Companion::Key, key));
+        }
         if !self.args.no_seal {
             match write_seal::seal(self.directory, &dump, signals)? {
                 Ok(temp) => companions.push((Companion::Seal, temp)),
                 Err(why) => beside.push(why),
             }
         }
-        let saved = self
-            .finish(dump, companions, &checked, &dumped, &verdict, signals)?;
+        let what = What {
+            checked: &checked,
+            dumped: &dumped,
+            verdict: &verdict,
+            encryption,
+        };
+        let saved = self.finish(dump, companions, &what, signals)?;
         problems.extend(beside);
         if let Some(e) = &saved.bounds {
             note(format_args!("{}: using number {}", chain(e), saved.number));
         }
         let mut it = self.report(saved, &checked, &dumped, started.elapsed());
         it.problems.splice(0..0, problems);
+        it.encryption = encryption.map(|it| it.cipher().name());
         it.verdict = verdict;
         it.reason = reason;
         it.lists = lists.walked;
@@ -159,14 +196,15 @@ impl Capture<'_> {
         let mut checked =
             check::header(dump.file(), self.asking().compression(), force)?;
         dump.truncate(checked.dumplength)?;
-        let found = check::structure(dump.file(), &dump.path(), &checked);
+        let fresh = Fresh { dump, encryption: None };
+        let found = check::structure(fresh.open(), &checked);
         checked.structure = found.verdict;
         let lists = self.lists(found.core.as_ref(), kernel, dumped.ours);
         Ok((dumped, checked, lists))
     }
 
     /// Walks the dump's lists.
-    fn lists(
+    pub(super) fn lists(
         &self,
         core: Option<&Vmcore>,
         kernel: Option<&KernelFile>,
@@ -191,14 +229,12 @@ impl Capture<'_> {
     /// file, if there is one.
     fn keep_kernel<'d>(
         &'d self,
-        dump: &Temp<'_>,
+        dump: &Fresh<'_>,
         files: KernelFiles,
         kernel: &mut Option<Temp<'_>>,
     ) -> Result<Option<Temp<'d>>, String> {
         let text = |e: &dyn std::error::Error| chain(e);
-        let file = dump.file().try_clone().map_err(|e| text(&e))?;
-        let core = Vmcore::from_file(file, &dump.path());
-        let core = core.map_err(|e| text(&e))?;
+        let core = dump.open().map_err(|e| text(&e))?;
         let found = files.choose(&core);
         let found = found.map_err(|e| text(&e))?;
         if let Some(kernel) = kernel {
@@ -249,6 +285,7 @@ impl Capture<'_> {
             (Companion::Kernel, keep.is_some()),
             (Companion::Debug, matches!(keep, Some(Keep::Files(_)))),
             (Companion::Changed, self.args.stability),
+            (Companion::Key, self.args.encryption.encrypt.is_some()),
             (Companion::Seal, !self.args.no_seal),
         ];
         let wanted = companions.into_iter().filter(|(_, wanted)| *wanted);
@@ -259,11 +296,10 @@ impl Capture<'_> {
         &self,
         dump: Temp<'_>,
         companions: Vec<(Companion, Temp<'_>)>,
-        checked: &Checked,
-        dumped: &Dumped,
-        verdict: &Verdict,
+        what: &What<'_>,
         signals: &Signals,
     ) -> Result<Saved, Error> {
+        let What { checked, dumped, verdict, encryption } = *what;
         let sealed = companions
             .iter()
             .any(|(companion, _)| *companion == Companion::Seal);
@@ -274,12 +310,16 @@ impl Capture<'_> {
             if sealed {
                 text.push_str(&write_seal::line(number));
             }
+            if let Some(encryption) = encryption {
+                let cipher = encryption.cipher().name();
+                text.push_str(&format!("  Encryption: {cipher}\n"));
+            }
             text.push_str(&dumped.info(number));
             text
         };
         let it = Finished {
             dump,
-            stem: Basename::Livecore,
+            stem: stem(encryption),
             companions,
             compression: checked.compression,
             sound: !verdict.is_damaged(),
@@ -323,6 +363,7 @@ impl Capture<'_> {
             info: saved.info.as_deref().map(path),
             kernel: saved.companion(Companion::Kernel).map(path),
             debug: saved.companion(Companion::Debug).map(path),
+            key: saved.companion(Companion::Key).map(path),
             seal: saved.companion(Companion::Seal).map(path),
             machine: self.device.name().into(),
             architecture: field(|h| clean(h.architecture)),
@@ -330,6 +371,7 @@ impl Capture<'_> {
             version: field(|h| clean(h.versionstring)),
             dumptime: header.as_ref().map_or(0, |h| h.dumptime),
             compression: checked.compression.name(),
+            encryption: None,
             dumplength: checked.dumplength,
             dumpextent: checked.dumpextent,
             pages: dumped.pages,

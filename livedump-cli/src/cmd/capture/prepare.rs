@@ -5,6 +5,7 @@
 use super::lists::{self, KernelFile};
 use super::{Args, Error};
 use crate::device::Device;
+use crate::ekcd::Encryption;
 use crate::kernel_files::{self, KernelFiles};
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
@@ -19,6 +20,8 @@ pub(in crate::cmd) struct Prepared {
     pub(super) is_named: bool,
     /// What is kept beside the dump, with --keep-kernel.
     pub(super) keep: Option<Keep>,
+    /// How it is encrypted, if it is: of one dump.
+    pub(super) encryption: Option<Encryption>,
     /// Bytes that a dump of unknown size may have.
     pub(super) wired: Option<u64>,
 }
@@ -44,7 +47,7 @@ impl Prepared {
             (path.clone(), file)
         });
         let (is_named, wired) = (self.is_named, self.wired);
-        Self { kernel, is_named, keep: None, wired }
+        Self { kernel, is_named, keep: None, encryption: None, wired }
     }
 
     /// Whether the kernel that was named is one. To be called when all else
@@ -83,7 +86,9 @@ impl Prepared {
             file => Ok((path, file.map_err(|e| chain(&e)))),
         };
         let kernel = path.map(open).transpose()?;
-        Ok(Self { kernel, is_named, keep, wired: device.wired_bytes() })
+        let encryption = args.encryption.prepare()?;
+        let wired = device.wired_bytes();
+        Ok(Self { kernel, is_named, keep, encryption, wired })
     }
 
     /// The descriptors of all open files themselves: what limits the rights

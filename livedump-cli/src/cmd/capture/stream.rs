@@ -8,17 +8,20 @@
 use super::check::Checked;
 use super::dump::{Capture, verdict};
 use super::dumped::Dumped;
+use super::encrypted::with_key;
 use super::prepare::Prepared;
 use super::request::Asking;
 use super::streamed::{self, Flow};
 use super::{Args, Error, confine};
 use crate::crashdir::{self, CrashDir};
 use crate::device::{self, Device};
+use crate::ekcd::Encrypting;
 use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
 use crate::report::{human, note};
 use crate::signals::Signals;
 use livedump_vmcore::path::escape_path;
+use memdev::addr::PAGE_SIZE;
 use memdev::kerneldump::Compression;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,6 +29,7 @@ use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicBool;
 
 /// What is copied at a time.
 const PIECE: usize = 1 << 20;
@@ -45,6 +49,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let device = device.as_ref();
     match why_not(args, device) {
         None => direct(args, device, &mut signals),
+        Some(why) if args.encryption.encrypt.is_some() => {
+            Err(Error::NoPlainFile(why))
+        }
         Some(why) => spooled(args, device, signals, why),
     }
 }
@@ -67,12 +74,31 @@ fn direct(
     device: &dyn Device,
     signals: &mut Signals,
 ) -> Result<Outcome, Error> {
-    let prepared = Prepared::gather(args, device)?;
+    let mut prepared = Prepared::gather(args, device)?;
     confine(args, device, None, &prepared, &[]);
     prepared.check_named()?;
-    let streamed = Asking { args, device }.streamed(signals, to_stdout);
+    let asking = Asking { args, device };
+    let room = |_| Ok(None);
+    let encryption = prepared.encryption.take();
+    let streamed = match &encryption {
+        None => asking.streamed(signals, room, to_stdout),
+        Some(encryption) => {
+            let (key, encryptor) =
+                (encryption.key_block()?, encryption.encryptor());
+            asking.streamed(signals, room, |from, flow| {
+                let it = Encrypting::new(from, encryptor);
+                to_stdout(&mut it.framed(key, PAGE_SIZE), flow)
+            })
+        }
+    };
     device.release();
     let streamed = streamed?;
+    if encryption.is_some() {
+        // Without it the stream is not complete.
+        let header = with_key(&streamed.checked.bytes);
+        let never = AtomicBool::new(false);
+        to_stdout(&mut header.as_slice(), Flow::of(&never))?;
+    }
     for problem in &streamed.checked.problems {
         note(problem);
     }

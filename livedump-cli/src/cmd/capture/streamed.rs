@@ -7,6 +7,7 @@ use super::check::{self, Checked};
 use super::dumped::Dumped;
 use super::progress::Progress;
 use super::request::Asking;
+use super::room::Budget;
 use super::tail::Tail;
 use super::watch::watched;
 use crate::device::catch;
@@ -34,7 +35,12 @@ pub(super) struct Flow<'a> {
     pub(super) dumpextent: u64,
 }
 
-impl Flow<'_> {
+impl<'a> Flow<'a> {
+    /// Of a thread that is asked to stop by this.
+    pub(super) fn of(stop: &'a AtomicBool) -> Self {
+        Self { stop, dumpextent: 0 }
+    }
+
     /// Whether anybody still waits for the dump.
     ///
     /// # Errors
@@ -100,10 +106,12 @@ impl Asking<'_> {
     /// Has `taker` take a dump, on a thread of its own. It reads to the end, or
     /// until it cannot go on, and looks whether it is to stop when a call was
     /// interrupted. What it has made of the dump is to be given up where
-    /// reading ended in an error.
+    /// reading ended in an error. `room` is asked how much may be written, once
+    /// it is known how much it would be.
     pub(super) fn streamed<T: Send>(
         &self,
         signals: &mut Signals,
+        room: impl FnOnce(Option<u64>) -> Result<Option<Budget>, Error>,
         taker: impl FnOnce(&mut dyn BufRead, Flow<'_>) -> Result<T, Error> + Send,
     ) -> Result<Streamed<T>, Error> {
         let mut progress = Progress::new(self.args.quiet, self.args.verbose);
@@ -112,6 +120,7 @@ impl Asking<'_> {
         if !estimated.ours {
             return Err(Error::NoStream);
         }
+        let budget = room(estimated.dumpextent)?.map(|budget| budget.bytes);
         request.arg.flags |= FLAG_STREAM;
         let (reader, writer) = pipe().map_err(Error::Pipe)?;
         let waiting = Waiting::default();
@@ -137,7 +146,7 @@ impl Asking<'_> {
             self.device,
             signals,
             &mut progress,
-            None,
+            budget,
             &interrupt,
             work,
         );

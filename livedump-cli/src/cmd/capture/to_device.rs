@@ -10,6 +10,7 @@ use crate::device;
 use crate::dumpdev::DumpDev;
 use crate::dumpdev::disk::Disk;
 use crate::dumpdev::write::{Plan, WriteError, Writer};
+use crate::ekcd::Encrypting;
 use crate::kernel_files::image_facts;
 use crate::outcome::Outcome;
 use crate::report::{human, note};
@@ -46,7 +47,12 @@ pub(super) fn run(args: &Args, path: &Path) -> Result<Outcome, Error> {
     if !device.can_stream() {
         return Err(Error::NoStream);
     }
-    let prepared = Prepared::gather(args, device)?;
+    let mut prepared = Prepared::gather(args, device)?;
+    let encryption = prepared.encryption.take();
+    let key = match &encryption {
+        Some(encryption) => encryption.key_block()?,
+        None => Vec::new(),
+    };
     let mut more = vec![(target.file().as_fd(), Purpose::Disk)];
     more.extend(claim.descriptor().map(|fd| (fd, Purpose::Lock)));
     confine(args, device, None, &prepared, &more);
@@ -59,16 +65,26 @@ pub(super) fn run(args: &Args, path: &Path) -> Result<Outcome, Error> {
     };
     let asking = Asking { args, device };
     let compressed = asking.compression() != Compression::None;
-    let streamed = asking.streamed(&mut signals, |from, flow| {
+    let room = |_| Ok(None);
+    let streamed = asking.streamed(&mut signals, room, |from, flow| {
         let (front, extent) = match compressed {
             true => (Vec::new(), with_slack(flow.dumpextent)),
             false => exact(from)?,
         };
-        let plan = Plan::new(&disk, 0, extent, compressed).map_err(failed)?;
+        let plan = Plan::new(&disk, key.len() as u64, extent, compressed)
+            .map_err(failed)?;
         began.store(true, Ordering::SeqCst);
         let mut writer = Writer::begin(&mut disk, plan).map_err(failed)?;
-        writer.append(&front).map_err(failed)?;
-        written(from, &flow, &mut writer)?.map_err(failed)?;
+        let mut all = front.as_slice().chain(from);
+        match &encryption {
+            None => written(&mut all, &flow, &mut writer)?,
+            Some(encryption) => {
+                let encryptor = encryption.encryptor();
+                let mut all = Encrypting::new(all, encryptor);
+                written(&mut all, &flow, &mut writer)?
+            }
+        }
+        .map_err(failed)?;
         Ok(writer)
     });
     device.release();
@@ -81,7 +97,7 @@ pub(super) fn run(args: &Args, path: &Path) -> Result<Outcome, Error> {
     let header = KernelDumpHeader::decode(&streamed.checked.bytes)
         .map_err(|e| Error::Taking(io::Error::other(e)))?;
     let bytes = streamed.taken.length();
-    streamed.taken.finish(&header, &[]).map_err(failed)?;
+    streamed.taken.finish(&header, &key).map_err(failed)?;
     target.find(false)?;
     for problem in &streamed.checked.problems {
         note(problem);

@@ -2,11 +2,13 @@
 //! `livedump capture netdump://HOST[:PORT][/PATH]`: a dump for a server of
 //! netdump(4), sent while it is taken. No byte of it is in a file here.
 
+use super::encrypted::with_key;
 use super::prepare::Prepared;
 use super::request::Asking;
 use super::streamed;
 use super::{Args, Error, confine};
 use crate::device;
+use crate::ekcd::Encrypting;
 use crate::kernel_files::image_facts;
 use crate::netdump::client::{Client, Target};
 use crate::netdump::place::Place;
@@ -54,7 +56,12 @@ pub(super) fn run(args: &Args, place: &Place) -> Result<Outcome, Error> {
              directory, and send the file",
         ));
     }
-    let prepared = Prepared::gather(args, device)?;
+    let mut prepared = Prepared::gather(args, device)?;
+    let encryption = prepared.encryption.take();
+    let key = match &encryption {
+        Some(encryption) => encryption.key_block()?,
+        None => Vec::new(),
+    };
     let server = place.resolve(SERVER_PORT).map_err(Error::Lookup)?;
     let target = Target {
         server,
@@ -69,20 +76,32 @@ pub(super) fn run(args: &Args, place: &Place) -> Result<Outcome, Error> {
     let socket = [(client.descriptor(), Purpose::Datagrams)];
     confine(args, device, None, &prepared, &socket);
     prepared.check_named()?;
-    let taken =
-        Asking { args, device }.streamed(&mut signals, |mut from, flow| {
-            let mut client = client;
-            let stop = || flow.go_on().is_err();
-            client.data(&mut from, &mut |_| {}, &stop)?;
-            Ok(client)
-        });
+    let room = |_| Ok(None);
+    let asking = Asking { args, device };
+    let taken = asking.streamed(&mut signals, room, |mut from, flow| {
+        let mut client = client;
+        let stop = || flow.go_on().is_err();
+        match &encryption {
+            None => client.data(&mut from, &mut |_| {}, &stop)?,
+            Some(encryption) => {
+                client.key(&key, &stop)?;
+                let mut from = Encrypting::new(from, encryption.encryptor());
+                client.data(&mut from, &mut |_| {}, &stop)?
+            }
+        };
+        Ok(client)
+    });
     device.release();
     let streamed = taken?;
     for problem in &streamed.checked.problems {
         note(problem);
     }
     let stop = || signals.stopped().is_some();
-    let sent = streamed.taken.finish(&streamed.checked.bytes, &stop)?;
+    let header = match &encryption {
+        Some(_) => with_key(&streamed.checked.bytes),
+        None => streamed.checked.bytes,
+    };
+    let sent = streamed.taken.finish(&header, &stop)?;
     if !args.quiet {
         let seconds = started.elapsed().as_secs_f64();
         let all = sent.messages.saturating_add(sent.again);
