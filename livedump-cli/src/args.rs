@@ -18,7 +18,10 @@ use std::ffi::{OsStr, OsString};
     long_version = crate::version::long(),
     about,
     max_term_width = 80,
-    help_template = "{about}\n{usage-heading} {usage}\n{all-args}"
+    help_template = "{about}\n{usage-heading} {usage}\nCommands:\n\
+                     {subcommands}\n\n\
+                     Options: -h, --help; -V, --version",
+    disable_help_subcommand = true
 )]
 pub struct Cli {
     /// The command.
@@ -48,15 +51,23 @@ pub enum Command {
     #[command(
         help_template =
             many_options!("livedump capture -Z -m 5 /var/crash"),
-        override_usage = "livedump capture [OPTIONS] [DIRECTORY]"
+        override_usage = "livedump capture [OPTIONS] [DIRECTORY]",
+        mut_arg("gdb", |arg| arg.hide(true)),
+        mut_arg("ranges", |arg| arg.hide(true)),
+        mut_arg("sector_size", |arg| arg.hide(true)),
+        mut_arg("workers", |arg| arg.hide(true))
     )]
     Capture(cmd::capture::Args),
     /// Save the dump of a panic from a dump device or an image of one
     #[command(after_help = "Example: livedump save /dev/ada0p3 /var/crash")]
     Save(cmd::save::Args),
-    /// Receive dumps over the network into DIRECTORY: a netdump(4) server
-    #[command(after_help = "Example: livedump receive --allow 192.0.2.0/24 \
-                      /var/crash")]
+    /// Receive dumps into DIRECTORY: a server for netdump(4)
+    #[command(
+        help_template = many_options!(
+            "livedump receive --allow 192.0.2.0/24 /var/crash"
+        ),
+        override_usage = "livedump receive [OPTIONS] <DIRECTORY>"
+    )]
     Receive(cmd::receive::Args),
     /// Send a dump to a netdump(4) server
     #[command(after_help = "Example: livedump send vmcore.0.zst dumps.example")]
@@ -109,8 +120,10 @@ pub enum Command {
     Bt(cmd::bt::Args),
     /// Find deadlocks and long wait chains
     #[command(
-        override_usage = "livedump deadlock [OPTIONS] <FILE | --live[=DIR]>",
-        after_help = "Example: livedump deadlock --svg hang.svg livecore.0.zst"
+        help_template = many_options!(
+            "livedump deadlock --svg hang.svg livecore.0.zst"
+        ),
+        override_usage = "livedump deadlock [OPTIONS] <FILE | --live[=DIR]>"
     )]
     Deadlock(cmd::deadlock::Args),
     /// Write a dump's memory in the format of another program

@@ -114,10 +114,13 @@ fn the_version_has_what_a_report_of_a_problem_needs() {
     assert_eq!(run(["-V"]).expect(0).text(), version);
 }
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 19] = [
     "doctor",
     "capture",
     "save",
+    "receive",
+    "send",
+    "decrypt",
     "estimate",
     "watch",
     "list",

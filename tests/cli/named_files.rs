@@ -231,7 +231,8 @@ fn no_place_to_unpack_is_one_verdict_for_all_readers() {
         runs += 1;
     }
     assert_eq!(runs, 9);
-    let capture = run(&["capture", "--machine", "model:16M", "-"]).expect(2);
+    let args = ["capture", "--quiesce", "--machine", "model:16M", "-"];
+    let capture = run(&args).expect(2);
     assert!(capture.stderr.contains("(TMPDIR): No such"), "{}", capture.stderr);
     assert!(!capture.stderr.contains("crash"), "{}", capture.stderr);
     let live = ["deadlock", "--live", "--machine", "model:16M"];

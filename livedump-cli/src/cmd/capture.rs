@@ -60,7 +60,7 @@ pub struct Args {
         value_hint = ValueHint::DirPath
     )]
     pub directory: PathBuf,
-    /// Dump device, or an image of one, instead of a directory
+    /// Write to the end of a dump device instead
     #[arg(
         long,
         value_name = "DEVICE",
@@ -76,7 +76,7 @@ pub struct Args {
         value_parser = quantity::number::<usize>(512..=4096)
     )]
     pub sector_size: Option<usize>,
-    /// Ignore minfree, keep a dump with a bad header, overwrite a device
+    /// Ignore minfree and bad headers; overwrite a device
     #[arg(short, long)]
     pub force: bool,
     /// Report progress and what was not checked
@@ -118,7 +118,7 @@ pub struct Args {
     /// Kernel to check dumps with [default: running]
     #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
-    /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
+    /// 1 to 9 for gzip, 1 to 19 for zstd
     #[arg(
         long,
         value_name = "N",
@@ -150,7 +150,7 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub pause: MaxPause,
-    /// List pages that changed during the dump in changed.N
+    /// List pages that changed in changed.N
     #[arg(long)]
     pub stability: bool,
     /// Print one JSON object

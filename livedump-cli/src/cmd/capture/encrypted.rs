@@ -24,7 +24,7 @@ pub struct EncryptArgs {
     /// Encrypt the dump for this public key (PEM)
     #[arg(long, value_name = "PEM", value_hint = ValueHint::FilePath)]
     pub encrypt: Option<PathBuf>,
-    /// chacha20, or aes256-cbc without -z and -Z [default: chacha20]
+    /// chacha20 (default) or aes256-cbc
     #[arg(
         long,
         value_name = "CIPHER",
