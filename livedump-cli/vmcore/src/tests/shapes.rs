@@ -217,7 +217,7 @@ fn what_is_no_minidump_is_named() {
     let mut raw = s.raw(&s.bytes(), Compression::None);
     let at = raw.len() - 512;
     raw[at + 59] = 64;
-    assert!(text(&raw).contains("decryptcore"));
+    assert!(text(&raw).contains("--private-key"));
     raw[at..at + 20].copy_from_slice(b"FreeBSD Text Dump\0\0\0");
     assert!(text(&raw).contains("textdump"));
 }
