@@ -170,7 +170,7 @@ on_a_device() {
 		if has savecore; then
 			run "$name: savecore" 0 savecore -v /scratch/stock /dev/$md
 			run "$name: savecore's is whole" 0 livedump verify \
-			    -k $kernel /scratch/stock/vmcore.*.zst
+			    -k $kernel /scratch/stock/vmcore.0.zst
 			rm /scratch/stock/*
 		fi
 		# It was saved, or is to be overwritten.
