@@ -53,12 +53,17 @@ capability_mode() {
 	mkdir $inner
 	# What it was started with is taken from it, too.
 	export TMPDIR=$inner
-	within capture $tool capture -Z - 7</livedump.ko
+	within "capture -" $tool capture -Z - 7</livedump.ko
 	unset TMPDIR
+	refused /dev/mem 93,93,93,93
+	# It goes to the pipe: there is no directory.
+	refused $inner ""
+	refused $kernel $reading
+	refused /livedump.ko 93,93,93,93
+	within capture $tool capture -Z $inner
 	refused /dev/mem 93,93,93,93
 	refused $inner $making
 	refused $kernel $reading
-	refused /livedump.ko 93,93,93,93
 	# One that is there has a name that procstat knows.
 	: >$inner/watch.lock
 	within watch $tool watch --every 1h --keep 2 $inner
