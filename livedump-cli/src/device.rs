@@ -145,8 +145,12 @@ pub trait Device: Send + Sync {
     fn can_stream(&self) -> bool {
         let flags = FLAG_STREAM;
         let mut arg = MemMinidumpArg { flags, ..MemMinidumpArg::new() };
-        // A module that knows the flag looks for the descriptor.
-        self.minidump(&mut arg, None) == Err(Errno::EBADF)
+        // A module that knows the flag looks for the descriptor: EBADF. What
+        // else it refuses for is no answer to that, and comes again.
+        !matches!(
+            self.minidump(&mut arg, None),
+            Err(Errno::EINVAL | Errno::ENOTTY | Errno::ENODEV)
+        )
     }
 
     /// Whether the machine stands still until its dump is taken: it must not

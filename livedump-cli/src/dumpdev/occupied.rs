@@ -15,7 +15,8 @@ const MAGICS: [(u64, &[u8], &str); 13] = [
     (8192 + 1372, &[0x54, 0x19, 0x01, 0x00], "a UFS file system"),
     (65536 + 1372, &[0x54, 0x19, 0x01, 0x00], "a UFS file system"),
     (65536 + 1372, &[0x19, 0x01, 0x54, 0x19], "a UFS file system"),
-    (128 << 10, &[0x0c, 0xb1, 0xba, 0, 0, 0, 0, 0], "a ZFS pool"),
+    // The first name in its label's nvlist.
+    (0x4018, b"version\0", "a ZFS pool"),
     (1080, &[0x53, 0xef], "an ext file system"),
     (0, b"XFSB", "an XFS file system"),
     (0, b"LUKS\xba\xbe", "an encrypted volume"),

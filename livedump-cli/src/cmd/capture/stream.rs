@@ -93,18 +93,16 @@ fn direct(
     };
     device.release();
     let streamed = streamed?;
+    let outcome = streamed.outcome();
     if encryption.is_some() {
         // Without it the stream is not complete.
         let header = with_key(&streamed.checked.bytes);
         let never = AtomicBool::new(false);
         to_stdout(&mut header.as_slice(), Flow::of(&never))?;
     }
-    for problem in &streamed.checked.problems {
-        note(problem);
-    }
     let (checked, written) = (&streamed.checked, streamed.taken);
     said(args, written, checked, &streamed.dumped, ", not checked");
-    Ok(Outcome::Clean)
+    Ok(outcome)
 }
 
 fn spooled(

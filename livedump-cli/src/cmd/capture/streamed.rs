@@ -2,7 +2,6 @@
 //! A dump that goes through a pipe to what this process makes of it: no byte of
 //! it is in a file before that. The machine waits where that is slow.
 
-use super::Error;
 use super::check::{self, Checked};
 use super::dumped::Dumped;
 use super::progress::Progress;
@@ -10,7 +9,10 @@ use super::request::Asking;
 use super::room::Budget;
 use super::tail::Tail;
 use super::watch::watched;
+use super::{Error, captured, dump, lists};
 use crate::device::catch;
+use crate::outcome::Outcome;
+use crate::report::note;
 use crate::signals::Signals;
 use memdev::errno::Errno;
 use memdev::ioctl::FLAG_STREAM;
@@ -59,6 +61,25 @@ pub(super) struct Streamed<T> {
     pub(super) checked: Checked,
     /// What was made of it.
     pub(super) taken: T,
+}
+
+impl<T> Streamed<T> {
+    /// What is known of it, although nobody looked into it: what its header
+    /// says, what of the machine it lacks, and which CPUs.
+    pub(super) fn outcome(&self) -> Outcome {
+        let unread = lists::skipped("it was streamed");
+        let verdict = dump::verdict(&self.dumped, &self.checked, &unread);
+        if !verdict.is_sound() {
+            note(&verdict);
+        }
+        if let Some(cpus) = self.dumped.missing_cpus.as_deref()
+            && !cpus.is_empty()
+        {
+            let cpus = captured::numbers(cpus);
+            note(format_args!("CPU {cpus} did not answer"));
+        }
+        Outcome::from(&verdict)
+    }
 }
 
 /// The thread that takes the dump. It may be in a call that does not return.

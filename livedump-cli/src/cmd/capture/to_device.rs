@@ -94,14 +94,12 @@ pub(super) fn run(args: &Args, path: &Path) -> Result<Outcome, Error> {
             note(format_args!("{} has no dump now", escape_path(path)));
         }
     })?;
+    let outcome = streamed.outcome();
     let header = KernelDumpHeader::decode(&streamed.checked.bytes)
         .map_err(|e| Error::Taking(io::Error::other(e)))?;
     let bytes = streamed.taken.length();
     streamed.taken.finish(&header, &key).map_err(failed)?;
     target.find(false)?;
-    for problem in &streamed.checked.problems {
-        note(problem);
-    }
     if !args.quiet {
         note(format_args!(
             "{} to {}{}, not checked: livedump save or savecore(8) copies it",
@@ -113,7 +111,7 @@ pub(super) fn run(args: &Args, path: &Path) -> Result<Outcome, Error> {
             }
         ));
     }
-    Ok(Outcome::Clean)
+    Ok(outcome)
 }
 
 fn check_usage(args: &Args) -> Result<(), Error> {

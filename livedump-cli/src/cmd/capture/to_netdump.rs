@@ -93,9 +93,7 @@ pub(super) fn run(args: &Args, place: &Place) -> Result<Outcome, Error> {
     });
     device.release();
     let streamed = taken?;
-    for problem in &streamed.checked.problems {
-        note(problem);
-    }
+    let outcome = streamed.outcome();
     let stop = || signals.stopped().is_some();
     let header = match &encryption {
         Some(_) => with_key(&streamed.checked.bytes),
@@ -115,5 +113,5 @@ pub(super) fn run(args: &Args, place: &Place) -> Result<Outcome, Error> {
             note(format_args!("paused {}", instant.pause()));
         }
     }
-    Ok(Outcome::Clean)
+    Ok(outcome)
 }
