@@ -270,7 +270,6 @@ impl Livedump {
             fd => Some(FileRef::get(kpi, fd)?),
         };
         if let Some(changes) = &changes
-            && !job.stream
             && kpi.same_vnode(&file.file, &changes.file)
         {
             return Err(Errno::EINVAL);
@@ -408,6 +407,10 @@ fn check_arg(
         return Err(Errno::EINVAL);
     }
     if arg.flags & FLAG_ESTIMATE != 0 && arg.flags & FLAGS_OF_A_DUMP != 0 {
+        return Err(Errno::EINVAL);
+    }
+    // The last look would come after a header that cannot be taken back.
+    if arg.flags & FLAG_STREAM != 0 && arg.flags & FLAG_STABILITY != 0 {
         return Err(Errno::EINVAL);
     }
     Ok(())

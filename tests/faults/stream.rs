@@ -8,7 +8,9 @@ use livedump_hosted::process::Descriptor;
 use livedump_hosted::vnode::FileKind;
 use livedump_kmod::error::Errno;
 use livedump_tests::scenario::{Scenario, TINY};
-use memdev::ioctl::{FLAG_QUIESCE, FLAG_STREAM, MemMinidumpArg};
+use memdev::ioctl::{
+    FLAG_QUIESCE, FLAG_STABILITY, FLAG_STREAM, MemMinidumpArg, NO_FD,
+};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -156,6 +158,10 @@ fn what_is_no_stream_is_refused() {
     let pipe = || Descriptor::from_file(pipe().1).unwrap();
     assert_eq!(refused(pipe().without_cap_write()), Errno::ENOTCAPABLE);
     assert_eq!(refused(pipe().read_only()), Errno::EBADF);
+    // The last look would come after the header.
+    let flags = FLAG_STREAM | FLAG_STABILITY;
+    let arg = MemMinidumpArg { flags, changes_fd: NO_FD, ..request(s.fd, 0) };
+    assert_eq!(s.minidump(&arg), Err(Errno::EINVAL));
     // Without the flag a FIFO is what it always was.
     let fd = s.process.install(pipe());
     let arg = MemMinidumpArg { fd, ..MemMinidumpArg::new() };
@@ -185,6 +191,42 @@ fn suspended_processes_read_nothing() {
     });
     assert!(answer.unwrap().quiesced_ns > 0);
     assert!(bytes.starts_with(b"minidump FreeBSD"));
+}
+
+/// Processes were resumed while pages were copied: no header says that this is
+/// the dump that was asked for.
+#[test]
+fn a_dump_that_is_not_what_was_asked_for_has_no_header() {
+    let s = scenario();
+    let faults = s.kernel.faults();
+    let take = || {
+        let (reader, writer) = pipe();
+        let ours = Descriptor::from_file(writer).unwrap().read_by_caller();
+        std::thread::scope(|scope| {
+            let read = scope.spawn(|| all(reader));
+            let fd = s.process.install(ours);
+            let flags = FLAG_STREAM | FLAG_QUIESCE;
+            let arg = MemMinidumpArg { flags, ..request(fd, 0) };
+            let answer = s.minidump(&arg);
+            s.process.close(fd).unwrap();
+            s.assert_at_rest();
+            (answer, read.join().unwrap())
+        })
+    };
+    let before = faults.calls(Method::Quiesced);
+    let (answer, whole) = take();
+    answer.unwrap();
+    let header = &whole[whole.len() - 512..];
+    assert!(header.starts_with(b"FreeBSD Kernel Dump\0"));
+    for nth in 1..=faults.calls(Method::Quiesced) - before {
+        let method = Method::Quiesced;
+        let script = Script::new().fail_call(method, nth, Errno::EAGAIN);
+        faults.install_script(script);
+        let (answer, bytes) = take();
+        assert_eq!(answer, Err(Errno::EAGAIN), "look {nth}");
+        assert!(bytes.len() <= whole.len() - 512, "look {nth}: a header");
+    }
+    faults.stop();
 }
 
 #[test]

@@ -107,7 +107,8 @@ impl<'a, K: Kpi> BlockWriter<'a, K> {
     }
 }
 
-/// One block of the dump out; handlers of livedumper_dump see it first.
+/// One block of the dump out; a signal ends the dump before it, and handlers of
+/// livedumper_dump see it first.
 fn dump<K: Kpi>(
     kpi: &K,
     sink: Sink<'_, K::File>,

@@ -172,12 +172,17 @@ impl<K: Kpi> Dumper<'_, K> {
         )
     }
 
-    /// What is left, the seek table, padding, and the kernel dump header.
-    /// Returns dumplength. C: `dump_finish`.
+    /// What is left, the seek table, padding, and the kernel dump header, by
+    /// which a dump is one: not before `check` has said that it is what was
+    /// asked for. Returns dumplength. C: `dump_finish`.
     ///
     /// # Errors
-    /// Those of writing; there is no dump then.
-    pub fn dump_finish(&mut self, target: &Target) -> Result<u64> {
+    /// Those of writing, and `check`'s; there is no dump then.
+    pub fn dump_finish(
+        &mut self,
+        target: &Target,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<u64> {
         if self.chunk.len() > 0 {
             self.flush_chunk()?;
         }
@@ -187,6 +192,7 @@ impl<K: Kpi> Dumper<'_, K> {
         if plain && dumplength != self.dumpextent {
             return Err(Errno::EINTEGRITY);
         }
+        check()?;
         let sizes = header::Sizes { dumplength, dumpextent: self.dumpextent };
         let scratch = &mut self.front;
         header::write_header(self.kpi, self.output, target, scratch, sizes)?;

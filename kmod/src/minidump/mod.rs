@@ -181,18 +181,20 @@ pub fn minidumpsys<K: Kpi>(
             begun = true;
             let record = record.as_ref();
             emit::emit(kpi, snapshot, record, dumper, check, progress)?;
-            let dumplength = dumper.dump_finish(&target)?;
+            let dumplength = dumper.dump_finish(&target, check)?;
             Ok((dumplength, dumper.zero_pages()))
         },
     );
     let result = written.and_then(|(dumplength, zero_pages)| {
         let changes = match &mut stability {
             Some(stability) => {
-                stability.compare(kpi, snapshot, list, progress)?
+                let changes =
+                    stability.compare(kpi, snapshot, list, progress)?;
+                check()?;
+                changes
             }
             None => Header::default(),
         };
-        check()?;
         output.sink.check(kpi)?;
         if let Some(file) = list {
             kpi.vn_check(file)?;

@@ -43,14 +43,13 @@ impl<F> Sink<'_, F> {
         matches!(self, Self::Vnode(_))
     }
 
-    /// One block out. A signal ends the dump before it.
+    /// One block out.
     pub(super) fn write<K: Kpi<File = F>>(
         self,
         kpi: &K,
         offset: u64,
         block: &[u8],
     ) -> Result<()> {
-        kpi.sig_intr()?;
         match self {
             Self::Vnode(file) => vnode::write(kpi, file, offset, block),
             Self::Stream(file) => stream::write(kpi, file, block),
