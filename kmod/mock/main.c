@@ -650,6 +650,45 @@ a_freeze_that_fails_anywhere_leaves_nothing(void)
 	CHECK(error == OK && nth > 20);
 }
 
+/* Through the border's other functions: no lock of a file, nothing emptied. */
+static void
+a_stream_gets_what_a_file_gets(void)
+{
+	struct mem_minidump_arg arg;
+	size_t length;
+	int error;
+	long nth;
+
+	reset();
+	arg = request();
+	arg.mda_flags = MINIDUMP_STREAM;
+	mock_file.regular = false;
+	CHECK(minidump(&arg) == OK && mock_held == 0);
+	length = check_file(0);
+	CHECK(arg.mda_zero_pages > 0 && length == arg.mda_dumpextent);
+	check_body(mock_file.data, length);
+	arg = request();
+	arg.mda_flags = MINIDUMP_STREAM | MINIDUMP_STABILITY;
+	arg.mda_changes_fd = -1;
+	CHECK(minidump(&arg) == EINVAL_ && mock_held == 0);
+	reset();
+	arg = request();
+	arg.mda_flags = MINIDUMP_STREAM | MINIDUMP_QUIESCE;
+	mock_served = true;
+	CHECK(minidump(&arg) == 45 && mock_held == 0);
+	for (nth = 0;; nth++) {
+		reset();
+		arg = request();
+		arg.mda_flags = MINIDUMP_STREAM;
+		mock_fail_at = nth;
+		error = minidump(&arg);
+		CHECK(mock_held == 0);
+		if (mock_fail_at >= 0)
+			break;
+	}
+	CHECK(error == OK && nth > 10);
+}
+
 int
 main(void)
 {
@@ -668,6 +707,7 @@ main(void)
 	suspended_processes_are_always_resumed();
 	a_stopped_machine_is_dumped_as_it_was();
 	a_freeze_that_fails_anywhere_leaves_nothing();
+	a_stream_gets_what_a_file_gets();
 	reset();
 	printf("mock: all tests passed\n");
 	return (0);
