@@ -8,7 +8,7 @@ use super::receiver::Receiver;
 use super::{
     EKCD_KEY, FINISHED, KDH, Known, Random, VMCORE, header, message, panicked,
 };
-use crate::tool::run;
+use crate::tool::{CrashDir, run};
 use memdev::kerneldump::Compression;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -132,6 +132,30 @@ fn holes_are_named_and_are_not_zeros() {
     let verified = run(["verify", &file]).expect(1);
     let text = verified.text();
     assert!(text.contains("Dump Status: bad: incomplete: 2 holes"), "{text}");
+}
+
+/// What did not arrive reads as zeros: nothing is claimed then.
+#[test]
+fn readers_of_a_dump_with_holes_are_sure_of_nothing() {
+    let dir = CrashDir::new();
+    dir.capture("model:16M", &["--keep-kernel"]).expect(0);
+    let dump = dir.file("livecore.0");
+    let dump = dump.to_str().unwrap();
+    let ask = |status: i32| {
+        for args in [&["deadlock", dump][..], &["ps", dump]] {
+            let run = run(args).expect(status);
+            let said = run.stderr.contains("2 holes");
+            assert_eq!(said, status == 3, "{args:?}: {}", run.stderr);
+        }
+        let run = run(["bt", dump, "999999"]).expect(2);
+        let doubted = run.stderr.contains("could not be read to the end");
+        assert_eq!(doubted, status == 3, "{}", run.stderr);
+    };
+    ask(0);
+    let problem = "  Problem: incomplete: 2 holes, 12288 bytes are missing\n";
+    let info = dir.text("info.0") + problem;
+    std::fs::write(dir.file("info.0"), info).unwrap();
+    ask(3);
 }
 
 #[test]

@@ -123,15 +123,19 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     drop(keep);
     let target = session.target()?;
     let threads = Threads::walk(&target)?;
-    let wanted = Wanted::new(args.id, &threads)?;
+    let wanted = Wanted::new(args.id, &threads).map_err(|none| NoThread {
+        torn: none.torn || session.problem.is_some(),
+        ..none
+    })?;
     // Of what was read so far only these threads count.
     let changed_pages =
         ChangedPages::of(&session.core, session.changes.as_ref());
     let stacks = Stacks::new(&target);
     let modules = files.load(stacks.modules());
     let stacks = stacks.with_debug_info(&modules).with_arguments(args.args);
-    let reasons = threads.incomplete();
+    let mut reasons = threads.incomplete();
     reasons.iter().for_each(note);
+    reasons.extend(session.problem.clone());
     let lists = reasons.into_iter().next();
     let lists = lists.map_or(Verdict::Sound, Verdict::Undetermined);
     let (file, kernel) =

@@ -193,12 +193,16 @@ impl Inputs {
             note(why);
         }
         inputs.core.incomplete().iter().for_each(note);
+        let info = inputs.info.as_ref();
+        if let Some(text) = info.and_then(|info| info.problem.as_ref()) {
+            note(format_args!("info.N: {text}"));
+        }
         Ok(inputs)
     }
 }
 
 /// The info.N beside a dump, or why it cannot be read.
-fn open_info(dump: &Path) -> (Option<File>, Option<String>) {
+pub(super) fn open_info(dump: &Path) -> (Option<File>, Option<String>) {
     let Some(path) = companion(dump, "info") else { return (None, None) };
     match regular::open(&path) {
         Ok(file) => (file, None),

@@ -56,8 +56,9 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             (None, missing.0)
         }
     };
-    let reasons = threads.incomplete();
+    let mut reasons = threads.incomplete();
     reasons.iter().for_each(note);
+    reasons.extend(session.problem.clone());
     let verdict = match reasons.first() {
         Some(first) => Verdict::Undetermined(first.clone()),
         None => Verdict::Sound,

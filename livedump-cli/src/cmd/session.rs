@@ -4,9 +4,11 @@
 //! then is anything in the files read.
 
 use super::dump_file::{DumpFile, KeyArgs};
+use super::inputs::open_info;
 use crate::analysis::target::check_debug;
 use crate::analysis::types::has_types;
 use crate::analysis::{Target, TargetError};
+use crate::crashdir::InfoText;
 use crate::error::Error;
 use crate::kernel_files::{DebugFile, Found, KernelFiles};
 use crate::report::note;
@@ -84,6 +86,9 @@ pub struct Session {
     debug_named: bool,
     /// What changed while it was dumped, if a list of that is beside it.
     pub changes: Option<Changes>,
+    /// What its info.N says is wrong with it: bytes that did not arrive read
+    /// as zeros.
+    pub problem: Option<String>,
 }
 
 impl Session {
@@ -119,7 +124,8 @@ impl Session {
             .collect::<Result<_, _>>()?;
         let all =
             kernels.files().chain(dump.files()).chain(list).chain(&others);
-        let all = all.chain(meta.iter().map(AsRef::as_ref));
+        let (info, _) = open_info(file);
+        let all = all.chain(meta.iter().map(AsRef::as_ref)).chain(&info);
         let inputs: Vec<_> = all.map(AsFd::as_fd).collect();
         last(&inputs)?;
         let inputs = inputs.into_iter().map(|fd| (fd, Purpose::Read));
@@ -131,6 +137,9 @@ impl Session {
         let opened =
             dump.read(file)?.with_checkpoint(meta)?.with_parts(parts)?;
         kernels.check_named()?;
+        let info = info.and_then(|info| InfoText::read(&info).ok());
+        let problem = info.and_then(|info| info.problem);
+        let problem = problem.map(|text| format!("info.N: {text}"));
         let (core, found) = kernels.choose_for(opened)?;
         let Found { kernel, debug, debug_named } = found;
         Ok(Self {
@@ -139,6 +148,7 @@ impl Session {
             debug,
             debug_named,
             changes: super::changed_pages::read_list(changes),
+            problem,
         })
     }
 
@@ -161,6 +171,14 @@ impl Session {
             note(e);
         }
         self.core.incomplete().iter().for_each(note);
+        self.problem.iter().for_each(note);
+        let mut target = self.fitting()?;
+        target.unproven.extend(self.problem.clone());
+        Ok(target)
+    }
+
+    fn fitting(&self) -> Result<Target<'_>, Error> {
+        let debug = self.debug.as_ref();
         match Target::new(&self.core, &self.kernel, debug) {
             Err(e) if e.is_of_debug() && debug.is_some() => {
                 if self.debug_named {
