@@ -10,6 +10,7 @@ mod guest;
 mod hosted;
 mod machine;
 mod opening;
+mod pipe;
 mod request;
 mod rescue;
 mod stream;
@@ -17,6 +18,7 @@ mod stream;
 pub use guest::GuestDevice;
 pub use hosted::{Facts, HostedDevice, no_facts};
 pub use machine::{MachineSpec, ModelSpec, SpecError};
+pub use pipe::Pipe;
 pub use request::{Request, can_freeze};
 pub use rescue::{Rescue, rescue};
 

@@ -2,6 +2,7 @@
 //! Dumps into pipes and sockets: the same bytes as in a file, readers that
 //! stop, are slow or go away, and what is refused.
 
+use livedump_cli::device::Pipe;
 use livedump_hosted::fault::Script;
 use livedump_hosted::method::Method;
 use livedump_hosted::process::Descriptor;
@@ -28,8 +29,13 @@ fn pipe() -> (File, File) {
     (file(reader.into()), file(writer.into()))
 }
 
+fn descriptor(writer: File) -> Descriptor {
+    let pipe = Box::new(Pipe::new(writer).unwrap());
+    Descriptor::of_stream(FileKind::Pipe, pipe)
+}
+
 fn install(s: &Scenario, writer: File) -> i32 {
-    s.process.install(Descriptor::from_file(writer).unwrap())
+    s.process.install(descriptor(writer))
 }
 
 /// Takes a dump into `writer` while `read` has the other end.
@@ -155,7 +161,7 @@ fn what_is_no_stream_is_refused() {
     for kind in [FileKind::Regular, FileKind::Directory, FileKind::Device] {
         assert_eq!(refused(Descriptor::of_kind(kind)), Errno::EINVAL);
     }
-    let pipe = || Descriptor::from_file(pipe().1).unwrap();
+    let pipe = || descriptor(pipe().1);
     assert_eq!(refused(pipe().without_cap_write()), Errno::ENOTCAPABLE);
     assert_eq!(refused(pipe().read_only()), Errno::EBADF);
     // The last look would come after the header.
@@ -181,10 +187,10 @@ fn suspended_processes_read_nothing() {
         answer
     };
     let (_reader, writer) = pipe();
-    let theirs = Descriptor::from_file(writer).unwrap();
+    let theirs = descriptor(writer);
     assert_eq!(ask(theirs), Err(Errno::EOPNOTSUPP));
     let (reader, writer) = pipe();
-    let ours = Descriptor::from_file(writer).unwrap().read_by_caller();
+    let ours = descriptor(writer).read_by_caller();
     let (answer, bytes) = std::thread::scope(|scope| {
         let read = scope.spawn(|| all(reader));
         (ask(ours), read.join().unwrap())
@@ -201,7 +207,7 @@ fn a_dump_that_is_not_what_was_asked_for_has_no_header() {
     let faults = s.kernel.faults();
     let take = || {
         let (reader, writer) = pipe();
-        let ours = Descriptor::from_file(writer).unwrap().read_by_caller();
+        let ours = descriptor(writer).read_by_caller();
         std::thread::scope(|scope| {
             let read = scope.spawn(|| all(reader));
             let fd = s.process.install(ours);

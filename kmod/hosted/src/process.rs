@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Who asks: credentials, descriptors with their rights, signals.
 
-use super::vnode::{FileKind, Vnode};
+use super::vnode::{FileKind, HostStream, Vnode};
 use super::{Caller, HostedKernel};
 use livedump_kmod::error::{Errno, Result};
 use parking_lot::Mutex;
@@ -65,6 +65,12 @@ impl Descriptor {
     /// The host's, when it cannot say what the file is.
     pub fn from_file(file: File) -> std::io::Result<Self> {
         Ok(Self::new(Vnode::from_file(file)?))
+    }
+
+    /// A pipe or a socket that a dump may be streamed into.
+    #[must_use]
+    pub fn of_stream(kind: FileKind, stream: Box<dyn HostStream>) -> Self {
+        Self::new(Vnode::of_stream(kind, stream))
     }
 
     /// Something of a kind that a dump must not go to.

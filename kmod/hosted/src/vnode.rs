@@ -8,12 +8,8 @@
 use super::errno::from_host;
 use super::lock::SleepLock;
 use livedump_kmod::error::{Errno, Result};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 use std::fs::File;
-use std::io::{ErrorKind, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -104,28 +100,17 @@ pub struct FileFaults {
     pub disk: Option<Arc<Disk>>,
 }
 
-/// How long nobody reads before it is looked whether anybody still waits.
-const LOOK_MS: u16 = 50;
-
-/// While the host's descriptor does not block; as it was afterwards.
-struct Nonblocking<'a> {
-    file: &'a File,
-    before: OFlag,
-}
-
-impl<'a> Nonblocking<'a> {
-    fn set(file: &'a File) -> std::io::Result<Self> {
-        let before = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
-        let flags = before | OFlag::O_NONBLOCK;
-        fcntl(file, FcntlArg::F_SETFL(flags))?;
-        Ok(Self { file, before })
-    }
-}
-
-impl Drop for Nonblocking<'_> {
-    fn drop(&mut self) {
-        let _ = fcntl(self.file, FcntlArg::F_SETFL(self.before));
-    }
+/// A pipe or a socket of the host's, as whoever passes it writes to it.
+pub trait HostStream: std::fmt::Debug + Send + Sync {
+    /// Writes all of `data`, or stops as soon as `stop` says so: false.
+    ///
+    /// # Errors
+    /// The host's.
+    fn send(
+        &self,
+        data: &[u8],
+        stop: &dyn Fn() -> bool,
+    ) -> std::io::Result<bool>;
 }
 
 /// A file and its locks. C: `struct vnode`.
@@ -133,6 +118,7 @@ impl Drop for Nonblocking<'_> {
 pub struct Vnode {
     kind: FileKind,
     file: Option<File>,
+    stream: Option<Box<dyn HostStream>>,
     range: SleepLock,
     state: Mutex<State>,
 }
@@ -159,9 +145,17 @@ impl Vnode {
         Self::make(kind, None)
     }
 
+    /// A pipe or a socket.
+    #[must_use]
+    pub fn of_stream(kind: FileKind, stream: Box<dyn HostStream>) -> Arc<Self> {
+        let (range, state) = (SleepLock::default(), Mutex::default());
+        let (file, stream) = (None, Some(stream));
+        Arc::new(Self { kind, file, stream, range, state })
+    }
+
     fn make(kind: FileKind, file: Option<File>) -> Arc<Self> {
         let (range, state) = (SleepLock::default(), Mutex::default());
-        Arc::new(Self { kind, file, range, state })
+        Arc::new(Self { kind, file, stream: None, range, state })
     }
 
     /// What it is.
@@ -233,37 +227,17 @@ impl Vnode {
         data: &[u8],
         stop: &dyn Fn() -> bool,
     ) -> Result<bool> {
-        let file = {
+        let fail = {
             let mut state = self.state.lock();
             state.writes += 1;
             let nth = state.writes;
-            let fail = state.faults.fail_write.filter(|f| f.0 == nth);
-            if let Some((_, errno)) = fail {
-                return Err(errno);
-            }
-            self.file()?
+            state.faults.fail_write.filter(|f| f.0 == nth)
         };
-        let _nonblocking = Nonblocking::set(file).map_err(|e| from_host(&e))?;
-        let mut rest = data;
-        while !rest.is_empty() {
-            if stop() {
-                return Ok(false);
-            }
-            let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
-            match poll(&mut fds, PollTimeout::from(LOOK_MS)) {
-                Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
-                Err(e) => return Err(from_host(&e.into())),
-                Ok(_) => {}
-            }
-            match (&mut &*file).write(rest) {
-                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
-                Err(e) => match e.kind() {
-                    ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
-                    _ => return Err(from_host(&e)),
-                },
-            }
+        if let Some((_, errno)) = fail {
+            return Err(errno);
         }
-        Ok(true)
+        let stream = self.stream.as_ref().ok_or(Errno::EIO)?;
+        stream.send(data, stop).map_err(|e| from_host(&e))
     }
 
     /// Writes all of `data`; what a failed write leaves in the file is not

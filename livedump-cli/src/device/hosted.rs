@@ -5,12 +5,13 @@
 #![deny(unsafe_code)]
 
 use super::opening::Opening;
-use super::{Device, MachineSpec, OpenError};
+use super::{Device, MachineSpec, OpenError, Pipe};
 use crate::sandbox::Purpose;
 use livedump_hosted::HostedKernel;
 use livedump_hosted::machine::{Machine, Missing};
 use livedump_hosted::process::{Credentials, Descriptor, Process};
 use livedump_hosted::vmcore;
+use livedump_hosted::vnode::FileKind;
 use livedump_vmcore::Vmcore;
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::kernel::ImageFacts;
@@ -22,7 +23,9 @@ use memdev::ioctl::{
     MemMinidumpArg, MemMinidumpStatus, NO_FD,
 };
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -106,17 +109,23 @@ impl HostedDevice {
         ask: impl FnOnce(i32) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let Some(file) = file else { return ask(NO_FD) };
-        let fd = file
-            .try_clone()
-            .and_then(Descriptor::from_file)
-            // Where it is a pipe, it is one that the tool reads.
-            .map(Descriptor::read_by_caller)
+        let fd = descriptor(file)
             .map(|descriptor| self.process.install(descriptor))
             .map_err(|_| Errno::EBADF)?;
         let answer = ask(fd);
         self.process.close(fd)?;
         answer
     }
+}
+
+/// A pipe is one that the tool reads itself.
+fn descriptor(file: &File) -> io::Result<Descriptor> {
+    let (kind, file) = (file.metadata()?.file_type(), file.try_clone()?);
+    if !kind.is_fifo() {
+        return Descriptor::from_file(file);
+    }
+    let pipe = Box::new(Pipe::new(file)?);
+    Ok(Descriptor::of_stream(FileKind::Pipe, pipe).read_by_caller())
 }
 
 impl Device for HostedDevice {
