@@ -42,6 +42,7 @@ pub mod quantity;
 pub mod report;
 pub mod sandbox;
 pub mod seal;
+pub mod shell;
 pub mod signals;
 pub mod spool;
 pub mod version;

@@ -1,24 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The command of `--exec`: once for each dump, one after the other, each in a
-//! process group of its own.
+//! The command of `--exec`: once for each dump, one after the other.
 
 use crate::report::{complain, note};
+use crate::shell;
 use livedump_vmcore::chain;
-use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::SigSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, sleep, spawn};
-use std::time::{Duration, Instant};
-
-const POLL: Duration = Duration::from_millis(20);
-/// How long a command may take once the server has ended.
-const GRACE: Duration = Duration::from_secs(5);
+use std::time::Instant;
 
 type Env = Vec<(String, String)>;
 
@@ -61,57 +54,34 @@ impl Commands {
 
 fn each(command: &OsString, queue: &Receiver<Env>, ending: &AtomicBool) {
     for env in queue {
-        match run(command, &env, ending) {
-            Ok(status) if status.success() => {}
-            Ok(status) => note(format_args!("--exec: {}", words(status))),
+        match run(command, env, ending) {
+            Ok(None) => {}
+            Ok(Some(how)) => note(format_args!("--exec: {how}")),
             Err(e) => complain(format_args!("--exec: {}", chain(&e))),
         }
     }
 }
 
-fn words(status: ExitStatus) -> String {
-    match status.code() {
-        Some(code) => format!("exit status {code}"),
-        None => format!("signal {}", status.signal().unwrap_or_default()),
-    }
-}
-
+/// How it failed, if it did. When the server has ended it may go on for a
+/// while.
 fn run(
     command: &OsString,
-    env: &Env,
+    env: Env,
     ending: &AtomicBool,
-) -> io::Result<ExitStatus> {
-    let mut child = Command::new("/bin/sh")
-        .arg("-c")
-        .arg(command)
-        .envs(env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        // Ours is data.
-        .stdout(io::stderr())
-        .process_group(0)
-        .spawn()?;
+) -> io::Result<Option<String>> {
+    let mut child = shell::start(command, env)?;
     let mut ended: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(status);
+            return Ok(shell::failure(status));
         }
         if ending.load(Ordering::SeqCst) {
             let since = *ended.get_or_insert_with(Instant::now);
-            match since.elapsed() {
-                time if time > GRACE.saturating_mul(2) => {
-                    signal(&child, Signal::SIGKILL);
-                }
-                time if time > GRACE => signal(&child, Signal::SIGTERM),
-                _ => {}
+            if since.elapsed() > shell::GRACE {
+                shell::end(&mut child)?;
+                return Ok(Some("ended with the server".into()));
             }
         }
-        sleep(POLL);
-    }
-}
-
-fn signal(child: &Child, signal: Signal) {
-    if let Ok(group) = i32::try_from(child.id()) {
-        // It may be gone already.
-        let _ = killpg(Pid::from_raw(group), signal);
+        sleep(shell::POLL_INTERVAL);
     }
 }

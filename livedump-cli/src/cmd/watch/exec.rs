@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `--exec`: a command after each dump, in a process group of its own, so
-//! that what it starts ends with it when we are told to stop.
+//! `--exec`: a command after each dump, ended when we are told to stop.
 
 use crate::cmd::capture::captured::Captured;
+use crate::shell;
 use crate::signals::{Event, Signals};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
-
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// How long it may take to clear up when it is told to stop.
-const GRACE: Duration = Duration::from_secs(5);
+use std::time::Duration;
 
 /// How it ended.
 #[derive(Debug)]
@@ -33,71 +26,32 @@ pub(super) fn run(
     dump: &Captured,
     signals: &Signals,
 ) -> io::Result<CommandStatus> {
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", command])
-        .env("LIVEDUMP_FILE", dump.file.as_os_str())
-        .env("LIVEDUMP_INFO", dump.info.clone().unwrap_or_default().as_os_str())
-        .env("LIVEDUMP_NUMBER", dump.number.to_string())
-        .env("LIVEDUMP_VERDICT", dump.verdict.word())
-        .stdin(Stdio::null())
-        // Ours is data.
-        .stdout(io::stderr())
-        .process_group(0)
-        .spawn()?;
+    let info = dump.info.clone().unwrap_or_default();
+    let number = dump.number.to_string();
+    let env = [
+        ("LIVEDUMP_FILE", dump.file.as_os_str()),
+        ("LIVEDUMP_INFO", info.as_os_str()),
+        ("LIVEDUMP_NUMBER", OsStr::new(&number)),
+        ("LIVEDUMP_VERDICT", OsStr::new(dump.verdict.word())),
+    ];
+    let mut child = shell::start(command, env)?;
     let mut wait = Duration::from_millis(1);
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(status_of(status));
+            return Ok(match shell::failure(status) {
+                None => CommandStatus::Success,
+                Some(how) => CommandStatus::Failure(how),
+            });
         }
         match signals.events().recv_timeout(wait) {
             Ok(Event::Stop(signal)) => {
-                end(&mut child)?;
+                shell::end(&mut child)?;
                 return Ok(CommandStatus::Stopped(signal));
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             // Its end is all there is left to wait for.
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
         }
-        wait = (wait * 2).min(POLL_INTERVAL);
+        wait = (wait * 2).min(shell::POLL_INTERVAL);
     }
-}
-
-fn status_of(status: ExitStatus) -> CommandStatus {
-    match (status.code(), status.signal()) {
-        (Some(0), _) => CommandStatus::Success,
-        (Some(code), _) => {
-            CommandStatus::Failure(format!("exit status {code}"))
-        }
-        (None, signal) => CommandStatus::Failure(format!(
-            "signal {}",
-            signal.unwrap_or_default()
-        )),
-    }
-}
-
-/// Whether a process group has processes.
-fn is_alive(group: Pid) -> bool {
-    killpg(group, None) != Err(Errno::ESRCH)
-}
-
-fn end(child: &mut Child) -> io::Result<()> {
-    let Ok(group) = i32::try_from(child.id()).map(Pid::from_raw) else {
-        return child.kill();
-    };
-    let send = |signal| {
-        // It may be gone already.
-        let _ = killpg(group, signal);
-    };
-    send(Signal::SIGTERM);
-    let signalled = Instant::now();
-    // The shell may be gone, and what it started be at work yet.
-    while child.try_wait()?.is_none() || is_alive(group) {
-        if signalled.elapsed() > GRACE {
-            send(Signal::SIGKILL);
-            child.wait()?;
-            break;
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
-    Ok(())
 }
