@@ -93,16 +93,17 @@ fn marked_pages_that_are_in_no_range_are_told() {
     // Without one of its pages. Of some no dump can be made at all.
     let marked = marked();
     let step = marked.len().div_ceil(8);
-    let without = |page: u64| {
+    let dumped = |page: u64, into: &[&str]| {
         let end = AT + page + 4096;
         let ranges = [
             format!("{AT:#x}-{:#x}@0", AT + page),
             format!("{end:#x}-{:#x}@{:#x}", AT + bytes, page + 4096),
         ];
         let [low, high] = &ranges;
-        let words = ["--json", "--range", low, "--range", high, &to];
-        (page, tool(&case, "capture", &memory, &words))
+        let words = [&["--range", low, "--range", high], into].concat();
+        tool(&case, "capture", &memory, &words)
     };
+    let without = |page: u64| (page, dumped(page, &["--json", &to]));
     let mut tried = marked.into_iter().skip(3).step_by(step).map(without);
     let (page, it) =
         tried.find(|(_, it)| it.status != Some(2)).expect("no page");
@@ -113,6 +114,10 @@ fn marked_pages_that_are_in_no_range_are_told() {
     }
     let info = std::fs::read_to_string(format!("{to}/info.0")).unwrap();
     assert!(info.contains("Dump Status: unknown"), "{info}");
+    // The same where nobody looks into the dump.
+    let it = dumped(page, &["-"]).expect(3);
+    assert!(it.stderr.contains("1 are not in physmem:"), "{}", it.stderr);
+    assert!(it.stdout.starts_with(b"minidump FreeBSD"));
 }
 
 /// The addresses of the pages that the model's kernel has marked.

@@ -217,7 +217,15 @@ impl DumpDev {
     /// # Errors
     /// Why not.
     pub fn open(path: &Path, write: bool) -> Result<Self, Error> {
-        Self::open_as(path, write, 0)
+        Self::open_as(path, write, 0, |e| match e {
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+                if write =>
+            {
+                " for reading and writing (--keep only reads)"
+            }
+            _ => "",
+        })
     }
 
     /// Opens a device or an image for a dump. What is mounted, or is used by
@@ -234,24 +242,26 @@ impl DumpDev {
             true => nix::libc::O_EXCL,
             false => 0,
         };
-        Self::open_as(path, true, flags)
+        Self::open_as(path, true, flags, |e| match e {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ResourceBusy => {
+                " for writing (it may be mounted, or part of another device)"
+            }
+            _ => "",
+        })
     }
 
-    fn open_as(path: &Path, write: bool, flags: i32) -> Result<Self, Error> {
+    fn open_as(
+        path: &Path,
+        write: bool,
+        flags: i32,
+        hint: impl Fn(io::ErrorKind) -> &'static str,
+    ) -> Result<Self, Error> {
         let mut options = OpenOptions::new();
         options.read(true).write(write).custom_flags(flags);
         let opened = options.open(path);
         let mut file = opened.map_err(|source| Error::Open {
             path: path.into(),
-            hint: match source.kind() {
-                io::ErrorKind::PermissionDenied
-                | io::ErrorKind::ReadOnlyFilesystem
-                    if write =>
-                {
-                    " for reading and writing (--keep only reads)"
-                }
-                _ => "",
-            },
+            hint: hint(source.kind()),
             source,
         })?;
         let no_kind = || Error::Kind { path: path.into() };
