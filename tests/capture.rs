@@ -5,6 +5,7 @@
 mod contents;
 pub(crate) mod freeze;
 mod instant;
+mod keys;
 mod memory;
 mod packing;
 mod requests;

@@ -5,6 +5,7 @@
 mod hostile;
 mod kept;
 mod layouts;
+mod left;
 mod live;
 
 use crate::tool::{CrashDir, Run, run};
@@ -34,6 +35,14 @@ impl Bench {
 
     fn put(&self, image: &[u8]) {
         std::fs::write(self.device.path(), image).unwrap();
+    }
+
+    /// What needs no crash directory.
+    fn save_alone(&self, options: &[&str]) -> Run {
+        let mut args = vec![OsStr::new("save")];
+        args.extend(options.iter().map(OsStr::new));
+        args.push(self.device.path().as_os_str());
+        run(args)
     }
 
     fn save(&self, options: &[&str]) -> Run {

@@ -150,6 +150,7 @@ livedump_load(void)
 		return (error);
 	livedump_lock_init();
 	livedump_savectx_init();
+	livedump_keys_init();
 	error = livedump_sysctl_init();
 	if (error != 0) {
 		livedump_lock_fini();

@@ -33,6 +33,7 @@ bool	livedump_disk_is_served(const char *from);
 void	livedump_lock_init(void);
 void	livedump_lock_fini(void);
 void	livedump_savectx_init(void);
+void	livedump_keys_init(void);
 void	livedump_savectx_where(uint64_t *pcb, uint64_t *tid);
 
 /* livedump_memory.c */

@@ -171,6 +171,11 @@ void	livedump_monitor_wait(struct livedump_monitor *monitor);
 void	livedump_monitor_notify(struct livedump_monitor *monitor);
 void	livedump_monitor_fini(struct livedump_monitor *monitor);
 
+/*
+ * Addresses of up to room blocks with keys, and how many: 0, ENOENT, E2BIG.
+ */
+int	livedump_dump_keys(uint64_t *blocks, size_t room, size_t *n);
+
 /* Threads. */
 int	livedump_ncpus(void);
 int	livedump_workers_limit(void);

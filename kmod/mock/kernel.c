@@ -13,6 +13,7 @@
 #include "../csrc/livedump_shim.h"
 #include "mock.h"
 
+#define	FREEBSD_ENOENT	2
 #define	FREEBSD_EINTR	4
 #define	FREEBSD_E2BIG	7
 #define	FREEBSD_EBADF	9
@@ -412,6 +413,26 @@ size_t
 livedump_free_pages(void)
 {
 	return (mock_free_pages);
+}
+
+uint64_t mock_key, mock_key_next;
+int mock_key_replaced;
+
+int
+livedump_dump_keys(uint64_t *blocks, size_t room, size_t *n)
+{
+	int error = fails();
+
+	*n = 0;
+	if (error != 0)
+		return (error);
+	if (mock_key == 1)
+		return (FREEBSD_ENOENT);
+	if (mock_key_replaced > 0 && --mock_key_replaced == 0)
+		mock_key = mock_key_next;
+	if (mock_key != 0 && room > 0)
+		blocks[(*n)++] = mock_key;
+	return (0);
 }
 
 struct livedump_copies {

@@ -19,7 +19,7 @@
 } while (0)
 
 enum { OK = 0, EPERM_ = 1, EINTR_ = 4, EIO_ = 5, EBADF_ = 9, EBUSY_ = 16,
-    EINVAL_ = 22, ENOTTY_ = 25, ENOSPC_ = 28 };
+    EINVAL_ = 22, ENOTTY_ = 25, ENOSPC_ = 28, EAGAIN_ = 35 };
 
 static void
 reset(void)
@@ -38,6 +38,8 @@ reset(void)
 	mock_ncpus_now = 2;
 	mock_threads_refused = 0;
 	mock_physmem_now = 1UL << 30;
+	mock_key = 0;
+	mock_key_replaced = 0;
 	mock_fail_at = mock_signal_at = -1;
 }
 
@@ -75,12 +77,27 @@ be64(const uint8_t *p)
 	return (__builtin_bswap64(v));
 }
 
+/* A page of the machine, as a dump shows it: without the key. */
+static void
+shown_page(uint64_t pa, uint8_t *page)
+{
+	uint64_t at;
+
+	memcpy(page, mock_mem + pa, PAGE);
+	if (mock_key != MOCK_KEY)
+		return;
+	for (at = MOCK_KEY_PA; at < MOCK_KEY_PA + MOCK_KEY_BYTES; at++)
+		if (pa <= at && at < pa + PAGE)
+			page[at - pa] = 0;
+}
+
 /* A dump without its kernel dump header, against the machine. */
 static void
 check_body(const uint8_t *body, size_t len)
 {
 	uint32_t version, msgbuf, bitmap, pmap, avail = 0;
 	size_t at = PAGE, bit = 0, bits = 0;
+	uint8_t page[PAGE];
 	const uint8_t *set;
 	uint64_t pa;
 
@@ -111,7 +128,8 @@ check_body(const uint8_t *body, size_t len)
 		if (!mock_expects(pa))
 			continue;
 		CHECK(at + PAGE <= len);
-		CHECK(memcmp(body + at, mock_mem + pa, PAGE) == 0);
+		shown_page(pa, page);
+		CHECK(memcmp(body + at, page, PAGE) == 0);
 		at += PAGE;
 	}
 	CHECK(at == len);
@@ -297,6 +315,46 @@ a_full_disk_and_a_signal_leave_an_empty_file(void)
 		CHECK(kerneldump(1) == EINTR_);
 		CHECK(mock_file.len == 0 && mock_held == 0);
 	}
+}
+
+/* Whether a dump says that it has no key of the kernel's, and of how many. */
+static int
+keys_told(void)
+{
+	uint32_t n;
+
+	if (memcmp(mock_file.data + 2112, "LDNOKEYS", 8) != 0)
+		return (-1);
+	memcpy(&n, mock_file.data + 2112 + 12, sizeof(n));
+	return (n);
+}
+
+static void
+no_key_of_the_kernels_is_in_a_dump(void)
+{
+	uint8_t before[2 * PAGE];
+
+	reset();
+	CHECK(kerneldump(0) == OK && keys_told() == 0);
+	mock_key = MOCK_KEY;
+	memcpy(before, mock_mem + 0x202000, sizeof(before));
+	CHECK(kerneldump(0) == OK && keys_told() == 1);
+	check_body(mock_file.data, check_file(0));
+	CHECK(kerneldump(1) == OK);
+	check_gzip(check_file(1));
+	CHECK(memcmp(before, mock_mem + 0x202000, sizeof(before)) == 0);
+	/* Unknown: the dump is as it was, and does not say that it has none. */
+	mock_key = 1;
+	CHECK(kerneldump(0) == OK && keys_told() == -1);
+	/* Replaced meanwhile, or removed. */
+	mock_key = MOCK_KEY;
+	mock_key_replaced = 2;
+	mock_key_next = MOCK_KEY + PAGE;
+	CHECK(kerneldump(0) == EAGAIN_ && mock_file.len == 0);
+	mock_key = MOCK_KEY;
+	mock_key_replaced = 2;
+	mock_key_next = 0;
+	CHECK(kerneldump(0) == OK && keys_told() == 1 && mock_held == 0);
 }
 
 /* Every call that can fail does, once, plain and compressed. */
@@ -697,6 +755,7 @@ main(void)
 	ours_tells_what_it_did();
 	bad_requests_have_their_errno();
 	a_full_disk_and_a_signal_leave_an_empty_file();
+	no_key_of_the_kernels_is_in_a_dump();
 	each_failure_is_answered_and_everything_given_back();
 	any_number_of_threads_writes_the_same_dump();
 	what_others_wrote_to_is_no_dump();

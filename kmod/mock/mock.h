@@ -38,6 +38,14 @@ extern struct mock_file {
 	uint64_t space;			/* ENOSPC beyond */
 } mock_file;
 
+/* A key of MOCK_KEY_BYTES at this address; 0 none, 1 nobody knows. */
+extern uint64_t mock_key, mock_key_next;
+#define	MOCK_KEY	0xffffff8000002e00UL	/* in two pages */
+#define	MOCK_KEY_PA	0x202e00UL
+#define	MOCK_KEY_BYTES	1024
+/* When it is asked for so often it is another. */
+extern int mock_key_replaced;
+
 /* What it answers. */
 extern int mock_priv_read, mock_priv_write, mock_event_error;
 extern bool mock_jailed, mock_served;

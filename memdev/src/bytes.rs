@@ -30,3 +30,10 @@ pub(crate) fn put_cstr(b: &mut [u8], at: usize, len: usize, s: &[u8]) {
     let n = s.len().min(len.saturating_sub(1));
     put(b, at, s.get(..n).unwrap_or(s));
 }
+
+/// FNV-1a, 32 bits: against accidents.
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |sum, &b| {
+        (sum ^ u32::from(b)).wrapping_mul(0x0100_0193)
+    })
+}

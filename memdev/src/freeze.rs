@@ -8,7 +8,7 @@
 //! end), so that any reader of minidumps reads the dump.
 
 use crate::addr::Page;
-use crate::bytes::{get, put};
+use crate::bytes::{checksum, get, put};
 use crate::ioctl::{MEM_MINIDUMP, MemMinidumpArg};
 use core::mem::{offset_of, size_of};
 
@@ -197,13 +197,6 @@ impl core::fmt::Display for RecordError {
 }
 
 impl core::error::Error for RecordError {}
-
-/// FNV-1a, 32 bits: against accidents.
-fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |sum, &b| {
-        (sum ^ u32::from(b)).wrapping_mul(0x0100_0193)
-    })
-}
 
 impl FreezeRecord {
     /// Puts the record into the first page of a dump.

@@ -38,6 +38,7 @@ pub mod errno;
 pub mod freeze;
 pub mod ioctl;
 pub mod kerneldump;
+pub mod keys;
 pub mod minidump;
 pub mod params;
 pub mod seekable;

@@ -158,6 +158,50 @@ fn readers_of_a_dump_with_holes_are_sure_of_nothing() {
     ask(3);
 }
 
+/// Memory that is missing is not zeros, whoever reads it.
+#[test]
+fn memory_that_did_not_arrive_is_not_in_the_dump() {
+    let dir = CrashDir::new();
+    dir.capture("model:16M", &["--keep-kernel"]).expect(0);
+    let dump = dir.file("livecore.0");
+    let dump = dump.to_str().unwrap();
+    run(["read", dump, "hz", "4"]).expect(0);
+    let json = run(["info", "--json", dump]).expect(0).json();
+    let sections = json["sections"].as_array().unwrap();
+    let start = |name: &str| {
+        let section = sections.iter().find(|s| s["name"] == name);
+        section.unwrap()["offset"].as_u64().unwrap()
+    };
+    let info = dir.text("info.0");
+    let lose = |at: u64, length: u64| {
+        let problem = format!(
+            "  Problem: incomplete: 1 hole, {length} bytes are missing\n  \
+             Missing: {length} bytes at {at}\n"
+        );
+        std::fs::write(dir.file("info.0"), info.clone() + &problem).unwrap();
+    };
+    let length = std::fs::metadata(dump).unwrap().len();
+    for (at, length, why) in [
+        // All data pages, all page tables, the bitset.
+        (start("pages"), length - start("pages"), "did not arrive"),
+        (start("pmap"), start("pages") - start("pmap"), "did not arrive"),
+        (start("bitmap"), 1, "its bitmap at"),
+    ] {
+        lose(at, length);
+        let run = run(["read", dump, "hz", "4"]).expect(1);
+        assert!(run.stderr.contains(why), "{}", run.stderr);
+    }
+    // What is elsewhere is there.
+    lose(start("msgbuf"), 1);
+    run(["read", dump, "hz", "4"]).expect(0);
+    // Nor is it in what is made of it.
+    lose(start("pages"), length - start("pages"));
+    let elf = dir.file("core");
+    let elf = elf.to_str().unwrap();
+    run(["convert", dump, "--to", "elf", elf]);
+    assert!(std::fs::metadata(elf).map_or(0, |m| m.len()) < length / 2);
+}
+
 #[test]
 fn what_lacks_its_header_or_its_end_is_kept_as_incomplete() {
     let receiver = Receiver::start(&["--timeout", "1s"]);

@@ -46,6 +46,7 @@ use livedump_kmod::error::Result;
 use livedump_kmod::livedump::Livedump;
 use lock::SleepLock;
 use machine::{Machine, Running};
+use memdev::addr::Vaddr;
 use memory::Memory;
 use method::Method;
 use parking_lot::RwLock;
@@ -103,6 +104,8 @@ pub struct HostedKernel {
     has_gzip: AtomicBool,
     has_zstd: AtomicBool,
     clock: RwLock<Option<i64>>,
+    /// Blocks with keys, where the kernel says so.
+    dump_keys: RwLock<Option<Vec<Vaddr>>>,
     ncpus: AtomicUsize,
     /// Passes until all threads have stopped.
     passes: AtomicU64,
@@ -126,6 +129,7 @@ impl HostedKernel {
         // Memory in a file has none; the host's do its work.
         let running = machine.running();
         let ncpus = running.map_or_else(threads::ncpus, |m| m.cpus().max(1));
+        let dump_keys = running.map(|_| vec![]);
         Arc::new(Self {
             machine,
             livedump: Livedump::new(),
@@ -140,6 +144,7 @@ impl HostedKernel {
             has_gzip: AtomicBool::new(true),
             has_zstd: AtomicBool::new(true),
             clock: RwLock::new(None),
+            dump_keys: RwLock::new(dump_keys),
             ncpus: AtomicUsize::new(ncpus),
             passes: AtomicU64::new(1),
             let_go: AtomicBool::new(false),
@@ -245,6 +250,12 @@ impl HostedKernel {
     /// Stops the clock at `second`, so that two dumps can be compared.
     pub fn set_time_second(&self, second: i64) {
         *self.clock.write() = Some(second);
+    }
+
+    /// The kernel encrypts its own dumps with the keys in these blocks; it does
+    /// not say where to look for them.
+    pub fn set_dump_keys(&self, blocks: Option<Vec<Vaddr>>) {
+        *self.dump_keys.write() = blocks;
     }
 
     /// CPUs the engine is told of; the host's at first.

@@ -82,6 +82,7 @@ methods! {
     Monitor "monitor" ENOMEM,
     FreePages "free_pages",
     Copies "copies" ENOMEM,
+    DumpKeys "dump_keys" E2BIG,
     Ncpus "ncpus",
     WithWorkers "with_workers" EAGAIN,
     Target "target",

@@ -25,6 +25,7 @@ mod file;
 #[cfg(target_os = "none")]
 pub mod freebsd;
 mod heap;
+mod keys;
 mod lock;
 mod memory;
 mod processes;
@@ -38,6 +39,7 @@ pub use cpus::{Context, Cpus, Debugger, MISSING, PCB_WORDS, Stopped};
 pub use events::Events;
 pub use file::Files;
 pub use heap::{Copies, Heap, Monitor};
+pub use keys::Keys;
 pub use lock::DumpLock;
 pub use memory::{DirectMap, Memory, Target, read_each_page};
 pub use processes::{LinkedPage, Processes};
@@ -55,6 +57,7 @@ pub trait Kpi:
     + Events
     + Cpus
     + Heap
+    + Keys
     + Threads
     + Memory
     + Compressors
@@ -71,6 +74,7 @@ impl<K> Kpi for K where
         + Events
         + Cpus
         + Heap
+        + Keys
         + Threads
         + Memory
         + Compressors

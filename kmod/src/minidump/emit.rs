@@ -2,6 +2,7 @@
 //! The sections, in file order. Everything but page contents comes from the
 //! private copies.
 
+use super::Records;
 use super::snapshot::Snapshot;
 use crate::dumper::Dumper;
 use crate::error::{Errno, Result, Stage};
@@ -10,7 +11,6 @@ use crate::progress::Progress;
 use memdev::addr::{PAGE_SIZE, Paddr, Page};
 use memdev::bitset::Bitset;
 use memdev::dump_avail::{self, DumpAvail};
-use memdev::freeze::FreezeRecord;
 
 /// Pages between two looks at whether the dump still is what it should be.
 const PAGES_BETWEEN_CHECKS: usize = 64;
@@ -20,7 +20,7 @@ const WORDS_IN_PAGE: usize = PAGE_SIZE / 8;
 pub(super) fn emit<K: Kpi>(
     kpi: &K,
     from: &Snapshot<'_, K>,
-    record: Option<&FreezeRecord>,
+    records: &Records,
     dumper: &mut Dumper<'_, K>,
     check: &dyn Fn() -> Result<()>,
     progress: &Progress,
@@ -29,8 +29,11 @@ pub(super) fn emit<K: Kpi>(
     let header = from.planned.header(from.target);
     dumper.append_page(|page| {
         header.encode(page);
-        if let Some(record) = record {
-            record.encode(page);
+        if let Some(instant) = &records.instant {
+            instant.encode(page);
+        }
+        if let Some(keys) = &records.keys {
+            keys.encode(page);
         }
         Ok(())
     })?;

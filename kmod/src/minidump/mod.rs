@@ -17,6 +17,7 @@ mod freeze;
 mod gather;
 mod instant;
 mod kextract;
+mod keys;
 mod kinds;
 mod linked;
 mod overlay;
@@ -32,16 +33,25 @@ use crate::dumper::{self, Output};
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
+use keys::Keys;
 use memdev::addr::Page;
 use memdev::arch::Machine;
 use memdev::bitset::Bitset;
 use memdev::changes::Header;
 use memdev::freeze::{FreezeRecord, MinidumpFreeze};
+use memdev::keys::KeysRecord;
 use snapshot::{DataPages, MAX_RANGES, Snapshot};
 use stability::Stability;
 
 /// C: `pmap_growkernel` takes 2 MB at a time.
 const MORE_ADDRESSES: u64 = 64 << 20;
+
+/// What a dump says of itself, where there is anything to say.
+#[derive(Clone, Copy, Debug, Default)]
+struct Records {
+    instant: Option<FreezeRecord>,
+    keys: Option<KeysRecord>,
+}
 
 /// What a dump is to have besides.
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,6 +147,8 @@ pub fn minidumpsys<K: Kpi>(
     let mut ranges = kpi.malloc_array(MAX_RANGES, |_| Ok((0, 0)))?;
     let target = target(kpi, options.max_pause_ns != 0);
     let mut ranges = Some(&mut *ranges);
+    let keys = kpi.malloc_array(1, |_| Keys::find(kpi, &target))?;
+    let keys = keys.first().ok_or(Errno::EINTEGRITY)?;
     let snapshot = kpi.malloc_array(1, |_| {
         let ranges = ranges.take().ok_or(Errno::EINTEGRITY)?;
         Snapshot::take(kpi, &target, ranges, options, progress)
@@ -159,13 +171,17 @@ pub fn minidumpsys<K: Kpi>(
             if let Some(instant) = snapshot.instant() {
                 instant.overlay.apply(start, pages);
             }
+            keys.overwrite(start, pages);
             Ok(())
         })
     };
     let planned = snapshot.planned;
-    let freeze = frozen(snapshot, options);
-    // What is copied from a dump of one instant stays one.
-    let record = freeze.map(|(_, record)| record).or(target.instant);
+    let records = records(kpi, snapshot, keys, options)?;
+    let records = records.first().ok_or(Errno::EINTEGRITY)?;
+    let at_end = || {
+        check()?;
+        keys.check(kpi)
+    };
     let mut begun = false;
     let written = dumper::run(
         kpi,
@@ -179,9 +195,8 @@ pub fn minidumpsys<K: Kpi>(
             progress.stage(Stage::Truncate);
             output.sink.begin(kpi)?;
             begun = true;
-            let record = record.as_ref();
-            emit::emit(kpi, snapshot, record, dumper, check, progress)?;
-            let dumplength = dumper.dump_finish(&target, check)?;
+            emit::emit(kpi, snapshot, records, dumper, check, progress)?;
+            let dumplength = dumper.dump_finish(&target, &at_end)?;
             Ok((dumplength, dumper.zero_pages()))
         },
     );
@@ -207,7 +222,7 @@ pub fn minidumpsys<K: Kpi>(
             registers: instant.map_or(0, |i| i.saved),
             missing_cpus: instant.map_or(0, |i| i.missing),
             changes,
-            freeze: freeze.map(|(answer, _)| answer).unwrap_or_default(),
+            freeze: frozen(snapshot, options).unwrap_or_default(),
         })
     });
     match result {
@@ -225,14 +240,36 @@ pub fn minidumpsys<K: Kpi>(
     result
 }
 
-/// What is told of a machine that was stopped: to the caller, and in the dump.
+/// What the dump says of itself.
+#[inline(never)] // Its stack is not everyone's.
+fn records<K: Kpi>(
+    kpi: &K,
+    from: &Snapshot<'_, K>,
+    keys: &Keys<K>,
+    options: Options,
+) -> Result<K::Array<Records>> {
+    let instant = frozen(from, options).map(|answer| FreezeRecord {
+        cpus: answer.cpus,
+        uptime_ns: answer.uptime_ns,
+        time_ns: answer.time_ns,
+        pause_ns: answer.pause_ns,
+        max_pause_ns: answer.max_pause_ns,
+        pages: answer.pages,
+    });
+    // What is copied from a dump of one instant stays one.
+    let instant = instant.or(from.target.instant);
+    let keys = keys.record();
+    kpi.malloc_array(1, |_| Ok(Records { instant, keys }))
+}
+
+/// What is told of a machine that was stopped.
 fn frozen<K: Kpi>(
     from: &Snapshot<'_, K>,
     options: Options,
-) -> Option<(MinidumpFreeze, FreezeRecord)> {
+) -> Option<MinidumpFreeze> {
     let DataPages::Frozen(frozen) = &from.pages else { return None };
     let stopped = &frozen.stopped;
-    let answer = MinidumpFreeze {
+    Some(MinidumpFreeze {
         max_pause_ns: options.max_pause_ns,
         pause_ns: stopped.pause_ns,
         uptime_ns: stopped.uptime_ns,
@@ -242,14 +279,5 @@ fn frozen<K: Kpi>(
         copy_bytes: frozen.copy_bytes,
         cpus: stopped.cpus,
         pad: 0,
-    };
-    let record = FreezeRecord {
-        cpus: answer.cpus,
-        uptime_ns: answer.uptime_ns,
-        time_ns: answer.time_ns,
-        pause_ns: answer.pause_ns,
-        max_pause_ns: answer.max_pause_ns,
-        pages: answer.pages,
-    };
-    Some((answer, record))
+    })
 }

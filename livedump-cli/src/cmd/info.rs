@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::{
     self, DumpHeader, Hex, ImageInfo, Info, InfoFile, Instant, Memory, Report,
-    Section,
+    Section, local_time,
 };
 use clap::ValueHint;
 use livedump_vmcore::chain;
@@ -185,6 +185,7 @@ fn info(core: &Vmcore) -> Info {
         dump_header: trailer.and_then(dump_header),
         instant: core.instant().ok().flatten().map(Instant::of_record),
         instant_unknown: core.instant().err().map(|e| e.to_string()),
+        keys_overwritten: core.keys_overwritten(),
         info: None,
         kernel: None,
         changed: None,
@@ -235,20 +236,6 @@ fn in_one_line(text: &[u8]) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// As info.N has it; the bare number where it is no time.
-fn local_time(seconds: u64) -> String {
-    let time = i64::try_from(seconds)
-        .ok()
-        .and_then(|s| jiff::Timestamp::from_second(s).ok());
-    match time {
-        Some(t) => t
-            .to_zoned(report::time_zone())
-            .strftime("%Y-%m-%d %H:%M:%S %z")
-            .to_string(),
-        None => seconds.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,7 +261,7 @@ mod tests {
             keys(&json),
             "allocated changed compression dmapbase dmapend dmapphys \
              dump_header expected_length file file_length form frames info \
-             instant instant_unknown kernbase kernel length machine memory \
+             instant instant_unknown kernbase kernel keys_overwritten length machine memory \
              notes sections truncated version"
         );
         assert_eq!(

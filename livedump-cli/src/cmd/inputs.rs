@@ -114,7 +114,10 @@ impl Opened {
         self,
         excuse: impl Fn(&TargetError) -> bool,
     ) -> Result<Content, Error> {
+        let info = self.info.and_then(|file| InfoText::read(&file).ok());
+        let missing = info.as_ref().map_or(vec![], |i| i.missing.clone());
         let opened = self.dump.read(&self.path)?.with_checkpoint(self.meta)?;
+        let opened = opened.without(missing);
         let (core, chosen) = match opened {
             livedump_vmcore::Opened::Minidump(core) => {
                 let chosen = match self.kernels.choose_if_any(&core) {
@@ -154,7 +157,6 @@ impl Opened {
             Ok(kernel) => (kernel, None),
             Err(misfit) => (None, Some(misfit)),
         };
-        let info = self.info.and_then(|file| InfoText::read(&file).ok());
         let changes = self.changes;
         let inputs = Inputs { core, kernel, misfit, changes, info };
         Ok(Content::Dump(Box::new(inputs)))

@@ -5,6 +5,7 @@
 //! The device is written to only when the dump has its name and is on disk.
 
 mod copy;
+mod left;
 mod saved;
 
 use super::write_seal::Fault;
@@ -30,6 +31,23 @@ pub struct Args {
     /// Exit 0 if an unsaved dump exists, 1 if not; save nothing
     #[arg(short = 'C', long, conflicts_with_all = ["keep", "maxdumps"])]
     pub check: bool,
+    /// List every dump that is left on the device; save nothing
+    #[arg(
+        short,
+        long,
+        conflicts_with_all = [
+            "check", "force", "keep", "maxdumps", "no_seal", "offset"
+        ]
+    )]
+    pub list: bool,
+    /// Save the dump at this offset of --list; leave the device as it is
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = quantity::number::<u64>(0..=u64::MAX),
+        conflicts_with = "check"
+    )]
+    pub offset: Option<u64>,
     /// Save a saved or damaged dump, and ignore minfree
     #[arg(short, long)]
     pub force: bool,
@@ -124,19 +142,21 @@ impl From<Fault<crashdir::Error>> for Error {
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     // Before any thread is started, so that all have them blocked.
     let signals = Signals::take();
-    let device = DumpDev::open(&args.device, !(args.check || args.keep))?;
+    let looks = args.check || args.list;
+    let clears = !looks && !args.keep && args.offset.is_none();
+    let device = DumpDev::open(&args.device, clears)?;
     // Before the dump is looked for: another process may be saving it.
-    let claim = match args.check {
+    let claim = match looks {
         true => None,
         false => Some(device.claim()?),
     };
-    let directory = match args.check {
+    let directory = match looks {
         true => None,
         false => Some(CrashDir::open(&args.directory)?),
     };
-    let purpose = match args.check || args.keep {
-        true => Purpose::Read,
-        false => Purpose::Update,
+    let purpose = match clears {
+        true => Purpose::Update,
+        false => Purpose::Read,
     };
     let mut files = vec![(device.file().as_fd(), purpose)];
     let lock = claim.as_ref().and_then(Claim::descriptor);
@@ -145,7 +165,14 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     files.extend(opened.map(|fd| (fd, Purpose::Directory)));
     // Where the kernel cannot, `livedump doctor` says so.
     let _ = sandbox::enter(Role::Writer, &files);
-    let found = match device.find(args.force) {
+    if args.list {
+        return left::list(args, &device, &signals);
+    }
+    let found = match args.offset {
+        Some(at) => device.find_at(at),
+        None => device.find(args.force),
+    };
+    let found = match found {
         Ok(found) => found,
         Err(e) if e.is_nothing() => {
             if !args.quiet {

@@ -13,6 +13,7 @@ use memdev::kerneldump::{
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 
 /// A verdict in savecore(8)'s words, as info.N has it. C: `STATUS_GOOD`,
 /// `STATUS_BAD`, `STATUS_UNKNOWN`.
@@ -110,6 +111,8 @@ pub struct InfoText {
     pub status: Option<String>,
     /// What is wrong with it, as `livedump receive` found.
     pub problem: Option<String>,
+    /// Which bytes of it never arrived.
+    pub missing: Vec<Range<u64>>,
     /// For how long user processes were suspended, in words.
     pub quiesced: Option<String>,
     /// How many threads' registers the dump has, in words.
@@ -176,6 +179,7 @@ impl InfoText {
                 "Panic String" => info.panic = text,
                 "Dump Status" => info.status = text,
                 "Problem" => info.problem = info.problem.take().or(text),
+                "Missing" => info.missing.extend(parse_missing(value)),
                 "Quiesced" => info.quiesced = text,
                 "Registers" => info.registers = text,
                 _ => {}
@@ -183,6 +187,13 @@ impl InfoText {
         }
         info
     }
+}
+
+/// `1448 bytes at 81920`.
+fn parse_missing(text: &str) -> Option<Range<u64>> {
+    let (len, at) = text.split_once(" bytes at ")?;
+    let at: u64 = at.split(',').next()?.parse().ok()?;
+    Some(at..at.checked_add(len.parse().ok()?)?)
 }
 
 /// As savecore(8) writes it since 13, and as ctime(3) does: savecore(8) up to

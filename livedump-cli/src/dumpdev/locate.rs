@@ -12,7 +12,8 @@ use memdev::kerneldump::{
 use std::ops::Range;
 
 /// Sector sizes; a device has one of them, the one of an image is not known.
-const BLOCKS: [usize; 8] = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
+pub(super) const BLOCKS: [usize; 8] =
+    [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
 /// A dump that was found on a device, and where.
 #[derive(Debug)]
@@ -90,6 +91,38 @@ impl Warnings {
     }
 }
 
+/// Between which headers a dump is.
+struct Place<'a> {
+    /// The header that is believed.
+    header: &'a [u8; HEADER_SIZE],
+    trailer_at: u64,
+    block: usize,
+    text: bool,
+}
+
+/// Where the other header of a dump is, by what one of them has: `None` where
+/// that is no offset.
+pub(super) fn trailer_of(
+    h: &KernelDumpHeader<'_>,
+    block: usize,
+    leading_at: u64,
+) -> Option<u64> {
+    let data_at = leading_at.checked_add(block as u64)?;
+    let data_at = data_at.checked_add(h.dumpkeysize.into())?;
+    data_at.checked_add(h.dumpextent)
+}
+
+/// As [`trailer_of`], from the end.
+pub(super) fn leading_of(
+    h: &KernelDumpHeader<'_>,
+    block: usize,
+    trailer_at: u64,
+) -> Option<u64> {
+    let key_at = trailer_at.checked_sub(h.dumpextent)?;
+    let key_at = key_at.checked_sub(h.dumpkeysize.into())?;
+    key_at.checked_sub(block as u64)
+}
+
 impl DumpDev {
     /// Looks for a dump. With `force` one that has been cleared, or whose
     /// headers are damaged, is one, too.
@@ -97,47 +130,21 @@ impl DumpDev {
     /// # Errors
     /// There is none, or what is wrong with it.
     pub fn find(&self, force: bool) -> Result<LocatedDump, Error> {
-        let shape =
-            |text: String| Error::Shape { path: self.path.clone(), text };
         let (block, trailer) = self.trailer()?;
-        let h = KernelDumpHeader::decode(&trailer).map_err(|source| {
-            Error::Header { path: self.path.clone(), source }
-        })?;
+        let h = self.decode(&trailer)?;
         if h.magic == Magic::Cleared && !force {
             return Err(Error::Cleared { path: self.path.clone() });
         }
         let mut warnings = Warnings { force, seen: Vec::new() };
         let parity = parity_ok(&trailer) || parity_before_cleared(&trailer);
         warnings.require(parity, "parity error in the last header")?;
-        let bytes = block as u64;
-        let extent = h.dumpextent;
-        let key_size = u64::from(h.dumpkeysize);
-        for (what, n) in [("dumpextent", extent), ("dumpkeysize", key_size)] {
-            if !n.is_multiple_of(bytes) {
-                return Err(shape(format!(
-                    "{what} {n} is not a multiple of the block size {block}"
-                )));
-            }
-        }
-        if h.dumplength == 0 || h.dumplength > extent {
-            return Err(shape(format!(
-                "dumplength {} with a dumpextent of {extent}",
-                h.dumplength
-            )));
-        }
-        if h.dumpkeysize > MAX_BLOCK {
-            return Err(shape(format!("dumpkeysize {key_size}")));
-        }
-        let trailer_at = self.size.saturating_sub(bytes);
-        let data_at = trailer_at.checked_sub(extent);
-        let leading_at = data_at
-            .and_then(|at| at.checked_sub(key_size))
-            .and_then(|at| at.checked_sub(bytes));
-        let (Some(data_at), Some(leading_at)) = (data_at, leading_at) else {
-            return Err(shape(format!(
-                "dumpextent {extent} and a key block of {key_size} bytes do \
-                 not fit into {} bytes",
-                self.size
+        self.check_sizes(&h, block)?;
+        let trailer_at = self.size.saturating_sub(block as u64);
+        let Some(leading_at) = leading_of(&h, block, trailer_at) else {
+            return Err(self.shape(format!(
+                "dumpextent {} and a key block of {} bytes do not fit into {} \
+                 bytes",
+                h.dumpextent, h.dumpkeysize, self.size
             )));
         };
         let mut leading = [0; HEADER_SIZE];
@@ -156,25 +163,82 @@ impl DumpDev {
             magic => magic,
         };
         let text = magic == Magic::Text;
+        let place = Place { header: &trailer, trailer_at, block, text };
+        self.located(place, warnings)
+    }
+
+    /// The dump with this leading header, which [`DumpDev::scan`] has found;
+    /// whatever became of the trailing one. [`DumpDev::clear`] is not for it.
+    ///
+    /// # Errors
+    /// There is none, or what is wrong with it.
+    pub fn find_at(&self, leading_at: u64) -> Result<LocatedDump, Error> {
+        let leading = self.header_at(leading_at)?;
+        let h = self.decode(&leading)?;
+        let block = h.blocksize as usize;
+        if !BLOCKS.contains(&block) {
+            return Err(self.shape(format!("block size {block}")));
+        }
+        let mut warnings = Warnings { force: true, seen: Vec::new() };
+        let parity = parity_ok(&leading) || parity_before_cleared(&leading);
+        warnings.require(parity, "parity error in the first header")?;
+        self.check_sizes(&h, block)?;
+        let trailer_at = trailer_of(&h, block, leading_at);
+        let Some(trailer_at) = trailer_at.filter(|at| *at <= self.size) else {
+            return Err(self.shape(format!(
+                "a dumpextent of {} bytes from there on does not fit into {} \
+                 bytes",
+                h.dumpextent, self.size
+            )));
+        };
+        let trailer = match trailer_at == self.size {
+            true => None,
+            false => Some(self.header_at(trailer_at)?),
+        };
+        match trailer {
+            Some(t) if t == leading => {}
+            Some(t) if same(&t, &leading, true) => {
+                warnings.seen.push("it has been saved before".into());
+            }
+            Some(t) if has_magic(&t) => warnings.seen.push(
+                "its trailing header is that of another dump, which has \
+                 overwritten part of it"
+                    .into(),
+            ),
+            _ => warnings.seen.push("its trailing header is missing".into()),
+        }
+        let text = h.magic == Magic::Text;
+        let place = Place { header: &leading, trailer_at, block, text };
+        self.located(place, warnings)
+    }
+
+    /// What is between the headers.
+    fn located(
+        &self,
+        place: Place<'_>,
+        mut warnings: Warnings,
+    ) -> Result<LocatedDump, Error> {
+        let Place { header, trailer_at, block, text } = place;
+        let h = self.decode(header)?;
+        let extent = h.dumpextent;
         let plain = h.compression == Compression::None;
         warnings.require(
             !plain || h.dumplength == extent,
             "it is not compressed, and its length is not its dumpextent",
         )?;
         let whole = h.dumplength.is_multiple_of(TEXT_BLOCK as u64);
-        if text && !(block == TEXT_BLOCK && plain && key_size == 0 && whole) {
-            return Err(shape(
+        let bare = plain && h.dumpkeysize == 0 && whole;
+        if text && !(block == TEXT_BLOCK && bare) {
+            return Err(self.shape(
                 "a textdump that is compressed, encrypted or not in blocks \
                  of 512 bytes"
                     .into(),
             ));
         }
-        let key = match key_size {
+        let data_at = trailer_at.saturating_sub(extent);
+        let key = match h.dumpkeysize {
             0 => None,
-            _ => {
-                let key_at = data_at.saturating_sub(key_size);
-                Some(self.key(key_at, h.dumpkeysize)?)
-            }
+            n => Some(self.key(data_at.saturating_sub(n.into()), n)?),
         };
         // A textdump grows downwards from the end.
         let data = match text {
@@ -190,7 +254,62 @@ impl DumpDev {
             text,
             compression: h.compression,
             problems: warnings.seen,
-            trailer,
+            trailer: *header,
+        })
+    }
+
+    fn shape(&self, text: String) -> Error {
+        Error::Shape { path: self.path.clone(), text }
+    }
+
+    fn decode<'h>(
+        &self,
+        header: &'h [u8; HEADER_SIZE],
+    ) -> Result<KernelDumpHeader<'h>, Error> {
+        KernelDumpHeader::decode(header)
+            .map_err(|source| Error::Header { path: self.path.clone(), source })
+    }
+
+    /// The lengths in a header, by themselves.
+    fn check_sizes(
+        &self,
+        h: &KernelDumpHeader<'_>,
+        block: usize,
+    ) -> Result<(), Error> {
+        let (extent, key_size) = (h.dumpextent, u64::from(h.dumpkeysize));
+        for (what, n) in [("dumpextent", extent), ("dumpkeysize", key_size)] {
+            if !n.is_multiple_of(block as u64) {
+                return Err(self.shape(format!(
+                    "{what} {n} is not a multiple of the block size {block}"
+                )));
+            }
+        }
+        if h.dumplength == 0 || h.dumplength > extent {
+            return Err(self.shape(format!(
+                "dumplength {} with a dumpextent of {extent}",
+                h.dumplength
+            )));
+        }
+        if h.dumpkeysize > MAX_BLOCK {
+            return Err(self.shape(format!("dumpkeysize {key_size}")));
+        }
+        Ok(())
+    }
+
+    /// The 512 bytes there, read in whole blocks of any size.
+    fn header_at(&self, at: u64) -> Result<[u8; HEADER_SIZE], Error> {
+        let most = BLOCKS.into_iter().max().unwrap_or(0) as u64;
+        let within = at.checked_rem(most).unwrap_or(0);
+        let start = at.saturating_sub(within);
+        let len = self.size.saturating_sub(start).min(most);
+        let mut window = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.read(&mut window, start)?;
+        let header = usize::try_from(within).ok().and_then(|within| {
+            window.get(within..).and_then(|b| b.first_chunk().copied())
+        });
+        header.ok_or_else(|| Error::NoDump {
+            path: self.path.clone(),
+            size: self.size,
         })
     }
 
@@ -265,7 +384,7 @@ impl DumpDev {
     }
 }
 
-fn has_magic(header: &[u8; HEADER_SIZE]) -> bool {
+pub(super) fn has_magic(header: &[u8; HEADER_SIZE]) -> bool {
     [MAGIC_KERNEL, MAGIC_TEXT, MAGIC_CLEARED]
         .iter()
         .any(|magic| header.starts_with(magic))
@@ -273,7 +392,7 @@ fn has_magic(header: &[u8; HEADER_SIZE]) -> bool {
 
 /// Whether the parity is what it was before the header was cleared:
 /// savecore(8) changes the magic and nothing else.
-fn parity_before_cleared(header: &[u8; HEADER_SIZE]) -> bool {
+pub(super) fn parity_before_cleared(header: &[u8; HEADER_SIZE]) -> bool {
     header.starts_with(MAGIC_CLEARED)
         && [MAGIC_KERNEL, MAGIC_TEXT].iter().any(|magic| {
             let mut before = *header;
@@ -286,7 +405,7 @@ fn parity_before_cleared(header: &[u8; HEADER_SIZE]) -> bool {
 
 /// Whether both copies agree; clearing changes magic and parity of
 /// the last one.
-fn same(
+pub(super) fn same(
     last: &[u8; HEADER_SIZE],
     first: &[u8; HEADER_SIZE],
     cleared: bool,

@@ -32,6 +32,7 @@ mod contents;
 pub mod disk;
 mod locate;
 mod occupied;
+pub mod scan;
 mod swap;
 pub mod write;
 

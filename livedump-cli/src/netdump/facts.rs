@@ -168,9 +168,22 @@ impl Facts {
         for problem in &self.problems {
             line("Problem", problem.clone());
         }
-        for hole in self.holes(arriving).take(INFO_HOLES) {
+        let mut holes = self.holes(arriving);
+        for hole in holes.by_ref().take(INFO_HOLES) {
             let Hole { offset, length } = hole;
             line("Missing", format!("{length} bytes at {offset}"));
+        }
+        // Readers believe nothing from the first of these on.
+        let (mut more, mut rest) = (0u64, None);
+        for Hole { offset, length } in holes {
+            let start = rest.map_or(offset, |(start, _)| start);
+            rest = Some((start, offset.saturating_add(length)));
+            more = more.saturating_add(1);
+        }
+        if let Some((start, end)) = rest {
+            let bytes = end.saturating_sub(start);
+            let text = format!("{bytes} bytes at {start}, with {more} holes");
+            line("Missing", text);
         }
         text
     }

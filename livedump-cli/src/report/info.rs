@@ -59,6 +59,9 @@ pub struct Info {
     pub instant: Option<Instant>,
     /// Why its record of that is not understood, where it has one.
     pub instant_unknown: Option<String>,
+    /// Keys of the kernel's own dumps that are not in this one; null where it
+    /// does not say.
+    pub keys_overwritten: Option<u32>,
     /// What the info.N beside the dump has, if there is one.
     pub info: Option<InfoFile>,
     /// The file of its kernel, if that was found.
@@ -258,6 +261,9 @@ impl Report for Info {
         }
         if let Some(why) = &self.instant_unknown {
             line(o, "Of one instant", format_args!("not known: {why}"))?;
+        }
+        if let Some(n) = self.keys_overwritten.filter(|&n| n > 0) {
+            line(o, "Dump keys", format_args!("{n}, overwritten"))?;
         }
         if self.truncated == Some(true) {
             line(o, "Truncated", "yes")?;

@@ -34,7 +34,8 @@ pub use read::{Missing, Read, ReadChanged};
 pub use table::Table;
 pub use text::{Hexdump, and_minfree, escape, human};
 pub use time::{
-    UnknownZone, known_time_zone, now, prepare_time_zone, show, time_zone,
+    UnknownZone, known_time_zone, local_time, now, prepare_time_zone, show,
+    time_zone,
 };
 pub use verify::{Check, Verify};
 

@@ -61,6 +61,19 @@ pub fn now() -> String {
     show(&Timestamp::now().to_zoned(time_zone()))
 }
 
+/// A moment in Unix seconds, as info.N has it; the bare number where it is
+/// none.
+#[must_use]
+pub fn local_time(seconds: u64) -> String {
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|s| Timestamp::from_second(s).ok());
+    match time {
+        Some(time) => show(&time.to_zoned(time_zone())),
+        None => seconds.to_string(),
+    }
+}
+
 /// A time with its offset.
 #[must_use]
 pub fn show(time: &Zoned) -> String {

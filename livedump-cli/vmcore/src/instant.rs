@@ -5,7 +5,6 @@
 
 use super::elf::Kernel;
 use super::procs::Problem;
-use super::source::{Source, SourceError};
 use super::{ReadError, Vmcore};
 use memdev::addr::{PAGE_SIZE, Vaddr};
 use memdev::freeze::{FreezeRecord, RecordError};
@@ -28,15 +27,6 @@ const PROC_BYTES: usize = PAGE_SIZE;
 const P_MTX: &[u8] = b"process lock";
 /// That of `allproc_lock`. C: `procinit`, kern_proc.c.
 const ALLPROC_LOCK: &[u8] = b"allproc";
-
-pub(super) type Recorded = Result<Option<FreezeRecord>, RecordError>;
-
-/// The record in a dump's first page.
-pub(super) fn record(from: &dyn Source) -> Result<Recorded, SourceError> {
-    let mut page = [0; PAGE_SIZE];
-    from.read_at(0, &mut page)?;
-    Ok(FreezeRecord::decode(&page))
-}
 
 impl Vmcore {
     /// The instant that all its pages are of; `None` where it says nothing of

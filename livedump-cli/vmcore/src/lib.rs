@@ -92,10 +92,12 @@ pub mod unwind;
 pub mod verdict;
 
 mod instant;
+mod lost;
 mod memory;
 mod opened;
 mod probe;
 mod read_log;
+mod records;
 mod textdump;
 mod trailer;
 mod translate;
@@ -114,8 +116,8 @@ pub use probe::{OpenError, guess_dump, is_named_encrypted};
 pub use trailer::Trailer;
 pub use verify::{Finding, INSTANT, Status, Verification};
 
-use memdev::freeze::{FreezeRecord, RecordError};
 use memdev::kerneldump::Compression;
+use memdev::keys::KeysRecord;
 use memdev::minidump::{Layout, MinidumpHeader};
 use source::Source;
 use std::fs::File;
@@ -173,8 +175,12 @@ pub struct Vmcore {
     trailer: Option<Trailer>,
     header: MinidumpHeader,
     /// The instant that it is of, if it says so.
-    instant: Result<Option<FreezeRecord>, RecordError>,
+    instant: records::Instant,
+    /// What it says of the kernel's own keys.
+    keys: Option<KeysRecord>,
     layout: Layout,
+    /// What of it never arrived.
+    lost: lost::Lost,
     source: Arc<dyn Source>,
     pages: Result<Pages, PagesError>,
     notes: Vec<String>,

@@ -58,6 +58,12 @@ pub enum MemoryError {
         /// Where the file ends.
         end: u64,
     },
+    /// Dumped, but it never arrived.
+    #[error("{offset:#x} of the dump, where it should be, did not arrive")]
+    Lost {
+        /// Of the unpacked dump.
+        offset: u64,
+    },
     /// The pages cannot be found.
     #[error("pages cannot be found: {why}")]
     NoPages {
@@ -123,7 +129,12 @@ impl Vmcore {
     /// There is no telling.
     pub fn page_state(&self, pa: Paddr) -> Result<PageState, MemoryError> {
         let pages = self.pages().map_err(no_pages)?;
-        Ok(pages.find(self.source(), pa)?)
+        Ok(match pages.find(self.source(), pa)? {
+            PageState::Present(at) if self.lost.has(at, PAGE) => {
+                PageState::Lost(at)
+            }
+            state => state,
+        })
     }
 
     /// Whether the file has a hole where the page that holds `pa` should be:
@@ -148,10 +159,15 @@ impl Vmcore {
     /// The bitset cannot be read.
     pub fn for_each_page(
         &self,
-        f: impl FnMut(Paddr, u64) -> ControlFlow<()>,
+        mut f: impl FnMut(Paddr, u64) -> ControlFlow<()>,
     ) -> Result<(), MemoryError> {
         let pages = self.pages().map_err(no_pages)?;
-        Ok(pages.for_each(self.source(), f)?)
+        Ok(pages.for_each(self.source(), |pa, at| {
+            match self.lost.has(at, PAGE) {
+                true => ControlFlow::Continue(()),
+                false => f(pa, at),
+            }
+        })?)
     }
 
     /// Reads within one page.
@@ -177,6 +193,9 @@ impl Vmcore {
         let beyond = |offset, end| MemoryError::BeyondEnd { pa, offset, end };
         let offset = match self.page_state(pa)? {
             PageState::Present(offset) => offset,
+            PageState::Lost(offset) => {
+                return Err(MemoryError::Lost { offset });
+            }
             PageState::NotDumped => {
                 return Err(MemoryError::NotDumped { pa: page });
             }

@@ -60,6 +60,15 @@ impl Opened {
         probe::open_decrypted(bytes, FileFacts { len, ..facts })
     }
 
+    /// Bytes of a minidump that never arrived: [`Vmcore::lose`].
+    #[must_use]
+    pub fn without(mut self, missing: Vec<std::ops::Range<u64>>) -> Self {
+        if let Self::Minidump(core) = &mut self {
+            core.lose(missing);
+        }
+        self
+    }
+
     /// With what may be the description of a checkpoint, which memory without
     /// a format of its own may be of.
     ///
@@ -386,11 +395,13 @@ impl ImageFile {
         let notes = claims.notes.iter().chain(&memory.notes).cloned();
         Ok(Vmcore {
             layout: header.layout(),
+            lost: super::lost::Lost::default(),
             file: self.file.clone(),
             compression: Compression::None,
             trailer: None,
             header,
             instant: Ok(None),
+            keys: None,
             source,
             pages,
             notes: notes.collect(),

@@ -428,8 +428,8 @@ impl Opening {
             return Ok(Opened::Image(image));
         }
         let header = self.header(source.as_ref())?;
-        let instant = super::instant::record(source.as_ref())
-            .map_err(|e| self.failed(e))?;
+        let records = super::records::records(source.as_ref());
+        let (instant, keys) = records.map_err(|e| self.failed(e))?;
         if let Err(e) = &instant {
             self.note(e.to_string());
         }
@@ -448,11 +448,13 @@ impl Opening {
         self.compare(source.known_len(), size);
         Ok(Opened::Minidump(Box::new(Vmcore {
             layout: header.layout(),
+            lost: super::lost::Lost::default(),
             file: self.facts,
             compression,
             trailer,
             header,
             instant,
+            keys,
             source,
             pages,
             notes: self.notes,

@@ -28,6 +28,7 @@ use memdev::addr::{PAGE_SIZE, Page, Vaddr};
 use memdev::arch::Machine;
 use memdev::freeze::FreezeRecord;
 use memdev::kerneldump::{Compression, KernelDumpHeader, Magic};
+use memdev::keys::KeysRecord;
 use memdev::minidump::MinidumpHeader;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -75,6 +76,8 @@ pub struct Sample {
     pub symbols: Vec<(&'static str, u64, u64)>,
     /// It is of one instant.
     pub instant: Option<FreezeRecord>,
+    /// What it says of keys.
+    pub keys: Option<KeysRecord>,
 }
 
 fn put(page: &mut [u8], at: usize, bytes: &[u8]) {
@@ -116,6 +119,7 @@ impl Sample {
             excess: Vec::new(),
             symbols: Vec::new(),
             instant: None,
+            keys: None,
         };
         for page in 0..0x20 {
             let pa = dmapphys + page * 4096;
@@ -275,6 +279,9 @@ impl Sample {
         self.header.encode(&mut head);
         if let Some(record) = &self.instant {
             record.encode(&mut head);
+        }
+        if let Some(keys) = &self.keys {
+            keys.encode(&mut head);
         }
         out.copy_from_slice(&head);
         let mut text = vec![0; PAGE_SIZE];

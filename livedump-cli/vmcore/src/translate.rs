@@ -91,6 +91,9 @@ impl Vmcore {
     fn pmap_entry(&self, index: u64) -> Result<u64, MemoryError> {
         let at =
             self.layout.pmap.saturating_add(index.saturating_mul(ENTRY_BYTES));
+        if self.lost.has(at, ENTRY_BYTES) {
+            return Err(MemoryError::Lost { offset: at });
+        }
         let mut bytes = [0; ENTRY_BYTES as usize];
         let got = self.source.read_at(at, &mut bytes)?;
         if got < bytes.len() {

@@ -19,23 +19,50 @@ dumping(void *arg)
 	return (minidump(&a, open_target(SCRATCH "/panic"), 0, 0) != 0);
 }
 
-int
-dump_device(void)
+/* No secret: the host looks for it. */
+static void
+make_key(u8 key[64])
 {
+	for (int i = 0; i < 64; i++)
+		key[i] = (u8)(i * 7 + 1);
+}
+
+i64
+set_dumper(const char *path, int on, u8 cipher)
+{
+	static u8 encryptedkey[256];
 	struct diocskerneldump_arg kda;
 	struct diocskerneldump_arg12 kda12;
 	i64 disk, r;
 
 	zero(&kda, sizeof(kda));
 	zero(&kda12, sizeof(kda12));
-	kda.index = KDA_APPEND;
-	kda12.enable = 1;
-	disk = sys(SYS_open, "/dev/vtbd2", (i64)O_RDONLY, 0L);
+	kda.index = on ? KDA_APPEND : KDA_REMOVE_ALL;
+	kda12.enable = (u8)on;
+	if (cipher != 0) {
+		make_key(kda.key);
+		make_key(kda12.key);
+		kda.encryption = kda12.encryption = cipher;
+		kda.encryptedkeysize = kda12.encryptedkeysize =
+		    sizeof(encryptedkey);
+		kda.encryptedkey = kda12.encryptedkey = (u64)encryptedkey;
+	}
+	disk = sys(SYS_open, path, (i64)O_RDONLY, 0L);
 	if (sysctl_int("kern.osreldate", 0) >= 1300000)
 		r = sys(SYS_ioctl, disk, (i64)DIOCSKERNELDUMP, &kda);
 	else
 		r = sys(SYS_ioctl, disk, (i64)DIOCSKERNELDUMP12, &kda12);
-	return (expect("panic: a dump device", r, 0));
+	sys(SYS_close, disk);
+	zero(&kda, sizeof(kda));
+	zero(&kda12, sizeof(kda12));
+	return (r);
+}
+
+int
+dump_device(void)
+{
+	return (expect("panic: a dump device",
+	    set_dumper("/dev/vtbd2", 1, 0), 0));
 }
 
 void

@@ -191,6 +191,23 @@ stock_request(int kernel_has_it)
 	expect_true("kldload again", load(MODULE) >= 0, "it failed");
 }
 
+/* The kernel has a key for its own dumps: none of it may be in ours. */
+static void
+keyed(void)
+{
+	/* Of the older of both kernels have AES alone. */
+	u8 last = sysctl_int("kern.osreldate", 0) >= 1300000 ? 2 : 1;
+
+	for (u8 cipher = 1; cipher <= last; cipher++) {
+		if (!expect("keyed: a dump device",
+		    set_dumper(OUTPUT_DISK, 1, cipher), 0))
+			return;
+		take("keyed", cipher, 0, 0);
+		expect("keyed: removed", set_dumper(OUTPUT_DISK, 0, 0), 0);
+	}
+	take("unkeyed", 0, 0, 0);
+}
+
 void
 cases_dumps(void)
 {
@@ -213,6 +230,7 @@ cases_dumps(void)
 	sys(SYS_close, fd);
 	take("longer", 0, 2, 0);
 	stock_request(kernel_has_it);
+	keyed();
 	estimate();
 	migrating();
 	under_load("load", how_many("livedump.load", 6), 0);

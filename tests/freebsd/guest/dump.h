@@ -59,6 +59,7 @@ struct diocskerneldump_arg {
 } __attribute__((aligned(8)));
 #define	DIOCSKERNELDUMP	_IOW('d', 145, struct diocskerneldump_arg)
 #define	KDA_APPEND	252
+#define	KDA_REMOVE_ALL	254
 
 /* One file of cases each. */
 void	cases_requests(void);
@@ -86,5 +87,7 @@ void	case_ddb(void);
 void	case_halted(void);
 /* Whether panics will be dumped. */
 int	dump_device(void);
+/* The machine's dumps go there, or nowhere; 1 is AES, 2 ChaCha20. */
+i64	set_dumper(const char *path, int on, u8 cipher);
 
 #endif

@@ -5,6 +5,7 @@
  * process asks another one (within.c).
  */
 #include "dump.h"
+#include "net.h"
 
 #define	RB_POWEROFF	0x4000
 
@@ -113,6 +114,10 @@ other(u64 argc, char **argv)
 	}
 	if (argc == 3 && streq(argv[1], "swapoff")) {
 		say(num(sys(SYS_swapoff, argv[2], 0L)), "\n");
+		return (0);
+	}
+	if (argc == 2 && streq(argv[1], "loopback")) {
+		say(num(loopback()), "\n");
 		return (0);
 	}
 	if (argc > 3 && streq(argv[1], "confined"))

@@ -38,6 +38,8 @@ listing=93,0,93,93
 making=93,0,9,93
 
 tool=/usr/sbin/livedump
+# Not below /tmp: out of the root of a mount 15.1 lets ".." lead even so.
+inner=/scratch/inner
 
 capability_mode() {
 	has procstat || return
@@ -48,8 +50,6 @@ capability_mode() {
 	sleep 1
 	/sbin/init within $kernel $busy >$log 2>&1
 	said "not confined" "^open $kernel 0$"
-	# Not /tmp: out of the root of a mount 15.1 lets ".." lead even so.
-	inner=/scratch/inner
 	mkdir $inner
 	# What it was started with is taken from it, too.
 	export TMPDIR=$inner

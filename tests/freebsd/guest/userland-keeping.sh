@@ -156,40 +156,6 @@ piped() {
 	expect "capture -: nothing is left" "$(ls -A /tmp)" "$before"
 }
 
-# A live dump onto a dump device, which the stock tool takes off again.
-on_a_device() {
-	mkdir -p /scratch/stock $kept
-	for sector in 512 4096; do
-		truncate -s 300m /scratch/dev.img
-		md=$(mdconfig -a -t vnode -S $sector -f /scratch/dev.img)
-		name="to-device, $sector"
-		run "$name" 0 livedump capture -Z --to-device /dev/$md
-		run "$name: save --check" 0 livedump save --check /dev/$md
-		run "$name, again" 2 livedump capture --to-device /dev/$md
-		said "$name, again" "not saved"
-		if has savecore; then
-			run "$name: savecore" 0 savecore -v /scratch/stock /dev/$md
-			run "$name: savecore's is whole" 0 livedump verify \
-			    -k $kernel /scratch/stock/vmcore.0.zst
-			rm /scratch/stock/*
-		fi
-		# It was saved, or is to be overwritten.
-		run "$name, plain" 0 livedump capture -f --to-device /dev/$md
-		run "$name: save" 0 livedump save /dev/$md $kept
-		run "$name: what was saved" 0 livedump verify -k $kernel \
-		    $kept/vmcore.0
-		rm $kept/*
-		expect "swapon" "$(/sbin/init swapon /dev/$md)" 0
-		run "$name, swap" 2 livedump capture -f --to-device /dev/$md
-		said "$name, swap" "swap that is in use"
-		expect "swapoff" "$(/sbin/init swapoff /dev/$md)" 0
-		mdconfig -d -u $md
-		rm /scratch/dev.img
-	done
-	run "to-device, the root" 2 livedump capture --to-device /dev/vtbd1
-	rm -r $kept /scratch/stock
-}
-
 # A dump device: what the host has written, as a panic would have.
 saved() {
 	run "save --check, no dump" 1 livedump save --check /dev/vtbd2

@@ -15,6 +15,7 @@
 . /userland-confined.sh
 . /userland-keeping.sh
 . /userland-direct.sh
+. /userland-elsewhere.sh
 . /userland-install.sh
 
 # Each way to name the directory, and the letters of savecore(8). The plain
@@ -64,6 +65,8 @@ with_module() {
 	piped
 	saved
 	on_a_device
+	encrypted
+	over_the_network
 	rescue_of_module
 	run kldunload 0 kldunload livedump
 }

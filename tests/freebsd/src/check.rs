@@ -151,6 +151,11 @@ pub(crate) fn dump(
         if at.name.starts_with("migrate") {
             dump_check.text_equals(&dir.join(REFERENCE))?;
         }
+        match at.name.split('-').next() {
+            Some("keyed") => dump_check.keys(1)?,
+            Some("unkeyed" | "idle") => dump_check.keys(0)?,
+            _ => {}
+        }
         let saved = match at.name.split('-').next() {
             Some("registers") => Some(true),
             Some("stale") => Some(false),

@@ -95,6 +95,25 @@ impl DumpCheck<'_> {
         }
     }
 
+    /// How many keys the kernel had, and that nothing of them is in the dump:
+    /// case_panic.c has the one it uses.
+    pub(crate) fn keys(&self, want: u32) -> Answer<()> {
+        let told = self.core.keys_overwritten();
+        if told != Some(want) {
+            return Err(format!("keys: {told:?} overwritten, not {want}"));
+        }
+        let key: [u8; 32] = std::array::from_fn(|i| i as u8 * 7 + 1);
+        let mut page = [0; PAGE_SIZE];
+        let mut at = 0;
+        while self.core.source().read_at(at, &mut page).is_ok_and(|n| n > 0) {
+            if page.windows(key.len()).any(|w| w == key) {
+                return Err(format!("keys: one is at {at:#x} of the dump"));
+            }
+            at += PAGE_SIZE as u64;
+        }
+        Ok(())
+    }
+
     /// Kernel text is patched while booting, then stays: two dumps of one boot
     /// have the same.
     pub(crate) fn text_equals(&self, other: &Path) -> Answer<()> {

@@ -44,6 +44,8 @@ pub(crate) fn dump(
     let ask = |check, keep| {
         let args = save::Args {
             check,
+            list: false,
+            offset: None,
             force: false,
             keep,
             maxdumps: None,

@@ -16,7 +16,7 @@ use std::process::Command;
 /// Name of the root disk.
 pub(crate) const ROOT: &str = "root-disk.img";
 
-const SCRIPTS: [&str; 9] = [
+const SCRIPTS: [&str; 10] = [
     "userland.sh",
     "userland-says.sh",
     "userland-dumps.sh",
@@ -25,6 +25,7 @@ const SCRIPTS: [&str; 9] = [
     "userland-confined.sh",
     "userland-keeping.sh",
     "userland-direct.sh",
+    "userland-elsewhere.sh",
     "userland-install.sh",
 ];
 
@@ -132,6 +133,23 @@ fn dump_device() -> Vec<u8> {
     device
 }
 
+/// A key pair of RSA, where this host has openssl(1) to make one.
+fn keys(to: &Path) -> Result<()> {
+    let openssl = |args: &[&str]| {
+        let mut openssl = Command::new("openssl");
+        openssl.current_dir(to).args(args);
+        openssl
+    };
+    if openssl(&["version"]).current_dir("/").output().is_err() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(to).map_err(io("making", to))?;
+    let private = ["genrsa", "-out", "private.pem", "2048"];
+    run("openssl genrsa", &mut openssl(&private))?;
+    let public = ["-in", "private.pem", "-pubout", "-out", "public.pem"];
+    run("openssl rsa", openssl(&["rsa"]).args(public))
+}
+
 /// Makes the disk: the root, the folders of `skeleton`, and `files`.
 pub(crate) fn disk(
     userland: &Userland,
@@ -162,6 +180,7 @@ pub(crate) fn disk(
     run("cp", cp.arg("kmod/csrc/livedump_ioctl.h").arg(&release))?;
     let image = root.join("panic.img");
     std::fs::write(&image, dump_device()).map_err(io("writing", &image))?;
+    keys(&root.join("keys"))?;
     put(&[(&kernel.path, "boot/kernel/kernel".into())], &root)?;
     let debug = kernel.path.with_file_name("kernel.debug");
     if debug.exists() {

@@ -8,6 +8,7 @@ mod cpus;
 mod events;
 mod file;
 mod heap;
+mod keys;
 mod lock;
 mod memory;
 mod processes;

@@ -14,6 +14,7 @@ mod cpus;
 mod events;
 mod file;
 mod heap;
+mod keys;
 mod lock;
 mod memory;
 mod monitor;

@@ -115,7 +115,7 @@ impl Save<'_> {
         // A dump whose key, or whose place on disk, is not certain is still
         // needed where it is. Without links and the like it is not: it would
         // be saved again at every boot.
-        if finished.durable && !self.args.keep {
+        if finished.durable && !self.args.keep && self.args.offset.is_none() {
             match self.device.clear(found) {
                 Ok(()) => saved.cleared = true,
                 Err(dumpdev::Error::Cleared { .. }) => {

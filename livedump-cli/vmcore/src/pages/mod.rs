@@ -36,6 +36,14 @@ pub enum PagesError {
         /// Where the file does.
         end: u64,
     },
+    /// Part of the section never arrived.
+    #[error("its {section} at {offset:#x} did not arrive")]
+    Lost {
+        /// dump_avail or bitmap.
+        section: &'static str,
+        /// Where the section starts.
+        offset: u64,
+    },
     /// The ranges make no sense.
     #[error("reading dump_avail at offset {offset:#x}")]
     DumpAvail {
@@ -60,6 +68,8 @@ impl PagesError {
 /// What the dump knows about a physical page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageState {
+    /// Its bytes should stand at this offset, and some never arrived.
+    Lost(u64),
     /// Its bytes stand at this offset of the unpacked dump.
     Present(u64),
     /// It is memory, but its bit is clear: user memory, a free page, or one

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What may be torn in a dump of a machine that ran is whole in one of an
-//! instant, or is damage.
+//! instant, or is damage. Other records beside that of the instant.
 
 use crate::elf::Kernel;
 use crate::sample::{MSGBUF, Sample, VERSIONS, file, open};
 use crate::verdict::Verdict;
 use crate::{INSTANT, Origin, Status, Verification};
 use memdev::freeze::{RECORD_BYTES, RECORD_OFFSET, RecordError};
+use memdev::keys::KeysRecord;
 
 fn put(page: &mut [u8], at: usize, bytes: &[u8]) {
     page[at..at + bytes.len()].copy_from_slice(bytes);
@@ -194,5 +195,24 @@ fn a_table_that_is_missing_here_and_there_is_damage_in_a_frozen_dump() {
         put(&mut s.pmap, 8 * 130, &(0x20_0000u64 | 3).to_le_bytes());
         let v = open(&s.bytes()).verify(None, 1);
         assert_eq!(status(&v, "pagetables"), Some(want), "{v:?}");
+    }
+}
+
+#[test]
+fn a_dump_says_that_keys_are_not_in_it() {
+    for keys in [None, Some(KeysRecord { overwritten: 2 })] {
+        for frozen in [false, true] {
+            let (machine, version) = VERSIONS[2];
+            let mut s = Sample::new(machine, version);
+            s.keys = keys;
+            if frozen {
+                s.freeze();
+            }
+            let core = open(&s.bytes());
+            assert_eq!(core.keys_overwritten(), keys.map(|k| k.overwritten));
+            assert_eq!(core.is_frozen(), frozen);
+            let v = core.verify(None, 1);
+            assert_eq!(status(&v, "header"), Some(Status::Ok));
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::super::{Pages, Vmcore};
 use super::{BIT_FLIPS, Status, Verification};
 use memdev::addr::{PAGE_SIZE, round_page};
 use memdev::bitset::words_for;
-use memdev::freeze::{FreezeRecord, RECORD_BYTES, RECORD_OFFSET, RecordError};
+use memdev::freeze::{FreezeRecord, RecordError};
 use memdev::kerneldump::Compression;
 use memdev::minidump::HEADER_SIZE;
 
@@ -42,13 +42,8 @@ impl Vmcore {
             Ok(got) => got,
             Err(e) => return v.error("header", &e, e.is_environment()),
         };
-        if self.is_frozen() {
-            // It is checked by itself.
-            let end = RECORD_OFFSET.saturating_add(RECORD_BYTES);
-            if let Some(record) = page.get_mut(RECORD_OFFSET..end) {
-                record.fill(0);
-            }
-        }
+        // They are checked by themselves.
+        self.without_records(&mut page);
         let rest = page.get(HEADER_SIZE..).unwrap_or_default();
         let text = format!("{name} minidump version {}", h.version);
         if got == PAGE_SIZE && rest.iter().all(|&b| b == 0) {
