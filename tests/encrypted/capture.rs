@@ -288,7 +288,6 @@ fn what_contradicts_itself_is_a_usage_error_and_leaves_nothing() {
     let path = dir.path().to_str().unwrap().to_string();
     for (options, words) in [
         (&["-Z", "--cipher", "aes256-cbc"][..], "cannot be used with -z or -Z"),
-        (&["--quiesce"], "--quiesce"),
         (&["--stability"], "--stability"),
         (&["--cipher", "rot13"], "rot13"),
     ] {
@@ -305,6 +304,57 @@ fn what_contradicts_itself_is_a_usage_error_and_leaves_nothing() {
     let run = dir.capture("model:16M", &["--cipher", "chacha20"]);
     assert_eq!(run.status, Some(2), "{}", run.stderr);
     assert_eq!(dir.names(), [] as [String; 0]);
+}
+
+/// Who reads it here is not suspended; who reads standard output may be.
+#[test]
+fn with_processes_suspended_it_goes_into_a_directory() {
+    let dir = CrashDir::new();
+    let public = keys().public("2048");
+    let options = ["--quiesce", "-Z", "--encrypt", public.to_str().unwrap()];
+    dir.capture("model:16M", &options).expect(0);
+    assert!(dir.text("info.0").contains("  Quiesced: "), "{:?}", dir.names());
+    let words = ["capture", "--machine", "model:16M"];
+    let run = run(words.iter().chain(&options).chain(&["-"])).expect(2);
+    assert!(run.stderr.contains("may be suspended"), "{}", run.stderr);
+}
+
+/// Each dump of a watch has another key; the public one is read once.
+#[test]
+fn a_watch_encrypts_each_dump_for_itself() {
+    let dir = CrashDir::new();
+    let (public, private) = (keys().public("2048"), keys().private("2048"));
+    let mut words: Vec<std::ffi::OsString> = [
+        "watch",
+        "--machine",
+        "model:16M",
+        "--every",
+        "1ms",
+        "--count",
+        "5",
+        "--keep",
+        "2",
+        "-Z",
+        "--encrypt",
+    ]
+    .map(Into::into)
+    .into();
+    words.push(public.into());
+    words.push(dir.path().into());
+    run(&words).expect(0);
+    let kept: Vec<_> = dir
+        .names()
+        .into_iter()
+        .filter(|n| n.starts_with("livecore_encrypted.") && !n.contains("last"))
+        .collect();
+    assert_eq!(kept, ["livecore_encrypted.3.zst", "livecore_encrypted.4.zst"]);
+    assert!(dir.read("key.3") != dir.read("key.4"));
+    assert!(!dir.names().contains(&"key.2".into()));
+    for n in ["3", "4"] {
+        let path = dir.path().to_owned();
+        let words = ["-d".as_ref(), path.as_os_str(), n.as_ref()];
+        decrypt(&private, &words).expect(0);
+    }
 }
 
 #[test]

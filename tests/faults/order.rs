@@ -2,6 +2,7 @@
 //! The checks of a request, one row each, in their order. With any two of
 //! them failing the earlier one answers, and nothing behind it is even asked.
 
+use livedump_cli::device::Pipe;
 use livedump_hosted::method::Method;
 use livedump_hosted::process::{Credentials, Descriptor};
 use livedump_hosted::vnode::FileKind;
@@ -14,12 +15,13 @@ use memdev::freeze::{
     MemMinidumpArg2, MinidumpFreeze,
 };
 use memdev::ioctl::{
-    FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY,
+    FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, FLAG_STREAM,
     MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MINIDUMP_ARG_VERSION,
     MemLivedumpArg, MemMinidumpArg,
 };
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Everything about a request that can be wrong.
@@ -42,8 +44,33 @@ struct Setup {
     veto: Option<Errno>,
 }
 
+/// Where the four kinds of requests differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Stock,
+    Ours,
+    Ours2,
+    Stream,
+}
+
+const KINDS: [Kind; 4] = [Kind::Stock, Kind::Ours, Kind::Ours2, Kind::Stream];
+
+/// One that nobody reads: nothing that is wrong gets that far.
+fn stream(_: File) -> Descriptor {
+    let (_, writer) = std::io::pipe().unwrap();
+    let writer = File::from(OwnedFd::from(writer));
+    let pipe = Box::new(Pipe::new(writer).unwrap());
+    Descriptor::of_stream(FileKind::Pipe, pipe)
+}
+
 impl Setup {
-    fn good(request: u32) -> Self {
+    fn good(kind: Kind) -> Self {
+        let request = match kind {
+            Kind::Stock => MEM_KERNELDUMP,
+            Kind::Ours | Kind::Stream => MEM_MINIDUMP,
+            Kind::Ours2 => MEM_MINIDUMP2,
+        };
+        let is_stream = kind == Kind::Stream;
         let version = match request {
             MEM_MINIDUMP2 => MINIDUMP_ARG2_VERSION,
             _ => MINIDUMP_ARG_VERSION,
@@ -56,10 +83,14 @@ impl Setup {
             arg: MemMinidumpArg {
                 version,
                 compression: 1,
+                flags: if is_stream { FLAG_STREAM } else { 0 },
                 ..MemMinidumpArg::new()
             },
             stock_flags: 0,
-            descriptor: |file| Descriptor::from_file(file).unwrap(),
+            descriptor: match is_stream {
+                true => stream,
+                false => |file| Descriptor::from_file(file).unwrap(),
+            },
             read_only: false,
             path_only: false,
             no_cap_write: false,
@@ -78,19 +109,21 @@ struct Row {
     /// The last method of the KPI that may be asked, of those in [`ASKED`];
     /// `None` where nothing is.
     last: Option<Method>,
-    /// Whether the stock request has this check, ours, and ours with the
-    /// larger argument.
+    /// Whether the stock request has this check, ours, ours with the larger
+    /// argument, and that for a stream.
     stock: bool,
     ours: bool,
     ours2: bool,
+    stream: bool,
     spoil: fn(&mut Setup),
 }
 
 /// The order in which the engine asks.
-const ASKED: [Method; 9] = [
+const ASKED: [Method; 10] = [
     Method::PrivCheckKmemRead,
     Method::PrivCheckRoot,
     Method::Getvnode,
+    Method::Getstream,
     Method::FileIsWritable,
     Method::VnodeIsRegular,
     Method::CompressorAvail,
@@ -106,14 +139,18 @@ const BOTH: Row = Row {
     stock: true,
     ours: true,
     ours2: true,
+    stream: true,
     spoil: |_| {},
 };
-const STOCK: Row = Row { ours: false, ours2: false, ..BOTH };
+const STOCK: Row = Row { ours: false, ours2: false, stream: false, ..BOTH };
+/// What is asked of a vnode alone, and of a stream alone.
+const VNODE: Row = Row { stream: false, ..BOTH };
+const STREAM: Row = Row { stock: false, ours: false, ours2: false, ..BOTH };
 const OURS: Row = Row { stock: false, ..BOTH };
 /// Where the arguments are looked at.
 const ARGUMENT: Row = Row { last: Some(Method::PrivCheckRoot), ..OURS };
 /// The same of the larger one.
-const ARGUMENT2: Row = Row { ours: false, ..ARGUMENT };
+const ARGUMENT2: Row = Row { ours: false, stream: false, ..ARGUMENT };
 const GETVNODE: Row = Row { last: Some(Method::Getvnode), ..BOTH };
 
 /// In order.
@@ -233,6 +270,12 @@ const ROWS: &[Row] = &[
         ..ARGUMENT2
     },
     Row {
+        name: "a stream of which changes are wanted",
+        last: Some(Method::PrivCheckRoot),
+        spoil: |s| s.arg.flags |= FLAG_STABILITY,
+        ..STREAM
+    },
+    Row {
         name: "no such descriptor",
         errno: Errno::EBADF,
         spoil: |s| s.open = false,
@@ -247,17 +290,26 @@ const ROWS: &[Row] = &[
     Row {
         name: "a pipe",
         spoil: |s| s.descriptor = |_| Descriptor::of_kind(FileKind::Pipe),
+        stream: false,
         ..GETVNODE
     },
     Row {
         name: "a socket",
         spoil: |s| s.descriptor = |_| Descriptor::of_kind(FileKind::Socket),
+        stream: false,
         ..GETVNODE
+    },
+    Row {
+        name: "a file as a stream",
+        last: Some(Method::Getstream),
+        spoil: |s| s.descriptor = |f| Descriptor::from_file(f).unwrap(),
+        ..STREAM
     },
     Row {
         name: "O_PATH",
         errno: Errno::EBADF,
         spoil: |s| s.path_only = true,
+        stream: false,
         ..GETVNODE
     },
     Row {
@@ -271,19 +323,19 @@ const ROWS: &[Row] = &[
         name: "a directory",
         last: Some(Method::VnodeIsRegular),
         spoil: |s| not_regular(s, |_| Descriptor::of_kind(FileKind::Directory)),
-        ..BOTH
+        ..VNODE
     },
     Row {
         name: "a named pipe",
         last: Some(Method::VnodeIsRegular),
         spoil: |s| not_regular(s, |_| Descriptor::of_kind(FileKind::Fifo)),
-        ..BOTH
+        ..VNODE
     },
     Row {
         name: "a device",
         last: Some(Method::VnodeIsRegular),
         spoil: |s| not_regular(s, |_| Descriptor::of_kind(FileKind::Device)),
-        ..BOTH
+        ..VNODE
     },
     Row {
         name: "an unknown compression",
@@ -397,32 +449,49 @@ fn ask(
     process.ioctl(setup.request, &mut data)
 }
 
-fn expect(row: &Row, why: &str, (result, asked): (Result<()>, Vec<Method>)) {
+fn expect(
+    kind: Kind,
+    row: &Row,
+    why: &str,
+    (result, asked): (Result<()>, Vec<Method>),
+) {
     assert_eq!(result, Err(row.errno), "{why}");
-    let allowed = match row.last {
+    // A descriptor is asked for once, as what it is to be.
+    let last = match (kind, row.last) {
+        (Kind::Stream, Some(Method::Getvnode)) => Some(Method::Getstream),
+        (_, last) => last,
+    };
+    let allowed = match last {
         None => 0,
         Some(last) => ASKED.iter().position(|&m| m == last).unwrap() + 1,
     };
-    let late = asked.iter().find(|m| !ASKED[..allowed].contains(m));
+    let other = match kind {
+        Kind::Stream => Method::Getvnode,
+        _ => Method::Getstream,
+    };
+    let late =
+        asked.iter().find(|m| **m == other || !ASKED[..allowed].contains(m));
     assert_eq!(late, None, "{why}: asked too much");
 }
 
-fn rows(request: u32) -> impl Iterator<Item = &'static Row> + Clone {
-    ROWS.iter().filter(move |row| match request {
-        MEM_KERNELDUMP => row.stock,
-        MEM_MINIDUMP => row.ours,
-        _ => row.ours2,
+fn rows(kind: Kind) -> impl Iterator<Item = &'static Row> + Clone {
+    ROWS.iter().filter(move |row| match kind {
+        Kind::Stock => row.stock,
+        Kind::Ours => row.ours,
+        Kind::Ours2 => row.ours2,
+        Kind::Stream => row.stream,
     })
 }
 
 #[test]
 fn a_request_with_nothing_wrong_is_served() {
     let s = Scenario::model("size 16M");
-    for request in [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP2] {
-        let (result, asked) = play(&s, &Setup::good(request));
+    for kind in [Kind::Stock, Kind::Ours, Kind::Ours2] {
+        let (result, asked) = play(&s, &Setup::good(kind));
         assert_eq!(result, Ok(()));
         let all = ASKED.iter().filter(|m| {
-            request != MEM_KERNELDUMP || **m != Method::PrivCheckRoot
+            let root = **m == Method::PrivCheckRoot;
+            **m != Method::Getstream && !(root && kind == Kind::Stock)
         });
         assert!(asked.iter().eq(all), "{asked:?}");
     }
@@ -431,11 +500,11 @@ fn a_request_with_nothing_wrong_is_served() {
 #[test]
 fn every_check_has_its_errno() {
     let s = Scenario::model("size 16M");
-    for request in [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP2] {
-        for row in rows(request) {
-            let mut setup = Setup::good(request);
+    for kind in KINDS {
+        for row in rows(kind) {
+            let mut setup = Setup::good(kind);
             (row.spoil)(&mut setup);
-            expect(row, row.name, play(&s, &setup));
+            expect(kind, row, row.name, play(&s, &setup));
         }
     }
 }
@@ -443,14 +512,14 @@ fn every_check_has_its_errno() {
 #[test]
 fn of_two_failing_checks_the_earlier_one_answers() {
     let s = Scenario::model("size 16M");
-    for request in [MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP2] {
-        for (i, earlier) in rows(request).enumerate() {
-            for later in rows(request).skip(i + 1) {
-                let mut setup = Setup::good(request);
+    for kind in KINDS {
+        for (i, earlier) in rows(kind).enumerate() {
+            for later in rows(kind).skip(i + 1) {
+                let mut setup = Setup::good(kind);
                 (earlier.spoil)(&mut setup);
                 (later.spoil)(&mut setup);
                 let why = format!("{}, and {}", earlier.name, later.name);
-                expect(earlier, &why, play(&s, &setup));
+                expect(kind, earlier, &why, play(&s, &setup));
             }
         }
     }
@@ -460,7 +529,7 @@ fn of_two_failing_checks_the_earlier_one_answers() {
 fn flags_that_do_not_exist_are_refused() {
     let s = Scenario::model("size 16M");
     for bit in 0..32 {
-        let mut setup = Setup::good(MEM_MINIDUMP);
+        let mut setup = Setup::good(Kind::Ours);
         setup.arg.flags = 1 << bit;
         let want = match setup.arg.flags {
             FLAG_QUIESCE | FLAG_REGISTERS => Ok(()),
@@ -478,12 +547,12 @@ fn flags_that_do_not_exist_are_refused() {
 #[test]
 fn stopping_the_machine_takes_the_larger_argument() {
     let s = Scenario::model("size 16M\ncpus 2");
-    for (request, want) in
-        [(MEM_MINIDUMP, Err(Errno::EINVAL)), (MEM_MINIDUMP2, Ok(()))]
+    for (kind, want) in
+        [(Kind::Ours, Err(Errno::EINVAL)), (Kind::Ours2, Ok(()))]
     {
-        let mut setup = Setup::good(request);
+        let mut setup = Setup::good(kind);
         setup.arg.flags |= FLAG_FREEZE;
-        if request == MEM_MINIDUMP2 {
+        if kind == Kind::Ours2 {
             setup.freeze.max_pause_ns = LARGEST_MAX_PAUSE_NS;
         }
         assert_eq!(play(&s, &setup).0, want);
@@ -551,7 +620,7 @@ fn the_status_is_for_root_alone() {
 fn the_stock_request_is_everyones_where_the_kernel_says_so() {
     // As in 13.2 and 15.1: only the device's mode guards it.
     let s = Scenario::model("size 16M");
-    let mut setup = Setup::good(MEM_KERNELDUMP);
+    let mut setup = Setup::good(Kind::Stock);
     setup.credentials = Credentials::NOBODY;
     assert_eq!(play(&s, &setup).0, Ok(()));
 }

@@ -138,8 +138,8 @@ impl Session {
             dump.read(file)?.with_checkpoint(meta)?.with_parts(parts)?;
         kernels.check_named()?;
         let info = info.and_then(|info| InfoText::read(&info).ok());
-        let (problem, missing) = info
-            .map_or((None, vec![]), |info| (info.problem, info.missing));
+        let (problem, missing) =
+            info.map_or((None, vec![]), |info| (info.problem, info.missing));
         let opened = opened.without(missing);
         let problem = problem.map(|text| format!("info.N: {text}"));
         let (core, found) = kernels.choose_for(opened)?;

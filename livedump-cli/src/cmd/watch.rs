@@ -110,6 +110,9 @@ pub struct Args {
         value_parser = quantity::number::<u32>(1..=64)
     )]
     pub workers: Option<u32>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub encryption: EncryptArgs,
     /// Stop the CPUs and copy every page at one instant
     #[arg(long)]
     pub freeze: bool,
@@ -285,7 +288,7 @@ fn capture_args(args: &Args) -> capture::Args {
         kernel: args.kernel.clone(),
         level: args.level,
         workers: args.workers,
-        encryption: EncryptArgs::default(),
+        encryption: args.encryption.clone(),
         no_seal: false,
         quiesce: false,
         registers: false,

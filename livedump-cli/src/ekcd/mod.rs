@@ -52,7 +52,7 @@ pub use plaintext::{Decryptor, Plaintext};
 pub use private::PrivateKey;
 pub use public::PublicKey;
 pub use reader::Encrypting;
-pub use recipient::Encryption;
+pub use recipient::{Encryption, Recipient};
 
 use zeroize::Zeroizing;
 

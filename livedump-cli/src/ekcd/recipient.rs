@@ -7,6 +7,25 @@ use getrandom::rand_core::TryRng;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+/// Whom dumps are encrypted for, and how.
+#[derive(Clone, Debug)]
+pub struct Recipient {
+    /// Their key.
+    pub key: PublicKey,
+    /// What a dump is encrypted with.
+    pub cipher: Cipher,
+}
+
+impl Recipient {
+    /// Makes a key for one dump.
+    ///
+    /// # Errors
+    /// There are no random numbers.
+    pub fn encryption(&self) -> Result<Encryption, Error> {
+        Encryption::new(&self.key, self.cipher)
+    }
+}
+
 /// How one dump is encrypted. Each has a key of its own.
 #[derive(Debug)]
 pub struct Encryption {

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 /// Where a dump of one instant says so.
 const INSTANT: usize = 2048;
+/// Where a dump of ours says what it has not.
+const KEYS: usize = 2112;
 const PAGE: usize = 4096;
 
 /// The machine a dump is of.
@@ -45,6 +47,27 @@ pub struct Dump {
     /// Physical addresses of the data pages, in file order.
     pas: Vec<u64>,
     plain: Vec<u8>,
+}
+
+/// The record of the keys; livedump(5) has its fields.
+fn check_keys(b: &[u8]) -> Result<(), Wrong> {
+    let version = le32(b, 8)?;
+    if version != 1 {
+        return Err(format!("keys: version {version}"));
+    }
+    check_sum(b).map_err(|e| format!("keys: {e}"))
+}
+
+/// A record's last word is the sum of what is before it.
+fn check_sum(b: &[u8]) -> Result<(), Wrong> {
+    let at = b.len() - 4;
+    let sum = b[..at].iter().fold(2_166_136_261_u32, |sum, byte| {
+        (sum ^ u32::from(*byte)).wrapping_mul(16_777_619)
+    });
+    match le32(b, at)? {
+        found if found == sum => Ok(()),
+        found => Err(format!("sum {found:#x}, not {sum:#x}")),
+    }
 }
 
 impl Dump {
@@ -135,13 +158,7 @@ impl Dump {
             return Err(format!("instant: {pages} pages by {cpus} CPUs"));
         }
         zero(b, 56, 60).map_err(|e| format!("instant: {e}"))?;
-        let sum = b[..60].iter().fold(2_166_136_261_u32, |sum, byte| {
-            (sum ^ u32::from(*byte)).wrapping_mul(16_777_619)
-        });
-        match le32(b, 60)? {
-            found if found == sum => Ok(()),
-            found => Err(format!("instant: sum {found:#x}, not {sum:#x}")),
-        }
+        check_sum(b).map_err(|e| format!("instant: {e}"))
     }
 
     fn check_padding(&self) -> Result<(), Wrong> {
@@ -156,14 +173,18 @@ impl Dump {
         let rest = |from, to| {
             zero(b, from, to).map_err(|e| format!("header page: {e}"))
         };
-        match b.get(INSTANT..INSTANT + 8) {
-            Some(b"LDFREEZE") => {
-                self.check_instant()?;
-                rest(used, INSTANT)?;
-                rest(INSTANT + 64, PAGE)?;
-            }
-            _ => rest(used, PAGE)?,
+        let mut end = used;
+        if b.get(INSTANT..INSTANT + 8) == Some(b"LDFREEZE") {
+            self.check_instant()?;
+            rest(end, INSTANT)?;
+            end = INSTANT + 64;
         }
+        if b.get(KEYS..KEYS + 8) == Some(b"LDNOKEYS") {
+            check_keys(&b[KEYS..KEYS + 20])?;
+            rest(end, KEYS)?;
+            end = KEYS + 20;
+        }
+        rest(end, PAGE)?;
         let text = &self.msgbuf;
         zero(b, text.end, text.end.next_multiple_of(PAGE))
             .map_err(|e| format!("behind the message buffer: {e}"))?;

@@ -85,7 +85,7 @@ impl Capture<'_> {
     ) -> Result<Captured, Error> {
         let started = Instant::now();
         let keep = self.prepared.keep.take();
-        let encryption = self.prepared.encryption.take();
+        let encryption = self.prepared.encryption()?;
         let encryption = encryption.as_ref();
         let (dump, mut kernel, changes) = {
             let _lock = self.directory.lock()?;

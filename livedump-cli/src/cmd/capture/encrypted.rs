@@ -9,7 +9,9 @@ use super::lists::{KernelFile, Lists};
 use super::streamed::Flow;
 use super::{Args, Error};
 use crate::crashdir::{self, Temp};
-use crate::ekcd::{self, Cipher, Decryptor, Encrypting, Encryption, Plaintext};
+use crate::ekcd::{
+    self, Cipher, Decryptor, Encrypting, Encryption, Plaintext, Recipient,
+};
 use crate::signals::Signals;
 use clap::ValueHint;
 use livedump_vmcore::{OpenError, Opened, Vmcore};
@@ -35,11 +37,12 @@ pub struct EncryptArgs {
 }
 
 impl EncryptArgs {
-    /// Reads the public key, and makes a key for one dump.
-    pub(super) fn prepare(&self) -> Result<Option<Encryption>, Error> {
+    /// Reads the public key.
+    pub(super) fn recipient(&self) -> Result<Option<Recipient>, Error> {
         let Some(path) = &self.encrypt else { return Ok(None) };
-        let to = ekcd::PublicKey::read(path)?;
-        Ok(Some(Encryption::new(&to, self.cipher.unwrap_or_default())?))
+        let key = ekcd::PublicKey::read(path)?;
+        let cipher = self.cipher.unwrap_or_default();
+        Ok(Some(Recipient { key, cipher }))
     }
 
     pub(super) fn check_usage(&self, args: &Args) -> Result<(), Error> {
@@ -53,10 +56,10 @@ impl EncryptArgs {
                  whole blocks only; chacha20 can",
             ));
         }
-        if args.quiesce || args.stability {
+        if args.stability {
             return Err(Error::Usage(
-                "--encrypt cannot be used with --quiesce or --stability: the \
-                 dump goes through a pipe",
+                "--encrypt cannot be used with --stability: the dump goes \
+                 through a pipe",
             ));
         }
         Ok(())

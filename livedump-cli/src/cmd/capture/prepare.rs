@@ -5,7 +5,7 @@
 use super::lists::{self, KernelFile};
 use super::{Args, Error};
 use crate::device::Device;
-use crate::ekcd::Encryption;
+use crate::ekcd::{Encryption, Recipient};
 use crate::kernel_files::{self, KernelFiles};
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
@@ -20,8 +20,8 @@ pub(in crate::cmd) struct Prepared {
     pub(super) is_named: bool,
     /// What is kept beside the dump, with --keep-kernel.
     pub(super) keep: Option<Keep>,
-    /// How it is encrypted, if it is: of one dump.
-    pub(super) encryption: Option<Encryption>,
+    /// Whom it is encrypted for, if it is.
+    recipient: Option<Recipient>,
     /// Bytes that a dump of unknown size may have.
     pub(super) wired: Option<u64>,
 }
@@ -47,7 +47,14 @@ impl Prepared {
             (path.clone(), file)
         });
         let (is_named, wired) = (self.is_named, self.wired);
-        Self { kernel, is_named, keep: None, encryption: None, wired }
+        let recipient = self.recipient.clone();
+        Self { kernel, is_named, keep: None, recipient, wired }
+    }
+
+    /// How a dump is encrypted, if it is: another key each time.
+    pub(super) fn encryption(&self) -> Result<Option<Encryption>, Error> {
+        let recipient = self.recipient.as_ref();
+        Ok(recipient.map(Recipient::encryption).transpose()?)
     }
 
     /// Whether the kernel that was named is one. To be called when all else
@@ -86,9 +93,9 @@ impl Prepared {
             file => Ok((path, file.map_err(|e| chain(&e)))),
         };
         let kernel = path.map(open).transpose()?;
-        let encryption = args.encryption.prepare()?;
+        let recipient = args.encryption.recipient()?;
         let wired = device.wired_bytes();
-        Ok(Self { kernel, is_named, keep, encryption, wired })
+        Ok(Self { kernel, is_named, keep, recipient, wired })
     }
 
     /// The descriptors of all open files themselves: what limits the rights

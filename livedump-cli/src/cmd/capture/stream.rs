@@ -74,12 +74,12 @@ fn direct(
     device: &dyn Device,
     signals: &mut Signals,
 ) -> Result<Outcome, Error> {
-    let mut prepared = Prepared::gather(args, device)?;
+    let prepared = Prepared::gather(args, device)?;
     confine(args, device, None, &prepared, &[]);
     prepared.check_named()?;
     let asking = Asking { args, device };
     let room = |_| Ok(None);
-    let encryption = prepared.encryption.take();
+    let encryption = prepared.encryption()?;
     let streamed = match &encryption {
         None => asking.streamed(signals, room, to_stdout),
         Some(encryption) => {

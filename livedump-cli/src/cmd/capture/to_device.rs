@@ -47,8 +47,8 @@ pub(super) fn run(args: &Args, path: &Path) -> Result<Outcome, Error> {
     if !device.can_stream() {
         return Err(Error::NoStream);
     }
-    let mut prepared = Prepared::gather(args, device)?;
-    let encryption = prepared.encryption.take();
+    let prepared = Prepared::gather(args, device)?;
+    let encryption = prepared.encryption()?;
     let key = match &encryption {
         Some(encryption) => encryption.key_block()?,
         None => Vec::new(),

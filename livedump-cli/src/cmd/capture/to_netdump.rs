@@ -56,8 +56,8 @@ pub(super) fn run(args: &Args, place: &Place) -> Result<Outcome, Error> {
              directory, and send the file",
         ));
     }
-    let mut prepared = Prepared::gather(args, device)?;
-    let encryption = prepared.encryption.take();
+    let prepared = Prepared::gather(args, device)?;
+    let encryption = prepared.encryption()?;
     let key = match &encryption {
         Some(encryption) => encryption.key_block()?,
         None => Vec::new(),
