@@ -18,6 +18,9 @@
 #include "livedump_shim.h"
 
 #if __FreeBSD_version >= 1300000
+/* Of lock_classes[], subr_lock.c. */
+#define	LD_CLASS_MTX_SLEEP	1
+
 TAILQ_HEAD(livedump_dumpers, dumperinfo);
 
 static struct livedump_dumpers *livedump_dumpers;
@@ -31,6 +34,11 @@ livedump_keys_init(void)
 	livedump_dumpers_lock = (struct mtx *)(void *)
 	    linker_file_lookup_symbol(linker_kernel_file, "dumpconf_list_lk",
 	    0);
+	/* Another kernel may have another lock for it. */
+	if (livedump_dumpers_lock != NULL &&
+	    LO_CLASSINDEX(&livedump_dumpers_lock->lock_object) !=
+	    LD_CLASS_MTX_SLEEP)
+		livedump_dumpers_lock = NULL;
 }
 
 int

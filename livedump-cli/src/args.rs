@@ -86,7 +86,9 @@ pub enum Command {
         ),
         override_usage = "livedump watch [OPTIONS] WHEN... LIMIT... [DIRECTORY]",
         mut_arg("gdb", |arg| arg.hide(true)),
-        mut_arg("ranges", |arg| arg.hide(true))
+        mut_arg("ranges", |arg| arg.hide(true)),
+        mut_arg("workers", |arg| arg.hide(true)),
+        mut_arg("cipher", |arg| arg.hide(true))
     )]
     Watch(cmd::watch::Args),
     /// List the dumps in a crash directory

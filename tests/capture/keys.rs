@@ -5,17 +5,20 @@
 use livedump_hosted::machine::Machine;
 use livedump_kmod::error::Errno;
 use livedump_tests::decoder::{RawFile, judge_raw};
+use livedump_tests::expected;
 use livedump_tests::scenario::{Scenario, TINY};
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
 use memdev::keys::{KEY_BYTES, KeysRecord};
 
 /// Two keys: within a page, and across two adjacent ones.
 fn places(s: &Scenario) -> Vec<Paddr> {
-    let pages = s.machine.pattern_pages();
-    let after = |pa: &Paddr| Paddr(pa.0 + PAGE_SIZE as u64);
-    let two = pages.iter().find(|pa| pages.contains(&after(pa))).unwrap();
-    let other = pages.iter().rfind(|pa| **pa > after(two)).unwrap();
-    vec![Paddr(other.0 + 64), Paddr(two.0 + PAGE_SIZE as u64 - 500)]
+    let pages = expected::pages(&s.machine);
+    let page = PAGE_SIZE as u64;
+    let has_next = |pa: &&u64| pages.contains(&(**pa + page));
+    let two = *pages.iter().rfind(has_next).unwrap();
+    let other = s.machine.pattern_pages().iter();
+    let other = other.map(|pa| pa.0).find(|pa| pa / page != two / page);
+    vec![Paddr(other.unwrap() + 64), Paddr(two + page - 500)]
 }
 
 fn in_direct_map(s: &Scenario, pa: Paddr) -> Vaddr {
