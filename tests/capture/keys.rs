@@ -55,7 +55,7 @@ fn compare(s: &Scenario, raw: &RawFile, keys: &[Paddr]) {
 fn keys_are_zeros_in_a_dump_of_any_kind() {
     for recipe in [
         "size 16M\numa 64",
-        "release 12.1\nsize 16M\numa 64",
+        "release 12.1-RELEASE\nsize 16M\numa 64",
         "machine arm64\nsize 16M\numa 64",
     ] {
         let s = Scenario::model(recipe);
@@ -80,7 +80,8 @@ fn a_dump_says_nothing_of_keys_that_nobody_looked_for() {
     s.kernel.set_dump_keys(None);
     assert_eq!(record(&s.dump(0)), None);
     // More than could be overwritten: no dump at all.
+    let before = s.contents();
     s.kernel.set_dump_keys(Some(vec![Vaddr(0); 65]));
     assert_eq!(s.kerneldump(0), Err(Errno::E2BIG));
-    assert_eq!(s.contents(), [0; 0]);
+    assert!(s.contents() == before);
 }

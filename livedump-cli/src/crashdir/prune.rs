@@ -9,6 +9,7 @@
 //! unpacks to, keeps others waiting. One that is new when it is locked was not
 //! checked, and stays.
 
+use super::dumps::Stored;
 use super::retention::{Plan, Retention, Weight};
 use super::{CrashDir, Error, SavedDump, names};
 use livedump_vmcore::verdict::Verdict;
@@ -197,11 +198,21 @@ impl Verdicts {
                 Verdict::Undetermined("it is new and was not checked".into())
             }
             None => {
-                let verdict = directory.judge(dump);
+                let verdict = for_keeping(directory, dump);
                 self.known.insert(file, verdict.clone());
                 verdict
             }
         }
+    }
+}
+
+/// Nobody without its key can look into an encrypted dump: it is what its
+/// info.N says, which was written when it had been looked into.
+fn for_keeping(directory: &CrashDir, dump: &SavedDump) -> Verdict {
+    let info = dump.info.as_ref();
+    match info.filter(|_| names::is_encrypted(&dump.name)) {
+        Some(info) => info.verdict(Stored::new(dump, None)),
+        None => directory.judge(dump),
     }
 }
 

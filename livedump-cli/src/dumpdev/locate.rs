@@ -174,6 +174,10 @@ impl DumpDev {
     /// There is none, or what is wrong with it.
     pub fn find_at(&self, leading_at: u64) -> Result<LocatedDump, Error> {
         let leading = self.header_at(leading_at)?;
+        if !has_magic(&leading) {
+            let (path, at) = (self.path.clone(), leading_at);
+            return Err(Error::NoDumpAt { path, at });
+        }
         let h = self.decode(&leading)?;
         let block = h.blocksize as usize;
         if !BLOCKS.contains(&block) {
@@ -307,10 +311,8 @@ impl DumpDev {
         let header = usize::try_from(within).ok().and_then(|within| {
             window.get(within..).and_then(|b| b.first_chunk().copied())
         });
-        header.ok_or_else(|| Error::NoDump {
-            path: self.path.clone(),
-            size: self.size,
-        })
+        let path = || self.path.clone();
+        header.ok_or_else(|| Error::NoDumpAt { path: path(), at })
     }
 
     /// The header in the last block, and how large blocks are.

@@ -82,7 +82,7 @@ pub enum Error {
     /// No trailing header.
     #[error(
         "no dump at the end of {} ({size} bytes); in an image of a disk, use \
-         the dump partition",
+         the dump partition; --list finds dumps anywhere",
         path.display()
     )]
     NoDump {
@@ -90,6 +90,14 @@ pub enum Error {
         path: PathBuf,
         /// How large it is.
         size: u64,
+    },
+    /// No header there.
+    #[error("no dump at offset {at} of {} (--list finds them)", path.display())]
+    NoDumpAt {
+        /// Which.
+        path: PathBuf,
+        /// Where.
+        at: u64,
     },
     /// It was saved before.
     #[error(
@@ -187,7 +195,10 @@ impl Error {
     /// Whether there is nothing to save, which is not a failure.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        matches!(self, Self::NoDump { .. } | Self::Cleared { .. })
+        matches!(
+            self,
+            Self::NoDump { .. } | Self::NoDumpAt { .. } | Self::Cleared { .. }
+        )
     }
 }
 
