@@ -70,6 +70,15 @@ pub fn run<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Run {
     command.output().unwrap().into()
 }
 
+/// The tool, which cannot write a byte to any regular file: a signal ends it
+/// if it does (setrlimit(2), `RLIMIT_FSIZE`). Pipes are not files.
+pub fn without_files() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 0 && exec \"$0\" \"$@\"", program()]);
+    command.stdin(Stdio::null());
+    command
+}
+
 /// Runs the tool on a kernel that refuses some system calls with `errno`.
 #[cfg(target_os = "linux")]
 pub fn refused(calls: &[&str], errno: i32, args: &[&OsStr]) -> Run {

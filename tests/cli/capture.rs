@@ -311,13 +311,10 @@ fn a_dump_for_a_pipe_is_the_one_that_a_directory_gets() {
 fn a_dump_for_a_pipe_needs_no_file() {
     let dir = CrashDir::new();
     for options in [&[][..], &["-Z"], &["--freeze", "--max-pause", "1s"]] {
-        let out = Command::new(crate::tool::program())
-            .args(["capture", "--machine", "model:16M"])
-            .args(options)
-            .arg("-")
-            .env("TMPDIR", dir.file("nowhere"))
-            .output()
-            .unwrap();
+        let mut command = crate::tool::without_files();
+        command.args(["capture", "--machine", "model:16M"]);
+        command.args(options).arg("-").env("TMPDIR", dir.file("nowhere"));
+        let out = command.output().unwrap();
         let run = crate::tool::Run::from(out).expect(0);
         assert!(run.stderr.contains("not checked"), "{}", run.stderr);
         std::fs::write(dir.file("piped"), &run.stdout).unwrap();

@@ -319,6 +319,25 @@ fn with_processes_suspended_it_goes_into_a_directory() {
     assert!(run.stderr.contains("may be suspended"), "{}", run.stderr);
 }
 
+/// No byte of a dump for standard output is in any file, encrypted or not.
+#[test]
+fn on_standard_output_it_needs_no_file() {
+    let public = keys().public("2048");
+    for options in [&["-Z"][..], &["--cipher", "aes256-cbc"]] {
+        let mut command = crate::tool::without_files();
+        command.args(["capture", "--machine", "model:16M", "--encrypt"]);
+        command.arg(&public).args(options).arg("-");
+        let run = Run::from(command.output().unwrap()).expect(0);
+        assert!(run.stdout.len() > 100_000, "{}", run.stderr);
+    }
+    // What is to be a file is none.
+    let dir = CrashDir::new();
+    let mut command = crate::tool::without_files();
+    command.args(["capture", "--machine", "model:16M", "--encrypt"]);
+    command.arg(&public).arg(dir.path());
+    assert_ne!(command.output().unwrap().status.code(), Some(0));
+}
+
 /// Each dump of a watch has another key; the public one is read once.
 #[test]
 fn a_watch_encrypts_each_dump_for_itself() {

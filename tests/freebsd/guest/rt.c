@@ -368,8 +368,6 @@ file_size(i64 fd)
 	return (sys(SYS_lseek, fd, 0L, 2L));
 }
 
-#define	OUTPUT_DISK	"/dev/vtbd0"
-
 static u8 transfer[1 << 20] __attribute__((aligned(4096)));
 static u64 disk_at;
 

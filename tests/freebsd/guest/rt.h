@@ -110,6 +110,7 @@ i64	mount_fs(const char *type, const char *from, const char *path,
 	    const char *option, const char *value, i64 flags);
 i64	file_size(i64 fd);
 
+#define	OUTPUT_DISK	"/dev/vtbd0"
 /* Copies a file to the output disk and tells the host. */
 void	bring_out(const char *path, const char *name);
 
