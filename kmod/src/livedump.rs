@@ -21,6 +21,7 @@
 //! | no process has the file mapped for writing | `ETXTBSY` |
 //! | livedumper_start handlers agree | theirs |
 //! | user processes stop in time | `EAGAIN` |
+//! | at the end: no key for the kernel's own dumps is new | `EAGAIN` |
 //!
 //! Locks, in this order and released in reverse on every path: the livedump
 //! lock, the range lock over the whole file, then over that for the list of

@@ -160,7 +160,7 @@ pub enum Error {
         what: &'static str,
     },
     /// A header that cannot be read.
-    #[error("the last header of {}", path.display())]
+    #[error("a header of {}", path.display())]
     Header {
         /// Which.
         path: PathBuf,
@@ -174,7 +174,7 @@ pub enum Error {
         text: String,
     },
     /// Something that makes no sense whatever the wish.
-    #[error("the last header of {}: {text}", path.display())]
+    #[error("a header of {}: {text}", path.display())]
     Shape {
         /// Which.
         path: PathBuf,

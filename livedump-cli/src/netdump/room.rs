@@ -23,6 +23,8 @@ pub struct Room<'d> {
     kept: u64,
     measured: Option<Instant>,
     counted: Option<Instant>,
+    /// That the files cannot be counted was reported.
+    told: bool,
 }
 
 impl<'d> Room<'d> {
@@ -42,6 +44,7 @@ impl<'d> Room<'d> {
             kept: 0,
             measured: None,
             counted: None,
+            told: false,
         }
     }
 
@@ -72,10 +75,20 @@ impl<'d> Room<'d> {
         let Some(max) = self.max_bytes else { return };
         if old(self.counted, FILES) {
             self.counted = Some(Instant::now());
-            let dumps = self.directory.dumps().unwrap_or_default();
-            self.kept = dumps
-                .iter()
-                .fold(0, |sum, dump| u64::saturating_add(sum, dump.disk_bytes));
+            match self.directory.dumps() {
+                Ok(dumps) => {
+                    self.kept = dumps.iter().fold(0, |sum, dump| {
+                        u64::saturating_add(sum, dump.disk_bytes)
+                    });
+                    self.told = false;
+                }
+                // What was counted before, and what has come since, is known.
+                Err(e) if !self.told => {
+                    note(format_args!("--max-bytes: {}", chain(&e)));
+                    self.told = true;
+                }
+                Err(_) => {}
+            }
         }
         let used = arriving
             .iter()
