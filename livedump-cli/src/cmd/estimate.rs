@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "SIZE",
-        default_value = "64M",
+        default_value = "256M",
         value_parser = quantity::size,
         value_hint = ValueHint::Other
     )]
