@@ -21,6 +21,8 @@
 //!           '- report    what is said about it, as text and as JSON
 //! ```
 
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+
 pub mod analysis;
 pub mod args;
 pub mod bhyve;
@@ -44,5 +46,6 @@ pub mod sandbox;
 pub mod seal;
 pub mod shell;
 pub mod signals;
+pub mod sleep;
 pub mod spool;
 pub mod version;

@@ -2,6 +2,7 @@
 //! A command that is run after a dump (`--exec`), in a process group of its
 //! own, so that what it starts ends with it.
 
+use crate::sleep::sleep;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -68,7 +69,7 @@ pub fn end(child: &mut Child) -> io::Result<()> {
             child.wait()?;
             break;
         }
-        std::thread::sleep(POLL_INTERVAL);
+        sleep(POLL_INTERVAL);
     }
     Ok(())
 }

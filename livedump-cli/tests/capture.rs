@@ -3,6 +3,8 @@
 //! The machine is a file of noise; gzip takes seconds over it, which is time
 //! enough to hit any moment.
 
+#![allow(clippy::disallowed_methods)]
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;

@@ -18,6 +18,7 @@ use crate::quantity;
 use crate::report::{Report, complain, inform, note};
 use crate::sandbox::{self, Purpose, Role};
 use crate::signals::Signals;
+use crate::sleep::sleep;
 use clap::ValueHint;
 use livedump_vmcore::chain;
 use livedump_vmcore::path::escape_path;
@@ -184,7 +185,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             if signals.stopped().is_some() {
                 stop.store(true, Ordering::Relaxed);
             }
-            thread::sleep(POLL);
+            sleep(POLL);
         }
         // It does not panic; if it did, that would be said already.
         (done, named.join().unwrap_or(Ok(Outcome::Undetermined)))

@@ -47,6 +47,7 @@ pub use prune::Pruned;
 pub use retention::{Plan, Retention, Weight};
 pub use temp::Temp;
 
+use crate::sleep::sleep;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
@@ -56,7 +57,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Others hold the lock while they sync a directory, which takes moments.

@@ -3,6 +3,7 @@
 
 use crate::report::{complain, note};
 use crate::shell;
+use crate::sleep::sleep;
 use livedump_vmcore::chain;
 use nix::sys::signal::SigSet;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{JoinHandle, sleep, spawn};
+use std::thread::{JoinHandle, spawn};
 use std::time::Instant;
 
 type Env = Vec<(String, String)>;

@@ -9,6 +9,7 @@ use super::resume::Resumer;
 use super::stream::{self, Part, write_sparse};
 use super::wanted::Wanted;
 use super::{EVENT, Pause, QemuError, both, claims, resumed, written};
+use crate::sleep::sleep;
 use livedump_vmcore::ImageFile;
 use nix::errno::Errno;
 use nix::libc;
@@ -18,7 +19,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// What is copied at a time.
@@ -187,7 +187,7 @@ fn go_on(qmp: &mut Qmp) -> Result<Pause, QemuError> {
             Ok(_) => return resumed(qmp, true),
             // While a dump has yet to end.
             Err(QmpError::Refused { .. }) if Instant::now() < until => {
-                thread::sleep(RETRY);
+                sleep(RETRY);
             }
             Err(e) => return Err(e.into()),
         }

@@ -32,6 +32,7 @@ mod wanted;
 pub use qmp::QmpError;
 pub use wanted::Wanted;
 
+use crate::sleep::sleep;
 use crate::spool::{SpoolError, spool};
 use backing::Backing;
 use livedump_vmcore::elf::Kernel;
@@ -51,7 +52,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// For each answer of QEMU's.
@@ -389,7 +389,7 @@ impl Guest {
         for look in 0..LOOKS {
             // A CPU may be between two page tables, or call the firmware.
             if look > 0 {
-                thread::sleep(LOOK);
+                sleep(LOOK);
             }
             let text = self.qmp().human("info registers -a")?;
             let number = |line: &str, name: &str| {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::sleep::sleep;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,7 +19,6 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// Lines before the greeting.
@@ -137,7 +137,7 @@ impl Qmp {
             match connect(stream.as_raw_fd(), &address) {
                 Ok(()) => break stream,
                 Err(Errno::EAGAIN | Errno::EINTR) if Instant::now() < until => {
-                    thread::sleep(RETRY);
+                    sleep(RETRY);
                 }
                 Err(Errno::EAGAIN) => {
                     let command = "the connection".to_owned();

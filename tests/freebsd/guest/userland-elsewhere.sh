@@ -128,16 +128,17 @@ over_the_network() {
 		livedump send $sent 127.0.0.1 >$log 2>&1
 	fi
 	wait $server
-	expect "receive: exit status" $? 0
+	status=$?
 	cp $log.server $log
-	run "what was sent is what came" 0 cmp $sent $kept/vmcore.1.zst
+	expect "receive: exit status" $status 0
+	run "what was sent is what came" 0 cmp $sent $kept/livecore.1.zst
 	live "what was dumped over the network" livedump verify -k $kernel \
-	    $kept/vmcore.2.zst
+	    $kept/livecore.2.zst
 	if [ -e /keys/public.pem ]; then
 		run "what was encrypted: decrypt" 0 livedump decrypt \
 		    -k /keys/private.pem -d $kept 3
 		live "what was encrypted: verify" livedump verify -k $kernel \
-		    $kept/vmcore.3.zst
+		    $kept/livecore.3.zst
 	fi
 	expect "receive: --exec" "$(ls $kept/done)" $kept/done
 	rm -r $kept $log.server

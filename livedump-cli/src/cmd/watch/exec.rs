@@ -4,6 +4,7 @@
 use crate::cmd::capture::captured::Captured;
 use crate::shell;
 use crate::signals::{Event, Signals};
+use crate::sleep::sleep;
 use nix::sys::signal::Signal;
 use std::ffi::OsStr;
 use std::io;
@@ -50,7 +51,7 @@ pub(super) fn run(
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             // Its end is all there is left to wait for.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
+            Err(RecvTimeoutError::Disconnected) => sleep(wait),
         }
         wait = (wait * 2).min(shell::POLL_INTERVAL);
     }
