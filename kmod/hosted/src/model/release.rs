@@ -71,6 +71,11 @@ impl Release {
         self.osreldate < 1_300_000
     }
 
+    /// Where `struct ucred` has `cr_uid`.
+    pub(super) fn cr_uid(&self) -> u32 {
+        if self.osreldate < 1_300_000 { 4 } else { 96 }
+    }
+
     /// `stoppcbs` is a pointer.
     pub(super) fn has_allocated_stoppcbs(&self) -> bool {
         self.osreldate >= 1_400_089
