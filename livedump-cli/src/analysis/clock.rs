@@ -44,6 +44,14 @@ impl Clock {
     }
 }
 
+/// The order of waits: the longest first, and last those whose start is not
+/// known.
+#[must_use]
+pub fn longest(a: Option<f64>, b: Option<f64>) -> std::cmp::Ordering {
+    let or_less = |s: Option<f64>| s.unwrap_or(f64::NEG_INFINITY);
+    or_less(b).total_cmp(&or_less(a))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +72,6 @@ mod tests {
     fn a_kernel_of_any_hz_has_a_clock() {
         let clock = Clock { ticks: 0, hz: 1_000_000 };
         assert_eq!(clock.since(1), -0.000_001);
-        assert_eq!(clock.since(1 << 31), 2147.483_648);
+        assert_eq!(clock.since(1 << 31), 2_147.483_648);
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Stacks that could not be read to their end are compared by the reason.
 
-use super::clock::Clock;
+use super::clock::{Clock, longest};
 use super::stack::{Frame, STALE, Source, Stacks};
 use super::threads::{Thread, Threads};
 use livedump_vmcore::unwind;
@@ -346,14 +346,6 @@ impl Grouping {
         });
         all
     }
-}
-
-/// The order of waits: the longest first, and last those whose start is not
-/// known.
-#[must_use]
-pub fn longest(a: Option<f64>, b: Option<f64>) -> std::cmp::Ordering {
-    let or_less = |s: Option<f64>| s.unwrap_or(f64::NEG_INFINITY);
-    or_less(b).total_cmp(&or_less(a))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::thread::LockName;
 use super::wrap::wrapped;
 use super::{Hex, ReadChanged, Report};
-use crate::analysis::stack_groups::longest;
+use crate::analysis::clock::longest;
 use livedump_vmcore::verdict::Verdict;
 use serde::Serialize;
 use std::io::{self, Write};

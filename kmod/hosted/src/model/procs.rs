@@ -279,13 +279,8 @@ impl Procs {
         let thread = Thread { tid: self.next_tid, name: "sh".into(), state };
         self.next_tid = self.next_tid.checked_add(1).unwrap_or(101_000);
         let threads = [thread].into();
-        let what = Process {
-            pid,
-            comm: "sh".into(),
-            uid: 0,
-            zombie: false,
-            threads,
-        };
+        let what =
+            Process { pid, comm: "sh".into(), uid: 0, zombie: false, threads };
         self.add(k, what, None)?;
         if let Some(last) = self.all.last_mut() {
             last.forked = true;
