@@ -15,6 +15,8 @@ use std::collections::HashMap;
 /// Frames of different stacks that are kept. A damaged dump may have as many
 /// stacks as threads.
 const MAX_FRAMES: usize = 4 << 20;
+/// Places of all of them: an address without a function is one, too.
+const MAX_PLACES: usize = 1 << 18;
 /// Addresses whose functions are remembered.
 const MAX_CACHED: usize = 1 << 18;
 const TOO_MANY: &str = "too many different stacks";
@@ -190,14 +192,16 @@ struct Places {
 }
 
 impl Places {
-    fn number(&mut self, place: Place) -> u32 {
+    /// Its number; `None` where it is new and there are too many.
+    fn number(&mut self, place: Place) -> Option<u32> {
         if let Some(&n) = self.numbers.get(&place) {
-            return n;
+            return Some(n);
         }
-        let n = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        let n = Some(self.all.len()).filter(|&n| n < MAX_PLACES)?;
+        let n = u32::try_from(n).ok()?;
         self.all.push(place.clone());
         self.numbers.insert(place, n);
-        n
+        Some(n)
     }
 
     fn get(&self, n: u32) -> Option<Place> {
@@ -208,7 +212,7 @@ impl Places {
 /// What is known of an address.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    place: u32,
+    place: Option<u32>,
     has_function: bool,
     has_module: bool,
 }
@@ -230,7 +234,7 @@ impl Frames<'_, '_, '_, '_> {
             return (Err(STALE.into()), !self.filter.is_of_frames());
         }
         let broken = read.broken.map(|why| without_addresses(&why));
-        let mut stack = Vec::with_capacity(read.frames.len());
+        let mut stack = Some(Vec::with_capacity(read.frames.len()));
         let (mut function, mut module) =
             (self.filter.function.is_none(), self.filter.module.is_none());
         // Of one that is broken the frames only count if one is looked for.
@@ -239,12 +243,15 @@ impl Frames<'_, '_, '_, '_> {
                 let known = self.known(frame);
                 function |= known.has_function;
                 module |= known.has_module;
-                stack.push(known.place);
+                match (&mut stack, known.place) {
+                    (Some(stack), Some(place)) => stack.push(place),
+                    (stack, _) => *stack = None,
+                }
             }
         }
         let stack = match broken {
             Some(why) => Err(why),
-            None => Ok(stack),
+            None => stack.ok_or_else(|| TOO_MANY.into()),
         };
         (stack, function && module)
     }
@@ -404,7 +411,8 @@ mod tests {
                 name: n.as_bytes().to_vec(),
                 module: None,
             };
-            Ok(names.iter().map(|n| places.number(place(n))).collect())
+            let numbers = names.iter().map(|n| places.number(place(n)));
+            Ok(numbers.collect::<Option<_>>().unwrap())
         };
         let mut found = Grouping::default();
         let (ab, ac) = (stack(&["a", "b"]), stack(&["a", "c"]));
@@ -472,6 +480,16 @@ mod tests {
         assert_eq!(all.len(), 2);
         assert_eq!(all[1].stack, Err(TOO_MANY.into()));
         assert_eq!(all[1].members.len(), 2);
+    }
+
+    #[test]
+    fn places_are_bounded() {
+        let mut places = Places::default();
+        for n in 0..MAX_PLACES as u64 {
+            assert_eq!(places.number(Place::Address(n)), Some(n as u32));
+        }
+        assert_eq!(places.number(Place::Address(!0)), None);
+        assert_eq!(places.number(Place::Address(7)), Some(7));
     }
 
     #[test]

@@ -294,7 +294,7 @@ mod tests {
     fn columns_have_the_same_widths_in_every_line() {
         assert_eq!(
             thread(1, "sleep", Some(15.0)).columns(),
-            "  - sleep     a_long_wait_   15.0s"
+            "  - sleep     a_long_wait_  15.0s"
         );
         let columns = thread(1, "run", None).columns();
         assert_eq!(columns.len(), NO_COLUMNS.len());
