@@ -73,7 +73,12 @@ impl Release {
 
     /// Where `struct ucred` has `cr_uid`.
     pub(super) fn cr_uid(&self) -> u32 {
-        if self.osreldate < 1_300_000 { 4 } else { 96 }
+        match self.osreldate / 100_000 {
+            ..=12 => 4,
+            13 => 88,
+            14 => 96,
+            _ => 100,
+        }
     }
 
     /// `stoppcbs` is a pointer.
