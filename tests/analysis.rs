@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `ps`, `bt` and `deadlock` on machines whose threads and locks are known,
+//! `ps`, `bt`, `stacks` and `deadlock` on machines whose threads and locks are known,
 //! on what is left of them when they are damaged, and on real dumps.
 
 mod changed;
@@ -8,8 +8,10 @@ mod files;
 mod frames;
 mod frozen;
 mod graphs;
+mod groups;
 mod hostile;
 mod live;
+mod processes;
 mod real;
 mod stacks;
 mod types;

@@ -19,7 +19,7 @@ use std::ffi::{OsStr, OsString};
     about,
     max_term_width = 80,
     help_template = "{about}\n{usage-heading} {usage}\nCommands:\n\
-                     {subcommands}\n\n\
+                     {subcommands}\n\
                      Options: -h, --help; -V, --version",
     disable_help_subcommand = true
 )]
@@ -120,6 +120,9 @@ pub enum Command {
     /// Print a thread's stack
     #[command(after_help = "Example: livedump bt livecore.0.zst 100202")]
     Bt(cmd::bt::Args),
+    /// Group the threads of a dump by their stacks
+    #[command(after_help = "Example: livedump stacks -s sleep livecore.0.zst")]
+    Stacks(cmd::stacks::Args),
     /// Find deadlocks and long wait chains
     #[command(
         help_template = many_options!(
@@ -174,6 +177,7 @@ impl Cli {
             Command::Read(args) => cmd::read::run(&args),
             Command::Ps(args) => cmd::ps::run(&args),
             Command::Bt(args) => cmd::bt::run(&args),
+            Command::Stacks(args) => cmd::stacks::run(&args),
             Command::Deadlock(args) => cmd::deadlock::run(&args),
             Command::Convert(args) => cmd::convert::run(&args),
             Command::Completions(args) => {

@@ -28,6 +28,16 @@ impl Outcome {
             (Self::Clean, Self::Clean) => Self::Clean,
         }
     }
+
+    /// The outcome where nothing is as asked for: it is only known not to be
+    /// there if everything could be read.
+    #[must_use]
+    pub fn or_none(self) -> Self {
+        match self {
+            Self::Clean => Self::Finding,
+            other => other,
+        }
+    }
 }
 
 impl From<&Verdict> for Outcome {
@@ -61,5 +71,7 @@ mod tests {
         assert_eq!(Undetermined.and(Finding), Finding);
         assert_eq!(Finding.and(Undetermined), Finding);
         assert_eq!(Clean.and(Clean), Clean);
+        assert_eq!(Clean.or_none(), Finding);
+        assert_eq!(Undetermined.or_none(), Undetermined);
     }
 }

@@ -162,7 +162,11 @@ fn ps_shows_what_threads_wait_for() {
         line.unwrap_or_else(|| panic!("{tid}: {text}")).to_string()
     };
     assert!(line("100200").contains("sleep     beta"), "{text}");
-    assert!(line("100200").contains("held by thread 100201"), "{text}");
+    assert!(line("100200").contains("15.0s ab/one"), "{text}");
+    let lock = text.lines().skip_while(|l| !l.contains("ab/one")).nth(1);
+    let waits = "       waits for sx \"beta\" at 0x";
+    assert!(lock.is_some_and(|l| l.starts_with(waits)), "{text}");
+    assert!(text.contains("       held by thread 100201 \"two\""), "{text}");
     assert!(line("100202").contains("lock      *m"), "{text}");
     assert!(line("100300").contains("sleep     nanslp"), "{text}");
     assert!(line("100670").contains("  0 run "), "{text}");
@@ -173,5 +177,5 @@ fn ps_shows_what_threads_wait_for() {
     assert_eq!(p["threads"][0]["lock"]["name"], "beta");
     let ps = case.run("ps", &[]).expect(0);
     let one = ps.text().lines().find(|l| l.contains(" ab")).unwrap();
-    assert_eq!(one.split_whitespace().nth(1), Some("3"), "{one}");
+    assert_eq!(one.split_whitespace().nth(3), Some("3"), "{one}");
 }

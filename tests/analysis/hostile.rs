@@ -3,6 +3,8 @@
 //! certain that is not there, and that none is found is no answer.
 
 use super::{Case, TWO, tids};
+use livedump_cli::analysis::clock::Clock;
+use livedump_cli::analysis::stack_groups::{Filter, StackGroups};
 use livedump_cli::analysis::threads::Threads;
 use livedump_cli::analysis::wait_chains::WaitChains;
 use livedump_cli::analysis::waits::Waits;
@@ -163,6 +165,10 @@ fn certain(file: &Path, kernel: &Kernel) -> Vec<Vec<i32>> {
     for thread in &threads.list {
         assert!(stacks.of(thread).frames.len() <= 256);
     }
+    let clock = Clock::new(&target);
+    let groups = StackGroups::new(&threads, &stacks, clock, Filter::default());
+    let members = groups.groups.iter().map(|g| g.members.len());
+    assert_eq!(members.sum::<usize>(), threads.list.len());
     let Ok(waits) = Waits::new(&target, &threads) else { return Vec::new() };
     let wait_chains = WaitChains::new(&waits);
     let tids = |c: &[usize]| c.iter().map(|&n| threads.list[n].tid).collect();

@@ -114,7 +114,7 @@ fn the_version_has_what_a_report_of_a_problem_needs() {
     assert_eq!(run(["-V"]).expect(0).text(), version);
 }
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "doctor",
     "capture",
     "save",
@@ -131,6 +131,7 @@ const COMMANDS: [&str; 19] = [
     "read",
     "ps",
     "bt",
+    "stacks",
     "deadlock",
     "convert",
     "completions",
@@ -153,7 +154,7 @@ fn help_fits_a_screen() {
 fn every_command_is_looked_at() {
     let help = run(["--help"]).expect(0);
     let commands = help.text().split("Commands:\n").nth(1).unwrap();
-    let commands = commands.lines().take_while(|line| !line.is_empty());
+    let commands = commands.lines().take_while(|line| line.starts_with("  "));
     // A line that continues is set in further.
     let names: Vec<_> = commands
         .filter(|line| !line.starts_with("   "))

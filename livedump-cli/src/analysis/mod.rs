@@ -7,12 +7,14 @@
 //!  types        offsets of fields: exported, CTF, DWARF
 //!  symbols      addresses to names
 //!  target       a dump with its kernel: the three above, reading by field
+//!  clock        how long a thread has waited
 //!  threads      every thread of allproc, its state and what it waits for
 //!  locks        a lock's class, word and holder
 //!  queues       turnstile_chains and sleepq_chains
 //!  unlinked_queues  queues that these do not lead to any more
 //!  modules      what the kernel linker has loaded
 //!  stack        a thread's registers and backtrace
+//!  stack_groups threads with the same stack
 //!  waits        the wait-for graph, each edge checked from both ends
 //!  wait_chains  its cycles and its long chains
 //!  verdict      whether there is a deadlock, or that it cannot be told
@@ -34,6 +36,7 @@
     )
 )]
 
+pub mod clock;
 mod exported;
 pub mod facts;
 pub mod identity;
@@ -41,6 +44,7 @@ pub mod locks;
 pub mod modules;
 pub mod queues;
 pub mod stack;
+pub mod stack_groups;
 pub mod symbols;
 pub mod target;
 pub mod threads;

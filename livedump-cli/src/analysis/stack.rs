@@ -16,7 +16,7 @@ use livedump_vmcore::debuginfo::{
     Argument, Call, DebugInfo, Registers as Full,
 };
 use livedump_vmcore::elf::Kernel;
-use livedump_vmcore::unwind::{Code, How, MAX_STACK, Unwinder, code};
+use livedump_vmcore::unwind::{self, Code, How, MAX_STACK, Unwinder, code};
 use memdev::addr::Vaddr;
 use memdev::arch::Machine;
 
@@ -26,6 +26,10 @@ const MAX_MANGLED: usize = 1024;
 const ALLOCATED_STOPPCBS: u32 = 1_400_089;
 /// arm64's pcb has callee-saved registers only from here on.
 const SHORT_ARM64_PCB: u32 = 1_400_084;
+
+/// Why nothing is known of the stack of a thread that has stale registers.
+pub const STALE: &str =
+    "its registers at the time of the dump are not recorded";
 
 /// The registers that a stack starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +110,19 @@ pub struct Stack {
     pub broken: Option<String>,
 }
 
+/// A stack, its frames by their addresses only.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Where its registers are from.
+    pub source: Source,
+    /// They, if they could be read.
+    pub registers: Option<Registers>,
+    /// Innermost first.
+    pub frames: Vec<unwind::Frame>,
+    /// Why there are no more, where that is not its end.
+    pub broken: Option<String>,
+}
+
 /// Reads stacks.
 #[derive(Debug)]
 pub struct Stacks<'t, 'a> {
@@ -120,6 +137,8 @@ pub struct Stacks<'t, 'a> {
     sources: Option<Sources<'t, 'a>>,
     /// With arguments.
     with_arguments: bool,
+    /// With lines, and functions that are inlined.
+    with_inlined: bool,
 }
 
 /// Symbols and debug information of the kernel and its modules.
@@ -175,6 +194,7 @@ impl<'t, 'a> Stacks<'t, 'a> {
             modules: modules(t),
             sources: None,
             with_arguments: false,
+            with_inlined: true,
         }
     }
 
@@ -203,6 +223,14 @@ impl<'t, 'a> Stacks<'t, 'a> {
         self
     }
 
+    /// The same without lines and the functions that are inlined, if `with` is
+    /// false.
+    #[must_use]
+    pub fn with_inlined(mut self, with: bool) -> Self {
+        self.with_inlined = with;
+        self
+    }
+
     /// What the kernel linker has loaded besides the kernel.
     #[must_use]
     pub fn modules(&self) -> &[Module] {
@@ -217,8 +245,18 @@ impl<'t, 'a> Stacks<'t, 'a> {
     /// The stack of a thread.
     #[must_use]
     pub fn of(&self, thread: &Thread) -> Stack {
+        let Addresses { source, registers, frames, broken } =
+            self.addresses(thread);
+        let frames = frames.iter().map(|f| self.frame(f)).collect();
+        Stack { source, registers, frames, broken }
+    }
+
+    /// The same without what is at the addresses: most of the time goes into
+    /// that, and many threads have the same ones.
+    #[must_use]
+    pub fn addresses(&self, thread: &Thread) -> Addresses {
         let (source, pcb) = self.pcb(thread);
-        let broken = |why: String| Stack {
+        let broken = |why: String| Addresses {
             source,
             registers: None,
             frames: Vec::new(),
@@ -343,7 +381,7 @@ impl<'t, 'a> Stacks<'t, 'a> {
         thread: &Thread,
         source: Source,
         (pcb, registers): (Vaddr, Registers),
-    ) -> Stack {
+    ) -> Addresses {
         let machine = self.t.core.header().machine;
         let mut first = Full::new(machine, registers.pc.0);
         if let Some(saved) = self.saved_at(pcb) {
@@ -367,23 +405,24 @@ impl<'t, 'a> Stacks<'t, 'a> {
             with_cfi: self.sources.is_some(),
         };
         let unwound = unwinder.unwind(first, thread.kstack);
-        let frames = unwound.frames.iter().map(|f| self.frame(f));
-        Stack {
+        Addresses {
             source,
             registers: Some(registers),
-            frames: frames.collect(),
+            frames: unwound.frames,
             broken: unwound.broken,
         }
     }
 
-    fn frame(&self, f: &livedump_vmcore::unwind::Frame) -> Frame {
+    /// What is at the address of a frame.
+    #[must_use]
+    pub fn frame(&self, f: &unwind::Frame) -> Frame {
         let (pc, within) = (Vaddr(f.pc), Vaddr(f.at));
         let place = self.place(within).map(|p| SymbolOffset {
             offset: p.offset.wrapping_add(pc.0.wrapping_sub(within.0)),
             ..p
         });
         let module = self.module(within).map(|(m, _)| m.name.clone());
-        let debug = self.debug(f.at);
+        let debug = self.debug(f.at).filter(|_| self.with_inlined);
         let calls = debug.map_or_else(Vec::new, |debug| debug.calls(f.at));
         let read = |at| self.t.core.read_u64(Vaddr(at)).ok();
         let arguments = debug.filter(|_| self.with_arguments).map(|debug| {

@@ -4,7 +4,7 @@
 //! anything twice. C: <sys/proc.h>.
 
 use super::target::{Target, TargetError, read_error_text};
-use super::types::Field;
+use super::types::{Field, Missing, RequiredFields};
 use livedump_vmcore::chain;
 use livedump_vmcore::procs::{self, Problem, Siblings};
 use memdev::addr::Vaddr;
@@ -56,6 +56,22 @@ impl State {
             Some(n) => Self::Invalid(n as u32),
         }
     }
+
+    /// Every word, as an option takes it.
+    pub const WORDS: [&str; 12] = [
+        "canrun",
+        "inactive",
+        "inhibited",
+        "invalid",
+        "iwait",
+        "lock",
+        "run",
+        "runq",
+        "sleep",
+        "suspended",
+        "swapped",
+        "unknown",
+    ];
 
     /// Whether `inhibitor` is among what holds it up.
     #[must_use]
@@ -120,6 +136,27 @@ pub struct Thread {
     pub shared: [u64; 3],
 }
 
+impl Thread {
+    /// Its state in one word: td_oncpu alone is exported, and tells enough.
+    #[must_use]
+    pub fn state_word(&self) -> &'static str {
+        match (self.state, self.cpu) {
+            (State::Unknown, Some(_)) => "run",
+            (state, _) => state.word(),
+        }
+    }
+
+    /// What it says it waits for: the name of a lock, or a wait message.
+    #[must_use]
+    pub fn wait_message(&self) -> Option<&Text> {
+        match self.state_word() {
+            "lock" => Some(&self.lockname),
+            "sleep" => Some(&self.wmesg),
+            _ => None,
+        }
+    }
+}
+
 /// A string of the kernel's, and where it is: names of locks are compared by
 /// address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,6 +174,11 @@ pub struct Proc {
     pub pid: i32,
     /// C: `p_comm`.
     pub comm: Vec<u8>,
+    /// C: `p_pptr->p_pid`, 0 without a parent; `None` where the parent is not
+    /// on the list.
+    pub ppid: Option<i32>,
+    /// C: `p_ucred->cr_uid`.
+    pub uid: Option<u32>,
 }
 
 /// All threads.
@@ -170,6 +212,9 @@ struct Fields {
     slptick: Option<Field>,
     blktick: Option<Field>,
     shared: [Option<Field>; 3],
+    pptr: Option<Field>,
+    ucred: Option<Field>,
+    uid: Option<Field>,
 }
 
 impl Fields {
@@ -190,6 +235,9 @@ impl Fields {
             slptick: of("td_slptick"),
             blktick: of("td_blktick"),
             shared: ["td_rw_rlocks", "td_sx_slocks", "td_lk_slocks"].map(of),
+            pptr: t.types.field("proc", "p_pptr"),
+            ucred: t.types.field("proc", "p_ucred"),
+            uid: t.types.field("ucred", "cr_uid"),
         }
     }
 }
@@ -213,9 +261,20 @@ impl Threads {
         let mut reader = Reader { t, f: Fields::new(t), texts: HashMap::new() };
         let exiting = exiting(t, &found.procs)?;
         let listed = found.procs.len();
+        let all = found.procs.iter().chain(&exiting);
+        let pids: HashMap<u64, i32> =
+            all.map(|p| (p.address.0, p.pid)).collect();
         for p in found.procs.into_iter().chain(exiting) {
             let proc = threads.procs.len();
-            threads.procs.push(Proc { pid: p.pid, comm: p.comm });
+            threads.procs.push(Proc {
+                pid: p.pid,
+                comm: p.comm,
+                ppid: reader.parent(p.address).and_then(|at| match at {
+                    0 => Some(0),
+                    at => pids.get(&at).copied(),
+                }),
+                uid: reader.uid(p.address),
+            });
             for td in p.threads {
                 let (thread, problem) = reader.thread((proc, p.address), td);
                 if problem.is_some() && proc >= listed {
@@ -285,6 +344,19 @@ impl Threads {
     }
 }
 
+/// Whether the fields are known that say in what state threads are, and for
+/// what they wait.
+///
+/// # Errors
+/// Those that are not.
+pub fn check_state(t: &Target<'_>) -> Result<(), Missing> {
+    let mut required = RequiredFields::new(&t.types);
+    for field in ["td_state", "td_inhibitors", "td_wmesg", "td_lockname"] {
+        required.field("thread", field);
+    }
+    required.check()
+}
+
 /// Processes that have left allproc and have yet to be reaped; none where the
 /// kernel's types are not known.
 fn exiting(
@@ -316,6 +388,17 @@ impl Reader<'_, '_> {
         };
         let text = self.texts.entry(address).or_insert_with(read).clone();
         Text { address, text }
+    }
+
+    /// The parent's address.
+    fn parent(&self, proc: Vaddr) -> Option<u64> {
+        self.t.get(proc, self.f.pptr?).ok()
+    }
+
+    fn uid(&self, proc: Vaddr) -> Option<u32> {
+        let cred = self.t.get(proc, self.f.ucred?).ok()?;
+        let uid = self.t.get(Vaddr(cred), self.f.uid?).ok()?;
+        u32::try_from(uid).ok().filter(|_| cred != 0)
     }
 
     fn thread(

@@ -7,6 +7,7 @@
 //! lock, its word, and the turnstile or sleep queue between them; and where
 //! the wait is older than the dump. All else is a doubt, and is said.
 
+use super::clock::Clock;
 use super::locks::{Class, Holder, Lock, Locks};
 use super::queues::{Queue, Queues, SLEEPQ_LK, SLEEPQ_SX};
 use super::target::Target;
@@ -122,8 +123,6 @@ impl Waits {
             }
         };
         queues.find_unlinked(t, threads, &locks)?;
-        let ticks = t.int("ticks");
-        let hz = t.int("hz").filter(|hz| (1..=1_000_000).contains(hz));
         let turnstiles = queues.turnstiles.iter();
         let build = Build {
             threads,
@@ -131,7 +130,7 @@ impl Waits {
             queues: &queues,
             turnstiles: turnstiles.map(|(&o, q)| (q.address.0, o)).collect(),
             sharers: [0, 1, 2].map(|class| sharers(threads, class)),
-            clock: ticks.zip(hz),
+            clock: Clock::new(t),
             moment: match (t.has_panicked(), t.core.is_frozen()) {
                 (_, true) => Moment::Instant,
                 (true, false) => Moment::Panic,
@@ -182,8 +181,7 @@ struct Build<'g, 't, 'a> {
     turnstiles: HashMap<u64, u64>,
     /// The threads that share rwlocks, sx and lockmgr locks.
     sharers: [Vec<usize>; 3],
-    /// `ticks` and `hz`.
-    clock: Option<(u32, u32)>,
+    clock: Option<Clock>,
     moment: Moment,
 }
 
@@ -429,9 +427,7 @@ impl Build<'_, '_, '_> {
 
     /// Seconds that a thread has waited; `None` where that is not known.
     fn seconds(&self, td: &Thread) -> Option<f64> {
-        let ((ticks, hz), since) = (self.clock?, td.since?);
-        let waited = ticks.wrapping_sub(since).cast_signed();
-        Some(f64::from(waited) / f64::from(hz))
+        Some(self.clock?.since(td.since?))
     }
 
     fn is_live(&self) -> bool {

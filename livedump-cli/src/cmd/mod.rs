@@ -25,6 +25,7 @@ pub mod receive;
 pub mod save;
 pub mod send;
 pub mod session;
+pub mod stacks;
 pub(crate) mod suggested;
 pub mod verify;
 pub mod watch;

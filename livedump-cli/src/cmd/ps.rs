@@ -3,20 +3,25 @@
 //!
 //! ```text
 //! $ livedump ps -k kernel vmcore
-//!    PID    THR CPU STATE     WAIT             COMMAND
-//!    843      1   0 run       -                livedump
+//!    PID   PPID   UID  THR CPU STATE     WAIT         WAITED COMMAND
+//!    843      1     0    1   0 run       -                 - livedump
 //! ```
 
 use super::changed_pages::ChangedPages;
 use super::deadlock::holder;
 use super::session::{KernelArgs, Session};
-use crate::analysis::threads::{State, Thread, Threads};
-use crate::analysis::waits::Waits;
+use crate::analysis::clock::Clock;
+use crate::analysis::threads::{State, Thread, Threads, check_state};
+use crate::analysis::waits::{Edge, Waits};
+use crate::analysis::{Target, TargetError};
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::thread::{LockName, shown};
-use crate::report::{Hex, Process, Ps, Report, ThreadRow, escape, note};
+use crate::report::{
+    self, Hex, Process, Ps, Report, Sort, ThreadRow, escape, note,
+};
 use clap::ValueHint;
+use clap::builder::PossibleValuesParser;
 use livedump_vmcore::path::escape_path;
 use livedump_vmcore::verdict::Verdict;
 use std::path::PathBuf;
@@ -30,6 +35,21 @@ pub struct Args {
     /// Print each thread, its lock and the holder of that
     #[arg(short = 't', long)]
     pub threads: bool,
+    /// Only processes with this name
+    #[arg(short, long, value_name = "NAME")]
+    pub command: Option<String>,
+    /// Only threads in this state
+    #[arg(
+        short,
+        long,
+        value_name = "STATE",
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(State::WORDS)
+    )]
+    pub state: Option<String>,
+    /// Sort by pid, time (the longest wait first) or name
+    #[arg(long, value_name = "KEY", hide_possible_values = true)]
+    pub sort: Option<Key>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -38,24 +58,48 @@ pub struct Args {
     pub file: PathBuf,
 }
 
+/// What is sorted by.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[allow(missing_docs)]
+pub enum Key {
+    Pid,
+    Time,
+    Name,
+}
+
+impl From<Key> for Sort {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::Pid => Self::Pid,
+            Key::Time => Self::Time,
+            Key::Name => Self::Name,
+        }
+    }
+}
+
 /// Shows them.
 ///
 /// # Errors
 /// The files do not belong together, or have no process list. One that is
-/// torn is shown as far as it goes and is [`Outcome::Undetermined`].
+/// torn is shown as far as it goes and is [`Outcome::Undetermined`]; that no
+/// process is as asked for is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     let session = Session::open(&args.file, &args.kernel)?;
     let target = session.target()?;
     let changed_pages =
         ChangedPages::of(&session.core, session.changes.as_ref());
     let threads = Threads::walk(&target)?;
-    let (waits, missing) = match Waits::new(&target, &threads) {
+    if args.state.is_some() {
+        check_state(&target).map_err(TargetError::from)?;
+    }
+    let (waits, mut missing) = match Waits::new(&target, &threads) {
         Ok(waits) => (Some(waits), Vec::new()),
         Err(missing) => {
             note(&missing);
             (None, missing.0)
         }
     };
+    missing.extend(unknown(&target));
     let mut reasons = threads.incomplete();
     reasons.iter().for_each(note);
     reasons.extend(session.problem.clone());
@@ -64,33 +108,81 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         None => Verdict::Sound,
     };
     let outcome = Outcome::from(&verdict);
+    let clock = Clock::new(&target);
+    let mut processes = processes(&threads, waits.as_ref(), clock);
+    args.select(&mut processes);
+    let sort = args.sort.map(Sort::from);
+    if let Some(by) = sort {
+        report::sort(&mut processes, by);
+    }
+    let is_empty = processes.is_empty() && args.is_filter();
     let report = Ps {
         file: escape_path(&args.file),
         kernel: target.kernel.path().to_string(),
         reason: verdict.reason().map(String::from),
         verdict,
-        processes: processes(&threads, waits.as_ref()),
+        processes,
         missing,
         problems: reasons,
         changed: changed_pages.warn(),
         each_thread: args.threads,
+        sort,
     };
     report.print(args.json)?;
-    Ok(outcome)
+    if !is_empty {
+        return Ok(outcome);
+    }
+    note("no process matches");
+    Ok(outcome.or_none())
 }
 
-fn processes(threads: &Threads, waits: Option<&Waits>) -> Vec<Process> {
+impl Args {
+    fn is_filter(&self) -> bool {
+        self.command.is_some() || self.state.is_some()
+    }
+
+    /// Leaves what is asked for.
+    fn select(&self, processes: &mut Vec<Process>) {
+        if let Some(command) = &self.command {
+            processes.retain(|p| p.command == *command);
+        }
+        if let Some(state) = &self.state {
+            for p in processes.iter_mut() {
+                p.threads.retain(|t| t.state == *state);
+            }
+            processes.retain(|p| !p.threads.is_empty());
+        }
+    }
+}
+
+/// Fields without which columns are empty.
+fn unknown(target: &Target<'_>) -> Vec<String> {
+    let fields = [("proc", "p_pptr"), ("proc", "p_ucred"), ("ucred", "cr_uid")];
+    fields
+        .iter()
+        .filter(|(of, name)| target.types.field(of, name).is_none())
+        .map(|(of, name)| format!("{of}.{name}"))
+        .collect()
+}
+
+fn processes(
+    threads: &Threads,
+    waits: Option<&Waits>,
+    clock: Option<Clock>,
+) -> Vec<Process> {
     let mut all: Vec<Process> = threads
         .procs
         .iter()
         .map(|p| Process {
             pid: p.pid,
+            ppid: p.ppid,
+            uid: p.uid,
             command: escape(&p.comm),
             threads: Vec::new(),
         })
         .collect();
     for (n, td) in threads.list.iter().enumerate() {
-        let row = row(threads, td, n, waits);
+        let row = row(threads, td, waits.and_then(|w| w.of(n)), clock);
         if let Some(p) = all.get_mut(td.proc) {
             p.threads.push(row);
         }
@@ -101,20 +193,10 @@ fn processes(threads: &Threads, waits: Option<&Waits>) -> Vec<Process> {
 fn row(
     threads: &Threads,
     td: &Thread,
-    n: usize,
-    waits: Option<&Waits>,
+    edge: Option<&Edge>,
+    clock: Option<Clock>,
 ) -> ThreadRow {
-    let edge = waits.and_then(|w| w.of(n));
-    let state = match (td.state, td.cpu) {
-        // td_oncpu alone is exported, and tells enough.
-        (State::Unknown, Some(_)) => "run",
-        (state, _) => state.word(),
-    };
-    let message = match state {
-        "lock" => shown(&td.lockname),
-        "sleep" => shown(&td.wmesg),
-        _ => None,
-    };
+    let state = td.state_word();
     let sleeps = state == "sleep" && td.wchan.0 != 0;
     ThreadRow {
         tid: td.tid,
@@ -122,7 +204,8 @@ fn row(
         address: Hex(td.address.0),
         state,
         cpu: td.cpu,
-        wait_message: message,
+        wait_message: td.wait_message().and_then(shown),
+        seconds: clock.and_then(|clock| clock.waited(td)),
         wait_channel: sleeps.then_some(Hex(td.wchan.0)),
         lock: edge.map(|e| LockName::new(&e.lock)),
         holder: edge.map(|e| holder(threads, e).text),

@@ -3,7 +3,7 @@
 
 use super::thread::{Call, ThreadRef, calls, source};
 use super::{Hex, ReadChanged, Report};
-use crate::analysis::stack::{Source, Stack};
+use crate::analysis::stack::{STALE, Source, Stack};
 use livedump_vmcore::verdict::Verdict;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -139,10 +139,8 @@ impl ThreadStack {
         lists: Verdict,
     ) -> Self {
         let broken = stack.broken.clone().map(Verdict::Undetermined);
-        let stale = matches!(stack.source, Source::Stale(_)).then(|| {
-            let why = "its registers at the time of the dump are not recorded";
-            Verdict::Undetermined(why.into())
-        });
+        let stale = matches!(stack.source, Source::Stale(_))
+            .then(|| Verdict::Undetermined(STALE.into()));
         let verdict = lists
             .and(broken.unwrap_or(Verdict::Sound))
             .and(stale.unwrap_or(Verdict::Sound));

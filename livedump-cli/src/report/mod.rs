@@ -14,11 +14,13 @@ mod json;
 mod note;
 mod ps;
 mod read;
+mod stacks;
 mod table;
 mod text;
 pub mod thread;
 mod time;
 mod verify;
+mod wrap;
 
 pub use bt::{Bt, BtAll, ThreadStack};
 pub use deadlock::{Chain, Cycle, Deadlock, Holder, Last, Wait};
@@ -29,8 +31,9 @@ pub use info::{Changed, DumpHeader, Info, InfoFile, Memory, Section};
 pub use instant::{Instant, milliseconds};
 pub use json::Hex;
 pub use note::{Notes, Priority, Syslog, complain, inform, note, notes_go_to};
-pub use ps::{Process, Ps, ThreadRow};
+pub use ps::{Process, Ps, Sort, ThreadRow, sort};
 pub use read::{Missing, Read, ReadChanged};
+pub use stacks::{StackFrame, StackGroup, StackThread, Stacks};
 pub use table::Table;
 pub use text::{Hexdump, and_minfree, escape, human};
 pub use time::{

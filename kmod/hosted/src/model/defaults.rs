@@ -132,7 +132,7 @@ fn default_kernphys(machine: Machine, ram: &[(u64, u64)]) -> u64 {
 
 fn process(pid: i32, comm: &str) -> Process {
     let comm = comm.to_owned();
-    Process { pid, comm, zombie: false, threads: Vec::new() }
+    Process { pid, comm, uid: 0, zombie: false, threads: Vec::new() }
 }
 
 fn sleeping(tid: i32, name: &str, wmesg: &str) -> Thread {

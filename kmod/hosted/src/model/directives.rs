@@ -282,12 +282,16 @@ fn process(d: &mut Draft, w: &mut Words) -> Done {
         return Err(w.wrong("a pid is given twice"));
     }
     let comm = name(w, "a process's name", MAXCOMLEN)?;
-    let zombie = match w.next().as_deref() {
-        None => false,
-        Some("zombie") if pid > 1 => true,
-        Some(_) => return Err(w.wrong("expected zombie or nothing")),
-    };
-    d.recipe.processes.push(Process { pid, comm, zombie, threads: Vec::new() });
+    let (mut uid, mut zombie) = (0, false);
+    while let Some(word) = w.next() {
+        match word.as_str() {
+            "uid" => uid = w.number("a uid", 0..=u32::MAX.into())? as u32,
+            "zombie" if pid > 1 => zombie = true,
+            _ => return Err(w.wrong("expected uid or zombie")),
+        }
+    }
+    let threads = Vec::new();
+    d.recipe.processes.push(Process { pid, comm, uid, zombie, threads });
     Ok(())
 }
 

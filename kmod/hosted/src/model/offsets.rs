@@ -18,8 +18,10 @@ struct Field(&'static str, u32, u32, u32, Option<&'static str>);
 const FIELDS: &[Field] = &[
     Field("p_list", 0, 0, 16, Some("proc_off_p_list")),
     Field("p_threads", 16, 16, 16, Some("proc_off_p_threads")),
+    Field("p_ucred", 64, 64, 8, None),
     Field("p_pid", 196, 196, 4, Some("proc_off_p_pid")),
     Field("p_hash", 200, 200, 16, Some("proc_off_p_hash")),
+    Field("p_pptr", 232, 232, 8, None),
     Field("p_sibling", 240, 240, 16, None),
     Field("p_children", 256, 256, 8, None),
     Field("p_comm", 984, 984, 20, Some("proc_off_p_comm")),
@@ -51,6 +53,7 @@ const FIELDS: &[Field] = &[
 
 /// Where 12, 14, and 15 and later have a field that 13 has elsewhere.
 const MOVED: &[(&str, [u32; 3])] = &[
+    ("p_pptr", [224, 232, 232]),
     ("p_sibling", [232, 240, 240]),
     ("p_children", [248, 256, 256]),
     ("td_inhibitors", [256, 272, 272]),

@@ -13,7 +13,7 @@
 //! msgbuf SIZE                     uma N       pages with the known pattern
 //! message "TEXT"       repeats    nodump N    pages with PG_NODUMP
 //! dumper TID                      vmpage N    pages of vm_page_array
-//! process PID NAME [zombie]                              repeats
+//! process PID NAME [uid N] [zombie]                      repeats
 //! thread TID NAME [sleep WMESG | run CPU | runq | wait LOCK [shared]]
 //!                                                        of the last process
 //! lock NAME mtx|spin|sx|rw|lockmgr                       repeats

@@ -20,6 +20,8 @@ use memdev::addr::PAGE_SIZE;
 const PAGE: u64 = PAGE_SIZE as u64;
 /// C: `NOCPU`.
 const NOCPU: u32 = u32::MAX;
+/// Where a process's credential is: behind all fields of its struct proc.
+const CRED: u64 = SLOT - 256;
 /// C: `pidhash` + 1.
 pub(super) const PIDHASH_ENTRIES: u64 = 64;
 
@@ -157,6 +159,16 @@ impl Procs {
         let at = |field| va + self.offsets.of(field);
         mem.store32(at("p_pid"), what.pid as u32)?;
         mem.write_str::<20>(at("p_comm"), &what.comm)?;
+        mem.store(at("p_ucred"), va + CRED)?;
+        let cr_uid = u64::from(self.release.cr_uid());
+        mem.store32(va + CRED + cr_uid, what.uid)?;
+        // The kernel starts init, and init is the parent of all others here.
+        let parent = match what.pid {
+            0 => None,
+            1 => self.address(0),
+            _ => self.address(1),
+        };
+        mem.store(at("p_pptr"), parent.unwrap_or(0))?;
         tailq_init(mem, at("p_threads"))?;
         let mut threads = Vec::new();
         for (i, thread) in what.threads.iter().enumerate() {
@@ -173,8 +185,7 @@ impl Procs {
         if let Some(head) = head {
             list_insert_head(mem, head, va, self.offsets.of("p_list"))?;
         }
-        let parent = self.address(1).filter(|_| what.pid > 1);
-        if let Some(parent) = parent {
+        if let Some(parent) = parent.filter(|_| what.pid > 1) {
             let children = parent + self.offsets.of("p_children");
             list_insert_head(mem, children, va, self.offsets.of("p_sibling"))?;
         }
@@ -268,7 +279,8 @@ impl Procs {
         let thread = Thread { tid: self.next_tid, name: "sh".into(), state };
         self.next_tid = self.next_tid.checked_add(1).unwrap_or(101_000);
         let threads = [thread].into();
-        let what = Process { pid, comm: "sh".into(), zombie: false, threads };
+        let what =
+            Process { pid, comm: "sh".into(), uid: 0, zombie: false, threads };
         self.add(k, what, None)?;
         if let Some(last) = self.all.last_mut() {
             last.forked = true;

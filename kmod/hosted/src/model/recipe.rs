@@ -132,6 +132,8 @@ pub struct Process {
     pub pid: i32,
     /// C: `p_comm`.
     pub comm: String,
+    /// C: `p_ucred->cr_uid`.
+    pub uid: u32,
     /// It has exited and nobody has waited for it.
     pub zombie: bool,
     /// C: `p_threads`.

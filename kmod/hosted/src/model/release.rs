@@ -71,6 +71,16 @@ impl Release {
         self.osreldate < 1_300_000
     }
 
+    /// Where `struct ucred` has `cr_uid`.
+    pub(super) fn cr_uid(&self) -> u32 {
+        match self.osreldate / 100_000 {
+            ..=12 => 4,
+            13 => 88,
+            14 => 96,
+            _ => 100,
+        }
+    }
+
     /// `stoppcbs` is a pointer.
     pub(super) fn has_allocated_stoppcbs(&self) -> bool {
         self.osreldate >= 1_400_089

@@ -87,6 +87,11 @@ fn structs(recipe: &Recipe, offsets: &Offsets) -> Vec<Struct> {
         new("proc", SLOT as u32, of("p_")),
         new("thread", SLOT as u32, of("td_")),
         new(
+            "ucred",
+            256,
+            vec![Member("cr_uid", recipe.release.cr_uid(), Int(4))],
+        ),
+        new(
             "lock_object",
             24,
             vec![

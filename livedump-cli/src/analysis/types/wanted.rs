@@ -2,7 +2,7 @@
 //! The structures and fields that the analysis reads. C: <sys/proc.h>,
 //! <sys/_lock.h>, <sys/_mutex.h>, <sys/_sx.h>, <sys/_rwlock.h>,
 //! <sys/_lockmgr.h>, subr_turnstile.c, subr_sleepqueue.c, <machine/pcb.h>,
-//! <sys/jail.h>, <vm/vm_page.h>, <vm/vm_phys.h>.
+//! <sys/jail.h>, <sys/ucred.h>, <vm/vm_page.h>, <vm/vm_phys.h>.
 
 /// A structure's tag and the name of one of its fields.
 pub type FieldId = (&'static str, &'static str);
@@ -24,8 +24,18 @@ const fn of(name: &'static str, fields: &'static [&'static str]) -> Struct {
 pub const STRUCTS: &[Struct] = &[
     of(
         "proc",
-        &["p_list", "p_threads", "p_pid", "p_comm", "p_children", "p_sibling"],
+        &[
+            "p_list",
+            "p_threads",
+            "p_pid",
+            "p_comm",
+            "p_children",
+            "p_sibling",
+            "p_pptr",
+            "p_ucred",
+        ],
     ),
+    of("ucred", &["cr_uid"]),
     of(
         "thread",
         &[

@@ -11,11 +11,14 @@ use gimli::{
     UnwindSection, Vendor,
 };
 use memdev::arch::Machine;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Entries of a section. GENERIC has some 40,000.
 const MAX_ENTRIES: usize = 1 << 20;
+/// Rows that are kept.
+const MAX_ROWS: usize = 4096;
 /// Steps for the table, and for one entry.
 const TABLE_STEPS: u64 = 64 << 20;
 const ENTRY_STEPS: u64 = 1 << 20;
@@ -129,6 +132,8 @@ pub(super) struct Cfi {
     debug: Table<DebugFrame<Bytes>>,
     eh: Table<EhFrame<Bytes>>,
     steps: Rc<Steps>,
+    /// Rows by address: many stacks have the same ones.
+    kept: RefCell<HashMap<u64, Option<Rc<Row>>>>,
 }
 
 impl Cfi {
@@ -152,6 +157,7 @@ impl Cfi {
             debug: Table::new(debug, BaseAddresses::default(), steps),
             eh: Table::new(eh, bases, steps),
             steps: Rc::clone(steps),
+            kept: RefCell::new(HashMap::new()),
         }
     }
 
@@ -161,10 +167,21 @@ impl Cfi {
     }
 
     /// How the frame of an address of the file is undone.
-    pub(super) fn row(&self, address: u64) -> Option<Row> {
+    pub(super) fn row(&self, address: u64) -> Option<Rc<Row>> {
+        if let Ok(kept) = self.kept.try_borrow()
+            && let Some(row) = kept.get(&address)
+        {
+            return row.clone();
+        }
         self.steps.start(ENTRY_STEPS);
         let row = self.debug.row(address);
-        row.or_else(|| self.eh.row(address))
+        let row = row.or_else(|| self.eh.row(address)).map(Rc::new);
+        if let Ok(mut kept) = self.kept.try_borrow_mut()
+            && kept.len() < MAX_ROWS
+        {
+            kept.insert(address, row.clone());
+        }
+        row
     }
 }
 

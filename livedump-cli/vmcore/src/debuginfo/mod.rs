@@ -71,6 +71,7 @@ pub struct DebugInfo<'k> {
     units: OnceCell<Units>,
     cfi: OnceCell<Cfi>,
     located: RefCell<HashMap<u64, Rc<Located>>>,
+    sites: sites::Kept,
 }
 
 impl<'k> DebugInfo<'k> {
@@ -83,6 +84,7 @@ impl<'k> DebugInfo<'k> {
             units: OnceCell::new(),
             cfi: OnceCell::new(),
             located: RefCell::new(HashMap::new()),
+            sites: sites::Kept::default(),
         }
     }
 
@@ -227,8 +229,12 @@ impl<'k> DebugInfo<'k> {
         };
         let inputs = At { registers, memory, bias };
         let entry = |name: &str| Some(entry(name)?.wrapping_sub(bias));
-        let lookup =
-            Lookup { units: self.units(), entry: &entry, inputs: &inputs };
+        let lookup = Lookup {
+            units: self.units(),
+            kept: &self.sites,
+            entry: &entry,
+            inputs: &inputs,
+        };
         let end = inner.function.start;
         let mut found = lookup.between(outer, after.wrapping_sub(bias), end);
         found.reverse();

@@ -9,11 +9,14 @@ use super::evaluate::{Inputs, Outcome, evaluate};
 use super::functions::Within;
 use super::units::{Bases, Offset, Open, Units};
 use gimli::{AttributeValue, Expression, constants as dw};
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// Calls of one function.
 const MAX_SITES: usize = 4096;
+/// Calls of all functions that are kept.
+const MAX_KEPT_SITES: usize = 1 << 18;
 /// Functions that end by a call, on the way from one to the other.
 const MAX_DEPTH: usize = 32;
 /// Functions that are looked at.
@@ -40,9 +43,38 @@ struct Site {
     callee: Option<Callee>,
 }
 
+/// The calls of functions that were read, by where these are in .debug_info:
+/// many stacks have the same ones.
+#[derive(Debug, Default)]
+pub(super) struct Kept(RefCell<KeptSites>);
+
+#[derive(Debug, Default)]
+struct KeptSites {
+    by_function: HashMap<usize, Rc<Vec<Site>>>,
+    count: usize,
+}
+
+impl Kept {
+    fn get(&self, function: usize) -> Option<Rc<Vec<Site>>> {
+        self.0.try_borrow().ok()?.by_function.get(&function).cloned()
+    }
+
+    fn keep(&self, function: usize, sites: &Rc<Vec<Site>>) {
+        let Ok(mut kept) = self.0.try_borrow_mut() else { return };
+        // One for the function itself, which may have none.
+        let more = sites.len().saturating_add(1);
+        let count = kept.count.saturating_add(more);
+        if count <= MAX_KEPT_SITES {
+            kept.count = count;
+            kept.by_function.insert(function, Rc::clone(sites));
+        }
+    }
+}
+
 /// What tail calls are looked up with.
 pub(super) struct Lookup<'a> {
     pub(super) units: &'a Units,
+    pub(super) kept: &'a Kept,
     /// The entry of a function by its name.
     pub(super) entry: &'a dyn Fn(&str) -> Option<u64>,
     /// Registers of the caller.
@@ -94,9 +126,18 @@ impl Lookup<'_> {
     }
 
     /// The calls of a function, if all of them are described.
-    fn sites(&self, open: &Rc<Open>, at: Offset) -> Vec<Site> {
+    fn sites(&self, open: &Rc<Open>, at: Offset) -> Rc<Vec<Site>> {
+        let unit = open.unit.header.offset().as_debug_info_offset();
+        let key = unit.and_then(|unit| unit.0.checked_add(at.0));
+        if let Some(sites) = key.and_then(|key| self.kept.get(key)) {
+            return sites;
+        }
         self.units.start(SITES_STEPS);
-        self.read(open, at).unwrap_or_default()
+        let sites = Rc::new(self.read(open, at).unwrap_or_default());
+        if let Some(key) = key {
+            self.kept.keep(key, &sites);
+        }
+        sites
     }
 
     fn read(&self, open: &Rc<Open>, at: Offset) -> Option<Vec<Site>> {
@@ -223,11 +264,11 @@ impl Search<'_, '_> {
         if found.start != function {
             return;
         }
-        for site in self.lookup.sites(&open, found.at) {
+        for site in self.lookup.sites(&open, found.at).iter() {
             if !site.is_tail {
                 continue;
             }
-            let Some(next) = self.lookup.callee(&open, &site) else { continue };
+            let Some(next) = self.lookup.callee(&open, site) else { continue };
             self.path.push(site.after);
             self.from(next);
             self.path.pop();
