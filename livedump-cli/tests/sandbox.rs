@@ -3,6 +3,7 @@
 //! own: who is armed stays so. Linux confines threads, so each test has one.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods)]
 
 use livedump_cli::sandbox::{self, Entered, Purpose, Role, arm, enter};
 use std::fs::{self, File};
