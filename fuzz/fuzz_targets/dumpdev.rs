@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Any device: a dump is found on it or it is not, what is found can be
-//! copied in bounded pieces, and clearing it clears nothing but its header.
+//! copied in bounded pieces, every other one as well, and clearing it clears nothing but its header.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use livedump_cli::dumpdev::{DumpDev, Error};
+use livedump_cli::dumpdev::{DumpDev, Error, LocatedDump};
 use livedump_fuzz::file;
 use memdev::kerneldump::{HEADER_SIZE, KernelDumpHeader, parity_ok};
+use std::ops::ControlFlow;
 
 /// The parity and the length that a header of `dumplength` bytes needs, so
 /// that what follows these checks is reached, too.
@@ -32,6 +33,17 @@ fn mend(device: &mut [u8], block: usize) {
     }
 }
 
+fn copy(dev: &DumpDev, dump: &LocatedDump, len: usize) {
+    let mut copied = 0;
+    let done = dev.contents(dump, |piece| {
+        assert!(piece.len() <= 1 << 20);
+        copied += piece.len() as u64;
+        Ok::<_, Error>(())
+    });
+    assert!(done.is_err() || copied == dump.dumplength());
+    assert!(copied <= len as u64);
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some((choice, rest)) = data.split_first() else { return };
     let mut device = rest.to_vec();
@@ -41,15 +53,15 @@ fuzz_target!(|data: &[u8]| {
     }
     let file = file(&device);
     let Ok(dev) = DumpDev::open(file.path(), true) else { return };
+    let all = dev.scan(|_| ControlFlow::Continue(())).unwrap_or_default();
+    for it in all {
+        assert!(it.offset < it.end && it.end <= device.len() as u64);
+        if let Ok(dump) = dev.find_at(it.offset) {
+            copy(&dev, &dump, device.len());
+        }
+    }
     let Ok(dump) = dev.find(choice & 2 == 2) else { return };
-    let mut copied = 0;
-    let done = dev.contents(&dump, |piece| {
-        assert!(piece.len() <= 1 << 20);
-        copied += piece.len() as u64;
-        Ok::<_, Error>(())
-    });
-    assert!(done.is_err() || copied == dump.dumplength());
-    assert!(copied <= device.len() as u64);
+    copy(&dev, &dump, device.len());
     if dev.clear(&dump).is_ok() {
         let after = std::fs::read(file.path()).expect("the device");
         assert_eq!(after.len(), device.len());
