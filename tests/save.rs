@@ -5,7 +5,7 @@
 mod hostile;
 mod kept;
 mod layouts;
-mod left;
+mod list;
 mod live;
 
 use crate::tool::{CrashDir, Run, run};

@@ -10,8 +10,8 @@ use crate::bytes::{checksum, get, put};
 
 /// Of a key's block so much is overwritten with zeros: all that is before the
 /// encrypted key, which is public. The block is larger: that key is padded to
-/// the device's blocks. C: `struct kerneldumpcrypto`, kern_shutdown.c: 616
-/// bytes.
+/// the device's blocks. C: `struct kerneldumpcrypto`, kern_shutdown.c: 620
+/// bytes in 13.2, 14.2 and 15.1.
 pub const KEY_BYTES: usize = 1024;
 
 /// Where the record is in a minidump's first page.

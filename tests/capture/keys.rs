@@ -79,8 +79,12 @@ fn a_dump_says_nothing_of_keys_that_nobody_looked_for() {
     assert_eq!(record(&s.dump(0)), Some(KeysRecord { overwritten: 0 }));
     s.kernel.set_dump_keys(None);
     assert_eq!(record(&s.dump(0)), None);
-    // More than could be overwritten: no dump at all.
+    // One that is nowhere could not be overwritten, nor one too many: no dump
+    // at all, and never one that says that it has none.
     let before = s.contents();
+    s.kernel.set_dump_keys(Some(vec![Vaddr(0x1000)]));
+    assert_eq!(s.kerneldump(0), Err(Errno::EFAULT));
+    assert!(s.contents() == before);
     s.kernel.set_dump_keys(Some(vec![Vaddr(0); 65]));
     assert_eq!(s.kerneldump(0), Err(Errno::E2BIG));
     assert!(s.contents() == before);

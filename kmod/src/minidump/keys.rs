@@ -22,7 +22,8 @@ pub(super) struct Keys<K: Heap> {
 
 impl<K: Kpi> Keys<K> {
     /// # Errors
-    /// `ENOMEM`, and `E2BIG` with more keys than could be overwritten.
+    /// `ENOMEM`; `E2BIG` with more keys than could be overwritten, `EFAULT`
+    /// with one whose memory cannot be found: a dump would have it.
     #[inline(never)] // Its stack is not everyone's.
     pub(super) fn find(kpi: &K, target: &Target) -> Result<Self> {
         let mut blocks = kpi.malloc_array(MAX_KEYS, |_| Ok(Vaddr(0)))?;
@@ -34,7 +35,9 @@ impl<K: Kpi> Keys<K> {
             Err(e) => return Err(e),
         };
         for &va in blocks.iter().take(known.unwrap_or(0)) {
-            overlay.patch_filled_va(kpi, target, va, 0, KEY_BYTES);
+            if !overlay.patch_filled_va(kpi, target, va, 0, KEY_BYTES) {
+                return Err(Errno::EFAULT);
+            }
         }
         Ok(Self { blocks, known, overlay })
     }

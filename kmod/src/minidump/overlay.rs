@@ -70,7 +70,8 @@ impl<K: Heap + Memory> Overlay<K> {
     }
 
     /// Shows bytes from offset `at` on, filled before, at an address of the
-    /// kernel's.
+    /// kernel's. Whether all of them are shown: not where nothing is mapped,
+    /// or there is no room.
     pub(super) fn patch_filled_va(
         &mut self,
         kpi: &K,
@@ -78,17 +79,22 @@ impl<K: Heap + Memory> Overlay<K> {
         va: Vaddr,
         at: usize,
         len: usize,
-    ) {
+    ) -> bool {
         let mut done = 0;
+        let mut all = true;
         while done < len {
-            let Some(va) = va.0.checked_add(done as u64) else { return };
+            let Some(va) = va.0.checked_add(done as u64) else { return false };
             let in_page = PAGE_SIZE - (va % PAGE_SIZE as u64) as usize;
             let n = in_page.min(len - done);
-            if let Some(pa) = kextract(kpi, target, Vaddr(va)) {
-                self.insert(Patch { pa: pa.0, at: at + done, len: n });
-            }
+            all &= match kextract(kpi, target, Vaddr(va)) {
+                Some(pa) => {
+                    self.insert(Patch { pa: pa.0, at: at + done, len: n })
+                }
+                None => false,
+            };
             done += n;
         }
+        all
     }
 
     fn store(&mut self, bytes: &[u8]) -> Option<usize> {
@@ -99,16 +105,19 @@ impl<K: Heap + Memory> Overlay<K> {
         Some(at)
     }
 
-    fn insert(&mut self, patch: Patch) {
+    fn insert(&mut self, patch: Patch) -> bool {
         let current = self.patches.get(..self.used).unwrap_or(&[]);
         let to = current.partition_point(|s| s.pa <= patch.pa);
         let mut moved = patch;
         // By hand: what the library has for it can panic.
-        let Some(part) = self.patches.get_mut(to..=self.used) else { return };
+        let Some(part) = self.patches.get_mut(to..=self.used) else {
+            return false;
+        };
         for slot in part {
             core::mem::swap(slot, &mut moved);
         }
         self.used += 1;
+        true
     }
 
     /// Makes adjacent pages what the dump shows.

@@ -12,7 +12,6 @@ use super::session::{KernelArgs, Session};
 use crate::analysis::stack::Stacks;
 use crate::analysis::target::Target;
 use crate::analysis::threads::{Thread, Threads};
-use crate::convert::modules::ModuleFiles;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::thread::ThreadRef;
@@ -113,14 +112,8 @@ impl Wanted {
 /// breaks off is shown up to there and is [`Outcome::Undetermined`], and so is
 /// one that is of another moment.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let files = ModuleFiles::open(
-        args.kernel.module_directories(),
-        args.kernel.module_files(),
-    );
-    let keep: Vec<_> = files.descriptors().collect();
-    let session =
-        Session::open_with(&args.file, &args.kernel, &[], &keep, |_| Ok(()))?;
-    drop(keep);
+    let (session, files) =
+        Session::open_with_modules(&args.file, &args.kernel)?;
     let target = session.target()?;
     let threads = Threads::walk(&target)?;
     let wanted = Wanted::new(args.id, &threads).map_err(|none| NoThread {

@@ -5,7 +5,7 @@
 //! The device is written to only when the dump has its name and is on disk.
 
 mod copy;
-mod left;
+mod list;
 mod saved;
 
 use super::write_seal::Fault;
@@ -166,7 +166,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     // Where the kernel cannot, `livedump doctor` says so.
     let _ = sandbox::enter(Role::Writer, &files);
     if args.list {
-        return left::list(args, &device, &signals);
+        return list::list(args, &device, &signals);
     }
     let found = match args.offset {
         Some(at) => device.find_at(at),

@@ -8,6 +8,7 @@ use super::inputs::open_info;
 use crate::analysis::target::check_debug;
 use crate::analysis::types::has_types;
 use crate::analysis::{Target, TargetError};
+use crate::convert::modules::ModuleFiles;
 use crate::crashdir::InfoText;
 use crate::error::Error;
 use crate::kernel_files::{DebugFile, Found, KernelFiles};
@@ -100,8 +101,22 @@ impl Session {
         Self::open_with(file, args, &[], &[], |_| Ok(()))
     }
 
-    /// The same, with the other parts of a split dump, more files to keep, and something to be done while that
-    /// is still possible, when it is known which files are read.
+    /// The same, with the files of the modules that are named or found.
+    pub(super) fn open_with_modules(
+        file: &Path,
+        args: &KernelArgs,
+    ) -> Result<(Self, ModuleFiles), Error> {
+        let modules =
+            ModuleFiles::open(args.module_directories(), args.module_files());
+        let keep: Vec<_> = modules.descriptors().collect();
+        let session = Self::open_with(file, args, &[], &keep, |_| Ok(()))?;
+        drop(keep);
+        Ok((session, modules))
+    }
+
+    /// The same, with the other parts of a split dump, more files to keep, and
+    /// something to be done while that is still possible, when it is known
+    /// which files are read.
     pub(super) fn open_with(
         file: &Path,
         args: &KernelArgs,

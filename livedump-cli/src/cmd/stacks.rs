@@ -14,7 +14,6 @@ use crate::analysis::clock::Clock;
 use crate::analysis::stack::Stacks;
 use crate::analysis::stack_groups::{Filter, Group, Member, StackGroups};
 use crate::analysis::threads::{State, Threads, check_state};
-use crate::convert::modules::ModuleFiles;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::thread::{ThreadRef, shown};
@@ -76,14 +75,8 @@ impl Args {
 /// that break off, or are of another moment, are [`Outcome::Undetermined`];
 /// that no thread matches is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let files = ModuleFiles::open(
-        args.kernel.module_directories(),
-        args.kernel.module_files(),
-    );
-    let keep: Vec<_> = files.descriptors().collect();
-    let session =
-        Session::open_with(&args.file, &args.kernel, &[], &keep, |_| Ok(()))?;
-    drop(keep);
+    let (session, files) =
+        Session::open_with_modules(&args.file, &args.kernel)?;
     let target = session.target()?;
     let changed_pages =
         ChangedPages::of(&session.core, session.changes.as_ref());

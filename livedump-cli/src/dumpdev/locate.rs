@@ -195,9 +195,10 @@ impl DumpDev {
                 h.dumpextent, self.size
             )));
         };
-        let trailer = match trailer_at == self.size {
-            true => None,
-            false => Some(self.header_at(trailer_at)?),
+        // The device may end before it, or within.
+        let trailer = match self.has_block(trailer_at, block) {
+            true => Some(self.header_at(trailer_at)?),
+            false => None,
         };
         match trailer {
             Some(t) if t == leading => {}
@@ -272,6 +273,11 @@ impl DumpDev {
     ) -> Result<KernelDumpHeader<'h>, Error> {
         KernelDumpHeader::decode(header)
             .map_err(|source| Error::Header { path: self.path.clone(), source })
+    }
+
+    /// Whether all of a block is on the device.
+    pub(super) fn has_block(&self, at: u64, block: usize) -> bool {
+        at.checked_add(block as u64).is_some_and(|end| end <= self.size)
     }
 
     /// The lengths in a header, by themselves.

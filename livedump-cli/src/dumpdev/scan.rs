@@ -49,7 +49,7 @@ impl State {
 
 /// A dump that is left.
 #[derive(Clone, Debug, Serialize)]
-pub struct Remains {
+pub struct FoundDump {
     /// Where its leading header is.
     pub offset: u64,
     /// The first byte behind its trailing one.
@@ -88,7 +88,7 @@ impl DumpDev {
     pub fn scan(
         &self,
         mut read: impl FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<Vec<Remains>, Error> {
+    ) -> Result<Vec<FoundDump>, Error> {
         let mut piece = vec![0; PIECE];
         let mut met = Vec::new();
         let mut at = 0;
@@ -117,7 +117,65 @@ impl DumpDev {
                 break;
             }
         }
-        Ok(dumps(&met, self.size))
+        Ok(self.dumps(&met))
+    }
+
+    /// The dumps that these headers are of, which are in order.
+    fn dumps(&self, met: &[Met]) -> Vec<FoundDump> {
+        let find = |at: u64| {
+            let nth = met.binary_search_by_key(&at, |m| m.at).ok()?;
+            met.get(nth)
+        };
+        let mut out = Vec::new();
+        let mut lone = Vec::new();
+        // Those with both headers first: what is in them is theirs.
+        for m in met {
+            let Ok(h) = KernelDumpHeader::decode(&m.bytes) else { continue };
+            let block = h.blocksize as usize;
+            let trailer = trailer_of(&h, block, m.at)
+                .filter(|at| self.has_block(*at, block))
+                .and_then(find);
+            let cleared = trailer.is_some_and(|t| is_cleared(&t.bytes));
+            match trailer {
+                _ if h.magic == Magic::Cleared => {}
+                Some(t) if same(&t.bytes, &m.bytes, cleared) => {
+                    let state = match cleared {
+                        true => State::Saved,
+                        false => State::Unsaved,
+                    };
+                    out.push(found(m.at, t.at, &h, state));
+                }
+                _ => {
+                    let leading = leading_of(&h, block, m.at).and_then(find);
+                    if !leading.is_some_and(|l| same(&l.bytes, &m.bytes, false))
+                    {
+                        lone.push((m.at, h));
+                    }
+                }
+            }
+        }
+        let mut end = 0;
+        out.retain(|it: &FoundDump| {
+            let is_within = it.offset < end;
+            end = end.max(it.end);
+            !is_within
+        });
+        for (at, h) in lone {
+            let Some(end) = trailer_of(&h, h.blocksize as usize, at) else {
+                continue;
+            };
+            let within = |d: &FoundDump| (d.offset..d.end).contains(&at);
+            if end <= self.size && !out.iter().any(within) {
+                let begins = |d: &FoundDump| (at..end).contains(&d.offset);
+                let state = match out.iter().any(begins) {
+                    true => State::Overwritten,
+                    false => State::NoTrailer,
+                };
+                out.push(found(at, end, &h, state));
+            }
+        }
+        out.sort_by_key(|d| d.offset);
+        out
     }
 }
 
@@ -134,78 +192,23 @@ fn is_header(bytes: &[u8; HEADER_SIZE]) -> bool {
         })
 }
 
-/// The dumps that these headers are of, which are in order.
-fn dumps(met: &[Met], size: u64) -> Vec<Remains> {
-    let find = |at: u64| {
-        let nth = met.binary_search_by_key(&at, |m| m.at).ok()?;
-        met.get(nth)
-    };
-    let mut out = Vec::new();
-    let mut lone = Vec::new();
-    // Those with both headers first: what is in them is theirs.
-    for m in met {
-        let Ok(h) = KernelDumpHeader::decode(&m.bytes) else { continue };
-        let block = h.blocksize as usize;
-        let trailer = trailer_of(&h, block, m.at).and_then(find);
-        let cleared = trailer.is_some_and(|t| is_cleared(&t.bytes));
-        match trailer {
-            _ if h.magic == Magic::Cleared => {}
-            Some(t) if same(&t.bytes, &m.bytes, cleared) => {
-                let state = match cleared {
-                    true => State::Saved,
-                    false => State::Unsaved,
-                };
-                out.push(remains(m.at, t.at, &h, state));
-            }
-            _ => {
-                let leading = leading_of(&h, block, m.at).and_then(find);
-                if !leading.is_some_and(|l| same(&l.bytes, &m.bytes, false)) {
-                    lone.push((m.at, h));
-                }
-            }
-        }
-    }
-    let mut end = 0;
-    out.retain(|it: &Remains| {
-        let is_within = it.offset < end;
-        end = end.max(it.end);
-        !is_within
-    });
-    for (at, h) in lone {
-        let Some(end) = trailer_of(&h, h.blocksize as usize, at) else {
-            continue;
-        };
-        let within = |d: &Remains| (d.offset..d.end).contains(&at);
-        if end <= size && !out.iter().any(within) {
-            let begins = |d: &Remains| (at..end).contains(&d.offset);
-            let state = match out.iter().any(begins) {
-                true => State::Overwritten,
-                false => State::NoTrailer,
-            };
-            out.push(remains(at, end, &h, state));
-        }
-    }
-    out.sort_by_key(|d| d.offset);
-    out
-}
-
 fn is_cleared(bytes: &[u8; HEADER_SIZE]) -> bool {
     KernelDumpHeader::decode(bytes).is_ok_and(|h| h.magic == Magic::Cleared)
 }
 
-fn remains(
+fn found(
     offset: u64,
     trailer_at: u64,
     h: &KernelDumpHeader<'_>,
     state: State,
-) -> Remains {
+) -> FoundDump {
     let end = match state {
         State::NoTrailer | State::Overwritten => trailer_at,
         State::Unsaved | State::Saved => {
             trailer_at.saturating_add(h.blocksize.into())
         }
     };
-    Remains {
+    FoundDump {
         offset,
         end,
         state,

@@ -178,7 +178,9 @@ impl Vmcore {
             return Err(MsgbufError::BeyondEnd { end });
         }
         bytes.truncate(got);
-        let truncated = got < size as usize;
+        let end = self.layout.dump_avail.max(at.saturating_add(want));
+        let lost = self.lost.has(at, end.saturating_sub(at));
+        let truncated = got < size as usize || lost;
         let mut ring = Ring { bytes, position: None, truncated };
         if !truncated && self.layout.dump_avail >= at.saturating_add(want) {
             ring.position = self.position_behind(at.saturating_add(want))?;

@@ -121,6 +121,23 @@ fn one_that_another_has_overwritten_is_no_whole_one() {
     assert!(bench.dir.text("info.0").contains("  Dump Status: bad\n"));
 }
 
+/// Cut off within its trailing header, as by a smaller device.
+#[test]
+fn one_whose_end_is_cut_off_is_listed_and_saved() {
+    for block in [512, 4096] {
+        let mut disk = disk(8, "cut");
+        disk.block = block;
+        let mut image = disk.image();
+        image.truncate(image.len() - block / 2);
+        let bench = Bench::new(&image);
+        assert_eq!(states(&listed(&bench, 0)), [(0, "no-trailer")]);
+        let run = bench.save(&["--offset", "0"]).expect(1);
+        let odd = "trailing header is missing";
+        assert!(run.stderr.contains(odd), "{}", run.stderr);
+        assert!(bench.dir.read("vmcore.0") == noise(8 * 4096));
+    }
+}
+
 #[test]
 fn copies_of_headers_within_a_dump_are_no_dumps() {
     let inner = disk(2, "inner").image();

@@ -3,7 +3,7 @@
 
 use super::{Args, Error};
 use crate::dumpdev::DumpDev;
-use crate::dumpdev::scan::{Remains, State};
+use crate::dumpdev::scan::{FoundDump, State};
 use crate::outcome::Outcome;
 use crate::report::{Report, Table, human, local_time, note};
 use crate::signals::Signals;
@@ -14,9 +14,9 @@ use std::ops::ControlFlow;
 
 /// For `--json`. The keys are documented in livedump(8).
 #[derive(Debug, Serialize)]
-struct Left {
+struct DumpList {
     device: FilePath,
-    dumps: Vec<Remains>,
+    dumps: Vec<FoundDump>,
 }
 
 /// Lists them. That there are none is [`Outcome::Finding`].
@@ -37,17 +37,17 @@ pub(super) fn list(
         return Err(Error::Stopped(signal));
     }
     let none = dumps.is_empty();
-    let left = Left { device: args.device.as_path().into(), dumps };
+    let list = DumpList { device: args.device.as_path().into(), dumps };
     if none && !args.quiet {
-        note(format_args!("no dump on {}", left.device));
+        note(format_args!("no dump on {}", list.device));
     }
     if args.json || !none {
-        left.print(args.json)?;
+        list.print(args.json)?;
     }
     Ok(if none { Outcome::Finding } else { Outcome::Clean })
 }
 
-impl Report for Left {
+impl Report for DumpList {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut table = Table::new(&[
             ">OFFSET", ">SIZE", "STATE", "PACKED", "TIME", "HOST", "PANIC",
@@ -64,7 +64,7 @@ impl Report for Left {
             ]);
         }
         table.write(out)?;
-        let lost = |d: &Remains| d.state == State::Overwritten;
+        let lost = |d: &FoundDump| d.state == State::Overwritten;
         if self.dumps.iter().any(lost) {
             note("another dump begins within one that is overwritten");
         }
@@ -72,7 +72,7 @@ impl Report for Left {
     }
 }
 
-fn packed(dump: &Remains) -> String {
+fn packed(dump: &FoundDump) -> String {
     let kind = match dump.text {
         true => "text",
         false => dump.compression,
