@@ -176,20 +176,37 @@ asking(void *arg)
 	return ((int)-minidump(&a, ends[1], *(const u32 *)arg, 0));
 }
 
-/* Until the pipe is full, and a while longer. */
+/* Stages that write: the first, the last. livedump(4) */
+#define	STAGE_HEADER	6
+#define	STAGE_PAGES	11
+/* How often the status is the same before the dump is said to wait. */
+#define	SAME		4
+
+/*
+ * Until the pipe is full, and a while longer. A block that is larger than the
+ * pipe is counted when it is out, so that the first may never be.
+ */
 static int
 stalled(void)
 {
 	struct mem_minidump_status st;
-	u64 before = 0, end = now_ms() + 30000;
+	u64 pages = 0, bytes = 0, end = now_ms() + 60000;
+	int same = 0;
 
 	while (now_ms() < end) {
 		sleep_ms(500);
 		if (status(&st) != 0)
 			return (0);
-		if (st.mds_bytes_out != 0 && st.mds_bytes_out == before)
+		if (st.mds_stage >= STAGE_HEADER &&
+		    st.mds_stage <= STAGE_PAGES && same > 0 &&
+		    st.mds_bytes_out == bytes && st.mds_pages_done == pages)
+			same++;
+		else
+			same = st.mds_stage >= STAGE_HEADER;
+		if (same > SAME)
 			return (1);
-		before = st.mds_bytes_out;
+		bytes = st.mds_bytes_out;
+		pages = st.mds_pages_done;
 	}
 	return (0);
 }
