@@ -123,6 +123,9 @@ pub enum Command {
     /// Group the threads of a dump by their stacks
     #[command(after_help = "Example: livedump stacks -s sleep livecore.0.zst")]
     Stacks(cmd::stacks::Args),
+    /// Find what threads wait for in the end, and how many wait behind it
+    #[command(after_help = "Example: livedump explain livecore.0.zst")]
+    Explain(cmd::explain::Args),
     /// Find deadlocks and long wait chains
     #[command(
         help_template = many_options!(
@@ -178,6 +181,7 @@ impl Cli {
             Command::Ps(args) => cmd::ps::run(&args),
             Command::Bt(args) => cmd::bt::run(&args),
             Command::Stacks(args) => cmd::stacks::run(&args),
+            Command::Explain(args) => cmd::explain::run(&args),
             Command::Deadlock(args) => cmd::deadlock::run(&args),
             Command::Convert(args) => cmd::convert::run(&args),
             Command::Completions(args) => {

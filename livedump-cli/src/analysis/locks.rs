@@ -146,6 +146,12 @@ impl<'t, 'a> Locks<'t, 'a> {
         Ok(Self { t, classes, name, flags, words, shift })
     }
 
+    /// The dump that they are of.
+    #[must_use]
+    pub fn target(&self) -> &'t Target<'a> {
+        self.t
+    }
+
     /// Symbols of classes that threads wait for and that the kernel's table
     /// does not have: locks of these are not known to be locks.
     #[must_use]

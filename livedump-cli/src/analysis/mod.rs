@@ -17,6 +17,8 @@
 //!  stack_groups threads with the same stack
 //!  waits        the wait-for graph, each edge checked from both ends
 //!  wait_chains  its cycles and its long chains
+//!  rm_readers   who holds an rmlock for reading
+//!  explain      what each thread waits for in the end, and for how long
 //!  verdict      whether there is a deadlock, or that it cannot be told
 //! ```
 //!
@@ -37,12 +39,14 @@
 )]
 
 pub mod clock;
+pub mod explain;
 mod exported;
 pub mod facts;
 pub mod identity;
 pub mod locks;
 pub mod modules;
 pub mod queues;
+mod rm_readers;
 pub mod stack;
 pub mod stack_groups;
 pub mod symbols;

@@ -43,7 +43,9 @@ pub enum Place {
 }
 
 impl Place {
-    fn of(frame: &Frame) -> Self {
+    /// The place of a frame.
+    #[must_use]
+    pub fn of(frame: &Frame) -> Self {
         let module = frame.module.as_ref();
         match (&frame.place, module) {
             (Some(p), Some(m)) if p.name == m.as_bytes() => {

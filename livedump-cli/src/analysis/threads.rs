@@ -170,6 +170,8 @@ pub struct Text {
 /// A process, without its threads.
 #[derive(Clone, Debug)]
 pub struct Proc {
+    /// C: `struct proc *`.
+    pub address: Vaddr,
     /// C: `p_pid`.
     pub pid: i32,
     /// C: `p_comm`.
@@ -267,6 +269,7 @@ impl Threads {
         for p in found.procs.into_iter().chain(exiting) {
             let proc = threads.procs.len();
             threads.procs.push(Proc {
+                address: p.address,
                 pid: p.pid,
                 comm: p.comm,
                 ppid: reader.parent(p.address).and_then(|at| match at {

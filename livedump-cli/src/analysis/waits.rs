@@ -10,6 +10,7 @@
 use super::clock::Clock;
 use super::locks::{Class, Holder, Lock, Locks};
 use super::queues::{Queue, Queues, SLEEPQ_LK, SLEEPQ_SX};
+use super::rm_readers;
 use super::target::Target;
 use super::threads::{TDI_LOCK, TDI_SLEEPING, Thread, Threads};
 use super::types::{Missing, RequiredFields};
@@ -282,8 +283,14 @@ impl Build<'_, '_, '_> {
         match (lock.holder, by_turnstile) {
             (Holder::NotRecorded, Some(by)) => {
                 to = by;
-                inconsistencies
-                    .push("only its turnstile names its owner".into());
+                // Whoever waits for an rmlock's readers waits for the first.
+                let reader = owner.and_then(|td| {
+                    rm_readers::is_reader(self.locks.target(), object, td)
+                });
+                if reader != Some(true) {
+                    inconsistencies
+                        .push("only its turnstile names its owner".into());
+                }
             }
             (Holder::NotRecorded, None) => {
                 to = WaitTarget::Shared(None, Vec::new())

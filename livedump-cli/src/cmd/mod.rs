@@ -13,6 +13,7 @@ pub mod dmesg;
 pub mod doctor;
 pub mod dump_file;
 pub mod estimate;
+pub mod explain;
 pub mod info;
 mod inputs;
 pub mod list;

@@ -6,6 +6,7 @@
 mod bt;
 mod deadlock;
 mod dmesg;
+mod explain;
 mod graph;
 mod image;
 mod info;
@@ -25,6 +26,7 @@ mod wrap;
 pub use bt::{Bt, BtAll, ThreadStack};
 pub use deadlock::{Chain, Cycle, Deadlock, Holder, Last, Wait};
 pub use dmesg::{Dmesg, lines};
+pub use explain::{Explain, Explained};
 pub use graph::{dot, svg};
 pub use image::ImageInfo;
 pub use info::{Changed, DumpHeader, Info, InfoFile, Memory, Section};

@@ -5,7 +5,7 @@
 use super::{Hex, escape};
 use crate::analysis::locks::Lock;
 use crate::analysis::stack::{Frame, Source, Stack};
-use crate::analysis::threads::{Text, Thread, Threads};
+use crate::analysis::threads::{State, Text, Thread, Threads};
 use livedump_vmcore::debuginfo;
 use serde::Serialize;
 use std::fmt;
@@ -45,6 +45,19 @@ impl fmt::Display for ThreadRef {
             write!(f, "\"{name}\" ")?;
         }
         write!(f, "of {command} (pid {pid})")
+    }
+}
+
+/// What a thread does that waits for no lock, as "thread 100200 ..." goes on.
+#[must_use]
+pub fn doing(thread: &Thread) -> String {
+    match (thread.state, thread.cpu, shown(&thread.wmesg)) {
+        (State::Running, Some(cpu), _) => format!("runs on CPU {cpu}"),
+        (State::RunQueue | State::CanRun, ..) => "waits for a CPU".to_string(),
+        (State::Inhibited(_), _, Some(wmesg)) => {
+            format!("sleeps on \"{wmesg}\"")
+        }
+        (state, ..) => format!("is in state {}", state.word()),
     }
 }
 

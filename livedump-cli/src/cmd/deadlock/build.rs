@@ -2,9 +2,9 @@
 //! Threads, waits and holders of the graph, as they are reported.
 
 use crate::analysis::stack::Stacks;
-use crate::analysis::threads::{State, Thread, Threads};
+use crate::analysis::threads::{Thread, Threads};
 use crate::analysis::waits::{Edge, WaitTarget, Waits};
-use crate::report::thread::{Call, LockName, ThreadRef, calls, shown};
+use crate::report::thread::{Call, LockName, ThreadRef, calls, doing};
 use crate::report::{Holder, Last, Wait};
 
 /// Waits that are shown of one cycle or chain.
@@ -49,16 +49,7 @@ impl Builder<'_, '_, '_> {
             return None;
         }
         let thread = self.threads.list.get(n)?;
-        let state = match (thread.state, thread.cpu, shown(&thread.wmesg)) {
-            (State::Running, Some(cpu), _) => format!("runs on CPU {cpu}"),
-            (State::RunQueue | State::CanRun, ..) => {
-                "waits for a CPU".to_string()
-            }
-            (State::Inhibited(_), _, Some(wmesg)) => {
-                format!("sleeps on \"{wmesg}\"")
-            }
-            (state, ..) => format!("is in state {}", state.word()),
-        };
+        let state = doing(thread);
         let who = ThreadRef::new(self.threads, thread);
         Some(Last { who, state, stack: self.stack(thread) })
     }

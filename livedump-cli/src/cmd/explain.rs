@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `livedump explain`: what threads wait for in the end.
+//!
+//! ```text
+//! $ livedump explain -k kernel vmcore
+//! 4 of 60 threads wait behind device da0: thread 100200 of sh (pid 200) has
+//! waited 41.0 s for a read of 16384 bytes from da0.
+//! ```
+
+use super::changed_pages::ChangedPages;
+use super::session::{KernelArgs, Session};
+use crate::analysis::TargetError;
+use crate::analysis::explain::Explanation;
+use crate::analysis::stack::Stacks;
+use crate::analysis::threads::Threads;
+use crate::analysis::waits::Waits;
+use crate::error::Error;
+use crate::outcome::Outcome;
+use crate::report::{Explained, Report, note};
+use clap::ValueHint;
+use livedump_vmcore::path::escape_path;
+use std::path::PathBuf;
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kernel: KernelArgs,
+    /// Seconds from which on a wait is long
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub limit: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Dump file: plain, gzip or zstd
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// Explains it.
+///
+/// # Errors
+/// The files do not belong together, or do not tell enough. Something that is
+/// stuck is [`Outcome::Finding`]; that nothing is, is [`Outcome::Clean`] only
+/// where everything could be read, else it is [`Outcome::Undetermined`].
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    let session = Session::open(&args.file, &args.kernel)?;
+    let target = session.target()?;
+    let changed_pages =
+        ChangedPages::of(&session.core, session.changes.as_ref());
+    let threads = Threads::walk(&target)?;
+    let waits = Waits::new(&target, &threads).map_err(TargetError::from)?;
+    let stacks = Stacks::new(&target);
+    let limit = f64::from(args.limit);
+    let explanation =
+        Explanation::new(&target, &threads, &waits, &stacks, limit)
+            .map_err(TargetError::from)?;
+    let explained = Explained {
+        target: &target,
+        threads: &threads,
+        waits: &waits,
+        stacks: &stacks,
+        explanation: &explanation,
+        limit,
+    };
+    let mut report = explained.report(escape_path(&args.file));
+    report.changed = changed_pages.warn();
+    // The text has them.
+    if args.json {
+        report.reasons.iter().for_each(note);
+    }
+    report.print(args.json)?;
+    Ok(Outcome::from(&report.verdict))
+}
