@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `ps`, `bt`, `stacks` and `deadlock` on machines whose threads and locks are known,
-//! on what is left of them when they are damaged, and on real dumps.
+//! `ps`, `bt`, `stacks`, `explain` and `deadlock` on machines whose threads and
+//! locks are known, on what is left of them when they are damaged, and on real
+//! dumps.
 
 mod changed;
 mod dwarf;
+mod explained;
 mod files;
 mod frames;
 mod frozen;

@@ -123,7 +123,7 @@ pub enum Command {
     /// Group the threads of a dump by their stacks
     #[command(after_help = "Example: livedump stacks -s sleep livecore.0.zst")]
     Stacks(cmd::stacks::Args),
-    /// Find what threads wait for in the end, and how many wait behind it
+    /// Find what threads wait for in the end
     #[command(after_help = "Example: livedump explain livecore.0.zst")]
     Explain(cmd::explain::Args),
     /// Find deadlocks and long wait chains

@@ -11,6 +11,8 @@ use memdev::addr::Vaddr;
 
 /// Of a device's name. C: `SPECNAMELEN`.
 const MAX_NAME: usize = 256;
+/// Wait messages of bwait: some of them, it may have any.
+const BUF_WAITS: [&str; 5] = ["biord", "biowr", "swwrt", "vnread", "vnsrd"];
 /// Wait messages of biowait.
 const BIO_WAITS: [&str; 9] = [
     "biowait", "ggetattr", "gjmdu", "gjs_read", "gread", "gwrite", "physrd",
@@ -39,7 +41,10 @@ pub(super) fn wait(c: &mut Context<'_, '_, '_>, td: &Asleep<'_>) -> Found {
         },
         "bo_wwait" => writes(f, td.wchan)?,
         wmesg if BIO_WAITS.contains(&wmesg) => bio(f, td.wchan)?,
-        _ => buf(c, td.wchan)?,
+        wmesg if f.has("buf", "b_lock") || BUF_WAITS.contains(&wmesg) => {
+            buf(c, td.wchan)?
+        }
+        _ => return None,
     };
     Some(found(c, transfer))
 }
@@ -49,6 +54,9 @@ pub(super) fn of_buffer_lock(
     c: &mut Context<'_, '_, '_>,
     lock: Pointer,
 ) -> Option<(Object, Next)> {
+    if !c.fields.has("buf", "b_lock") {
+        return None;
+    }
     let buf_at = c.fields.container(lock, "buf", "b_lock")?;
     let transfer = buf(c, buf_at)?;
     Some(found(c, transfer))

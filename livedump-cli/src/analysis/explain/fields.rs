@@ -57,6 +57,12 @@ impl<'t, 'a> Fields<'t, 'a> {
         self.t.types.field(of, name)
     }
 
+    /// Whether a field is known. Where a wait may or may not be of some kind,
+    /// this is asked first: a field that is missing then says nothing.
+    pub(super) fn has(&self, of: &'static str, name: &'static str) -> bool {
+        self.optional(of, name).is_some()
+    }
+
     /// The value of a field.
     pub(super) fn get(
         &self,

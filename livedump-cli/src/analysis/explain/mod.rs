@@ -235,6 +235,9 @@ impl Context<'_, '_, '_> {
     fn tasks(&self) -> &[tasks::Running] {
         self.tasks.get_or_init(|| {
             let mut found = Vec::new();
+            if !self.fields.has("proc", "p_flag") {
+                return found;
+            }
             for (n, td) in self.threads.list.iter().enumerate() {
                 let proc = self.threads.procs.get(td.proc);
                 let flags = proc.and_then(|p| {

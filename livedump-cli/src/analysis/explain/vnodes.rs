@@ -59,6 +59,9 @@ pub(super) fn mounts(f: &Fields<'_, '_>, fstype: &str) -> Vec<Mount> {
 
 /// The vnode that a lock is of, if it is one's.
 pub(super) fn of_lock(f: &Fields<'_, '_>, lock: Pointer) -> Option<Pointer> {
+    if !f.has("vnode", "v_lock") {
+        return None;
+    }
     let vnode = f.container(lock, "vnode", "v_lock")?;
     let own = f.pointer(vnode, "vnode", "v_vnlock")?;
     (own == lock).then_some(vnode)
