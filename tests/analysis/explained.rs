@@ -173,3 +173,44 @@ fn many_threads_are_bounded_and_fast() {
     let text = case.run("explain", &[]).expect(1);
     assert!(text.text().lines().count() < 60, "{}", text.text());
 }
+
+/// The text of a picture, a line each.
+fn texts(svg: &str) -> Vec<&str> {
+    let lines = svg.lines().filter(|l| l.contains("<text "));
+    lines.filter_map(|l| l.split('>').nth(1)?.split('<').next()).collect()
+}
+
+#[test]
+fn a_picture_has_all_of_it_and_nothing_overlaps() {
+    let mut recipe = String::from(BEHIND);
+    for i in 300..500 {
+        recipe.push_str(&format!("thread 100{i} waiter-{i} wait two\n"));
+    }
+    let case = Case::new(&recipe);
+    let picture = case.path("picture.svg");
+    case.run("explain", &["--svg", &picture]).expect(1);
+    let svg = std::fs::read_to_string(picture).unwrap();
+    let all = texts(&svg);
+    let text = all.join("\n");
+    assert!(text.contains("sleeps on \"biord\""), "{text}");
+    assert!(text.contains("and 177 more threads wait"), "{text}");
+    for tid in [100_200, 100_201, 100_300, 100_499] {
+        assert!(text.contains(&tid.to_string()), "{tid}");
+    }
+    let number = |line: &str, name: &str| -> f64 {
+        let name = format!(" {name}=\"");
+        let value = line.split(&name).nth(1).unwrap();
+        value.split('"').next().unwrap().parse().unwrap()
+    };
+    let boxes = svg.lines().filter(|l| l.contains("rx=\"3\""));
+    let mut end = 0.0;
+    for line in boxes {
+        assert!(number(line, "y") >= end, "{line}");
+        end = number(line, "y") + number(line, "height");
+    }
+    let width = number(svg.lines().next().unwrap(), "width");
+    for line in svg.lines().filter(|l| l.contains("<text ")) {
+        assert!(number(line, "x") + number(line, "textLength") <= width);
+    }
+    case.run("explain", &["--svg", "-", "--json"]).expect(2);
+}

@@ -145,7 +145,8 @@ fn pictures_have_every_thread_and_lock() {
     case.run("deadlock", &["--svg", &picture]).expect(1);
     let svg = std::fs::read_to_string(picture).unwrap();
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
-    assert!(svg.contains("waits for sx \"alpha\""), "{svg}");
+    assert!(svg.contains("waits 15.0 s for sx \"alpha\""), "{svg}");
+    assert!(svg.contains("verdict: deadlock"), "{svg}");
 }
 
 #[test]

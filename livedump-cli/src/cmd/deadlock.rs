@@ -26,7 +26,7 @@ use crate::device::MachineSpec;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::report::{Chain, Cycle, Deadlock, Report, dot, note, svg};
+use crate::report::{Chain, Cycle, Deadlock, Report, deadlock_svg, dot, note};
 use build::Builder;
 pub(super) use build::holder;
 use clap::ValueHint;
@@ -161,7 +161,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         to.write(&dot(&report))?;
     }
     if let Some(to) = svg_to {
-        to.write(&svg(&report))?;
+        to.write(&deadlock_svg(&report))?;
     }
     if !instead {
         report.print(args.json)?;

@@ -16,7 +16,8 @@ use crate::analysis::threads::Threads;
 use crate::analysis::waits::Waits;
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::report::{Explained, Report, note};
+use crate::output::Output;
+use crate::report::{Explained, Report, explain_svg, note};
 use clap::ValueHint;
 use livedump_vmcore::path::escape_path;
 use std::path::PathBuf;
@@ -38,6 +39,9 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Draw the waits; -: to stdout
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub svg: Option<PathBuf>,
     /// Dump file: plain, gzip or zstd
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
@@ -50,7 +54,19 @@ pub struct Args {
 /// stuck is [`Outcome::Finding`]; that nothing is, is [`Outcome::Clean`] only
 /// where everything could be read, else it is [`Outcome::Undetermined`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let session = Session::open(&args.file, &args.kernel)?;
+    let svg_to = args.svg.as_deref().map(Output::open).transpose()?;
+    let instead = svg_to.as_ref().is_some_and(Output::is_stdout);
+    if instead && args.json {
+        return Err(Error::Usage(
+            "only one of --json and --svg - can be written to standard output",
+        ));
+    }
+    let keep: Vec<_> = svg_to.iter().flat_map(Output::descriptors).collect();
+    let (file, kernel) = (&args.file, &args.kernel);
+    let session = Session::open_with(file, kernel, &[], &keep, |inputs| {
+        svg_to.iter().try_for_each(|to| to.check_no_input(inputs))?;
+        Ok(())
+    })?;
     let target = session.target()?;
     let changed_pages =
         ChangedPages::of(&session.core, session.changes.as_ref());
@@ -72,9 +88,14 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut report = explained.report(escape_path(&args.file));
     report.changed = changed_pages.warn();
     // The text has them.
-    if args.json {
+    if args.json || instead {
         report.reasons.iter().for_each(note);
     }
-    report.print(args.json)?;
+    if let Some(to) = svg_to {
+        to.write(&explain_svg(&report))?;
+    }
+    if !instead {
+        report.print(args.json)?;
+    }
     Ok(Outcome::from(&report.verdict))
 }

@@ -3,6 +3,7 @@
 
 use crate::analysis::locks::Lock;
 use std::collections::HashMap;
+use std::fmt;
 
 /// Where a wait leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,15 @@ pub struct Resource {
     pub name: String,
     /// What is known of it, a line each.
     pub details: Vec<String>,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Kind::Memory | Kind::Buffers => f.write_str(&self.name),
+            kind => write!(f, "{} {}", kind.word(), self.name),
+        }
+    }
 }
 
 /// All resources that threads wait for.

@@ -80,6 +80,9 @@ impl Explained<'_, '_, '_> {
             threads: self.threads.list.len(),
             waiting: found.waits.iter().flatten().count(),
             roots,
+            waits: (0..found.waits.len())
+                .filter_map(|n| self.wait(n, false))
+                .collect(),
             handlers,
             stalled_cpus,
             spinners: found
@@ -212,10 +215,22 @@ impl Explained<'_, '_, '_> {
             }
             Object::Other(text) => (escape(text.as_bytes()), None),
         };
+        let (next_tid, next) = match wait.next {
+            Next::Thread(n) => {
+                (self.threads.list.get(n).map(|td| td.tid), None)
+            }
+            Next::Resource(n) => {
+                let resource = self.explanation.resources.get(n);
+                let named = resource.map(|r| r.to_string());
+                (None, named.map(|name| escape(name.as_bytes())))
+            }
+        };
         Some(Wait {
             who: ThreadRef::new(self.threads, td),
             object,
             lock,
+            next_tid,
+            next,
             spins: wait.spins,
             seconds: wait.seconds,
             inconsistencies: wait.inconsistencies.clone(),

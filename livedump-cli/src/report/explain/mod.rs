@@ -39,6 +39,8 @@ pub struct Explain {
     /// What they wait for in the end: those that are stuck first, then by the
     /// number of threads.
     pub roots: Vec<Root>,
+    /// Every wait that was followed, without stacks.
+    pub waits: Vec<Wait>,
     /// Callouts and tasks that keep others from being run.
     pub handlers: Vec<Handler>,
     /// CPUs that have not taken a clock interrupt; null where that cannot be
@@ -111,6 +113,10 @@ pub struct Wait {
     pub object: String,
     /// The lock, if it is one.
     pub lock: Option<LockName>,
+    /// The thread that it leads to.
+    pub next_tid: Option<i32>,
+    /// What it leads to, where that is no thread: `device da0`.
+    pub next: Option<String>,
     /// It spins, and does not sleep.
     pub spins: bool,
     /// For how long.
