@@ -65,7 +65,7 @@ pub(super) fn svg(head: &[String], rows: &[Row]) -> String {
         y += 2;
     }
     if rows.iter().any(|row| row.kind != Kind::More) {
-        let note = "A thread waits for what it is set in under.";
+        let note = "Each row waits for the row that it is indented under.";
         text_line(&mut body, MARGIN, y + LINE - 4, note, false);
         y += LINE;
     }

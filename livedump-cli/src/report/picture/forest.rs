@@ -233,8 +233,15 @@ impl Forest {
     /// A thread and all below it. Rows are few: depth is bounded by them, and
     /// each thread is drawn once.
     fn tree(&mut self, n: usize, depth: usize) {
-        let mut stack = vec![(n, depth)];
-        while let Some((n, depth)) = stack.pop() {
+        let mut stack = vec![Next::Row(n, depth)];
+        while let Some(next) = stack.pop() {
+            let (n, depth) = match next {
+                Next::Row(n, depth) => (n, depth),
+                Next::More(more, depth) => {
+                    self.more(&more, depth);
+                    continue;
+                }
+            };
             if !self.drawn.insert(n) {
                 continue;
             }
@@ -244,11 +251,10 @@ impl Forest {
             let below = self.children.get(&n).cloned().unwrap_or_default();
             let deeper = depth.saturating_add(1);
             let (shown, more) = shown(&below);
-            // After the others, and so drawn at once if it is alone.
             if !more.is_empty() {
-                self.more(more, deeper);
+                stack.push(Next::More(more.to_vec(), deeper));
             }
-            stack.extend(shown.iter().rev().map(|&b| (b, deeper)));
+            stack.extend(shown.iter().rev().map(|&b| Next::Row(b, deeper)));
         }
     }
 
@@ -294,6 +300,12 @@ impl Forest {
         }
         seen.len()
     }
+}
+
+/// What is drawn next.
+enum Next {
+    Row(usize, usize),
+    More(Vec<usize>, usize),
 }
 
 enum Tree {
@@ -371,7 +383,7 @@ mod tests {
         items.push(item(1000, Parent::None));
         let rows = drawn(items);
         assert_eq!(rows.len(), 1 + MAX_CHILDREN + 1);
-        assert!(rows.iter().any(|r| r.2 == "and 176 more threads wait"));
+        assert_eq!(rows.last().unwrap().2, "and 176 more threads wait");
         // A chain is as long as it is.
         let mut items: Vec<_> =
             (0..3000).map(|n| item(n, Parent::Thread(n + 1))).collect();
