@@ -18,7 +18,7 @@ const GAP: usize = 6;
 const MARGIN: usize = 16;
 /// A level of the tree.
 const INDENT: usize = 22;
-/// Deeper levels are not set in further.
+/// Deeper levels are not indented further, but numbered.
 const MAX_DEPTH: usize = 14;
 /// What is left of a row for lines of the tree.
 const GUTTER: usize = 10;
@@ -74,8 +74,12 @@ pub(super) fn svg(head: &[String], rows: &[Row]) -> String {
     for row in rows {
         let x = MARGIN + row.depth.min(MAX_DEPTH) * INDENT;
         let columns = (full - MARGIN - x - PAD * 2) * 10 / COLUMN;
+        let title = match row.depth > MAX_DEPTH {
+            true => format!("level {}: {}", row.depth, row.title),
+            false => row.title.clone(),
+        };
         let (title, text) =
-            (broken(&row.title, columns), broken(&row.text, columns));
+            (broken(&title, columns), broken(&row.text, columns));
         let height = (title.len() + text.len()) * LINE + PAD * 2;
         placed.push(Placed { row, x, y, height, title, text });
         y += height + GAP;
@@ -108,12 +112,23 @@ fn connect(out: &mut String, placed: &[Placed<'_>]) {
         let parent = above.last().filter(|a| {
             // Those of a cycle have a line of their own.
             !(p.row.kind == Kind::OnCycle && a.row.kind == Kind::Cycle)
-                && a.x < p.x
         });
         if let Some(parent) = parent {
             let x = parent.x + GUTTER;
             let (top, middle) = (parent.y + parent.height, p.middle());
             let dash = dash(p.row);
+            if parent.x == p.x {
+                // Only to the next row: others would be crossed.
+                if top + GAP == p.y {
+                    let _ = writeln!(
+                        out,
+                        "<path class=\"line\" d=\"M{x},{top}V{}\"{dash}/>",
+                        p.y
+                    );
+                }
+                above.push(p);
+                continue;
+            }
             let _ = writeln!(
                 out,
                 "<path class=\"line\" d=\"M{x},{top}V{middle}H{}\"{dash}/>",
