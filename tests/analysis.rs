@@ -13,6 +13,7 @@ mod graphs;
 mod groups;
 mod hostile;
 mod live;
+mod objects;
 mod processes;
 mod real;
 mod stacks;

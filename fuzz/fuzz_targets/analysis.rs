@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A dump of a model machine with a deadlock, patched anywhere: threads,
-//! queues, stacks and the wait-for graph end, whatever they lead to.
+//! queues, stacks, the wait-for graph and what waits are followed through end,
+//! whatever they lead to.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use livedump_cli::analysis::Target;
+use livedump_cli::analysis::explain::Explanation;
 use livedump_cli::analysis::stack::Stacks;
 use livedump_cli::analysis::threads::Threads;
 use livedump_cli::analysis::wait_chains::WaitChains;
@@ -24,7 +26,18 @@ thread 100200 zpool wait lockA
 process 201 find
 thread 100201 find wait lockB
 process 202 sh
-thread 100202 sh sleep select
+thread 100202 sh sleep biord
+process 203 a
+thread 100203 a sleep piperd
+process 204 b
+thread 100204 b sleep sbwait
+process 205 c
+thread 100205 c sleep tq_drain
+thread 100206 d sleep suspfs
+thread 100207 e sleep physrd
+thread 100208 f sleep zonelimit
+thread 100209 g sleep bo_wwait
+thread 100210 h sleep nfsreq
 lock lockA sx owner 100201
 lock lockB lockmgr owner 100200
 ";
@@ -68,5 +81,10 @@ fuzz_target!(|data: &[u8]| {
         let chains = WaitChains::new(&waits);
         let on_cycles = chains.cycles.iter().flat_map(|c| &c.threads);
         assert!(on_cycles.count() <= threads.list.len());
+        let found =
+            Explanation::new(&target, &threads, &waits, &stacks, 10.0);
+        let Ok(found) = found else { return };
+        let counts = found.roots.iter().map(|root| root.count());
+        assert!(counts.sum::<usize>() <= threads.list.len());
     }
 });

@@ -22,7 +22,7 @@ const BEHIND: &str = "size 16M\nprocess 200 a\n\
 #[test]
 fn all_threads_are_behind_the_one_at_the_end() {
     let case = Case::new(BEHIND);
-    // The model has no buffers: whether its biord leads on is not known.
+    // What it sleeps on is no buffer.
     let found = explain(&case, 1);
     assert_eq!(found["verdict"], "stuck");
     assert_eq!(found["stuck"], true);
@@ -41,15 +41,15 @@ fn all_threads_are_behind_the_one_at_the_end() {
         serde_json::from_value(root["waiters"].clone()).unwrap();
     waiters.sort_unstable();
     assert_eq!(waiters, [100_201, 100_202, 100_203]);
-    assert_eq!(found["missing"], json!(["buf.b_lock"]));
-    assert!(found["reasons"][0].as_str().unwrap().contains("buf.b_lock"));
+    assert_eq!(ids(&root["path"]), [100_202, 100_201]);
+    assert_eq!(found["missing"], json!([]));
+    assert_eq!(found["reasons"], json!([]));
     let text = case.run("explain", &[]).expect(1);
     let text = text.text();
     let first = text.lines().next().unwrap();
     assert!(first.starts_with("3 of "), "{first}");
     assert!(first.contains("threads wait behind thread 100200"), "{first}");
     assert!(text.contains("verdict: stuck: 1 cause\n"), "{text}");
-    assert!(text.contains("undetermined: whether there are others"), "{text}");
 }
 
 #[test]
@@ -90,9 +90,9 @@ fn the_same_hang_has_the_same_signature_elsewhere() {
 fn a_short_wait_is_not_stuck_unless_it_is_a_cycle() {
     let case = Case::new(BEHIND);
     let args = ["--limit", "16", "--json"];
-    let found = case.run("explain", &args).expect(3).json();
+    let found = case.run("explain", &args).expect(0).json();
     assert_eq!(found["roots"][0]["stuck"], false);
-    assert_eq!(found["stuck"], Value::Null);
+    assert_eq!(found["stuck"], false);
     let case = Case::new(TWO);
     case.run("explain", &args).expect(1);
     case.run("explain", &["--limit", "0"]).expect(2);

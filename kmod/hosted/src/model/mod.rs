@@ -32,6 +32,7 @@ mod memory;
 mod msgbuf;
 mod mutate;
 mod mutators;
+mod objects;
 mod offsets;
 mod params;
 mod parse;

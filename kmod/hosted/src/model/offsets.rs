@@ -19,6 +19,8 @@ const FIELDS: &[Field] = &[
     Field("p_list", 0, 0, 16, Some("proc_off_p_list")),
     Field("p_threads", 16, 16, 16, Some("proc_off_p_threads")),
     Field("p_ucred", 64, 64, 8, None),
+    Field("p_fd", 72, 72, 8, None),
+    Field("p_flag", 184, 184, 4, None),
     Field("p_pid", 196, 196, 4, Some("proc_off_p_pid")),
     Field("p_hash", 200, 200, 16, Some("proc_off_p_hash")),
     Field("p_pptr", 232, 232, 8, None),

@@ -3,6 +3,7 @@
 //! that readers look for, as CTF (/boot/kernel/kernel has that) or as DWARF
 //! (kernel.debug does). C: <sys/ctf.h>; DWARF 4.
 
+use super::objects::{OBJECTS, Span};
 use super::offsets::{Offsets, SLOT};
 use super::recipe::{Recipe, TypeInfo};
 use super::stacks::pcb_size;
@@ -83,7 +84,7 @@ fn structs(recipe: &Recipe, offsets: &Offsets) -> Vec<Struct> {
             Member("pcb_sp", 256, Int(8)),
         ],
     };
-    vec![
+    let mut all = vec![
         new("proc", SLOT as u32, of("p_")),
         new("thread", SLOT as u32, of("td_")),
         new(
@@ -140,7 +141,19 @@ fn structs(recipe: &Recipe, offsets: &Offsets) -> Vec<Struct> {
                 Member("size", 72, Int(8)),
             ],
         ),
-    ]
+    ];
+    all.extend(OBJECTS.iter().map(|&(name, size, spans)| {
+        let member = |&(name, at, bytes): &Span| {
+            let kind = match bytes {
+                n @ (1 | 2 | 4) => Int(n),
+                8 => Pointer,
+                n => Bytes(n),
+            };
+            Member(name, at, kind)
+        };
+        new(name, size, spans.iter().map(member).collect())
+    }));
+    all
 }
 
 /// Every type that is not a structure, in the order of its number.

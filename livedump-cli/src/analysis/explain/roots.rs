@@ -25,6 +25,9 @@ pub struct Root {
     /// The threads that wait for it, over whatever ways, the longest wait
     /// first; those of a cycle are not among them.
     pub behind: Vec<usize>,
+    /// The thread from which the way to the root is the longest; of a cycle,
+    /// its first.
+    pub furthest: usize,
     /// The longest of their waits, and of those of a cycle.
     pub seconds: Option<f64>,
     /// Every wait between the thread that waits longest and the root agrees
@@ -46,6 +49,16 @@ impl Root {
     }
 }
 
+/// Where the wait of a thread leads.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    end: End,
+    /// Every wait up to there is certain.
+    certain: bool,
+    /// Waits up to there.
+    length: usize,
+}
+
 /// What a walk ends at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum End {
@@ -62,10 +75,10 @@ pub(super) fn roots(
 ) -> Vec<Root> {
     let of = |n: usize| waits.get(n).and_then(Option::as_ref);
     let mut walk = Walk { of: &of, ends: HashMap::new(), cycles: Vec::new() };
-    let mut behind: HashMap<End, Vec<(usize, bool)>> = HashMap::new();
+    let mut behind: HashMap<End, Vec<(usize, Way)>> = HashMap::new();
     for wait in waits.iter().flatten() {
-        let (end, certain) = walk.from(wait.waiter);
-        behind.entry(end).or_default().push((wait.waiter, certain));
+        let way = walk.from(wait.waiter);
+        behind.entry(way.end).or_default().push((wait.waiter, way));
     }
     let cycles = walk.cycles;
     let mut found = Vec::new();
@@ -97,17 +110,25 @@ pub(super) fn roots(
             _ => false,
         };
         // A cycle does not end by itself, however short it has stood.
-        let stuck = members.iter().any(|&(n, certain)| match &root {
-            RootOf::Cycle(_) => certain && in_cycle(&n),
-            _ => certain && has_to_end(n) && is_long(n),
+        let stuck = members.iter().any(|&(n, way)| match &root {
+            RootOf::Cycle(_) => way.certain && in_cycle(&n),
+            _ => way.certain && has_to_end(n) && is_long(n),
         });
+        // Of equal ones the first, which waits longest.
+        let ways = members.iter().rev();
+        let furthest = ways.max_by_key(|(_, way)| way.length);
+        let furthest = match &root {
+            RootOf::Cycle(all) => all.first().copied(),
+            _ => furthest.map(|(n, _)| *n),
+        };
         let all = members.iter().map(|m| m.0).filter(|n| !in_cycle(n));
         found.push(Root {
             behind: all.collect(),
+            furthest: furthest.unwrap_or(0),
             seconds: first.and_then(|(n, _)| seconds(n)),
             certain: match &root {
                 RootOf::Cycle(_) => stuck,
-                _ => first.is_some_and(|(_, certain)| certain),
+                _ => first.is_some_and(|(_, way)| way.certain),
             },
             stuck,
             of: root,
@@ -134,17 +155,18 @@ fn order(of: &RootOf) -> (u8, usize) {
 
 struct Walk<'w, F> {
     of: &'w F,
-    /// Where each thread leads, and whether all waits up to there are certain.
-    ends: HashMap<usize, (End, bool)>,
+    /// Where each thread leads.
+    ends: HashMap<usize, Way>,
     cycles: Vec<Vec<usize>>,
 }
 
 impl<'w, F: Fn(usize) -> Option<&'w Wait>> Walk<'w, F> {
-    fn from(&mut self, start: usize) -> (End, bool) {
+    fn from(&mut self, start: usize) -> Way {
         let mut visited: Vec<usize> = Vec::new();
         let mut position: HashMap<usize, usize> = HashMap::new();
         let mut at = start;
-        let mut end = loop {
+        let certain = |end| Way { end, certain: true, length: 0 };
+        let mut way = loop {
             if let Some(&known) = self.ends.get(&at) {
                 break known;
             }
@@ -152,37 +174,39 @@ impl<'w, F: Fn(usize) -> Option<&'w Wait>> Walk<'w, F> {
                 break self.cycle(visited.split_off(first));
             }
             let Some(wait) = (self.of)(at) else {
-                break (End::Thread(at), true);
+                break certain(End::Thread(at));
             };
             position.insert(at, visited.len());
             visited.push(at);
             match wait.next {
                 Next::Thread(next) => at = next,
-                Next::Resource(n) => break (End::Resource(n), true),
+                Next::Resource(n) => break certain(End::Resource(n)),
             }
         };
         for &n in visited.iter().rev() {
             let wait = (self.of)(n);
-            end.1 &= wait.is_some_and(|w| w.inconsistencies.is_empty());
-            self.ends.insert(n, end);
+            way.certain &= wait.is_some_and(|w| w.inconsistencies.is_empty());
+            way.length = way.length.saturating_add(1);
+            self.ends.insert(n, way);
         }
-        self.ends.get(&start).copied().unwrap_or(end)
+        self.ends.get(&start).copied().unwrap_or(way)
     }
 
     /// A cycle, from its first thread on.
-    fn cycle(&mut self, mut threads: Vec<usize>) -> (End, bool) {
+    fn cycle(&mut self, mut threads: Vec<usize>) -> Way {
         let least = threads.iter().enumerate().min_by_key(|(_, n)| **n);
         let first = least.map_or(0, |(i, _)| i);
         threads.rotate_left(first);
         let certain = threads.iter().all(|&n| {
             (self.of)(n).is_some_and(|w| w.inconsistencies.is_empty())
         });
-        let end = (End::Cycle(self.cycles.len()), certain);
+        let end = End::Cycle(self.cycles.len());
+        let way = Way { end, certain, length: 0 };
         for &n in &threads {
-            self.ends.insert(n, end);
+            self.ends.insert(n, way);
         }
         self.cycles.push(threads);
-        end
+        way
     }
 }
 
@@ -224,6 +248,7 @@ mod tests {
         assert_eq!(found[0].of, RootOf::Resource(0));
         assert_eq!(found[0].behind, [1, 0, 4]);
         assert_eq!(found[0].seconds, Some(30.0));
+        assert_eq!(found[0].furthest, 0);
         assert!(found[0].stuck && found[0].certain);
         assert_eq!(found[1].of, RootOf::Thread(2));
         assert!(!found[1].stuck, "5 s are not long");

@@ -143,7 +143,7 @@ impl Explained<'_, '_, '_> {
         let tid = |&n: &usize| self.threads.list.get(n).map(|td| td.tid);
         let path = match &root.of {
             RootOf::Cycle(all) => all.clone(),
-            _ => root.behind.first().map_or_else(Vec::new, |&n| found.path(n)),
+            _ => found.path(root.furthest),
         };
         let with_stack = |n: usize| match &root.of {
             RootOf::Cycle(_) => true,

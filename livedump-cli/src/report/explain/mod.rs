@@ -89,7 +89,7 @@ pub struct Root {
     pub details: Vec<String>,
     /// It is what keeps others from going on.
     pub stuck: bool,
-    /// Nothing on the way of the longest wait disagrees.
+    /// Nothing on the way of the thread that waits longest disagrees.
     pub certain: bool,
     /// Threads behind it, and those of a cycle.
     pub count: usize,
@@ -97,7 +97,7 @@ pub struct Root {
     pub seconds: Option<f64>,
     /// The same for the same hang elsewhere.
     pub signature: String,
-    /// From the thread that has waited longest to the root; all of a cycle.
+    /// The longest way to the root, a thread after the other; all of a cycle.
     pub path: Vec<Wait>,
     /// The ids of the threads behind it, the longest wait first.
     pub waiters: Vec<i32>,

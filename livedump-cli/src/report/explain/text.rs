@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! An explanation as text: a sentence first, then each root with the way of
-//! the longest wait to it.
+//! An explanation as text: a sentence first, then each root with the longest
+//! way to it.
 
 use super::{Explain, Root, Wait, word};
 use crate::report::Report;
