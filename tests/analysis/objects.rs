@@ -233,7 +233,7 @@ fn processes_that_read_each_others_pipes_are_a_cycle() {
     m.opens(200, 3, &[a_peer]);
     let found = m.explain(1);
     let peer = root(&found, "peer");
-    let name = "one of a (pid 200), c (pid 400)";
+    let name = "one of c (pid 400), a (pid 200)";
     assert_eq!((&peer["name"], &peer["stuck"]), (&json!(name), &json!(false)));
 }
 
