@@ -4,6 +4,7 @@
 //! sizes are exact numbers, addresses are strings like "0x1000".
 
 mod bt;
+pub mod build;
 mod deadlock;
 mod dmesg;
 mod graph;

@@ -4,6 +4,10 @@
 //! <sys/_lockmgr.h>, subr_turnstile.c, subr_sleepqueue.c, <machine/pcb.h>,
 //! <sys/jail.h>, <sys/ucred.h>, <vm/vm_page.h>, <vm/vm_phys.h>.
 
+mod system;
+
+use system::SYSTEM;
+
 /// A structure's tag and the name of one of its fields.
 pub type FieldId = (&'static str, &'static str);
 
@@ -21,7 +25,17 @@ const fn of(name: &'static str, fields: &'static [&'static str]) -> Struct {
 }
 
 /// All of them.
-pub const STRUCTS: &[Struct] = &[
+pub fn structs() -> impl Iterator<Item = &'static Struct> {
+    THREADS.iter().chain(SYSTEM.iter().copied().flatten())
+}
+
+/// How many they are.
+pub(super) fn count() -> usize {
+    structs().count()
+}
+
+/// Threads, locks, and what they are found by.
+const THREADS: &[Struct] = &[
     of(
         "proc",
         &[
@@ -95,11 +109,18 @@ pub(super) const LIKELY_UNITS: &[&str] = &[
     "kern_shutdown.c",
     "kern_jail.c",
     "vm_phys.c",
+    "kern_malloc.c",
+    "vm_meter.c",
+    "vfs_mount.c",
+    "uma_core.c",
+    "swap_pager.c",
+    "if.c",
+    "vnet.c",
 ];
 
 /// The structure of this tag, if it is wanted.
 pub(super) fn find(tag: &[u8]) -> Option<&'static Struct> {
-    STRUCTS.iter().find(|s| s.name.as_bytes() == tag)
+    structs().find(|s| s.name.as_bytes() == tag)
 }
 
 /// The field of this name, if it is wanted.
