@@ -131,6 +131,10 @@ pub enum Command {
         override_usage = "livedump deadlock [OPTIONS] <FILE | --live[=DIR]>"
     )]
     Deadlock(cmd::deadlock::Args),
+    /// Report everything that matters about a dump, as crashinfo(8) does
+    #[command(after_help = "Example: livedump report --html -o hang.html \
+                      livecore.0.zst")]
+    Report(cmd::report::Args),
     /// Write a dump's memory in the format of another program
     #[command(
         after_help = "Example: livedump convert livecore.0.zst --to elf \
@@ -179,6 +183,7 @@ impl Cli {
             Command::Bt(args) => cmd::bt::run(&args),
             Command::Stacks(args) => cmd::stacks::run(&args),
             Command::Deadlock(args) => cmd::deadlock::run(&args),
+            Command::Report(args) => cmd::report::run(&args),
             Command::Convert(args) => cmd::convert::run(&args),
             Command::Completions(args) => {
                 cmd::completions::run(&args, Self::command())

@@ -30,7 +30,7 @@ pub use graph::{dot, svg};
 pub use image::ImageInfo;
 pub use info::{Changed, DumpHeader, Info, InfoFile, Memory, Section};
 pub use instant::{Instant, milliseconds};
-pub use json::Hex;
+pub use json::{Hex, json_text};
 pub use note::{Notes, Priority, Syslog, complain, inform, note, notes_go_to};
 pub use ps::{Process, Ps, Sort, ThreadRow, sort};
 pub use read::{Missing, Read, ReadChanged};

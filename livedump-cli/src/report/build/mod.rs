@@ -3,12 +3,14 @@
 //! command reports.
 
 mod deadlock;
+mod dmesg;
 mod info;
 mod ps;
 mod stacks;
 mod waits;
 
 pub use deadlock::deadlock;
+pub use dmesg::{MessageBuffer, message_buffer};
 pub use info::{info, info_file};
 pub use ps::{processes, unknown_columns};
 pub use stacks::{incomplete_stacks, stack_group};
