@@ -54,6 +54,7 @@ pub enum Command {
         override_usage = "livedump capture [OPTIONS] [DIRECTORY]",
         mut_arg("gdb", |arg| arg.hide(true)),
         mut_arg("ranges", |arg| arg.hide(true)),
+        mut_arg("cipher", |arg| arg.hide(true)),
         mut_arg("sector_size", |arg| arg.hide(true)),
         mut_arg("workers", |arg| arg.hide(true))
     )]
@@ -88,6 +89,7 @@ pub enum Command {
         mut_arg("gdb", |arg| arg.hide(true)),
         mut_arg("ranges", |arg| arg.hide(true)),
         mut_arg("workers", |arg| arg.hide(true)),
+        mut_arg("level", |arg| arg.hide(true)),
         mut_arg("cipher", |arg| arg.hide(true))
     )]
     Watch(cmd::watch::Args),

@@ -13,6 +13,8 @@ pub enum Cell {
     Text(String),
     /// A number.
     Number(u64),
+    /// A number of a process or of a thread.
+    Id(i32),
     /// A number of bytes.
     Bytes(u64),
     /// A time.
@@ -66,6 +68,7 @@ impl Cell {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(n) => n.to_string(),
+            Self::Id(n) => n.to_string(),
             Self::Bytes(n) => human(*n),
             Self::Seconds(s) => format!("{s:.1} s"),
             Self::Address(at) => format!("{at:#x}"),
@@ -83,6 +86,7 @@ impl Serialize for Cell {
         match self {
             Self::Text(text) => s.serialize_str(text),
             Self::Number(n) | Self::Bytes(n) => s.serialize_u64(*n),
+            Self::Id(n) => s.serialize_i32(*n),
             Self::Seconds(n) => s.serialize_f64(*n),
             Self::Address(at) => s.collect_str(&format_args!("{at:#x}")),
             Self::Words(words) => words.serialize(s),
@@ -97,17 +101,29 @@ impl Serialize for Cell {
 pub struct Fact {
     /// For programs.
     pub key: &'static str,
-    /// For people.
-    pub label: String,
+    /// For people; none where it repeats another.
+    pub label: Option<String>,
     /// What it is.
     pub value: Cell,
 }
 
 impl Fact {
+    /// One that only programs need.
+    #[must_use]
+    pub fn hidden(key: &'static str, value: Cell) -> Self {
+        Self { key, label: None, value }
+    }
+
+    /// What people are shown.
+    #[must_use]
+    pub fn shown(&self) -> Option<(&str, &Cell)> {
+        Some((self.label.as_deref()?, &self.value))
+    }
+
     /// One.
     #[must_use]
     pub fn new(key: &'static str, label: &str, value: Cell) -> Self {
-        Self { key, label: label.into(), value }
+        Self { key, label: Some(label.into()), value }
     }
 }
 

@@ -3,7 +3,7 @@
 //! whole without the script, which only searches. Everything from the dump is
 //! escaped here, whatever was done to it before.
 
-use super::{Cell, Content, Section, Summary};
+use super::{Cell, Content, Fact, Section, Summary};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("html/style.css");
@@ -68,7 +68,8 @@ pub(super) fn write(summary: &Summary) -> String {
 impl Section {
     fn html(&self, out: &mut String) {
         let lines: usize = self.blocks.iter().map(|b| b.content.lines()).sum();
-        let open = if lines <= OPEN_LINES { " open" } else { "" };
+        let open = lines <= OPEN_LINES || self.finding.is_some();
+        let open = if open { " open" } else { "" };
         let (id, title) = (self.id, escape(self.title));
         let count = match lines {
             n if n > OPEN_LINES => {
@@ -117,15 +118,16 @@ impl Content {
             format!("tabindex=\"0\" role=\"region\" aria-label=\"{title}\"");
         match self {
             Self::Facts(facts) => {
-                let _ = writeln!(out, "<div class=\"scroll\" {scroll}><table>");
-                for fact in facts {
-                    let label = escape(&fact.label);
-                    let value = fact.value.html();
+                let table = "<table class=\"facts\">";
+                let _ = writeln!(out, "<div class=\"scroll\" {scroll}>{table}");
+                for (label, value) in facts.iter().filter_map(Fact::shown) {
+                    let label = escape(label);
+                    let class = value.class(false);
+                    let value = value.html();
                     let _ = writeln!(
                         out,
                         "<tr><th scope=\"row\">{label}</th>\
-                         <td{}>{value}</td></tr>",
-                        fact.value.class(false)
+                         <td{class}>{value}</td></tr>"
                     );
                 }
                 out.push_str("</table></div>\n");

@@ -75,6 +75,8 @@ pub struct Section {
     pub problems: Vec<String>,
     /// What has to be known to read it.
     pub notes: Vec<String>,
+    /// What is wrong with the dump, or with the system in it.
+    pub finding: Option<String>,
 }
 
 /// Why there is no section.
@@ -191,14 +193,14 @@ impl Summary {
                 add(undetermined(why));
             }
             let body = made.unwrap_or_default();
-            if let Some(what) = body.finding {
+            if let Some(what) = &body.finding {
                 add(Verdict::Damaged(format!("{id}: {what}")));
             }
             let first = body.problems.first().or(body.undetermined.as_ref());
             if let Some(first) = first {
                 add(undetermined(first));
             }
-            let Body { blocks, problems, notes, .. } = body;
+            let Body { blocks, problems, notes, finding, .. } = body;
             sections.push(Section {
                 id,
                 title,
@@ -206,6 +208,7 @@ impl Summary {
                 absent,
                 problems,
                 notes,
+                finding,
             });
         }
         Self {

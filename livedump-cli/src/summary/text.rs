@@ -55,11 +55,12 @@ impl Content {
     fn text(&self, out: &mut String) {
         match self {
             Self::Facts(facts) => {
-                let width = facts.iter().map(|f| f.label.len()).max();
+                let shown = || facts.iter().filter_map(super::Fact::shown);
+                let width = shown().map(|(label, _)| label.len()).max();
                 let width = width.unwrap_or(0).saturating_add(1);
-                for fact in facts {
-                    let label = format!("{}:", fact.label);
-                    let value = fact.value.shown();
+                for (label, value) in shown() {
+                    let label = format!("{label}:");
+                    let value = value.shown();
                     let line = format!("{label:<width$} {value}");
                     let _ = writeln!(out, "{}", line.trim_end());
                 }

@@ -14,7 +14,7 @@ use std::io::Write as _;
 
 /// A member's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     Pointer,
     Int(u32),
     /// Anything else, of so many bytes.
@@ -22,12 +22,16 @@ enum Kind {
 }
 use Kind::{Bytes, Int, Pointer};
 
-struct Member(&'static str, u32, Kind);
+pub(super) struct Member(
+    pub(super) &'static str,
+    pub(super) u32,
+    pub(super) Kind,
+);
 
-struct Struct {
-    name: &'static str,
-    size: u32,
-    members: Vec<Member>,
+pub(super) struct Struct {
+    pub(super) name: &'static str,
+    pub(super) size: u32,
+    pub(super) members: Vec<Member>,
 }
 
 /// A section of the kernel's file.
@@ -35,7 +39,10 @@ pub(super) type Extra = (&'static str, Vec<u8>);
 
 /// The sections with what the recipe wants told.
 pub(super) fn sections(recipe: &Recipe, offsets: &Offsets) -> Vec<Extra> {
-    let structs = structs(recipe, offsets);
+    let mut structs = structs(recipe, offsets);
+    if recipe.system {
+        structs.extend(super::system::structs());
+    }
     match recipe.types {
         TypeInfo::None => Vec::new(),
         TypeInfo::Dwarf => dwarf(&structs),

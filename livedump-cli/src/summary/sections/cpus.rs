@@ -3,6 +3,7 @@
 
 use super::panic::backtrace;
 use crate::analysis::cpus::{Cpu, Cpus};
+use crate::analysis::stack::Source;
 use crate::report::escape;
 use crate::report::thread::ThreadRef;
 use crate::summary::{Absent, Body, Cell, Column, Content, Sources};
@@ -33,15 +34,25 @@ pub(super) fn make(s: &Sources<'_>) -> Result<Body, Absent> {
     let row = |cpu: &Cpu| {
         let td = thread(cpu);
         let proc = td.and_then(|td| threads.proc_of(td));
-        let id = |id: i32| Cell::Text(id.to_string());
+        let other = cpu.unlisted.as_ref();
+        let tid = td.map(|td| td.tid).or(other.and_then(|td| td.tid));
+        let pid = proc.map(|p| p.pid).or(other.and_then(|td| td.pid));
+        let comm = proc.map(|p| &p.comm);
+        let comm = comm.or(other.and_then(|td| td.comm.as_ref()));
+        let name = td.map(|td| &td.name);
+        let name = name.or(other.and_then(|td| td.name.as_ref()));
+        let id = |id: Option<i32>| match id {
+            Some(id) => Cell::Id(id),
+            None => Cell::Unknown,
+        };
         vec![
             Cell::Number(cpu.number.into()),
-            td.map_or(Cell::Unknown, |td| id(td.tid)),
-            proc.map_or(Cell::Unknown, |p| id(p.pid)),
+            id(tid),
+            id(pid),
             td.map_or(Cell::Unknown, |td| Cell::Text(td.state_word().into())),
             cpu.idle.map_or(Cell::Unknown, Cell::Flag),
-            Cell::maybe(proc.map(|p| &*p.comm)),
-            Cell::maybe(td.map(|td| &*td.name)),
+            Cell::maybe(comm.map(|comm| &**comm)),
+            Cell::maybe(name.map(|name| &**name)),
             cpu.address.map_or(Cell::Unknown, |at| Cell::Address(at.0)),
         ]
     };
@@ -61,6 +72,9 @@ pub(super) fn make(s: &Sources<'_>) -> Result<Body, Absent> {
         let who = ThreadRef::new(threads, td);
         lines.push(format!("CPU {}: {who}", cpu.number));
         let (stack, broken) = backtrace(s.known()?, td);
+        if let (Source::Stale(_), _) = s.known()?.stacks.saved(td) {
+            lines.push("  registers of its last switch:".into());
+        }
         lines.extend(stack);
         lines.extend(broken.map(|why| escape(why.as_bytes())));
     }

@@ -10,10 +10,11 @@ pub(super) fn make(s: &Sources<'_>) -> Result<Body, Absent> {
     let body =
         Body::of("deadlock", Content::Report(paragraphs(deadlock), json));
     let found = deadlock.deadlocked == Some(true);
+    let what = deadlock.verdict.reason();
     let first = deadlock.reasons.first().cloned();
     let why = first.filter(|_| !deadlock.verdict.is_sound());
     Ok(body
-        .finding(found.then(|| deadlock.verdict.to_string()))
+        .finding(what.filter(|_| found).map(String::from))
         // They are in the text.
         .undetermined(why))
 }

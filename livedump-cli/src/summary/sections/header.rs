@@ -11,7 +11,12 @@ pub(super) fn make(s: &Sources<'_>) -> Result<Body, Absent> {
     let of_header = |get: fn(&crate::report::DumpHeader) -> &String| {
         header.map(get).filter(|text| !text.is_empty()).cloned()
     };
-    let text = |text: Option<String>| text.map_or(Cell::Unknown, Cell::Text);
+    // A header that has none says that there is none.
+    let text = |text: Option<String>| match (text, header) {
+        (Some(text), _) => Cell::Text(text),
+        (None, Some(_)) => Cell::None,
+        (None, None) => Cell::Unknown,
+    };
     let hostname = of_header(|h| &h.hostname)
         .or_else(|| beside.and_then(|info| info.hostname.clone()));
     let version = of_header(|h| &h.version_string)
@@ -49,7 +54,7 @@ pub(super) fn make(s: &Sources<'_>) -> Result<Body, Absent> {
             Cell::Text(info.machine.into())
         }),
         Fact::new("dumptime_text", "Dump time", text(time)),
-        Fact::new("dumptime", "Dump time (seconds)", Cell::number(seconds)),
+        Fact::hidden("dumptime", Cell::number(seconds)),
         Fact::new("panic", "Panic string", Cell::text(panic.as_deref())),
         Fact::new("instant", "Of one instant", instant),
         Fact::new("form", "Form", Cell::Text(info.form.into())),

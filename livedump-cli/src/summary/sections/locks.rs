@@ -33,11 +33,10 @@ pub(super) fn make(s: &Sources<'_>) -> Result<Body, Absent> {
 }
 
 fn row(wait: &Wait) -> Vec<Cell> {
-    let id = |id: i32| Cell::Text(id.to_string());
     let waited = wait.seconds.filter(|&seconds| seconds >= 0.0);
     vec![
-        id(wait.who.tid),
-        id(wait.who.pid),
+        Cell::Id(wait.who.tid),
+        Cell::Id(wait.who.pid),
         Cell::Text(wait.who.command.clone()),
         Cell::Text(wait.who.name.clone()),
         waited.map_or(Cell::Unknown, Cell::Seconds),

@@ -21,11 +21,11 @@ pub(super) fn make(s: &Sources<'_>) -> Result<Body, Absent> {
         "facts",
         Content::Facts(vec![
             Fact::new("uptime_text", "Uptime", Cell::Text(words(uptime))),
-            Fact::new("uptime", "Uptime (seconds)", Cell::Number(uptime)),
+            Fact::hidden("uptime", Cell::Number(uptime)),
             Fact::new("boottime_text", "Boot time", text(boot)),
-            Fact::new("boottime", "Boot time (seconds)", Cell::Number(boot)),
+            Fact::hidden("boottime", Cell::Number(boot)),
             Fact::new("time_text", "System time", text(now)),
-            Fact::new("time", "System time (seconds)", Cell::Number(now)),
+            Fact::hidden("time", Cell::Number(now)),
         ]),
     ))
 }
