@@ -13,6 +13,7 @@ mod hostile;
 mod live;
 mod processes;
 mod real;
+mod report;
 mod stacks;
 mod types;
 mod verdicts;

@@ -19,8 +19,8 @@ use std::ffi::{OsStr, OsString};
     about,
     max_term_width = 80,
     help_template = "{about}\n{usage-heading} {usage}\nCommands:\n\
-                     {subcommands}\n\
-                     Options: -h, --help; -V, --version",
+                     {subcommands}",
+    override_usage = "livedump <COMMAND> | --help | --version",
     disable_help_subcommand = true
 )]
 pub struct Cli {

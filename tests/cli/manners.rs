@@ -114,7 +114,7 @@ fn the_version_has_what_a_report_of_a_problem_needs() {
     assert_eq!(run(["-V"]).expect(0).text(), version);
 }
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "doctor",
     "capture",
     "save",
@@ -133,6 +133,7 @@ const COMMANDS: [&str; 20] = [
     "bt",
     "stacks",
     "deadlock",
+    "report",
     "convert",
     "completions",
 ];

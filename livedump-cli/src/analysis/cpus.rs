@@ -82,8 +82,8 @@ fn of_pcpu(t: &Target<'_>, threads: &Threads) -> Result<Vec<Cpu>, Unavailable> {
                 None if td != 0 => Some(unlisted(t, address)),
                 _ => None,
             },
-            address: Some(address),
-            idle: idle.map(|idle| idle == td),
+            address: (td != 0).then_some(address),
+            idle: idle.filter(|_| td != 0).map(|idle| idle == td),
         })
     };
     pcpus(t)?.into_iter().map(cpu).collect()

@@ -201,3 +201,26 @@ fn escape(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_dump_is_obeyed() {
+        assert_eq!(
+            escape("<b>&\"'\u{1b}\u{202e}\t\u{e9}"),
+            "&lt;b&gt;&amp;&quot;&#39;\\u{1b}\\u{202e}\t\u{e9}"
+        );
+    }
+
+    #[test]
+    fn the_script_and_the_style_end_where_they_should_and_fetch_nothing() {
+        for text in [STYLE, SCRIPT] {
+            assert!(!text.contains("</"));
+            for word in ["http", "url(", "@import", "fetch(", "XMLHttp"] {
+                assert!(!text.contains(word), "{word}");
+            }
+        }
+    }
+}

@@ -113,8 +113,7 @@ pub(super) fn structs() -> Vec<Struct> {
                 ("uz_frees", 48, Pointer),
                 ("uz_fails", 56, Pointer),
                 ("uz_sleeps", 64, Int(8)),
-                // It has no size of its own: what follows are the caches.
-                ("uz_cpu", ZONE as u32 - 1, Bytes(1)),
+                ("uz_cpu", ZONE as u32, Bytes(CACHE as u32)),
             ],
         ),
         new(

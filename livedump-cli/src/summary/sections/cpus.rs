@@ -82,8 +82,11 @@ pub(super) fn make(s: &Sources<'_>) -> Result<Body, Absent> {
         body = body.and("stacks", Content::Lines(lines));
     }
     let gone = cpus.list.iter().filter(|cpu| cpu.thread.is_none());
-    let problems = gone.map(|cpu| {
-        format!("the thread of CPU {} is not on the list", cpu.number)
+    let problems = gone.map(|cpu| match cpu.address {
+        Some(_) => {
+            format!("the thread of CPU {} is not on the list", cpu.number)
+        }
+        None => format!("CPU {} has no current thread", cpu.number),
     });
     let source = format!("by {}", cpus.source);
     Ok(body.notes([source]).notes(cpus.problem).problems(problems))

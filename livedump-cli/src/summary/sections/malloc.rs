@@ -25,7 +25,11 @@ pub(super) fn make(s: &Sources<'_>) -> Result<Body, Absent> {
         };
     }
     let left = all.saturating_sub(used.len());
-    let note = (left > 0).then(|| format!("{left} types were never used"));
+    let note = match left {
+        0 => None,
+        1 => Some("1 type was never used".to_string()),
+        n => Some(format!("{n} types were never used")),
+    };
     let body = Body::of("types", Content::Table(COLUMNS, used));
     Ok(body.notes(note).problems(types.problem))
 }
