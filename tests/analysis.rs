@@ -16,6 +16,7 @@ mod live;
 mod objects;
 mod processes;
 mod real;
+mod report;
 mod stacks;
 mod types;
 mod verdicts;

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use livedump_cli::analysis::symbols::Symbols;
-use livedump_cli::analysis::types::{STRUCTS, Types};
+use livedump_cli::analysis::types::{Types, structs};
 use livedump_fuzz::{file, kernel};
 use livedump_vmcore::elf::Kernel;
 use memdev::addr::Vaddr;
@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
     let symbols = Symbols::new(&kernel);
     let _ = symbols.find(Vaddr(0xffff_ffff_8020_0000));
     if let Ok(types) = Types::load(&kernel, Some(&kernel), &[]) {
-        for of in STRUCTS {
+        for of in structs() {
             let _ = types.size(of.name);
         }
     }

@@ -19,8 +19,8 @@ use std::ffi::{OsStr, OsString};
     about,
     max_term_width = 80,
     help_template = "{about}\n{usage-heading} {usage}\nCommands:\n\
-                     {subcommands}\n\
-                     Options: -h, --help; -V, --version",
+                     {subcommands}",
+    override_usage = "livedump <COMMAND> | --help | --version",
     disable_help_subcommand = true
 )]
 pub struct Cli {
@@ -54,6 +54,7 @@ pub enum Command {
         override_usage = "livedump capture [OPTIONS] [DIRECTORY]",
         mut_arg("gdb", |arg| arg.hide(true)),
         mut_arg("ranges", |arg| arg.hide(true)),
+        mut_arg("cipher", |arg| arg.hide(true)),
         mut_arg("sector_size", |arg| arg.hide(true)),
         mut_arg("workers", |arg| arg.hide(true))
     )]
@@ -88,6 +89,7 @@ pub enum Command {
         mut_arg("gdb", |arg| arg.hide(true)),
         mut_arg("ranges", |arg| arg.hide(true)),
         mut_arg("workers", |arg| arg.hide(true)),
+        mut_arg("level", |arg| arg.hide(true)),
         mut_arg("cipher", |arg| arg.hide(true))
     )]
     Watch(cmd::watch::Args),
@@ -134,6 +136,10 @@ pub enum Command {
         override_usage = "livedump deadlock [OPTIONS] <FILE | --live[=DIR]>"
     )]
     Deadlock(cmd::deadlock::Args),
+    /// Report everything that matters about a dump, as crashinfo(8) does
+    #[command(after_help = "Example: livedump report --html -o hang.html \
+                      livecore.0.zst")]
+    Report(cmd::report::Args),
     /// Write a dump's memory in the format of another program
     #[command(
         after_help = "Example: livedump convert livecore.0.zst --to elf \
@@ -183,6 +189,7 @@ impl Cli {
             Command::Stacks(args) => cmd::stacks::run(&args),
             Command::Explain(args) => cmd::explain::run(&args),
             Command::Deadlock(args) => cmd::deadlock::run(&args),
+            Command::Report(args) => cmd::report::run(&args),
             Command::Convert(args) => cmd::convert::run(&args),
             Command::Completions(args) => {
                 cmd::completions::run(&args, Self::command())

@@ -202,6 +202,35 @@ impl KernelFiles {
         self.kernel_named
     }
 
+    /// The same files, each open once more.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        let one = |it: &Candidate| {
+            let debug = it.debug.iter().map(|debug| {
+                Ok(DebugCandidate {
+                    path: debug.path.clone(),
+                    file: debug.file.try_clone()?,
+                    by_name: debug.by_name,
+                })
+            });
+            Ok(Candidate {
+                path: it.path.clone(),
+                kernel: it.kernel.try_clone()?,
+                debug: debug.collect::<std::io::Result<_>>()?,
+            })
+        };
+        let candidates = self.candidates.iter().map(one);
+        Ok(Self {
+            candidates: candidates.collect::<std::io::Result<_>>()?,
+            failed: Vec::new(),
+            kernel_named: self.kernel_named,
+            has_sibling: self.has_sibling,
+            debug_named: self.debug_named,
+        })
+    }
+
     /// All open files.
     pub fn files(&self) -> impl Iterator<Item = &File> {
         self.candidates.iter().flat_map(|c| {

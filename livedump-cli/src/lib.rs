@@ -18,6 +18,7 @@
 //!           |  vmcore    a dump as a file: open, check, read
 //!           |  convert   a dump in another format
 //!           |  examine   all checks of one dump, and their verdict
+//!           |  summary   a report of a whole dump, section by section
 //!           '- report    what is said about it, as text and as JSON
 //! ```
 
@@ -48,4 +49,5 @@ pub mod shell;
 pub mod signals;
 pub mod sleep;
 pub mod spool;
+pub mod summary;
 pub mod version;

@@ -134,6 +134,7 @@ const COMMANDS: [&str; 21] = [
     "stacks",
     "explain",
     "deadlock",
+    "report",
     "convert",
     "completions",
 ];

@@ -13,6 +13,12 @@
 //!  queues       turnstile_chains and sleepq_chains
 //!  unlinked_queues  queues that these do not lead to any more
 //!  modules      what the kernel linker has loaded
+//!  lists        lists of the kernel's, walked within bounds
+//!  per_cpu      zpcpu(9) memory, and counter(9)
+//!  unavailable  why something is not told
+//!  cpus  times  variables  mounts  memory  zones  malloc_types  interrupts
+//!  interfaces  environment  swap  ddb_capture
+//!               what the system was like, a file for each
 //!  stack        a thread's registers and backtrace
 //!  stack_groups threads with the same stack
 //!  waits        the wait-for graph, each edge checked from both ends
@@ -39,23 +45,39 @@
 )]
 
 pub mod clock;
+pub mod cpus;
+pub mod ddb_capture;
+pub mod environment;
 pub mod explain;
 mod exported;
 pub mod facts;
 pub mod identity;
+pub mod interfaces;
+pub mod interrupts;
+mod lists;
 pub mod locks;
+pub mod malloc_types;
+pub mod memory;
 pub mod modules;
+pub mod mounts;
+pub mod per_cpu;
 pub mod queues;
 mod rm_readers;
 pub mod stack;
 pub mod stack_groups;
+pub mod swap;
 pub mod symbols;
 pub mod target;
 pub mod threads;
+pub mod times;
 pub mod types;
+pub mod unavailable;
 mod unlinked_queues;
+pub mod variables;
 pub mod verdict;
 pub mod wait_chains;
 pub mod waits;
+pub mod zones;
 
 pub use target::{Target, TargetError};
+pub use unavailable::Unavailable;

@@ -211,6 +211,15 @@ impl<'a> Target<'a> {
         self.core.kernel_int(self.kernel, name).ok()
     }
 
+    /// An integer of one, four or eight bytes, as large as its symbol is.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        let symbol = self.kernel.find(name)?;
+        let size = symbol.size;
+        matches!(size, 1 | 4 | 8).then_some(())?;
+        self.get(symbol.address, Field { offset: 0, size }).ok()
+    }
+
     /// `__FreeBSD_version`; 0 where it is not to be had.
     #[must_use]
     pub fn osreldate(&self) -> u32 {
@@ -241,21 +250,29 @@ impl<'a> Target<'a> {
         Ok(u64::from_le_bytes(raw))
     }
 
-    /// A C string of at most `limit` bytes; `None` where there is none, or
-    /// something that is no text.
+    /// The bytes of a C string of less than `limit`, whatever they are; `None`
+    /// where it is not in the dump, or does not end.
     #[must_use]
-    pub fn text(&self, va: Vaddr, limit: usize) -> Option<String> {
+    pub fn c_string(&self, va: Vaddr, limit: usize) -> Option<Vec<u8>> {
         let mut raw = vec![0; limit];
         let got = match self.core.read_va(va, &mut raw) {
             Ok(()) => limit,
             Err(e) => e.done,
         };
-        let raw = raw.get(..got)?;
+        raw.truncate(got);
         let end = raw.iter().position(|&b| b == 0)?;
-        let text = raw.get(..end)?;
+        raw.truncate(end);
+        Some(raw)
+    }
+
+    /// A C string of at most `limit` bytes; `None` where there is none, or
+    /// something that is no text.
+    #[must_use]
+    pub fn text(&self, va: Vaddr, limit: usize) -> Option<String> {
+        let text = self.c_string(va, limit)?;
         let printable = text.iter().all(|b| (0x20..0x7f).contains(b));
         (printable && !text.is_empty())
-            .then(|| String::from_utf8_lossy(text).into_owned())
+            .then(|| String::from_utf8_lossy(&text).into_owned())
     }
 }
 

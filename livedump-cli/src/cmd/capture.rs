@@ -11,6 +11,7 @@ mod limit;
 pub(super) mod lists;
 mod prepare;
 mod progress;
+mod report_file;
 mod request;
 mod room;
 mod stream;
@@ -153,6 +154,9 @@ pub struct Args {
     /// List pages that changed in changed.N
     #[arg(long)]
     pub stability: bool,
+    /// Write a report of the dump to core.txt.N
+    #[arg(long)]
+    pub report: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -409,6 +413,7 @@ impl Args {
             pause: MaxPause::default(),
             stability: false,
             no_seal: true,
+            report: false,
             json: false,
         }
     }
@@ -516,6 +521,7 @@ pub(super) fn confine(
     let mut files = Vec::new();
     files.extend(directory.map(|it| (it.descriptor(), Purpose::Directory)));
     files.extend(prepared.descriptors().map(|fd| (fd, Purpose::Read)));
+    files.extend(prepared.module_directories());
     files.extend_from_slice(more);
     files.extend(device.descriptors());
     if let Entered::Not(why) = sandbox::enter(Role::Writer, &files)
@@ -540,6 +546,7 @@ pub(super) fn check_usage(args: &Args) -> Result<(), Error> {
         return Err(Error::Usage(NOT_RUNNING));
     }
     args.encryption.check_usage(args)?;
+    report_file::check_usage(args)?;
     let compressed = args.gzip || args.zstd;
     if !compressed && args.level.is_some() {
         return Err(Error::Usage("--level requires -z or -Z"));

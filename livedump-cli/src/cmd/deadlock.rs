@@ -8,30 +8,25 @@
 //!   held by thread 100201 of b (pid 201)
 //! ```
 
-mod build;
 mod live;
 
 use super::changed_pages::ChangedPages;
 use super::machine_options::MachineOptions;
 use super::max_pause::MaxPause;
 use super::session::{KernelArgs, Session};
-use crate::analysis::Target;
+use crate::analysis::TargetError;
 use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
-use crate::analysis::verdict::Conclusion;
-use crate::analysis::wait_chains::WaitChains;
 use crate::analysis::waits::Waits;
 use crate::cmd::suggested::{self, MACHINES};
 use crate::device::MachineSpec;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::report::{Chain, Cycle, Deadlock, Report, deadlock_svg, dot, note};
-use build::Builder;
-pub(super) use build::holder;
+use crate::report::build::deadlock;
+use crate::report::{Report, deadlock_svg, dot, note};
 use clap::ValueHint;
 use livedump_vmcore::path::escape_path;
-use livedump_vmcore::verdict::Verdict;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
@@ -150,7 +145,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let target = session.target()?;
     let changed_pages =
         ChangedPages::of(&session.core, session.changes.as_ref());
-    let mut report = analyse(&target, escape_path(&file))?;
+    let threads = Threads::walk(&target)?;
+    let waits = Waits::new(&target, &threads).map_err(TargetError::from)?;
+    let stacks = Stacks::new(&target);
+    let mut report = deadlock(&target, &threads, &waits, &stacks);
+    report.file = escape_path(&file);
     report.changed = changed_pages.warn();
     let instead = on_stdout > 0;
     // The text has them.
@@ -167,46 +166,4 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         report.print(args.json)?;
     }
     Ok(Outcome::from(&report.verdict))
-}
-
-fn analyse(target: &Target<'_>, file: String) -> Result<Deadlock, Error> {
-    let threads = Threads::walk(target)?;
-    let waits = Waits::new(target, &threads)
-        .map_err(crate::analysis::TargetError::from)?;
-    let wait_chains = WaitChains::new(&waits);
-    let stacks = Stacks::new(target);
-    let builder = Builder { threads: &threads, waits: &waits, stacks: &stacks };
-    let Conclusion { verdict, reasons } =
-        Conclusion::new(&target.unproven, &threads, &waits, &wait_chains);
-    let problems = threads.problems.iter().map(|p| format!("threads: {p}"));
-    let queues = waits.problems.iter().map(|p| format!("waits: {p}"));
-    let cycles = wait_chains.cycles.iter().map(|c| Cycle {
-        certain: c.certain,
-        waits: builder.waits(&c.threads),
-        waiters: c.waiters,
-    });
-    let chains = wait_chains.chains.iter().map(|c| Chain {
-        waits: builder.waits(&c.threads),
-        last: c.threads.last().and_then(|&n| builder.last(n)),
-        waiters: c.waiters,
-    });
-    Ok(Deadlock {
-        file,
-        kernel: target.kernel.path().to_string(),
-        deadlocked: match verdict {
-            Verdict::Sound => Some(false),
-            Verdict::Damaged(_) => Some(true),
-            Verdict::Undetermined(_) => None,
-        },
-        verdict,
-        reasons,
-        threads: threads.list.len(),
-        waiting: waits.all().count(),
-        cycles: cycles.collect(),
-        chains: chains.collect(),
-        waits: waits.all().filter_map(|e| builder.wait(e, false)).collect(),
-        types: target.types.sources().to_vec(),
-        problems: problems.chain(queues).collect(),
-        changed: None,
-    })
 }

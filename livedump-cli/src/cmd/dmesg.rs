@@ -5,12 +5,11 @@ use super::dump_file::KeyArgs;
 use super::inputs::{Inputs, WhichKernel};
 use crate::error::Error;
 use crate::outcome::Outcome;
+use crate::report::build::message_buffer;
 use crate::report::{self, Dmesg, Report};
 use clap::ValueHint;
 use livedump_vmcore::chain;
-use livedump_vmcore::msgbuf::{MsgbufError, Ring};
 use livedump_vmcore::path::escape_path;
-use livedump_vmcore::{Vmcore, elf::Kernel};
 use std::path::PathBuf;
 
 /// Arguments of `dmesg`.
@@ -47,26 +46,21 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let Inputs { core, kernel, .. } =
         Inputs::open(&args.file, named, &args.keys)?;
     let mut outcome = Outcome::Clean;
-    let own_copy = |why: String| {
+    let found = message_buffer(&core, kernel.as_ref())?;
+    if let Some(e) = &found.problem {
+        let why = chain(e);
         report::note(format_args!("{why}; showing the msgbuf section"));
-    };
-    let (source, ring) = match kernel.map(|k| in_memory(&core, &k)) {
-        Some(Ok(ring)) => ("msgbufp", ring),
-        Some(Err(e)) => {
-            own_copy(chain(&e));
-            outcome = match e.is_environment() {
-                true => Outcome::Undetermined,
-                false => Outcome::Finding,
-            };
-            ("section", core.msgbuf_section()?)
-        }
-        None => ("section", core.msgbuf_section()?),
-    };
+        outcome = match e.is_environment() {
+            true => Outcome::Undetermined,
+            false => Outcome::Finding,
+        };
+    }
+    let ordered = found.ordered();
+    let (source, ring) = (found.source, found.ring);
     if ring.truncated {
         report::note("a part of the message buffer is not in the dump");
         outcome = outcome.and(Outcome::Finding);
     }
-    let ordered = ring.position.is_some() || !ring.is_full();
     if !ordered {
         report::note(
             "the buffer has wrapped, and its start is known only with the \
@@ -91,8 +85,4 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     };
     report.print(args.json)?;
     Ok(outcome)
-}
-
-fn in_memory(core: &Vmcore, kernel: &Kernel) -> Result<Ring, MsgbufError> {
-    core.msgbuf_ring(&core.msgbuf_header(kernel)?)
 }

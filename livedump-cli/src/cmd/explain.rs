@@ -10,14 +10,15 @@
 use super::changed_pages::ChangedPages;
 use super::session::{KernelArgs, Session};
 use crate::analysis::TargetError;
-use crate::analysis::explain::Explanation;
+use crate::analysis::explain::{Explanation, LIMIT_SECONDS};
 use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
 use crate::analysis::waits::Waits;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::report::{Explained, Report, explain_svg, note};
+use crate::report::build::Explained;
+use crate::report::{Report, explain_svg, note};
 use clap::ValueHint;
 use livedump_vmcore::path::escape_path;
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = 10,
+        default_value_t = LIMIT_SECONDS as u32,
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub limit: u32,

@@ -8,18 +8,15 @@
 //! ```
 
 use super::changed_pages::ChangedPages;
-use super::deadlock::holder;
 use super::session::{KernelArgs, Session};
+use crate::analysis::TargetError;
 use crate::analysis::clock::Clock;
-use crate::analysis::threads::{State, Thread, Threads, check_state};
-use crate::analysis::waits::{Edge, Waits};
-use crate::analysis::{Target, TargetError};
+use crate::analysis::threads::{State, Threads, check_state};
+use crate::analysis::waits::Waits;
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::report::thread::{LockName, shown};
-use crate::report::{
-    self, Hex, Process, Ps, Report, Sort, ThreadRow, escape, note,
-};
+use crate::report::build::{processes, unknown_columns};
+use crate::report::{self, Process, Ps, Report, Sort, note};
 use clap::ValueHint;
 use clap::builder::PossibleValuesParser;
 use livedump_vmcore::path::escape_path;
@@ -99,7 +96,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             (None, missing.0)
         }
     };
-    missing.extend(unknown(&target));
+    missing.extend(unknown_columns(&target));
     let mut reasons = threads.incomplete();
     reasons.iter().for_each(note);
     reasons.extend(session.problem.clone());
@@ -152,62 +149,5 @@ impl Args {
             }
             processes.retain(|p| !p.threads.is_empty());
         }
-    }
-}
-
-/// Fields without which columns are empty.
-fn unknown(target: &Target<'_>) -> Vec<String> {
-    let fields = [("proc", "p_pptr"), ("proc", "p_ucred"), ("ucred", "cr_uid")];
-    fields
-        .iter()
-        .filter(|(of, name)| target.types.field(of, name).is_none())
-        .map(|(of, name)| format!("{of}.{name}"))
-        .collect()
-}
-
-fn processes(
-    threads: &Threads,
-    waits: Option<&Waits>,
-    clock: Option<Clock>,
-) -> Vec<Process> {
-    let mut all: Vec<Process> = threads
-        .procs
-        .iter()
-        .map(|p| Process {
-            pid: p.pid,
-            ppid: p.ppid,
-            uid: p.uid,
-            command: escape(&p.comm),
-            threads: Vec::new(),
-        })
-        .collect();
-    for (n, td) in threads.list.iter().enumerate() {
-        let row = row(threads, td, waits.and_then(|w| w.of(n)), clock);
-        if let Some(p) = all.get_mut(td.proc) {
-            p.threads.push(row);
-        }
-    }
-    all
-}
-
-fn row(
-    threads: &Threads,
-    td: &Thread,
-    edge: Option<&Edge>,
-    clock: Option<Clock>,
-) -> ThreadRow {
-    let state = td.state_word();
-    let sleeps = state == "sleep" && td.wchan.0 != 0;
-    ThreadRow {
-        tid: td.tid,
-        name: escape(&td.name),
-        address: Hex(td.address.0),
-        state,
-        cpu: td.cpu,
-        wait_message: td.wait_message().and_then(shown),
-        seconds: clock.and_then(|clock| clock.waited(td)),
-        wait_channel: sleeps.then_some(Hex(td.wchan.0)),
-        lock: edge.map(|e| LockName::new(&e.lock)),
-        holder: edge.map(|e| holder(threads, e).text),
     }
 }

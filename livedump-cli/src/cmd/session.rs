@@ -15,11 +15,11 @@ use crate::kernel_files::{DebugFile, Found, KernelFiles};
 use crate::report::note;
 use crate::sandbox::{self, Purpose, Role};
 use clap::ValueHint;
-use livedump_vmcore::Vmcore;
 use livedump_vmcore::chain;
 use livedump_vmcore::changes::{Changes, ChangesFile};
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::image::bhyve::CheckpointFile;
+use livedump_vmcore::{Opened, Vmcore};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -90,6 +90,36 @@ pub struct Session {
     /// What its info.N says is wrong with it: bytes that did not arrive read
     /// as zeros.
     pub problem: Option<String>,
+    /// Its info.N.
+    pub info: Option<InfoText>,
+}
+
+/// A dump whose kernel may not be known.
+#[derive(Debug)]
+pub(super) enum Readable {
+    /// With its kernel.
+    Known(Box<Session>),
+    /// Without one.
+    Unknown(Box<NoSession>),
+}
+
+/// A dump without its kernel.
+#[derive(Debug)]
+pub(super) struct NoSession {
+    /// The dump.
+    pub(super) core: Vmcore,
+    /// Its info.N.
+    pub(super) info: Option<InfoText>,
+    /// Why there is no kernel.
+    pub(super) why: String,
+}
+
+/// Files that are open and have been looked into, but for the kernel.
+struct OpenFiles {
+    opened: Opened,
+    kernels: KernelFiles,
+    changes: Option<ChangesFile>,
+    info: Option<InfoText>,
 }
 
 impl Session {
@@ -114,6 +144,23 @@ impl Session {
         Ok((session, modules))
     }
 
+    /// The same, of a dump whose kernel need not be known. One that was named
+    /// has to be right.
+    pub(super) fn open_readable(
+        file: &Path,
+        args: &KernelArgs,
+        more: &[(BorrowedFd<'_>, Purpose)],
+        last: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Error>,
+    ) -> Result<(Readable, ModuleFiles), Error> {
+        let modules =
+            ModuleFiles::open(args.module_directories(), args.module_files());
+        let keep = modules.descriptors().chain(more.iter().copied());
+        let keep: Vec<_> = keep.collect();
+        let files = Self::open_files(file, args, &[], &keep, last)?;
+        drop(keep);
+        Ok((files.readable()?, modules))
+    }
+
     /// The same, with the other parts of a split dump, more files to keep, and
     /// something to be done while that is still possible, when it is known
     /// which files are read.
@@ -124,6 +171,16 @@ impl Session {
         more: &[(BorrowedFd<'_>, Purpose)],
         last: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Error>,
     ) -> Result<Self, Error> {
+        Self::open_files(file, args, parts, more, last)?.session()
+    }
+
+    fn open_files(
+        file: &Path,
+        args: &KernelArgs,
+        parts: &[PathBuf],
+        more: &[(BorrowedFd<'_>, Purpose)],
+        last: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Error>,
+    ) -> Result<OpenFiles, Error> {
         let meta = CheckpointFile::beside(file);
         let dump = DumpFile::open(file, &args.keys)?;
         let debug = match &args.debug {
@@ -153,20 +210,16 @@ impl Session {
             dump.read(file)?.with_checkpoint(meta)?.with_parts(parts)?;
         kernels.check_named()?;
         let info = info.and_then(|info| InfoText::read(&info).ok());
-        let (problem, missing) =
-            info.map_or((None, vec![]), |info| (info.problem, info.missing));
+        let missing = info.as_ref().map_or(vec![], |i| i.missing.clone());
         let opened = opened.without(missing);
-        let problem = problem.map(|text| format!("info.N: {text}"));
-        let (core, found) = kernels.choose_for(opened)?;
+        Ok(OpenFiles { opened, kernels, changes, info })
+    }
+
+    /// Of a dump that is open, and its kernel.
+    pub(super) fn of(core: Vmcore, found: Found) -> Self {
         let Found { kernel, debug, debug_named } = found;
-        Ok(Self {
-            core,
-            kernel,
-            debug,
-            debug_named,
-            changes: super::changed_pages::read_list(changes),
-            problem,
-        })
+        let (changes, problem, info) = (None, None, None);
+        Self { core, kernel, debug, debug_named, changes, problem, info }
     }
 
     /// Brings them together. A debug file that was found, and not named, and
@@ -194,6 +247,11 @@ impl Session {
         Ok(target)
     }
 
+    /// Whether its debug file was named, and so has to be right.
+    pub(super) fn debug_named(&self) -> bool {
+        self.debug_named
+    }
+
     fn fitting(&self) -> Result<Target<'_>, Error> {
         let debug = self.debug.as_ref();
         match Target::new(&self.core, &self.kernel, debug) {
@@ -207,4 +265,50 @@ impl Session {
             target => Ok(target?),
         }
     }
+}
+
+impl OpenFiles {
+    fn session(self) -> Result<Session, Error> {
+        let Self { opened, kernels, changes, info } = self;
+        let (core, found) = kernels.choose_for(opened)?;
+        Ok(session(core, found, changes, info))
+    }
+
+    fn readable(self) -> Result<Readable, Error> {
+        let named = self.kernels.is_named();
+        let Self { opened, kernels, changes, info } = self;
+        let core = match opened {
+            Opened::Minidump(core) => *core,
+            // Nothing can be found in one without its kernel.
+            Opened::Image(mut image) => {
+                let (core, found) = kernels.choose_in(&mut image)?;
+                let session = session(core, found, changes, info);
+                return Ok(Readable::Known(Box::new(session)));
+            }
+        };
+        match kernels.choose(&core) {
+            Ok(found) => {
+                let session = session(core, found, changes, info);
+                Ok(Readable::Known(Box::new(session)))
+            }
+            Err(e) if named => Err(e.into()),
+            Err(e) => {
+                let why = chain(&e);
+                let none = NoSession { core, info, why };
+                Ok(Readable::Unknown(Box::new(none)))
+            }
+        }
+    }
+}
+
+fn session(
+    core: Vmcore,
+    found: Found,
+    changes: Option<ChangesFile>,
+    info: Option<InfoText>,
+) -> Session {
+    let problem = info.as_ref().and_then(|info| info.problem.as_ref());
+    let problem = problem.map(|text| format!("info.N: {text}"));
+    let changes = super::changed_pages::read_list(changes);
+    Session { changes, problem, info, ..Session::of(core, found) }
 }

@@ -12,17 +12,16 @@ use super::session::{KernelArgs, Session};
 use crate::analysis::TargetError;
 use crate::analysis::clock::Clock;
 use crate::analysis::stack::Stacks;
-use crate::analysis::stack_groups::{Filter, Group, Member, StackGroups};
+use crate::analysis::stack_groups::{Filter, StackGroups};
 use crate::analysis::threads::{State, Threads, check_state};
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::report::thread::{ThreadRef, shown};
-use crate::report::{Report, StackFrame, StackGroup, StackThread, note};
+use crate::report::build::{incomplete_stacks, stack_group};
+use crate::report::{Report, note};
 use clap::ValueHint;
 use clap::builder::PossibleValuesParser;
 use livedump_vmcore::path::escape_path;
 use livedump_vmcore::verdict::Verdict;
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// Arguments of `stacks`.
@@ -102,17 +101,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let mut problems = threads.incomplete();
     problems.iter().for_each(note);
     problems.extend(session.problem.clone());
-    let incomplete = found.reason.as_ref().map(|why| {
-        let stacks = match found.incomplete {
-            1 => "1 stack is incomplete".to_string(),
-            n => format!("{n} stacks are incomplete"),
-        };
-        format!("{stacks}: {why}")
-    });
+    let incomplete = incomplete_stacks(&found);
     incomplete.iter().for_each(note);
     let reason = problems.first().cloned().or(incomplete);
     let verdict = reason.map_or(Verdict::Sound, Verdict::Undetermined);
-    let groups = found.groups.iter().map(|group| report(&threads, group));
+    let groups = found.groups.iter().map(|group| stack_group(&threads, group));
     let report = crate::report::Stacks {
         file: escape_path(&args.file),
         kernel: target.kernel.path().to_string(),
@@ -132,44 +125,4 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     }
     note("no thread matches");
     Ok(outcome.or_none())
-}
-
-fn report(threads: &Threads, group: &Group) -> StackGroup {
-    let members = group.members.iter();
-    let all: Vec<_> =
-        members.filter_map(|member| thread(threads, member)).collect();
-    let (stack, broken) = match &group.stack {
-        Ok(places) => (places.iter().map(StackFrame::new).collect(), None),
-        Err(why) => (Vec::new(), Some(why.clone())),
-    };
-    StackGroup {
-        count: group.members.len(),
-        state: group.state,
-        wait_messages: messages(&all),
-        seconds: group.seconds(),
-        stack,
-        broken,
-        threads: all,
-    }
-}
-
-fn thread(threads: &Threads, member: &Member) -> Option<StackThread> {
-    let td = threads.list.get(member.thread)?;
-    Some(StackThread {
-        who: ThreadRef::new(threads, td),
-        wait_message: td.wait_message().and_then(shown),
-        seconds: member.seconds,
-    })
-}
-
-/// The most frequent first.
-fn messages(threads: &[StackThread]) -> Vec<String> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for message in threads.iter().filter_map(|t| t.wait_message.as_deref()) {
-        let count = counts.entry(message).or_default();
-        *count = count.saturating_add(1);
-    }
-    let mut all: Vec<_> = counts.into_iter().collect();
-    all.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    all.into_iter().map(|(message, _)| message.to_string()).collect()
 }

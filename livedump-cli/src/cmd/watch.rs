@@ -135,6 +135,9 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub options: MachineOptions,
+    /// Write a report of each dump to core.txt.N
+    #[arg(long)]
+    pub report: bool,
     /// Report progress and what was not checked
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
@@ -290,6 +293,7 @@ fn capture_args(args: &Args) -> capture::Args {
         workers: args.workers,
         encryption: args.encryption.clone(),
         no_seal: false,
+        report: args.report,
         quiesce: false,
         registers: false,
         freeze: args.freeze,

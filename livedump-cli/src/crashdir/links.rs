@@ -2,7 +2,7 @@
 //! The `.last` links. Mirrors `symlinks_remove` and the symlinkat(2) calls of
 //! savecore.c; each link is replaced at once instead of removed and made.
 
-use super::{CrashDir, Error, kind, kind_name, names};
+use super::{Companion, CrashDir, Error, kind, kind_name, names};
 use nix::errno::Errno;
 use nix::fcntl::readlinkat;
 use nix::sys::stat::SFlag;
@@ -26,6 +26,17 @@ impl CrashDir {
             problems.extend(done.err());
         }
         problems
+    }
+
+    /// Lets the link of one companion lead to a file.
+    pub(super) fn link_last(
+        &self,
+        companion: Companion,
+        name: &str,
+    ) -> Result<(), Error> {
+        let link = companion.name_of("last");
+        self.check_link(&link)?;
+        self.replace_link(name, &link)
     }
 
     /// Refuses to replace what is not a link.

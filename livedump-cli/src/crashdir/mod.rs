@@ -34,6 +34,7 @@ mod instance;
 mod links;
 mod names;
 mod prune;
+mod report;
 mod retention;
 mod temp;
 
@@ -120,6 +121,12 @@ pub enum Error {
     )]
     OnlySound {
         /// Where.
+        path: PathBuf,
+    },
+    /// Another has taken its number, or it was removed.
+    #[error("{} is not there any more", path.display())]
+    Gone {
+        /// The dump.
         path: PathBuf,
     },
     /// `bounds` or `minfree` holds something else than a number.

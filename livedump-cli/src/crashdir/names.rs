@@ -53,21 +53,35 @@ pub enum Companion {
     Seal,
     /// `changed.N`: pages that changed while the dump was written.
     Changed,
+    /// `core.txt.N`: a report of the dump, as crashinfo(8) names it.
+    Report,
 }
 
 impl Companion {
     /// All of them.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Kernel, Self::Debug, Self::Key, Self::Seal, Self::Changed];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Kernel,
+        Self::Debug,
+        Self::Key,
+        Self::Seal,
+        Self::Changed,
+        Self::Report,
+    ];
 
     /// Its name.
     pub(super) fn name(self, n: u32) -> String {
+        self.name_of(&n.to_string())
+    }
+
+    /// Its name for a number, or for `last`.
+    pub(super) fn name_of(self, n: &str) -> String {
         let stem = match self {
             Self::Kernel => "kernel",
             Self::Debug => "kernel.debug",
             Self::Key => "key",
             Self::Seal => "seal",
             Self::Changed => "changed",
+            Self::Report => "core.txt",
         };
         format!("{stem}.{n}")
     }
@@ -119,11 +133,8 @@ pub(super) fn number_of(name: &str) -> Option<u32> {
 
 /// Every name that a dump with this number (or `last`) may have left.
 pub(super) fn set(n: &str) -> Vec<String> {
-    let mut names: Vec<_> =
-        ["info", "kernel", "kernel.debug", "key", "seal", "changed"]
-            .iter()
-            .map(|stem| format!("{stem}.{n}"))
-            .collect();
+    let mut names = vec![format!("info.{n}")];
+    names.extend(Companion::ALL.map(|it| it.name_of(n)));
     names.extend(dumps(n));
     names
 }

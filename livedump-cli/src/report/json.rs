@@ -60,6 +60,16 @@ pub(super) fn write<T: Serialize + ?Sized>(
     out.write_all(&text)
 }
 
+/// The same, as a text.
+///
+/// # Errors
+/// A key or a path in it is no text.
+pub fn json_text<T: Serialize + ?Sized>(value: &T) -> io::Result<String> {
+    let mut text = Vec::new();
+    write(value, &mut text)?;
+    String::from_utf8(text).map_err(io::Error::other)
+}
+
 /// Writes it piece by piece: what is too large to be complete in memory.
 pub(super) fn stream<T: Serialize + ?Sized>(
     value: &T,

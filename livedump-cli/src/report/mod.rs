@@ -4,6 +4,7 @@
 //! sizes are exact numbers, addresses are strings like "0x1000".
 
 mod bt;
+pub mod build;
 mod deadlock;
 mod dmesg;
 mod dot;
@@ -28,11 +29,11 @@ pub use bt::{Bt, BtAll, ThreadStack};
 pub use deadlock::{Chain, Cycle, Deadlock, Holder, Last, Wait};
 pub use dmesg::{Dmesg, lines};
 pub use dot::dot;
-pub use explain::{Explain, Explained};
+pub use explain::Explain;
 pub use image::ImageInfo;
 pub use info::{Changed, DumpHeader, Info, InfoFile, Memory, Section};
 pub use instant::{Instant, milliseconds};
-pub use json::Hex;
+pub use json::{Hex, json_text};
 pub use note::{Notes, Priority, Syslog, complain, inform, note, notes_go_to};
 pub use picture::{deadlock_svg, explain_svg};
 pub use ps::{Process, Ps, Sort, ThreadRow, sort};

@@ -65,6 +65,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     once("uma", uma),
     once("nodump", nodump),
     once("params", params),
+    once("system", system),
     once("vmpage", vmpage),
     once("msgbuf", msgbuf),
     many("message", message),
@@ -240,6 +241,11 @@ fn uma(d: &mut Draft, w: &mut Words) -> Done {
 
 fn nodump(d: &mut Draft, w: &mut Words) -> Done {
     d.recipe.nodump_pages = pages(w)?;
+    Ok(())
+}
+
+fn system(d: &mut Draft, _: &mut Words) -> Done {
+    d.recipe.system = true;
     Ok(())
 }
 

@@ -161,6 +161,9 @@ impl Builder<'_> {
             )?),
             None => None,
         };
+        if recipe.system {
+            vars.system(&mut image, recipe, &procs)?;
+        }
         vars.savectx(&mut image, recipe, (&self.mem, &procs))?;
         vars.write(&self.mem).map_err(fault("the kernel's variables"))?;
         Ok(Booted {

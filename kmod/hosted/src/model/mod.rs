@@ -43,6 +43,7 @@ mod release;
 mod rng;
 mod stacks;
 mod symbols;
+mod system;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@
 //!         [owner TID | shared N [TID...] | kernel]
 //! offset FIELD N                  mutate KIND [TIMES]    a step
 //! params                          a parameter page, as livedump.ko makes one
+//! system                          CPUs, memory, mounts and the like, for report
 //! types none|ctf|dwarf            what the kernel's file tells
 //! ```
 

@@ -191,6 +191,8 @@ pub struct Recipe {
     pub nodump_pages: u64,
     /// Whether there is a parameter page, as livedump.ko makes one.
     pub params: bool,
+    /// What a report of the whole system reads.
+    pub system: bool,
     /// Pages of C: `vm_page_array`.
     pub vm_page_pages: u64,
     /// The whole message buffer with its struct. C: `kern.msgbufsize`.
@@ -237,6 +239,7 @@ impl Recipe {
             uma_pages: 0,
             nodump_pages: 0,
             params: false,
+            system: false,
             vm_page_pages: 0,
             msgbuf_bytes: 96 << 10,
             messages: Vec::new(),

@@ -3,7 +3,7 @@
 //! that readers look for, as CTF (/boot/kernel/kernel has that) or as DWARF
 //! (kernel.debug does). C: <sys/ctf.h>; DWARF 4.
 
-use super::objects::{OBJECTS, Span};
+use super::objects::OBJECTS;
 use super::offsets::{Offsets, SLOT};
 use super::recipe::{Recipe, TypeInfo};
 use super::stacks::pcb_size;
@@ -15,7 +15,7 @@ use std::io::Write as _;
 
 /// A member's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     Pointer,
     Int(u32),
     /// Anything else, of so many bytes.
@@ -23,12 +23,16 @@ enum Kind {
 }
 use Kind::{Bytes, Int, Pointer};
 
-struct Member(&'static str, u32, Kind);
+pub(super) struct Member(
+    pub(super) &'static str,
+    pub(super) u32,
+    pub(super) Kind,
+);
 
-struct Struct {
-    name: &'static str,
-    size: u32,
-    members: Vec<Member>,
+pub(super) struct Struct {
+    pub(super) name: &'static str,
+    pub(super) size: u32,
+    pub(super) members: Vec<Member>,
 }
 
 /// A section of the kernel's file.
@@ -36,7 +40,11 @@ pub(super) type Extra = (&'static str, Vec<u8>);
 
 /// The sections with what the recipe wants told.
 pub(super) fn sections(recipe: &Recipe, offsets: &Offsets) -> Vec<Extra> {
-    let structs = structs(recipe, offsets);
+    let mut structs = structs(recipe, offsets);
+    if recipe.system {
+        structs.extend(super::system::structs());
+    }
+    add_objects(&mut structs);
     match recipe.types {
         TypeInfo::None => Vec::new(),
         TypeInfo::Dwarf => dwarf(&structs),
@@ -84,7 +92,7 @@ fn structs(recipe: &Recipe, offsets: &Offsets) -> Vec<Struct> {
             Member("pcb_sp", 256, Int(8)),
         ],
     };
-    let mut all = vec![
+    vec![
         new("proc", SLOT as u32, of("p_")),
         new("thread", SLOT as u32, of("td_")),
         new(
@@ -141,19 +149,35 @@ fn structs(recipe: &Recipe, offsets: &Offsets) -> Vec<Struct> {
                 Member("size", 72, Int(8)),
             ],
         ),
-    ];
-    all.extend(OBJECTS.iter().map(|&(name, size, spans)| {
-        let member = |&(name, at, bytes): &Span| {
+    ]
+}
+
+/// Adds those of which the model has no instance. Where it has one, members
+/// that it lacks are after its end.
+fn add_objects(structs: &mut Vec<Struct>) {
+    for &(name, size, spans) in OBJECTS {
+        let known = structs.iter().position(|s| s.name == name);
+        let known = known.unwrap_or_else(|| {
+            structs.push(Struct { name, size: 0, members: Vec::new() });
+            structs.len() - 1
+        });
+        let Some(s) = structs.get_mut(known) else { continue };
+        let is_new = s.members.is_empty();
+        for &(name, at, bytes) in spans {
+            if s.members.iter().any(|m| m.0 == name) {
+                continue;
+            }
             let kind = match bytes {
                 n @ (1 | 2 | 4) => Int(n),
                 8 => Pointer,
                 n => Bytes(n),
             };
-            Member(name, at, kind)
-        };
-        new(name, size, spans.iter().map(member).collect())
-    }));
-    all
+            let at = if is_new { at } else { s.size.next_multiple_of(8) };
+            s.members.push(Member(name, at, kind));
+            s.size = s.size.max(at + bytes);
+        }
+        s.size = s.size.max(if is_new { size } else { 0 });
+    }
 }
 
 /// Every type that is not a structure, in the order of its number.

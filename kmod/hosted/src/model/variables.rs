@@ -100,6 +100,11 @@ impl Variables {
         Ok(at)
     }
 
+    /// What is stored at an address.
+    pub(super) fn set(&mut self, at: u64, bytes: Vec<u8>) {
+        self.values.push((at, bytes));
+    }
+
     /// Defines all of them.
     pub(super) fn define(
         &mut self,

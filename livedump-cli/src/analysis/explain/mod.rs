@@ -55,6 +55,8 @@ use files::Files;
 use std::cell::OnceCell;
 use wait::Resources;
 
+/// A wait of so many seconds is long, unless another limit is asked for.
+pub const LIMIT_SECONDS: f64 = 10.0;
 /// C: `P_KPROC`.
 const P_KPROC: u64 = 4;
 

@@ -8,7 +8,7 @@
 
 use super::limits::{LimitExceeded, MemoryLimit, Steps};
 use super::section::{Section, inflater, read_all};
-use super::wanted::{STRUCTS, Struct};
+use super::wanted::{self, Struct};
 use super::{Field, FoundStruct, MAX_STRUCT, Structs, TypesError};
 use livedump_vmcore::elf::{Kernel, is_name};
 
@@ -213,6 +213,7 @@ impl<'a> Ctf<'a> {
 
     fn structures(&self) -> Result<Structs, LimitExceeded> {
         let mut found: Structs = Vec::new();
+        let wanted = wanted::count();
         for (id, &at) in (1u32..).zip(&self.at) {
             self.steps.charge(1)?;
             let Some(t) = self.decode(at as usize) else { continue };
@@ -221,8 +222,8 @@ impl<'a> Ctf<'a> {
             if t.kind != STRUCT || !plausible {
                 continue;
             }
-            self.steps.charge(STRUCTS.len())?;
-            let mut all = STRUCTS.iter();
+            self.steps.charge(wanted)?;
+            let mut all = wanted::structs();
             let wanted = all.find(|s| self.is_name(t.name, s.name));
             let Some(wanted) = wanted else { continue };
             if found.iter().any(|f| f.name == wanted.name) {

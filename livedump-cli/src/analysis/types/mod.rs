@@ -19,7 +19,7 @@ mod limits;
 mod section;
 mod wanted;
 
-pub use wanted::{FieldId, STRUCTS};
+pub use wanted::{FieldId, structs};
 
 use livedump_vmcore::elf::{ElfError, Kernel};
 use section::SectionError;
@@ -246,7 +246,7 @@ impl Types {
     }
 
     fn is_complete(&self) -> bool {
-        STRUCTS.iter().all(|s| self.sizes.contains_key(s.name))
+        structs().all(|s| self.sizes.contains_key(s.name))
     }
 
     /// Where the knowledge is from.
@@ -323,5 +323,5 @@ type Structs = Vec<FoundStruct>;
 
 /// Whether a source has all that is asked for.
 fn has_all(found: &[FoundStruct]) -> bool {
-    STRUCTS.iter().all(|s| found.iter().any(|f| f.name == s.name))
+    structs().all(|s| found.iter().any(|f| f.name == s.name))
 }

@@ -21,6 +21,7 @@ pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) debug: Option<FilePath>,
     pub(in crate::cmd) key: Option<FilePath>,
     pub(in crate::cmd) seal: Option<FilePath>,
+    pub(in crate::cmd) report: Option<FilePath>,
     pub(in crate::cmd) machine: String,
     pub(in crate::cmd) architecture: String,
     pub(in crate::cmd) hostname: String,

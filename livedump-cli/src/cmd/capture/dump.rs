@@ -168,10 +168,20 @@ impl Capture<'_> {
         };
         let saved = self.finish(dump, companions, &what, signals)?;
         problems.extend(beside);
+        // A report is no part of the dump.
+        let elapsed = started.elapsed();
+        let mut beside_later = Vec::new();
         if let Some(e) = &saved.bounds {
             note(format_args!("{}: using number {}", chain(e), saved.number));
         }
-        let mut it = self.report(saved, &checked, &dumped, started.elapsed());
+        let report = self.prepared.report.clone();
+        let report = report.map(|files| self.write_report(&files, &saved));
+        if let Some(Err(why)) = &report {
+            beside_later.push(format!("no report was written: {why}"));
+        }
+        let mut it = self.report(saved, &checked, &dumped, elapsed);
+        it.report = report.and_then(Result::ok).map(FilePath::from);
+        problems.extend(beside_later);
         it.problems.splice(0..0, problems);
         it.encryption = encryption.map(|it| it.cipher().name());
         it.verdict = verdict;
@@ -287,6 +297,7 @@ impl Capture<'_> {
             (Companion::Changed, self.args.stability),
             (Companion::Key, self.args.encryption.encrypt.is_some()),
             (Companion::Seal, !self.args.no_seal),
+            (Companion::Report, self.args.report),
         ];
         let wanted = companions.into_iter().filter(|(_, wanted)| *wanted);
         wanted.map(|(companion, _)| companion).collect()
@@ -365,6 +376,7 @@ impl Capture<'_> {
             debug: saved.companion(Companion::Debug).map(path),
             key: saved.companion(Companion::Key).map(path),
             seal: saved.companion(Companion::Seal).map(path),
+            report: None,
             machine: self.device.name().into(),
             architecture: field(|h| clean(h.architecture)),
             hostname: field(|h| clean(h.hostname)),

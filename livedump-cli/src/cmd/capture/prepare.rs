@@ -3,14 +3,17 @@
 //! fetched while files may still be opened and the system still be asked.
 
 use super::lists::{self, KernelFile};
+use super::report_file::ReportFiles;
 use super::{Args, Error};
 use crate::device::Device;
 use crate::ekcd::{Encryption, Recipient};
 use crate::kernel_files::{self, KernelFiles};
+use crate::sandbox::Purpose;
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::Kernel;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(in crate::cmd) struct Prepared {
@@ -22,6 +25,8 @@ pub(in crate::cmd) struct Prepared {
     pub(super) keep: Option<Keep>,
     /// Whom it is encrypted for, if it is.
     recipient: Option<Recipient>,
+    /// What a report is made with, if one is.
+    pub(super) report: Option<Arc<ReportFiles>>,
     /// Bytes that a dump of unknown size may have.
     pub(super) wired: Option<u64>,
 }
@@ -48,7 +53,8 @@ impl Prepared {
         });
         let (is_named, wired) = (self.is_named, self.wired);
         let recipient = self.recipient.clone();
-        Self { kernel, is_named, keep: None, recipient, wired }
+        let report = self.report.clone();
+        Self { kernel, is_named, keep: None, recipient, report, wired }
     }
 
     /// How a dump is encrypted, if it is: another key each time.
@@ -95,7 +101,9 @@ impl Prepared {
         let kernel = path.map(open).transpose()?;
         let recipient = args.encryption.recipient()?;
         let wired = device.wired_bytes();
-        Ok(Self { kernel, is_named, keep, recipient, wired })
+        let report = args.report.then(|| ReportFiles::open(args, device));
+        let report = report.map(Arc::new);
+        Ok(Self { kernel, is_named, keep, recipient, report, wired })
     }
 
     /// The descriptors of all open files themselves: what limits the rights
@@ -107,6 +115,15 @@ impl Prepared {
             Some(Keep::Files(files)) => Some(files.files()),
             Some(Keep::Model(_)) | None => None,
         };
-        kernel.chain(keep.into_iter().flatten()).map(AsFd::as_fd)
+        let report = self.report.iter().flat_map(|it| it.files());
+        let all = kernel.chain(keep.into_iter().flatten()).chain(report);
+        all.map(AsFd::as_fd)
+    }
+
+    /// Where modules are looked for.
+    pub(super) fn module_directories(
+        &self,
+    ) -> impl Iterator<Item = (BorrowedFd<'_>, Purpose)> {
+        self.report.iter().flat_map(|it| it.modules.descriptors())
     }
 }

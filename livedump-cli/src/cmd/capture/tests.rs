@@ -169,6 +169,7 @@ fn the_report_has_its_documented_keys() {
         "key",
         "debug",
         "seal",
+        "report",
         "machine",
         "architecture",
         "hostname",

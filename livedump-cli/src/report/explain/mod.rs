@@ -2,10 +2,7 @@
 //! What `livedump explain` reports: what the threads of a dump wait for in the
 //! end, and how many wait behind it.
 
-mod build;
 mod text;
-
-pub use build::Explained;
 
 use super::ReadChanged;
 use super::thread::{Call, LockName, ThreadRef};

@@ -110,7 +110,7 @@ impl Wait {
 
 impl Explain {
     /// What is to be said first.
-    pub(super) fn first_sentence(&self) -> String {
+    pub(in crate::report) fn first_sentence(&self) -> String {
         let limit = self.limit_seconds;
         if let Some(root) = self.roots.first().filter(|r| r.stuck) {
             let of = threads(self.threads);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! From what was found to what is reported.
 
-use super::{Explain, Handler, Root, Spinner, StalledCpu, Wait};
 use crate::analysis::Target;
 use crate::analysis::clock::Clock;
 use crate::analysis::explain::{
@@ -11,6 +10,9 @@ use crate::analysis::stack::Stacks;
 use crate::analysis::threads::{Thread, Threads};
 use crate::analysis::waits::Waits;
 use crate::report::escape;
+use crate::report::explain::{
+    Explain, Handler, Root, Spinner, StalledCpu, Wait,
+};
 use crate::report::thread::{LockName, ThreadRef, calls, doing};
 use livedump_vmcore::verdict::Verdict;
 use std::cmp::Reverse;

@@ -5,6 +5,12 @@
 //! <sys/jail.h>, <sys/ucred.h>, <vm/vm_page.h>, <vm/vm_phys.h>; and what
 //! `analysis::explain` follows waits through.
 
+mod system;
+mod waits;
+
+use system::SYSTEM;
+use waits::WAITS;
+
 /// A structure's tag and the name of one of its fields.
 pub type FieldId = (&'static str, &'static str);
 
@@ -22,7 +28,18 @@ const fn of(name: &'static str, fields: &'static [&'static str]) -> Struct {
 }
 
 /// All of them.
-pub const STRUCTS: &[Struct] = &[
+pub fn structs() -> impl Iterator<Item = &'static Struct> {
+    let system = SYSTEM.iter().copied().flatten();
+    THREADS.iter().chain(WAITS).chain(system)
+}
+
+/// How many they are.
+pub(super) fn count() -> usize {
+    structs().count()
+}
+
+/// Threads, locks, and what they are found by.
+const THREADS: &[Struct] = &[
     of(
         "proc",
         &[
@@ -84,50 +101,6 @@ pub const STRUCTS: &[Struct] = &[
     of("pcb", &["pcb_rbp", "pcb_rsp", "pcb_rip", "pcb_x", "pcb_lr", "pcb_sp"]),
     of("linker_file", &["link", "filename", "address", "size"]),
     of("prison", &["pr_hostname"]),
-    of("rmlock", &["rm_activeReaders"]),
-    of("rm_priotracker", &["rmp_qentry", "rmp_thread", "rmp_rmlock"]),
-    of(
-        "vnode",
-        &[
-            "v_type",
-            "v_mount",
-            "v_rdev",
-            "v_cache_dst",
-            "v_lock",
-            "v_vnlock",
-            "v_bufobj",
-            "v_vflag",
-        ],
-    ),
-    of("namecache", &["nc_dvp", "nc_nlen", "nc_name"]),
-    of("mount", &["mnt_list", "mnt_stat", "mnt_flag", "mnt_susp_owner"]),
-    of("statfs", &["f_mntonname", "f_mntfromname", "f_fstypename"]),
-    of("buf", &["b_lock", "b_vp", "b_bcount", "b_iocmd"]),
-    of("bufobj", &["bo_numoutput"]),
-    of("cdev", &["si_name"]),
-    of("bio", &["bio_cmd", "bio_dev", "bio_to", "bio_offset", "bio_length"]),
-    of("g_provider", &["name"]),
-    of("filedesc", &["fd_files"]),
-    of("fdescenttbl", &["fdt_nfiles", "fdt_ofiles"]),
-    of("filedescent", &["fde_file"]),
-    of("file", &["f_data", "f_type"]),
-    of("pipe", &["pipe_peer"]),
-    of("socket", &["so_rcv", "so_snd", "so_pcb"]),
-    of("sockbuf", &["sb_acc"]),
-    of("unpcb", &["unp_socket", "unp_conn"]),
-    of("uma_zone", &["uz_max_items", "uz_name"]),
-    of("vm_domain", &["vmd_free_count", "vmd_free_min"]),
-    of("taskqueue_busy", &["tb_running", "tb_link"]),
-    of("taskqueue", &["tq_queue", "tq_active", "tq_name"]),
-    of("task", &["ta_link", "ta_func"]),
-    of(
-        "callout_cpu",
-        &["cc_exec_entity", "cc_thread", "cc_expireq", "cc_lastscan"],
-    ),
-    of("callout", &["c_time"]),
-    of("pcpu", &["pc_curthread", "pc_switchticks"]),
-    of("cc_exec", &["cc_curr", "cc_last_func", "cc_waiting"]),
-    of("pcpu_state", &["now", "idle"]),
     of("vm_page", &["flags"]),
     of("vm_phys_seg", &["start", "end", "first_page"]),
 ];
@@ -152,11 +125,17 @@ pub(super) const LIKELY_UNITS: &[&str] = &[
     "subr_taskqueue.c",
     "kern_timeout.c",
     "kern_clocksource.c",
+    "kern_malloc.c",
+    "vm_meter.c",
+    "vfs_mount.c",
+    "swap_pager.c",
+    "if.c",
+    "vnet.c",
 ];
 
 /// The structure of this tag, if it is wanted.
 pub(super) fn find(tag: &[u8]) -> Option<&'static Struct> {
-    STRUCTS.iter().find(|s| s.name.as_bytes() == tag)
+    structs().find(|s| s.name.as_bytes() == tag)
 }
 
 /// The field of this name, if it is wanted.
@@ -165,4 +144,20 @@ pub(super) fn find_field(
     name: &[u8],
 ) -> Option<&'static str> {
     of.fields.iter().find(|f| f.as_bytes() == name).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_structure_is_in_two_tables() {
+        // The fields of the second would not be read.
+        let mut seen = BTreeSet::new();
+        assert_eq!(
+            structs().find(|s| !seen.insert(s.name)).map(|s| s.name),
+            None
+        );
+    }
 }

@@ -11,14 +11,20 @@ use crate::report::{Holder, Last, Wait};
 const MAX_SHOWN: usize = 128;
 
 /// Turns what was found into a report.
-pub(super) struct Builder<'s, 't, 'a> {
-    pub(super) threads: &'s Threads,
-    pub(super) waits: &'s Waits,
-    pub(super) stacks: &'s Stacks<'t, 'a>,
+#[derive(Debug)]
+pub struct Builder<'s, 't, 'a> {
+    /// All threads.
+    pub threads: &'s Threads,
+    /// The graph.
+    pub waits: &'s Waits,
+    /// Their stacks.
+    pub stacks: &'s Stacks<'t, 'a>,
 }
 
 impl Builder<'_, '_, '_> {
-    pub(super) fn waits(&self, threads: &[usize]) -> Vec<Wait> {
+    /// Those of some threads, with stacks.
+    #[must_use]
+    pub fn waits(&self, threads: &[usize]) -> Vec<Wait> {
         let edges = threads.iter().filter_map(|&n| self.waits.of(n));
         edges.filter_map(|e| self.wait(e, true)).take(MAX_SHOWN).collect()
     }
@@ -27,7 +33,9 @@ impl Builder<'_, '_, '_> {
         calls(&self.stacks.of(thread))
     }
 
-    pub(super) fn wait(&self, e: &Edge, with_stack: bool) -> Option<Wait> {
+    /// One.
+    #[must_use]
+    pub fn wait(&self, e: &Edge, with_stack: bool) -> Option<Wait> {
         let thread = self.threads.list.get(e.waiter)?;
         Some(Wait {
             who: ThreadRef::new(self.threads, thread),
@@ -44,7 +52,8 @@ impl Builder<'_, '_, '_> {
     }
 
     /// What a thread does that waits for no lock.
-    pub(super) fn last(&self, n: usize) -> Option<Last> {
+    #[must_use]
+    pub fn last(&self, n: usize) -> Option<Last> {
         if self.waits.of(n).is_some() {
             return None;
         }
@@ -56,7 +65,8 @@ impl Builder<'_, '_, '_> {
 }
 
 /// The holder of what a thread waits for.
-pub(in crate::cmd) fn holder(threads: &Threads, edge: &Edge) -> Holder {
+#[must_use]
+pub fn holder(threads: &Threads, edge: &Edge) -> Holder {
     let tid = |&n: &usize| threads.list.get(n).map(|t| t.tid);
     let new = |kind, text: String| Holder {
         kind,

@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `report`: every section of a machine that is known, each that cannot be had
+//! with its reason, hostile dumps, and the page.
+
+use super::Case;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const SYSTEM: &str = "size 16M\ncpus 2\nsystem\nprocess 843 livedump\n\
+    thread 100670 livedump run 0\nprocess 200 ab\n\
+    lock alpha sx owner 100200\nlock beta sx owner 100201\n\
+    thread 100200 one wait beta\nthread 100201 two wait alpha\n\
+    process 300 cc\nthread 100300 three run 1\n\
+    message \"line <one> & two\"\n";
+
+const SECTIONS: [&str; 22] = [
+    "header",
+    "uptime",
+    "panic",
+    "deadlock",
+    "messages",
+    "cpus",
+    "processes",
+    "stacks",
+    "locks",
+    "mounts",
+    "memory",
+    "malloc",
+    "zones",
+    "interrupts",
+    "swap",
+    "interfaces",
+    "environment",
+    "variables",
+    "modules",
+    "config",
+    "ddb",
+    "missing",
+];
+
+impl Case {
+    fn report(&self, status: i32) -> Value {
+        let started = Instant::now();
+        let json = self.run("report", &["--json"]).expect(status).json();
+        assert!(started.elapsed() < Duration::from_secs(60));
+        json
+    }
+
+    fn symbol(&self, name: &str) -> u64 {
+        self.machine.symbol(name).unwrap().0
+    }
+}
+
+fn problems(json: &Value, section: &str) -> String {
+    json["sections"][section]["problems"].to_string()
+}
+
+#[test]
+fn each_section_has_what_the_machine_has() {
+    for machine in ["amd64", "arm64"] {
+        for (release, types) in
+            [("13.2", "ctf"), ("14.2", "dwarf"), ("15.1", "ctf")]
+        {
+            let case = Case::new(&format!(
+                "machine {machine}\nrelease {release}-RELEASE\n{SYSTEM}\
+                 types {types}\n"
+            ));
+            let json = case.report(1);
+            assert_eq!(json["verdict"], "damaged", "{machine} {release}");
+            assert_eq!(json["reason"], "deadlock: 1 cycle");
+            check(&json["sections"]);
+        }
+    }
+}
+
+fn check(s: &Value) {
+    let facts = &s["header"]["facts"];
+    assert_eq!(
+        (&facts["kind"], &facts["hostname"]),
+        (&json!("live dump"), &json!("model"))
+    );
+    assert_eq!(s["uptime"]["facts"]["uptime"], 16);
+    assert_eq!(s["uptime"]["facts"]["boottime"], 1_699_999_984);
+    assert_eq!(s["panic"]["absent"], "the kernel had not panicked");
+    assert_eq!(s["deadlock"]["deadlock"]["cycles"][0]["waiters"], 0);
+    let lines = s["messages"]["lines"].to_string();
+    assert!(lines.contains("line <one> & two"), "{lines}");
+    let cpus = &s["cpus"]["cpus"];
+    assert_eq!(
+        (&cpus[0]["tid"], &cpus[1]["tid"]),
+        (&json!(100_670), &json!(100_300))
+    );
+    assert_eq!(cpus[1]["command"], "cc");
+    assert_eq!(s["cpus"]["notes"], json!(["by pc_curthread"]));
+    let all = s["processes"]["ps"]["processes"].as_array().unwrap();
+    assert_eq!(all.len(), 5);
+    assert_eq!(s["stacks"]["stacks"]["threads"], 6);
+    assert_eq!(s["locks"]["waits"][0]["lock"], "beta");
+    assert_eq!(s["locks"]["waits"][0]["seconds"], 15.0);
+    assert_eq!(s["locks"]["waits"][0]["certain"], true);
+    let root = &s["mounts"]["mounts"][0];
+    assert_eq!(root["on"], "/");
+    assert_eq!(root["from"], "zroot/ROOT/default");
+    assert_eq!(root["flags"], json!(["local", "noatime"]));
+    assert_eq!(root["free_bytes"], 250 * 4096);
+    assert_eq!(s["mounts"]["mounts"][1]["from"], "/dev/<b>&\"'\\x1b[2J");
+    let pages = &s["memory"]["pages"];
+    for (key, value) in [
+        ("page_size", 4096),
+        ("page_count", 4000),
+        ("free_count", 2500),
+        ("active_count", 300),
+        ("inactive_count", 200),
+        ("laundry_count", 42),
+        ("wire_count", 700),
+        ("user_wire_count", 3),
+    ] {
+        assert_eq!(pages[key], value, "{key}");
+    }
+    assert_eq!(s["memory"]["domains"][0]["free_target"], 100);
+    assert_eq!(
+        s["memory"]["counters"],
+        json!({"v_swtch": 1001, "v_forks": 17})
+    );
+    assert_eq!(
+        s["malloc"]["types"],
+        json!([
+            {"type": "devbuf", "used": 20, "bytes": 65536, "requests": 30},
+            {"type": "temp", "used": 7, "bytes": 512, "requests": 10},
+        ])
+    );
+    let zone = &s["zones"]["zones"][0];
+    for (key, value) in [
+        ("size", 448),
+        ("used", 48),
+        ("free", 14),
+        ("requests", 60),
+        ("fails", 3),
+        ("bytes", 62 * 448),
+    ] {
+        assert_eq!(zone[key], value, "{key}");
+    }
+    assert_eq!(zone["limit"], Value::Null);
+    assert_eq!(
+        s["interrupts"]["interrupts"],
+        json!([
+            {"interrupt": "irq1: atkbd0", "total": 12, "rate": 0},
+            {"interrupt": "cpu0:timer", "total": 4000, "rate": 250},
+        ])
+    );
+    assert_eq!(
+        s["swap"]["devices"],
+        json!([
+            {"device": "ada0p3", "bytes": 4 << 20, "used_bytes": 65536}
+        ])
+    );
+    let em0 = &s["interfaces"]["interfaces"][0];
+    assert_eq!(em0["name"], "em0");
+    assert_eq!(em0["link"], "up");
+    let numbers = ["mtu", "ipackets", "oerrors", "obytes", "oqdrops"];
+    let numbers = numbers.map(|key| em0[key].as_u64().unwrap());
+    assert_eq!(numbers, [1500, 10, 2, 3000, 5]);
+    assert!(em0["flags"].to_string().contains("RUNNING"), "{em0}");
+    let variables = s["variables"]["variables"].to_string();
+    assert!(variables.contains("{\"name\":\"kern.hz\",\"value\":1000}"));
+    assert_eq!(s["modules"]["absent"], "no module was loaded");
+    assert_eq!(s["config"]["lines"][0], "ident\tGENERIC");
+    assert_eq!(s["ddb"]["lines"], json!(["db> show <all>"]));
+    let missing = s["missing"]["lines"].to_string();
+    assert!(missing.contains("unknown structures: prison"), "{missing}");
+}
+
+#[test]
+fn sections_are_in_order_with_their_keys_in_every_form() {
+    let case = Case::new(SYSTEM);
+    let run = case.run("report", &["--json"]).expect(1);
+    let json = run.json();
+    let keys: Vec<_> = json.as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        ["changed", "debug", "file", "kernel", "reason", "sections", "verdict"]
+    );
+    // The object as it is written: a reader may see the order.
+    let places = SECTIONS.map(|id| {
+        let key = format!("\"{id}\":{{\"title\":");
+        run.text().find(&key).unwrap_or_else(|| panic!("{id}"))
+    });
+    assert!(places.is_sorted(), "{places:?}");
+    assert_eq!(json["sections"].as_object().unwrap().len(), SECTIONS.len());
+    let text = case.run("report", &[]).expect(1);
+    let rule = format!("\n{}\n", "-".repeat(72));
+    let titles: Vec<_> = text.text().split(&rule).skip(1).collect();
+    assert_eq!(titles.len(), SECTIONS.len());
+    for (part, id) in titles.iter().zip(SECTIONS) {
+        let title = json["sections"][id]["title"].as_str().unwrap();
+        assert!(part.starts_with(&format!("{title}\n\n")), "{part}");
+        // None is left out silently.
+        assert!(part.trim().len() > title.len(), "{part}");
+    }
+}
+
+#[test]
+fn a_secret_is_in_no_form() {
+    let case = Case::new(SYSTEM);
+    for form in [&[][..], &["--html"], &["--json"]] {
+        let run = case.run("report", form).expect(1);
+        let text = run.text();
+        assert!(text.contains("kern.geom.eli.passphrase"));
+        assert!(!text.contains("hunter2"), "{form:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_had_says_why() {
+    let case = Case::new(&format!("{SYSTEM}types none\n"));
+    let json = case.report(3);
+    assert_eq!(json["verdict"], "undetermined");
+    for (id, word) in [
+        ("deadlock", "thread.td_state"),
+        ("mounts", "mount.mnt_list"),
+        ("memory", "vmmeter.v_page_size"),
+        ("malloc", "malloc_type.ks_next"),
+        ("zones", "uma_keg.uk_link"),
+        ("interfaces", "ifnet.if_link"),
+        ("swap", "swdevt.sw_list"),
+    ] {
+        let why = json["sections"][id]["absent"].to_string();
+        assert!(why.contains(word), "{id}: {why}");
+        assert!(why.contains("--debug"), "{id}: {why}");
+    }
+    // Without types it is the threads that tell.
+    let cpus = &json["sections"]["cpus"];
+    assert_eq!(cpus["notes"][0], "by td_oncpu", "{cpus}");
+    assert_eq!(cpus["cpus"][0]["tid"], 100_670);
+    // A machine that has none of it.
+    let plain = SYSTEM.replace("system\n", "");
+    let json = Case::new(&plain).report(1);
+    for id in ["mounts", "memory", "malloc", "zones", "interrupts", "swap"] {
+        let section = &json["sections"][id];
+        assert!(section["absent"].is_string(), "{id}: {section}");
+    }
+    let text = Case::new(&plain).run("report", &[]).expect(1);
+    assert!(text.text().contains("\nSwap\n\nunknown: "), "{}", text.text());
+}
+
+#[test]
+fn a_dump_without_its_kernel_has_its_header_and_messages() {
+    let case = Case::new(SYSTEM);
+    std::fs::remove_file(case.path("kernel.0")).unwrap();
+    std::fs::remove_file(case.path("kernel.last")).unwrap();
+    let run = crate::tool::run(["report", "--json", &case.path("livecore.0")]);
+    let json = run.expect(3).json();
+    assert_eq!(json["kernel"], Value::Null);
+    let s = &json["sections"];
+    assert_eq!(s["header"]["facts"]["hostname"], "model");
+    assert!(s["messages"]["lines"].to_string().contains("line <one>"));
+    let why = s["mounts"]["absent"].as_str().unwrap();
+    assert!(why.contains("no kernel file found"), "{why}");
+    // One that is named has to be right.
+    let other = Case::new("release 14.2-RELEASE\nsize 16M\n");
+    let (kernel, dump) = (other.path("kernel.0"), case.path("livecore.0"));
+    crate::tool::run(["report", "-k", &kernel, &dump]).expect(2);
+    crate::tool::run(["report", &case.path("info.0")]).expect(2);
+}
+
+#[test]
+fn a_panic_has_its_string_and_its_stack() {
+    let case = Case::new(SYSTEM);
+    let text = case.symbol("osrelease");
+    case.poke64(case.symbol("panicstr"), text);
+    let json = case.report(1);
+    let panic = &json["sections"]["panic"];
+    assert_eq!(panic["facts"]["panic"], "15.1-RELEASE");
+    let thread = panic["facts"]["thread"].as_str().unwrap();
+    assert!(thread.starts_with("thread 100"), "{thread}");
+    assert!(!panic["stack"].as_array().unwrap().is_empty());
+    assert_eq!(json["sections"]["header"]["facts"]["kind"], "panic");
+}
+
+#[test]
+fn lists_that_lead_back_or_nowhere_end_and_say_so() {
+    let lists = [
+        ("mountlist", "mounts", 16),
+        ("kmemstatistics", "malloc", 0),
+        ("uma_kegs", "zones", 16),
+        ("swtailq", "swap", 24),
+    ];
+    for (symbol, section, link) in lists {
+        let case = Case::new(SYSTEM);
+        let at = case.symbol(symbol);
+        let first = case.dir.judge("livecore.0").read64(at).unwrap();
+        case.poke64(first + link, first);
+        let json = case.report(1);
+        let text = problems(&json, section);
+        assert!(text.contains("linked twice"), "{section}: {text}");
+        for wrong in [1, 0xdead_0000, u64::MAX] {
+            case.poke64(first + link, wrong);
+            let json = case.report(1);
+            let text = problems(&json, section);
+            assert!(text.contains(symbol), "{wrong:#x} {section}: {text}");
+            case.poke64(at, wrong);
+            let json = case.report(1);
+            let s = &json["sections"][section];
+            let told = !s["absent"].is_null()
+                || !s["problems"].as_array().unwrap().is_empty();
+            assert!(told, "{wrong:#x}: {s}");
+            case.poke64(at, first);
+        }
+    }
+}
+
+#[test]
+fn numbers_that_cannot_be_are_refused() {
+    let case = Case::new(SYSTEM);
+    for (symbol, bytes, section) in [
+        ("mp_maxid", 4, "malloc"),
+        ("vm_ndomains", 4, "zones"),
+        ("sintrcnt", 8, "interrupts"),
+        ("sintrnames", 8, "interrupts"),
+        ("db_capture_bufoff", 4, "ddb"),
+    ] {
+        let at = case.symbol(symbol);
+        let old = case.dir.judge("livecore.0").read64(at).unwrap();
+        case.poke(at, &u64::MAX.to_le_bytes()[..bytes]);
+        let json = case.report(1);
+        let why = json["sections"][section]["absent"].to_string();
+        assert!(why.contains(symbol), "{section}: {why}");
+        case.poke(at, &old.to_le_bytes()[..bytes]);
+    }
+}
+
+#[test]
+fn pointers_to_anywhere_are_unknown_and_not_followed() {
+    let case = Case::new(SYSTEM);
+    let read = |at: u64| case.dir.judge("livecore.0").read64(at).unwrap();
+    // A counter, a name, the table of the environment, a pcpu.
+    case.poke64(case.symbol("vm_cnt"), 0xdead_0000);
+    case.poke64(read(case.symbol("kmemstatistics")) + 16, 8);
+    case.poke64(case.symbol("kenvp"), u64::MAX - 7);
+    let mount = read(case.symbol("mountlist"));
+    case.poke(mount + 64 + 128, &[b'x'; 88]);
+    let json = case.report(1);
+    let s = &json["sections"];
+    assert_eq!(s["memory"]["counters"]["v_swtch"], Value::Null);
+    assert_eq!(s["memory"]["counters"]["v_forks"], 17);
+    assert!(s["malloc"]["types"].to_string().contains("\"type\":null"));
+    assert!(s["environment"]["absent"].is_string(), "{}", s["environment"]);
+    assert_eq!(s["mounts"]["mounts"][0]["on"], Value::Null);
+    case.poke64(case.symbol("cpuid_to_pcpu"), 0xdead_0000);
+    let json = case.report(1);
+    let s = &json["sections"];
+    assert!(s["malloc"]["absent"].is_string());
+    assert!(problems(&json, "memory").contains("counters are not known"));
+    assert_eq!(s["cpus"]["notes"][0], "by td_oncpu");
+}
+
+/// The tags of a page, each opened and closed in order; attributes are quoted.
+fn check_nesting(page: &str) {
+    const EMPTY: [&str; 4] = ["!DOCTYPE", "meta", "input", "br"];
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = page;
+    while let Some(at) = rest.find('<') {
+        rest = &rest[at + 1..];
+        let end = rest.find('>').expect("a tag ends");
+        let (tag, behind) = (&rest[..end], &rest[end + 1..]);
+        rest = behind;
+        let name = tag.split([' ', '\n']).next().unwrap();
+        assert_eq!(tag.matches('"').count() % 2, 0, "<{tag}>");
+        assert!(!tag.contains('<'), "<{tag}>");
+        match name.strip_prefix('/') {
+            Some(name) => assert_eq!(open.pop(), Some(name), "</{name}>"),
+            None if EMPTY.contains(&name) => {}
+            None => open.push(name),
+        }
+        // No markup in these.
+        if name == "script" || name == "style" {
+            let end = rest.find(&format!("</{name}>")).unwrap();
+            rest = &rest[end..];
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}
+
+#[test]
+fn the_page_is_whole_escaped_and_fetches_nothing() {
+    let recipe = format!("{SYSTEM}message \"</pre><script>alert(1)\"\n");
+    let case = Case::new(&recipe);
+    let to = case.path("report.html");
+    case.run("report", &["--html", "-o", &to]).expect(1);
+    let page = case.dir.text("report.html");
+    check_nesting(&page);
+    for id in SECTIONS {
+        assert!(page.contains(&format!("<details id=\"{id}\"")), "{id}");
+        assert!(page.contains(&format!("href=\"#{id}\"")), "{id}");
+    }
+    assert_eq!(page.matches("<script").count(), 1);
+    assert!(page.contains("&lt;/pre&gt;&lt;script&gt;alert(1)"));
+    assert!(page.contains("&lt;img src=x&gt;"));
+    assert!(page.contains("/dev/&lt;b&gt;&amp;&quot;&#39;\\x1b[2J"));
+    for word in ["http://", "https://", " src=", "url(", "@import", "<link"] {
+        let escaped = page.replace("&lt;img src=x&gt;", "");
+        assert!(!escaped.contains(word), "{word}");
+    }
+    assert!(page.contains("default-src &#39;none&#39;"));
+    for c in page.chars() {
+        assert!(!c.is_control() || "\n\t".contains(c), "{c:?}");
+    }
+    // Without the script the tools that need it are hidden, and nothing else.
+    assert!(page.contains("<div id=\"tools\" hidden>"));
+    assert_eq!(page.matches(" hidden").count(), 1 + script_words(&page));
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(&to).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+/// " hidden" in the style and the script.
+fn script_words(page: &str) -> usize {
+    let part = |name: &str| {
+        let from = page.find(&format!("<{name}>")).unwrap();
+        let to = page.find(&format!("</{name}>")).unwrap();
+        page[from..to].matches(" hidden").count()
+    };
+    part("style") + part("script")
+}
+
+#[test]
+fn capture_and_watch_write_a_report_that_goes_with_its_dump() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = crate::tool::CrashDir::new();
+    let recipe = dir.recipe(SYSTEM);
+    let taken = dir.capture(&recipe, &["--report", "-q", "--json"]).expect(0);
+    let json = taken.json();
+    let report = dir.file("core.txt.0");
+    assert_eq!(json["report"], report.to_str().unwrap());
+    let mode = std::fs::metadata(&report).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = dir.text("core.txt.0");
+    assert!(text.contains("deadlock: 2 threads in a cycle"), "{text}");
+    assert!(text.contains("zroot/ROOT/default"), "{text}");
+    let link = std::fs::read_link(dir.file("core.txt.last")).unwrap();
+    assert_eq!(link.to_str(), Some("core.txt.0"));
+
+    let path = dir.path().to_str().unwrap().to_string();
+    let watch = [
+        "watch",
+        "--report",
+        "--every",
+        "1s",
+        "--count",
+        "2",
+        "--keep",
+        "1",
+        "-q",
+        "--machine",
+        &recipe,
+        &path,
+    ];
+    crate::tool::run(watch).expect(0);
+    let names = dir.names();
+    let reports: Vec<_> =
+        names.iter().filter(|name| name.starts_with("core.txt")).collect();
+    assert_eq!(reports, ["core.txt.2", "core.txt.last"], "{names:?}");
+
+    // A dump without one that takes its number leaves no other's.
+    dir.capture(&recipe, &["-q", "-m", "3"]).expect(0);
+    dir.capture(&recipe, &["-q", "-m", "3"]).expect(0);
+    dir.capture(&recipe, &["-q", "-m", "3"]).expect(0);
+    let names = dir.names();
+    assert!(!names.contains(&"core.txt.2".into()), "{names:?}");
+    assert!(!names.contains(&"core.txt.last".into()), "{names:?}");
+}
+
+#[test]
+fn a_report_is_not_written_where_there_is_no_place_for_one() {
+    let dir = crate::tool::CrashDir::new();
+    let recipe = dir.recipe(SYSTEM);
+    let to = ["capture", "--report", "--machine", &recipe, "-"];
+    let run = crate::tool::run(to).expect(2);
+    assert!(run.stderr.contains("crash directory"), "{}", run.stderr);
+    // Known before a dump is taken.
+    std::fs::create_dir(dir.file("core.txt.0")).unwrap();
+    let run = dir.capture(&recipe, &["--report", "-m", "1"]).expect(2);
+    assert!(run.stderr.contains("core.txt.0"), "{}", run.stderr);
+    assert!(!dir.names().iter().any(|name| name.starts_with("livecore")));
+}
