@@ -5,7 +5,9 @@
 //! ```text
 //!  identity     whether a kernel is the dump's, a debug file the kernel's
 //!  types        offsets of fields: exported, CTF, DWARF
-//!  symbols      addresses to names
+//!  symbols      addresses to functions
+//!  names        addresses to symbols of any kind, and back
+//!  expression   expressions of C, for `print`
 //!  target       a dump with its kernel: the three above, reading by field
 //!  clock        how long a thread has waited
 //!  threads      every thread of allproc, its state and what it waits for
@@ -38,10 +40,12 @@
 
 pub mod clock;
 mod exported;
+pub mod expression;
 pub mod facts;
 pub mod identity;
 pub mod locks;
 pub mod modules;
+pub mod names;
 pub mod queues;
 pub mod stack;
 pub mod stack_groups;

@@ -7,16 +7,22 @@
 //!
 //! ```text
 //! wanted    the structures and fields that are asked for
-//! dwarf     .debug_info of kernel.debug, one unit at a time
-//! ctf       .SUNW_ctf of the kernel, versions 2 and 3
+//! dwarf     these from .debug_info of kernel.debug, one unit at a time
+//! ctf       these from .SUNW_ctf of the kernel
+//! reader    any type, when it is asked for, from either
+//! unit      the entries of a unit of DWARF
+//! ctf_tables  the tables of CTF
 //! section   the bytes of such a section, unpacked if need be
 //! limits    what all this may cost
 //! ```
 
 mod ctf;
+mod ctf_tables;
 mod dwarf;
 mod limits;
+pub mod reader;
 mod section;
+mod unit;
 mod wanted;
 
 pub use wanted::{FieldId, STRUCTS};
@@ -119,7 +125,7 @@ fn shortened(missing: &[String]) -> String {
 /// Whether a file has type information at all.
 #[must_use]
 pub fn has_types(file: &Kernel) -> bool {
-    [".debug_info", ctf::NAME].iter().any(|name| file.section(name).is_some())
+    [".debug_info", ctf_tables::NAME].iter().any(|name| file.section(name).is_some())
 }
 
 /// What is known about the kernel's structures.
