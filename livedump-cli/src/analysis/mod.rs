@@ -46,6 +46,7 @@ pub mod identity;
 pub mod locks;
 pub mod modules;
 pub mod names;
+pub mod pattern;
 pub mod queues;
 pub mod stack;
 pub mod stack_groups;

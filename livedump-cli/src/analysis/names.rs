@@ -124,7 +124,10 @@ impl<'k> Names<'k> {
             text.push_str(&format!("+{offset:#x}"));
         }
         if let Some(module) = self.module(&name) {
-            text.push_str(&format!(" ({})", crate::report::escape(module.as_bytes())));
+            text.push_str(&format!(
+                " ({})",
+                crate::report::escape(module.as_bytes())
+            ));
         }
         Some(text)
     }

@@ -105,7 +105,7 @@ pub enum ExpressionError {
     /// There are no types at all.
     #[error(
         "type {0:?} is not known: neither the kernel nor a debug file of it \
-         has type information (CTF or DWARF); name one with --debug"
+         that was found has type information (CTF or DWARF)"
     )]
     NoTypes(String),
     /// An operator that the type does not have.

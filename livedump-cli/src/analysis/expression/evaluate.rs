@@ -85,6 +85,9 @@ impl<'a> Evaluator<'a> {
                 Ok(Value::signed((n as i64).wrapping_neg()))
             }
             Expr::Member(x, name) => {
+                if let Some(value) = self.static_of(x, name) {
+                    return Ok(value);
+                }
                 let value = eval(x)?;
                 let Some(at) = value.address() else {
                     return self.refuse(". (use ->)", &value.of);
@@ -190,6 +193,18 @@ impl<'a> Evaluator<'a> {
             None => CType::Untyped(symbol.map_or(0, |s| s.size)),
         };
         Ok(Value::memory(of, address))
+    }
+
+    /// A static variable of a function, as compilers name it:
+    /// `kern_reboot.once`.
+    fn static_of(&self, function: &Expr, name: &str) -> Option<Value> {
+        let Expr::Name(function) = function else { return None };
+        let outer = self.names.find(function);
+        if outer.is_some_and(|n| !n.is_code()) {
+            return None;
+        }
+        let symbol = self.names.find(&format!("{function}.{name}"))?;
+        Some(Value::memory(CType::Untyped(symbol.size), symbol.at))
     }
 
     fn refuse<T>(&self, what: &'static str, of: &CType) -> Result<T> {
@@ -348,10 +363,8 @@ impl<'a> Evaluator<'a> {
             }
             _ => Ok(None),
         };
-        let pointer = |to: CType, at: u64| Value {
-            of: to.pointer(),
-            at: At::Number(at),
-        };
+        let pointer =
+            |to: CType, at: u64| Value { of: to.pointer(), at: At::Number(at) };
         match (operator, steps(x)?, steps(y)?) {
             (Operator::Add, Some((to, at, step)), None) => {
                 let n = self.integer(y, sign)?.wrapping_mul(step);
@@ -382,10 +395,9 @@ impl<'a> Evaluator<'a> {
                 let unsigned =
                     [x, y].iter().any(|v| v.of == CType::Int(8, false));
                 Ok(match unsigned {
-                    true => Value {
-                        of: CType::Int(8, false),
-                        at: At::Number(n),
-                    },
+                    true => {
+                        Value { of: CType::Int(8, false), at: At::Number(n) }
+                    }
                     false => Value::signed(n as i64),
                 })
             }
@@ -518,9 +530,7 @@ pub(super) fn part(
 ) -> Value {
     let address = at.wrapping_add(at_bits / 8);
     let at = match bits {
-        Some(bits) => {
-            At::Bits { address, shift: (at_bits % 8) as u32, bits }
-        }
+        Some(bits) => At::Bits { address, shift: (at_bits % 8) as u32, bits },
         None => At::Memory(address),
     };
     Value { of, at }

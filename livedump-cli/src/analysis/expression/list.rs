@@ -86,7 +86,13 @@ pub fn walk(
             list.problem(format!("a cycle: {next:#x} is linked twice"));
             return Ok(list);
         }
+        // What cannot be read is no element.
         let element = next;
+        let at = element.wrapping_add(link.next);
+        let Some(after) = pointer(e, at, &mut list) else {
+            return Ok(list);
+        };
+        list.elements.push(element);
         if let (Some(prev), Some(from)) = (link.prev, from)
             && let Some(found) =
                 pointer(e, element.wrapping_add(prev), &mut list)
@@ -97,12 +103,7 @@ pub fn walk(
                  {from:#x}"
             ));
         }
-        list.elements.push(element);
-        let at = element.wrapping_add(link.next);
-        match pointer(e, at, &mut list) {
-            Some(n) => (next, from) = (n, Some(at)),
-            None => return Ok(list),
-        }
+        (next, from) = (after, Some(at));
     }
     // Of an empty list it is where the first would be.
     if let (Some(last), Some(from)) = (head.last, from)
@@ -181,9 +182,7 @@ fn head(e: &Evaluator<'_>, start: &Value) -> Result<Head> {
     };
     let first = e.load(&Value::memory(of, place))?;
     let last = match last {
-        Some(at) => {
-            Some(e.load(&Value::memory(CType::Void.pointer(), at))?)
-        }
+        Some(at) => Some(e.load(&Value::memory(CType::Void.pointer(), at))?),
         None => None,
     };
     Ok(Head { first, at: Some(place), last, of: element })

@@ -9,10 +9,7 @@ const MAX_DISTANCE: usize = 2;
 const MAX_LETTERS: usize = 64;
 
 /// `; near names: a, b`, or nothing. Names are printable or passed over.
-pub fn near<'n>(
-    wanted: &str,
-    names: impl Iterator<Item = &'n str>,
-) -> String {
+pub fn near<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> String {
     let mut found: Vec<(usize, &str)> = Vec::new();
     let allowed = MAX_DISTANCE.min(wanted.len() / 2);
     for name in names {

@@ -107,7 +107,8 @@ pub fn parse(text: &str) -> Result<Expr, SyntaxError> {
 /// # Errors
 /// It is neither.
 pub fn parse_any(text: &str) -> Result<Parsed, SyntaxError> {
-    let mut p = Parser { tokens: tokens(text)?, at: 0, depth: 0, element: false };
+    let mut p =
+        Parser { tokens: tokens(text)?, at: 0, depth: 0, element: false };
     if p.starts_type() {
         let name = p.type_name()?;
         p.end()?;
@@ -205,7 +206,8 @@ impl Parser {
             "?" | ":" => "the operator ?:",
             "," => "the operator ,",
             sign @ ("/" | "%" | "<<" | ">>" | "<" | ">" | "<=" | ">="
-            | "==" | "!=" | "|" | "^" | "&&" | "||" | "!" | "~" | "&") => {
+            | "==" | "!=" | "|" | "^" | "&&" | "||" | "!" | "~"
+            | "&") => {
                 return Some(SyntaxError::Unsupported {
                     what: format!("the operator {sign}"),
                     at: self.offset(),
@@ -527,3 +529,5 @@ fn binary(operator: Operator, left: Expr, right: Expr) -> Expr {
     Expr::Binary(operator, Box::new(left), Box::new(right))
 }
 
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,12 @@ impl<'e, 'a> Builder<'e, 'a> {
         }
     }
 
+    /// With at most so many values.
+    #[must_use]
+    pub fn at_most(self, values: usize) -> Self {
+        Self { left: values, ..self }
+    }
+
     /// The tree of a value.
     ///
     /// # Errors
@@ -136,9 +142,9 @@ impl<'e, 'a> Builder<'e, 'a> {
                 Err(ExpressionError::Operation { what, of })
             }
             Resolved::Number(..) | Resolved::Unknown => match value.of {
-                CType::Untyped(_) => self.e.load(value).map(|_| {
-                    Tree::Cut("unknown type".into())
-                }),
+                CType::Untyped(_) => {
+                    self.e.load(value).map(|_| Tree::Cut("unknown type".into()))
+                }
                 _ => Ok(Tree::Cut("unknown type".into())),
             },
         }
@@ -224,10 +230,8 @@ impl<'e, 'a> Builder<'e, 'a> {
             return Ok(Tree::Cut("an array of unknown length".into()));
         };
         let element = self.e.types().resolve(of)?;
-        if let Resolved::Number(
-            encoding @ (Encoding::Char | Encoding::Byte),
-            1,
-        ) = element
+        if let Resolved::Number(encoding @ (Encoding::Char | Encoding::Byte), 1) =
+            element
             && let Some(text) = self.text(at, n, encoding)?
         {
             return Ok(text);
@@ -311,10 +315,7 @@ impl<'e, 'a> Builder<'e, 'a> {
         }
         let is_union = matches!(
             t.kind,
-            crate::analysis::types::reader::Kind::Record {
-                is_union: true,
-                ..
-            }
+            crate::analysis::types::reader::Kind::Record { is_union: true, .. }
         );
         Ok(Tree::Record { is_union, members })
     }

@@ -198,7 +198,6 @@ impl<'k> Tables<'k> {
         Some((word(table, at)?, value as i32))
     }
 
-
     pub(super) fn decode(&self, at: usize) -> Option<Type> {
         let name = word(self.table(), at)?;
         let (info, size, mut vdata) = if self.v3 {

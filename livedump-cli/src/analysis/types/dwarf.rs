@@ -109,7 +109,8 @@ impl Scan<'_> {
             let name = reader.strings.get(entry.name, MAX_NAME);
             let Some(wanted) = name.and_then(find) else { continue };
             let missing = self.found.iter().all(|f| f.name != wanted.name);
-            if missing && let Some(s) = structure(&reader, wanted, at, &entry)? {
+            if missing && let Some(s) = structure(&reader, wanted, at, &entry)?
+            {
                 self.found.push(s);
             }
         }
@@ -126,8 +127,7 @@ fn structure(
 ) -> Result<Option<FoundStruct>, Fault> {
     let size = entry.bytes.filter(|&n| n > 0 && n <= MAX_STRUCT);
     let Some(size) = size else { return Ok(None) };
-    let mut found =
-        FoundStruct { name: wanted.name, size, fields: Vec::new() };
+    let mut found = FoundStruct { name: wanted.name, size, fields: Vec::new() };
     members(reader, wanted, at, 0, &mut Vec::new(), &mut found)?;
     Ok(Some(found))
 }
@@ -177,7 +177,11 @@ fn members(
 }
 
 /// Bytes of a type; 0 where it is not told.
-fn size(reader: &Reader<'_>, of: UnitOffset, depth: usize) -> Result<u64, Fault> {
+fn size(
+    reader: &Reader<'_>,
+    of: UnitOffset,
+    depth: usize,
+) -> Result<u64, Fault> {
     let Some(entry) = reader.entry_at(of)? else { return Ok(0) };
     if let Some(size) = entry.bytes {
         return Ok(size);

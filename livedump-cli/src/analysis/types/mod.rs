@@ -125,7 +125,9 @@ fn shortened(missing: &[String]) -> String {
 /// Whether a file has type information at all.
 #[must_use]
 pub fn has_types(file: &Kernel) -> bool {
-    [".debug_info", ctf_tables::NAME].iter().any(|name| file.section(name).is_some())
+    [".debug_info", ctf_tables::NAME]
+        .iter()
+        .any(|name| file.section(name).is_some())
 }
 
 /// What is known about the kernel's structures.
@@ -179,14 +181,26 @@ impl Types {
             let found = dwarf::read(kernel)?;
             types.add("DWARF", kernel, found, exported)?;
         }
+        types.export(exported);
+        Ok(types)
+    }
+
+    /// What the kernel exports, and nothing else.
+    #[must_use]
+    pub fn exported_only(exported: &[(FieldId, u64)]) -> Self {
+        let mut types = Self::default();
+        types.export(exported);
+        types
+    }
+
+    fn export(&mut self, exported: &[(FieldId, u64)]) {
         for &(id, offset) in exported {
-            let size = types.fields.get(&id).map_or(0, |f| f.size);
-            types.fields.insert(id, Field { offset, size });
+            let size = self.fields.get(&id).map_or(0, |f| f.size);
+            self.fields.insert(id, Field { offset, size });
         }
         if !exported.is_empty() {
-            types.sources.insert(0, "exported symbols");
+            self.sources.insert(0, "exported symbols");
         }
-        Ok(types)
     }
 
     /// Adds what is new in `found`, which has to agree with what is known.

@@ -368,7 +368,10 @@ impl<'u> Reader<'u> {
     }
 
     /// The entry at a place.
-    pub(super) fn entry_at(&self, at: UnitOffset) -> Result<Option<Entry<'u>>, Fault> {
+    pub(super) fn entry_at(
+        &self,
+        at: UnitOffset,
+    ) -> Result<Option<Entry<'u>>, Fault> {
         let entries = self.header.entries_raw(self.abbreviations, Some(at));
         self.entry(&mut entries?)
     }
@@ -401,7 +404,10 @@ impl<'u> Reader<'u> {
 }
 
 /// Where a member is that is no bit field.
-pub(super) fn location(entry: &Entry<'_>, encoding: gimli::Encoding) -> Option<u64> {
+pub(super) fn location(
+    entry: &Entry<'_>,
+    encoding: gimli::Encoding,
+) -> Option<u64> {
     if entry.bits.is_some() || entry.data_bit_offset.is_some() {
         return None;
     }

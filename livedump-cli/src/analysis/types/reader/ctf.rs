@@ -66,7 +66,9 @@ impl<'k> Ctf<'k> {
                 Tag::Enum => t.kind == ENUM,
                 Tag::Name => matches!(t.kind, TYPEDEF | INTEGER | FLOAT),
             };
-            if is && self.tables.is_name(t.name, name) && !is_bit_field(self, &t)
+            if is
+                && self.tables.is_name(t.name, name)
+                && !is_bit_field(self, &t)
             {
                 return Ok(self.id(id));
             }
@@ -131,9 +133,7 @@ impl<'k> Ctf<'k> {
                     RESTRICT => Kind::Qualified("restrict", of()),
                     FUNCTION => Kind::Function(of()),
                     // CTF_K_FORWARD among them.
-                    9 => {
-                        Kind::Record { is_union: t.size == 7, members: None }
-                    }
+                    9 => Kind::Record { is_union: t.size == 7, members: None },
                     _ => Kind::Unknown,
                 }
             }

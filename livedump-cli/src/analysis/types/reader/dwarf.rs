@@ -202,7 +202,11 @@ impl<'k> Dwarf<'k> {
     }
 
     /// A unit with its abbreviations; `None` for one of no interest.
-    fn open_unit(&self, start: u64, bytes: Vec<u8>) -> Within<Option<Rc<Unit>>> {
+    fn open_unit(
+        &self,
+        start: u64,
+        bytes: Vec<u8>,
+    ) -> Within<Option<Rc<Unit>>> {
         let info = DebugInfo::new(&bytes, LittleEndian);
         let Some(header) = info.units().next()? else { return Ok(None) };
         let Ok(mut tables) = self.tables.try_borrow_mut() else {
@@ -374,7 +378,7 @@ impl<'k> Dwarf<'k> {
         let kind = match entry.tag {
             Some(dw::DW_TAG_base_type) => {
                 Kind::Base(encoding(entry, name.as_deref()))
-            },
+            }
             Some(
                 dw::DW_TAG_pointer_type
                 | dw::DW_TAG_reference_type
@@ -438,10 +442,7 @@ impl<'k> Dwarf<'k> {
 }
 
 /// Where a member is, in bits.
-fn bits_at(
-    reader: &Reader<'_>,
-    entry: &Entry<'_>,
-) -> Within<Option<u64>> {
+fn bits_at(reader: &Reader<'_>, entry: &Entry<'_>) -> Within<Option<u64>> {
     let at = byte_location(entry, reader.header.encoding());
     let Some(at) = at.and_then(|at| at.checked_mul(8)) else {
         return Ok(None);
@@ -466,10 +467,7 @@ fn bits_at(
 }
 
 /// Bytes of the type of a bit field.
-fn bytes_of(
-    reader: &Reader<'_>,
-    of: UnitOffset,
-) -> Within<Option<u64>> {
+fn bytes_of(reader: &Reader<'_>, of: UnitOffset) -> Within<Option<u64>> {
     let mut at = of;
     for _ in 0..16 {
         let Some(entry) = reader.entry_at(at)? else { return Ok(None) };
@@ -533,10 +531,7 @@ fn encoding(entry: &Entry<'_>, name: Option<&str>) -> Encoding {
     }
 }
 
-fn dimensions(
-    reader: &Reader<'_>,
-    of: UnitOffset,
-) -> Within<Vec<Option<u64>>> {
+fn dimensions(reader: &Reader<'_>, of: UnitOffset) -> Within<Vec<Option<u64>>> {
     let mut all = Vec::new();
     reader.children(of, &[dw::DW_TAG_subrange_type], |entry| {
         let bound = || entry.upper_bound?.checked_add(1);

@@ -55,9 +55,8 @@ fn has_word(bytes: &[u8], word: u32) -> bool {
         // vectors of it.
         let mut found = false;
         for bytes in part.windows(4) {
-            let here = bytes.first_chunk::<4>().map_or(0, |b| {
-                u32::from_le_bytes(*b)
-            });
+            let here =
+                bytes.first_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b));
             found |= here == word;
         }
         if found {

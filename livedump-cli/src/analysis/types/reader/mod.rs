@@ -193,9 +193,7 @@ impl<'k> TypeReader<'k> {
             Open::Ctf(ctf) => ctf.get(id)?,
             Open::Dwarf(dwarf) => dwarf.get(id)?,
             // No number is of it.
-            Open::Empty => {
-                Type { name: None, size: None, kind: Kind::Unknown }
-            }
+            Open::Empty => Type { name: None, size: None, kind: Kind::Unknown },
         };
         let found = Rc::new(found);
         if let Ok(mut kept) = self.kept.try_borrow_mut() {
