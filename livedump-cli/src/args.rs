@@ -18,9 +18,8 @@ use std::ffi::{OsStr, OsString};
     long_version = crate::version::long(),
     about,
     max_term_width = 80,
-    help_template = "{about}\n{usage-heading} {usage}\nCommands:\n\
-                     {subcommands}\n\
-                     Options: -h, --help; -V, --version",
+    help_template = "{about}\n{usage-heading} {usage}; options -h, --help; \
+                     -V, --version. Commands:\n{subcommands}",
     disable_help_subcommand = true
 )]
 pub struct Cli {
@@ -123,7 +122,10 @@ pub enum Command {
     )]
     Print(cmd::print::Args),
     /// List symbols of a kernel and its modules
-    #[command(after_help = "Example: livedump symbols livecore.0.zst vm_page*")]
+    #[command(
+        after_help = "Example: livedump symbols livecore.0.zst vm_page*",
+        override_usage = "livedump symbols [OPTIONS] [FILE] <PATTERN>"
+    )]
     Symbols(cmd::symbols::Args),
     /// List the processes and threads of a dump
     #[command(after_help = "Example: livedump ps -t livecore.0.zst")]

@@ -7,8 +7,11 @@ use crate::tool::Run;
 use serde_json::Value;
 
 fn case(types: &str) -> Case {
-    Case::new(&format!("{TWO}types {types}\n"))
+    Case::new(&format!("{TWO}{MORE}types {types}\n"))
 }
+
+const MORE: &str = "process 300 c\nthread 100300 c sleep select\n\
+    process 301 d\nthread 100301 d sleep select\n";
 
 /// The list of processes, wherever its type is from.
 const ALLPROC: &str = "*(struct proclist *)&allproc";
@@ -63,8 +66,7 @@ fn a_list_is_a_table_of_members_with_either_kind_of_types() {
                 .iter()
                 .map(|p| p["pid"].to_string())
                 .collect();
-        let mut found: Vec<_> =
-            rows.iter().map(|r| r[1].to_string()).collect();
+        let mut found: Vec<_> = rows.iter().map(|r| r[1].to_string()).collect();
         let mut wanted: Vec<String> = pids;
         wanted.sort();
         found.sort();

@@ -20,12 +20,12 @@ use crate::sandbox::{self, Purpose, Role};
 use clap::ValueHint;
 use livedump_vmcore::elf::Kernel;
 use livedump_vmcore::path::escape_path;
+use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Arguments of `symbols`.
 #[derive(Debug, clap::Args)]
-#[command(allow_missing_positional = true)]
 pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -33,16 +33,15 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Dump file, for its kernel and its modules
+    /// Dump file, which -k replaces; and a part of the name, a pattern as for
+    /// sh(1), or an address
     #[arg(
-        value_name = "FILE",
-        required_unless_present = "kernels",
+        value_names = ["FILE", "PATTERN"],
+        required = true,
+        num_args = 1..=2,
         value_hint = ValueHint::FilePath
     )]
-    pub file: Option<PathBuf>,
-    /// A part of the name, a pattern as for sh(1), or an address
-    #[arg(value_name = "PATTERN", required = true, value_hint = ValueHint::Other)]
-    pub pattern: String,
+    pub words: Vec<OsString>,
 }
 
 /// Shows them.
@@ -51,7 +50,13 @@ pub struct Args {
 /// The files cannot be read, or do not belong together. That there is no such
 /// symbol is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let Some(file) = &args.file else {
+    let (file, pattern) = match args.words.as_slice() {
+        [pattern] => (None, pattern),
+        [file, pattern, ..] => (Some(Path::new(file)), pattern),
+        [] => return Err(Error::Usage("name a symbol")),
+    };
+    let pattern = pattern.to_string_lossy();
+    let Some(file) = file else {
         let Some(path) = args.kernel.kernel() else {
             return Err(Error::Usage("name a dump or a kernel (-k)"));
         };
@@ -60,14 +65,14 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             sandbox::enter(Role::Reader, &[(opened.as_fd(), Purpose::Read)]);
         let kernel = Kernel::from_file(opened, path)?;
         let names = names(&kernel, None, &[]);
-        return report(args, None, &kernel, &names);
+        return report(args, &pattern, None, &kernel, &names);
     };
     let opened = Opened::open(file, &args.kernel)?;
     let target = opened.session.exported_only()?;
     target.unproven.iter().for_each(note);
     let modules: Vec<ModuleFile> = opened.modules(&target);
     let names = names(target.kernel, target.debug, &modules);
-    let outcome = report(args, Some(file), target.kernel, &names)?;
+    let outcome = report(args, &pattern, Some(file), target.kernel, &names)?;
     Ok(match target.unproven.is_empty() {
         true => outcome,
         false => outcome.and(Outcome::Undetermined),
@@ -84,6 +89,7 @@ fn address(text: &str) -> Option<u64> {
 
 fn report(
     args: &Args,
+    pattern: &str,
     file: Option<&Path>,
     kernel: &Kernel,
     names: &Names<'_>,
@@ -96,13 +102,13 @@ fn report(
         offset,
         module: names.module(name).map(|m| escape(m.as_bytes())),
     };
-    let symbols: Vec<SymbolRow> = match address(&args.pattern) {
+    let symbols: Vec<SymbolRow> = match address(pattern) {
         Some(at) => {
             let found = names.at(at);
             found.iter().map(|(name, n)| row(name, Some(*n))).collect()
         }
         None => {
-            let pattern = Pattern::new(&args.pattern);
+            let pattern = Pattern::new(pattern);
             let all = names.all().iter();
             let all = all.filter(|n| pattern.matches(n.name));
             all.map(|name| row(name, None)).collect()
