@@ -6,29 +6,21 @@
 use libfuzzer_sys::fuzz_target;
 use livedump_cli::analysis::symbols::Symbols;
 use livedump_cli::analysis::types::{Types, structs};
-use livedump_fuzz::{file, kernel};
+use livedump_fuzz::{SYMBOLS, file, kernel, piece};
 use livedump_vmcore::elf::Kernel;
 use memdev::addr::Vaddr;
 use object::elf::{SHT_PROGBITS, SHT_STRTAB, SHT_SYMTAB};
 
-/// Up to 65,535 bytes, after their number.
-fn piece<'a>(data: &mut &'a [u8]) -> &'a [u8] {
-    let (n, rest) = match data.split_first_chunk::<2>() {
-        Some((n, rest)) => (usize::from(u16::from_le_bytes(*n)), rest),
-        None => (0, *data),
-    };
-    let (piece, rest) = rest.split_at(n.min(rest.len()));
-    *data = rest;
-    piece
-}
-
 fuzz_target!(|data: &[u8]| {
     let Some((choice, mut rest)) = data.split_first() else { return };
+    let [symbols, names] = SYMBOLS;
     let elf = match choice % 4 {
-        0 => kernel(&[(".SUNW_ctf", SHT_PROGBITS, rest)]),
+        0 => kernel(&[symbols, names, (".SUNW_ctf", SHT_PROGBITS, rest)]),
         1 => {
             let (abbrev, strings) = (piece(&mut rest), piece(&mut rest));
             kernel(&[
+                symbols,
+                names,
                 (".debug_info", SHT_PROGBITS, rest),
                 (".debug_abbrev", SHT_PROGBITS, abbrev),
                 (".debug_str", SHT_PROGBITS, strings),

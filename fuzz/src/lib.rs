@@ -17,12 +17,37 @@ pub fn file(bytes: &[u8]) -> NamedTempFile {
     file
 }
 
+/// Up to 65,535 bytes, after their number.
+pub fn piece<'a>(data: &mut &'a [u8]) -> &'a [u8] {
+    let (n, rest) = match data.split_first_chunk::<2>() {
+        Some((n, rest)) => (usize::from(u16::from_le_bytes(*n)), rest),
+        None => (0, *data),
+    };
+    let (piece, rest) = rest.split_at(n.min(rest.len()));
+    *data = rest;
+    piece
+}
+
+/// A section: its name, its type, its bytes.
+pub type Section<'a> = (&'a str, u32, &'a [u8]);
+
+/// The symbol `allproc`, and its name; the first sections of a kernel, which
+/// is none without.
+pub const SYMBOLS: [Section<'static>; 2] = [
+    (
+        ".symtab",
+        elf::SHT_SYMTAB,
+        b"\x01\0\0\0\x11\0\x01\0\0\0\x20\x80\xff\xff\xff\xff\x08\0\0\0\0\0\0\0",
+    ),
+    (".strtab", elf::SHT_STRTAB, b"\0allproc\0"),
+];
+
 /// An amd64 kernel of these sections and nothing else.
 ///
 /// # Panics
 /// When the writer refuses it.
 #[must_use]
-pub fn kernel(sections: &[(&str, u32, &[u8])]) -> Vec<u8> {
+pub fn kernel(sections: &[Section<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut w = Writer::new(Endianness::Little, true, &mut out);
     w.reserve_file_header();

@@ -116,6 +116,20 @@ pub enum Command {
     #[command(after_help = "Example: livedump read -k /boot/kernel/kernel \
                       livecore.0 hz 4")]
     Read(cmd::read::Args),
+    /// Print values of a dump, by expressions of C
+    #[command(
+        help_template = many_options!(
+            "livedump print livecore.0.zst allproc.lh_first->p_comm"
+        ),
+        override_usage = "livedump print [OPTIONS] <FILE> <EXPRESSION>..."
+    )]
+    Print(cmd::print::Args),
+    /// List symbols of a kernel and its modules
+    #[command(
+        after_help = "Example: livedump symbols livecore.0.zst vm_page*",
+        override_usage = "livedump symbols [OPTIONS] [FILE] <PATTERN>"
+    )]
+    Symbols(cmd::symbols::Args),
     /// List the processes and threads of a dump
     #[command(after_help = "Example: livedump ps -t livecore.0.zst")]
     Ps(cmd::ps::Args),
@@ -184,6 +198,8 @@ impl Cli {
             Command::Verify(args) => cmd::verify::run(&args),
             Command::Dmesg(args) => cmd::dmesg::run(&args),
             Command::Read(args) => cmd::read::run(&args),
+            Command::Print(args) => cmd::print::run(&args),
+            Command::Symbols(args) => cmd::symbols::run(&args),
             Command::Ps(args) => cmd::ps::run(&args),
             Command::Bt(args) => cmd::bt::run(&args),
             Command::Stacks(args) => cmd::stacks::run(&args),
@@ -199,7 +215,7 @@ impl Cli {
 }
 
 /// Removes suggested commands that are more than a slip of a key away from
-/// what was typed: clap suggests prune for print.
+/// what was typed: clap suggests save for show.
 fn without_far_suggestions(mut error: clap::Error) -> clap::Error {
     let Some(ContextValue::String(typed)) =
         error.get(ContextKind::InvalidSubcommand)
@@ -372,7 +388,7 @@ mod tests {
             assert!(is_near(typed, name), "{typed} {name}");
         }
         for (typed, name) in
-            [("print", "prune"), ("show", "save"), ("stat", "list")]
+            [("point", "prune"), ("show", "save"), ("stat", "list")]
         {
             assert!(!is_near(typed, name), "{typed} {name}");
         }
@@ -380,7 +396,7 @@ mod tests {
             let args = ["livedump", word].map(OsString::from);
             Cli::parse_from_args(args).unwrap_err().to_string()
         };
-        assert!(!parse("print").contains("similar"), "{}", parse("print"));
+        assert!(!parse("show").contains("similar"), "{}", parse("show"));
         assert!(parse("verfy").contains("'verify'"));
     }
 

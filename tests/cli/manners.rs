@@ -114,7 +114,7 @@ fn the_version_has_what_a_report_of_a_problem_needs() {
     assert_eq!(run(["-V"]).expect(0).text(), version);
 }
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 24] = [
     "doctor",
     "capture",
     "save",
@@ -129,6 +129,8 @@ const COMMANDS: [&str; 21] = [
     "verify",
     "dmesg",
     "read",
+    "print",
+    "symbols",
     "ps",
     "bt",
     "stacks",

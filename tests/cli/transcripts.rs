@@ -117,6 +117,11 @@ fn list_reads_like_this() {
 }
 
 #[test]
+fn print_and_symbols_read_like_this() {
+    transcript("print.console");
+}
+
+#[test]
 fn prune_reads_like_this() {
     transcript("prune.console");
 }

@@ -5,7 +5,9 @@
 //! ```text
 //!  identity     whether a kernel is the dump's, a debug file the kernel's
 //!  types        offsets of fields: exported, CTF, DWARF
-//!  symbols      addresses to names
+//!  symbols      addresses to functions
+//!  names        addresses to symbols of any kind, and back
+//!  expression   expressions of C, for `print`
 //!  target       a dump with its kernel: the three above, reading by field
 //!  clock        how long a thread has waited
 //!  threads      every thread of allproc, its state and what it waits for
@@ -50,6 +52,7 @@ pub mod ddb_capture;
 pub mod environment;
 pub mod explain;
 mod exported;
+pub mod expression;
 pub mod facts;
 pub mod identity;
 pub mod interfaces;
@@ -60,6 +63,8 @@ pub mod malloc_types;
 pub mod memory;
 pub mod modules;
 pub mod mounts;
+pub mod names;
+pub mod pattern;
 pub mod per_cpu;
 pub mod queues;
 mod rm_readers;

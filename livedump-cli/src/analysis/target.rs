@@ -4,7 +4,7 @@
 use super::exported::EXPORTED;
 use super::identity::{Identity, debug_identity, kernel_identity};
 use super::symbols::Symbols;
-use super::types::{Field, Missing, Types, TypesError};
+use super::types::{Field, FieldId, Missing, Types, TypesError};
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::{Kernel, Symbol};
 use livedump_vmcore::procs::ProcsError;
@@ -157,6 +157,39 @@ impl<'a> Target<'a> {
         kernel: &'a Kernel,
         debug: Option<&'a Kernel>,
     ) -> Result<Self, TargetError> {
+        Self::with(core, kernel, debug, |exported| {
+            Types::load(kernel, debug, exported)
+        })
+    }
+
+    /// The same, with the offsets of fields that the kernel exports and no
+    /// others: for what reads types itself.
+    ///
+    /// # Errors
+    /// They do not belong together.
+    pub fn exported_only(
+        core: &'a Vmcore,
+        kernel: &'a Kernel,
+        debug: Option<&'a Kernel>,
+    ) -> Result<Self, TargetError> {
+        let mut target = Self::with(core, kernel, debug, |exported| {
+            Ok(Types::exported_only(exported))
+        })?;
+        // Any type may be of it.
+        if let Some(debug) = debug
+            && let Err(why) = check_debug(kernel, debug)?
+        {
+            target.unproven.push(debug_unproven(kernel, debug, &why));
+        }
+        Ok(target)
+    }
+
+    fn with(
+        core: &'a Vmcore,
+        kernel: &'a Kernel,
+        debug: Option<&'a Kernel>,
+        types: impl FnOnce(&[(FieldId, u64)]) -> Result<Types, TypesError>,
+    ) -> Result<Self, TargetError> {
         let mut unproven = Vec::new();
         if let Err(e) = core.instant() {
             unproven.push(format!("what the dump is of is not known: {e}"));
@@ -179,13 +212,11 @@ impl<'a> Target<'a> {
                 exported.push((id, u64::from(n)));
             }
         }
-        let types = Types::load(kernel, debug, &exported)?;
+        let types = types(&exported)?;
         if let (Some(debug), Err(why)) = (debug, debug_proved)
             && types.are_unproven()
         {
-            let (debug, kernel) = (debug.path(), kernel.path());
-            let text = format!("{debug} is the debug file of {kernel}");
-            unproven.push(format!("cannot confirm that {text}: {why}"));
+            unproven.push(debug_unproven(kernel, debug, &why));
         }
         // A stripped kernel's debug file has more names.
         let symbols = Symbols::new(debug.unwrap_or(kernel));
@@ -274,6 +305,11 @@ impl<'a> Target<'a> {
         (printable && !text.is_empty())
             .then(|| String::from_utf8_lossy(&text).into_owned())
     }
+}
+
+fn debug_unproven(kernel: &Kernel, debug: &Kernel, why: &str) -> String {
+    let (debug, kernel) = (debug.path(), kernel.path());
+    format!("cannot confirm that {debug} is the debug file of {kernel}: {why}")
 }
 
 /// The address of a field.

@@ -12,11 +12,14 @@ mod place;
 use super::changed_pages::{self, ChangedPages};
 use super::dump_file::KeyArgs;
 use super::inputs::{Inputs, WhichKernel};
+use super::print::Opened;
+use super::session::KernelArgs;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::{self, Hex, Hexdump, Missing, Report};
 use clap::ValueHint;
 use livedump_vmcore::chain;
+use livedump_vmcore::changes::Changes;
 use livedump_vmcore::path::escape_path;
 use livedump_vmcore::{ReadError, Vmcore};
 use memdev::addr::{Paddr, Vaddr};
@@ -56,7 +59,8 @@ pub struct Args {
     /// Dump file: plain, gzip or zstd
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Address (0x..., 16 hex digits or decimal) or symbol, and +OFFSET
+    /// Address (0x..., 16 hex digits or decimal), symbol+OFFSET, or an
+    /// expression as for print
     #[arg(value_name = "ADDRESS|SYMBOL", value_hint = ValueHint::Other)]
     pub place: String,
     /// Bytes, with K, M or G [default: the symbol's size, or 16]
@@ -74,6 +78,27 @@ pub struct Args {
 /// The file is no dump, or the place no place. Memory that is not in the
 /// dump ends the output and is [`Outcome::Finding`].
 pub fn run(args: &Args) -> Result<Outcome, Error> {
+    if place::is_expression(&args.place) && !args.phys {
+        let kernel = KernelArgs {
+            kernels: args.kernel.iter().cloned().collect(),
+            debug: None,
+            keys: args.keys.clone(),
+        };
+        let opened = Opened::open(&args.file, &kernel)?;
+        let place = match place::evaluate(args, &opened)? {
+            Ok(place) => place,
+            Err(e) => {
+                report::note(chain(&e));
+                return Ok(match e.is_environment() {
+                    true => Outcome::Undetermined,
+                    false => Outcome::Finding,
+                });
+            }
+        };
+        let session = &opened.session;
+        let changes = session.changes.as_ref();
+        return show(args, &session.core, place, changes);
+    }
     // An address needs none.
     let kernel = match (&args.kernel, place::is_address(&args.place)) {
         (None, true) => WhichKernel::Unneeded,
@@ -83,13 +108,22 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         Inputs::open(&args.file, kernel, &args.keys)?;
     let place = find(args, kernel.as_ref())?;
     let changes = changed_pages::read_list(changes);
-    let changed_pages = ChangedPages::of(&core, changes.as_ref());
+    show(args, &core, place, changes.as_ref())
+}
+
+fn show(
+    args: &Args,
+    core: &Vmcore,
+    place: Place,
+    changes: Option<&Changes>,
+) -> Result<Outcome, Error> {
+    let changed_pages = ChangedPages::of(core, changes);
     if args.json {
-        return json(args, &core, place, &changed_pages);
+        return json(args, core, place, &changed_pages);
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut dump = (!args.raw).then(|| Hexdump::new(place.at));
-    let ended = copy(args.phys, &core, &place, |data| match &mut dump {
+    let ended = copy(args.phys, core, &place, |data| match &mut dump {
         Some(dump) => dump.push(data, &mut out),
         None => out.write_all(data),
     })?;

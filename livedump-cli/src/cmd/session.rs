@@ -122,6 +122,13 @@ struct OpenFiles {
     info: Option<InfoText>,
 }
 
+/// How a dump and its files are brought together.
+type Bring<'s> = fn(
+    &'s Vmcore,
+    &'s Kernel,
+    Option<&'s Kernel>,
+) -> Result<Target<'s>, TargetError>;
+
 impl Session {
     /// Opens a dump and its kernel.
     ///
@@ -228,6 +235,18 @@ impl Session {
     /// # Errors
     /// They do not belong together.
     pub fn target(&self) -> Result<Target<'_>, Error> {
+        self.target_by(Target::new)
+    }
+
+    /// The same, without the fields that only types tell of.
+    ///
+    /// # Errors
+    /// They do not belong together.
+    pub fn exported_only(&self) -> Result<Target<'_>, Error> {
+        self.target_by(Target::exported_only)
+    }
+
+    fn target_by<'s>(&'s self, new: Bring<'s>) -> Result<Target<'s>, Error> {
         let debug = self.debug.as_ref();
         if let Some(debug) = debug.filter(|_| self.debug_named) {
             // That it is another's says more than that it has none.
@@ -242,7 +261,7 @@ impl Session {
         }
         self.core.incomplete().iter().for_each(note);
         self.problem.iter().for_each(note);
-        let mut target = self.fitting()?;
+        let mut target = self.fitting(new)?;
         target.unproven.extend(self.problem.clone());
         Ok(target)
     }
@@ -252,15 +271,15 @@ impl Session {
         self.debug_named
     }
 
-    fn fitting(&self) -> Result<Target<'_>, Error> {
+    fn fitting<'s>(&'s self, new: Bring<'s>) -> Result<Target<'s>, Error> {
         let debug = self.debug.as_ref();
-        match Target::new(&self.core, &self.kernel, debug) {
+        match new(&self.core, &self.kernel, debug) {
             Err(e) if e.is_of_debug() && debug.is_some() => {
                 if self.debug_named {
                     return Err(e.into());
                 }
                 note(format_args!("{}; continuing without it", chain(&e)));
-                Ok(Target::new(&self.core, &self.kernel, None)?)
+                Ok(new(&self.core, &self.kernel, None)?)
             }
             target => Ok(target?),
         }

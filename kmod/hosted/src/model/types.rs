@@ -17,11 +17,18 @@ use std::io::Write as _;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Pointer,
+    Char,
     Int(u32),
     /// Anything else, of so many bytes.
     Bytes(u32),
+    /// An array of characters.
+    Text(u32),
+    /// A pointer to a structure.
+    To(&'static str),
+    /// A structure.
+    Part(&'static str),
 }
-use Kind::{Bytes, Int, Pointer};
+use Kind::{Bytes, Char, Int, Part, Pointer, Text, To};
 
 pub(super) struct Member(
     pub(super) &'static str,
@@ -60,6 +67,13 @@ fn structs(recipe: &Recipe, offsets: &Offsets) -> Vec<Struct> {
         let all = offsets.all().filter(|f| f.0.starts_with(prefix));
         all.map(|(name, at, bytes)| {
             let kind = match (name, bytes) {
+                ("p_list" | "p_sibling", _) => Part("proc_entry"),
+                ("p_children", _) => Part("proclist"),
+                ("p_threads", _) => Part("threadqueue"),
+                ("td_plist", _) => Part("thread_entry"),
+                ("p_pptr" | "td_proc", _) => To("proc"),
+                ("p_ucred", _) => To("ucred"),
+                ("p_comm" | "td_name", n) => Text(n),
                 (_, n @ (1 | 2 | 4)) => Int(n),
                 ("td_kstack", _) => Int(8),
                 (_, 8) => Pointer,
@@ -93,6 +107,31 @@ fn structs(recipe: &Recipe, offsets: &Offsets) -> Vec<Struct> {
         ],
     };
     vec![
+        new("proclist", 8, vec![Member("lh_first", 0, To("proc"))]),
+        new(
+            "proc_entry",
+            16,
+            vec![
+                Member("le_next", 0, To("proc")),
+                Member("le_prev", 8, Pointer),
+            ],
+        ),
+        new(
+            "threadqueue",
+            16,
+            vec![
+                Member("tqh_first", 0, To("thread")),
+                Member("tqh_last", 8, Pointer),
+            ],
+        ),
+        new(
+            "thread_entry",
+            16,
+            vec![
+                Member("tqe_next", 0, To("thread")),
+                Member("tqe_prev", 8, Pointer),
+            ],
+        ),
         new("proc", SLOT as u32, of("p_")),
         new("thread", SLOT as u32, of("td_")),
         new(
@@ -184,8 +223,16 @@ fn add_objects(structs: &mut Vec<Struct>) {
 fn kinds(structs: &[Struct]) -> Vec<Kind> {
     let members = structs.iter().flat_map(|s| &s.members);
     let mut all: BTreeSet<Kind> = members.map(|m| m.2).collect();
-    all.extend([Int(1), Int(8)]);
-    all.into_iter().collect()
+    all.extend([Char, Int(1), Int(4), Int(8)]);
+    all.into_iter().filter(|kind| !matches!(kind, Part(_))).collect()
+}
+
+/// Variables with their types.
+const VARIABLES: [(&str, Kind); 2] =
+    [("allproc", Part("proclist")), ("hz", Int(4))];
+
+fn structure(structs: &[Struct], name: &str) -> u32 {
+    structs.iter().position(|s| s.name == name).unwrap_or(0) as u32
 }
 
 fn number(kinds: &[Kind], kind: Kind) -> u32 {
@@ -219,18 +266,31 @@ fn ctf(structs: &[Struct], v3: bool) -> Vec<u8> {
         }
     };
     let kinds = kinds(structs);
-    let id = |kind| number(&kinds, kind) + 1;
+    let struct_id = |name| kinds.len() as u32 + 1 + structure(structs, name);
+    let id = |kind| match kind {
+        Part(name) => struct_id(name),
+        kind => number(&kinds, kind) + 1,
+    };
     for &kind in &kinds {
         match kind {
+            Char => {
+                let name = string("char");
+                head(&mut types, name, 1, 0, 1);
+                types.extend((3u32 << 24 | 8).to_le_bytes());
+            }
+            To(name) => head(&mut types, 0, 3, 0, struct_id(name)),
+            // It has no type of its own.
+            Part(_) => {}
             Int(bytes) => {
                 let name = string(name_of(bytes));
                 head(&mut types, name, 1, 0, bytes);
                 types.extend((bytes * 8).to_le_bytes());
             }
             Pointer => head(&mut types, 0, 3, 0, 0),
-            Bytes(n) => {
+            Bytes(n) | Text(n) => {
                 head(&mut types, 0, 4, 0, 0);
-                for of in [id(Int(1)), id(Int(8))] {
+                let of = if matches!(kind, Text(_)) { Char } else { Int(1) };
+                for of in [id(of), id(Int(8))] {
                     match v3 {
                         true => types.extend(of.to_le_bytes()),
                         false => types.extend((of as u16).to_le_bytes()),
@@ -285,12 +345,14 @@ const STRING: u8 = 8;
 const DATA1: u8 = 0x0b;
 const DATA4: u8 = 6;
 const REF4: u8 = 0x13;
+const VARIABLE: u8 = 0x34;
+const SIGNED_CHAR: u8 = 6;
 const UNSIGNED: u8 = 7;
 
 /// A tag, whether it has children, its attributes.
 type Abbreviation = (u8, bool, &'static [(u8, u8)]);
 
-const ABBREVIATIONS: [Abbreviation; 7] = [
+const ABBREVIATIONS: [Abbreviation; 9] = [
     (UNIT, true, &[(NAME, STRING)]),
     (
         BASE_TYPE,
@@ -302,7 +364,12 @@ const ABBREVIATIONS: [Abbreviation; 7] = [
     (SUBRANGE, false, &[(TYPE, REF4), (UPPER_BOUND, DATA4)]),
     (STRUCT_TYPE, true, &[(NAME, STRING), (BYTE_SIZE, DATA4)]),
     (MEMBER, false, &[(NAME, STRING), (TYPE, REF4), (LOCATION, DATA4)]),
+    // Where it is, its symbol says.
+    (VARIABLE, false, &[(NAME, STRING), (TYPE, REF4)]),
+    (POINTER_TYPE, false, &[(TYPE, REF4)]),
 ];
+/// The code of a pointer to something.
+const POINTER_TO: u8 = 9;
 
 fn dwarf(structs: &[Struct]) -> Vec<Extra> {
     let mut abbrev = Vec::new();
@@ -325,11 +392,13 @@ fn dwarf(structs: &[Struct]) -> Vec<Extra> {
     info.push(code(UNIT));
     string(&mut info, "sys/kern/subr_turnstile.c");
     let kinds = kinds(structs);
+    // What refers to a structure, which comes later, and to which.
+    let mut later: Vec<(usize, &str)> = Vec::new();
     // Integers first: arrays point back to them.
     let mut at = vec![0u32; kinds.len()];
     let order = |arrays: bool| {
         let all = kinds.iter().enumerate();
-        all.filter(move |(_, k)| matches!(k, Bytes(_)) == arrays)
+        all.filter(move |(_, k)| matches!(k, Bytes(_) | Text(_)) == arrays)
     };
     for (i, kind) in order(false).chain(order(true)) {
         let here = info.len() as u32;
@@ -340,13 +409,29 @@ fn dwarf(structs: &[Struct]) -> Vec<Extra> {
                 info.extend([bytes as u8, UNSIGNED]);
             }
             Pointer => info.push(code(POINTER_TYPE)),
-            Bytes(n) => {
+            Char => {
+                info.push(code(BASE_TYPE));
+                string(&mut info, "char");
+                info.extend([1, SIGNED_CHAR]);
+            }
+            To(name) => {
+                info.push(POINTER_TO);
+                later.push((info.len(), name));
+                info.extend([0; 4]);
+            }
+            // It has no type of its own.
+            Part(_) => {}
+            Bytes(n) | Text(n) => {
                 let of = |kind| {
                     let at = at.get(number(&kinds, kind) as usize);
                     at.copied().unwrap_or(0).to_le_bytes()
                 };
+                let element = match kind {
+                    Text(_) => Char,
+                    _ => Int(1),
+                };
                 info.push(code(ARRAY_TYPE));
-                info.extend(of(Int(1)));
+                info.extend(of(element));
                 info.push(code(SUBRANGE));
                 info.extend(of(Int(8)));
                 info.extend((n - 1).to_le_bytes());
@@ -357,20 +442,41 @@ fn dwarf(structs: &[Struct]) -> Vec<Extra> {
             *at = here;
         }
     }
+    let reference =
+        |info: &mut Vec<u8>, later: &mut Vec<(usize, &str)>, kind| {
+            let of = at.get(number(&kinds, kind) as usize);
+            if let Part(name) = kind {
+                later.push((info.len(), name));
+            }
+            info.extend(of.copied().unwrap_or(0).to_le_bytes());
+        };
+    let mut starts = Vec::new();
     for s in structs {
+        starts.push(info.len() as u32);
         info.push(code(STRUCT_TYPE));
         string(&mut info, s.name);
         info.extend(s.size.to_le_bytes());
         for &Member(name, offset, kind) in &s.members {
-            let of = at.get(number(&kinds, kind) as usize);
             info.push(code(MEMBER));
             string(&mut info, name);
-            info.extend(of.copied().unwrap_or(0).to_le_bytes());
+            reference(&mut info, &mut later, kind);
             info.extend(offset.to_le_bytes());
         }
         info.push(0);
     }
+    for (name, kind) in VARIABLES {
+        info.push(code(VARIABLE));
+        string(&mut info, name);
+        reference(&mut info, &mut later, kind);
+    }
     info.push(0);
+    for (place, name) in later {
+        let to = starts.get(structure(structs, name) as usize);
+        let to = to.copied().unwrap_or(0).to_le_bytes();
+        for (slot, byte) in info.iter_mut().skip(place).zip(to) {
+            *slot = byte;
+        }
+    }
     let length = (info.len() as u32 - 4).to_le_bytes();
     for (to, from) in info.iter_mut().zip(length) {
         *to = from;

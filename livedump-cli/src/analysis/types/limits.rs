@@ -40,6 +40,11 @@ impl Steps {
         Self(Cell::new(STEPS))
     }
 
+    /// So many times as much: for a number of questions.
+    pub(super) fn times(n: u64) -> Self {
+        Self(Cell::new(STEPS.saturating_mul(n)))
+    }
+
     /// Takes so many.
     pub(super) fn charge(&self, n: usize) -> Result<(), LimitExceeded> {
         let left = self.0.get().checked_sub(n as u64).ok_or(LimitExceeded)?;

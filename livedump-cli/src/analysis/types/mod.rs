@@ -7,16 +7,22 @@
 //!
 //! ```text
 //! wanted    the structures and fields that are asked for
-//! dwarf     .debug_info of kernel.debug, one unit at a time
-//! ctf       .SUNW_ctf of the kernel, versions 2 and 3
+//! dwarf     these from .debug_info of kernel.debug, one unit at a time
+//! ctf       these from .SUNW_ctf of the kernel
+//! reader    any type, when it is asked for, from either
+//! unit      the entries of a unit of DWARF
+//! ctf_tables  the tables of CTF
 //! section   the bytes of such a section, unpacked if need be
 //! limits    what all this may cost
 //! ```
 
 mod ctf;
+mod ctf_tables;
 mod dwarf;
 mod limits;
+pub mod reader;
 mod section;
+mod unit;
 mod wanted;
 
 pub use wanted::{FieldId, structs};
@@ -119,7 +125,9 @@ fn shortened(missing: &[String]) -> String {
 /// Whether a file has type information at all.
 #[must_use]
 pub fn has_types(file: &Kernel) -> bool {
-    [".debug_info", ctf::NAME].iter().any(|name| file.section(name).is_some())
+    [".debug_info", ctf_tables::NAME]
+        .iter()
+        .any(|name| file.section(name).is_some())
 }
 
 /// What is known about the kernel's structures.
@@ -173,14 +181,26 @@ impl Types {
             let found = dwarf::read(kernel)?;
             types.add("DWARF", kernel, found, exported)?;
         }
+        types.export(exported);
+        Ok(types)
+    }
+
+    /// What the kernel exports, and nothing else.
+    #[must_use]
+    pub fn exported_only(exported: &[(FieldId, u64)]) -> Self {
+        let mut types = Self::default();
+        types.export(exported);
+        types
+    }
+
+    fn export(&mut self, exported: &[(FieldId, u64)]) {
         for &(id, offset) in exported {
-            let size = types.fields.get(&id).map_or(0, |f| f.size);
-            types.fields.insert(id, Field { offset, size });
+            let size = self.fields.get(&id).map_or(0, |f| f.size);
+            self.fields.insert(id, Field { offset, size });
         }
         if !exported.is_empty() {
-            types.sources.insert(0, "exported symbols");
+            self.sources.insert(0, "exported symbols");
         }
-        Ok(types)
     }
 
     /// Adds what is new in `found`, which has to agree with what is known.

@@ -96,6 +96,28 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Reads it from an offset. What is packed is unpacked up to there.
+    pub(super) fn reader_at(
+        &self,
+        at: u64,
+    ) -> Result<Box<dyn Read + 'a>, SectionError> {
+        if self.method.is_none() {
+            let n = at.min(self.stored.size);
+            let left = Extent {
+                offset: self.stored.offset.saturating_add(n),
+                size: self.stored.size.saturating_sub(n),
+                ..self.stored
+            };
+            return Ok(Box::new(Stored { file: self.file, left }));
+        }
+        let mut reader = self.reader()?;
+        let before = io::copy(&mut (&mut reader).take(at), &mut io::sink());
+        match before.map_err(failed)? {
+            n if n == at => Ok(reader),
+            n => Err(SectionError::Ends(n)),
+        }
+    }
+
     /// All of it, in memory.
     pub(super) fn load(
         &self,
@@ -128,22 +150,22 @@ pub(super) fn read_all(
         return Err(SectionError::Large(size));
     }
     let mut out = Vec::new();
-    read_exact(from, size, &mut out)?;
+    append_exact(from, size, &mut out)?;
     Ok(out)
 }
 
-/// Exactly so many bytes, in place of what was there.
-pub(super) fn read_exact(
+/// Exactly so many bytes more.
+pub(super) fn append_exact(
     from: impl Read,
     size: u64,
     out: &mut Vec<u8>,
 ) -> Result<(), SectionError> {
-    out.clear();
+    let before = out.len();
     // Pages are not there before they are written to.
     let reserved = out.try_reserve_exact(size as usize);
     reserved.map_err(|_| SectionError::Large(size))?;
     from.take(size).read_to_end(out).map_err(failed)?;
-    match out.len() as u64 {
+    match out.len().saturating_sub(before) as u64 {
         n if n == size => Ok(()),
         n => Err(SectionError::Ends(n)),
     }

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where to read, and how much: addresses, symbols and lengths as they are
-//! written on a command line.
+//! Where to read, and how much: addresses, symbols, expressions and lengths as
+//! they are written on a command line.
 
+use super::super::print::{BadExpression, Opened, names};
 use super::{Args, MAX_JSON};
+use crate::analysis::expression::{Evaluator, ExpressionError, parse};
+use crate::analysis::types::reader::{Resolved, TypeReader};
 use crate::error::Error;
 use livedump_vmcore::elf::Kernel;
+use memdev::addr::Vaddr;
 
 const DEFAULT_LENGTH: u64 = 16;
 
@@ -50,6 +54,56 @@ pub(super) struct Place {
 pub(super) fn is_address(place: &str) -> bool {
     let base = place.split_once('+').map_or(place, |(base, _)| base);
     address(base).is_some()
+}
+
+/// Whether a place is an expression that needs types.
+pub(super) fn is_expression(place: &str) -> bool {
+    place.contains(['*', '&', '(', ')', '[', ']', '.', '-', ' '])
+}
+
+/// Finds it by an expression: where the object is that it names, or the
+/// address that it comes to.
+///
+/// # Errors
+/// It comes to none; the inner error: because of what the dump has.
+pub(super) fn evaluate(
+    args: &Args,
+    opened: &Opened,
+) -> Result<Result<Place, ExpressionError>, Error> {
+    let text = &args.place;
+    let bad =
+        |e: ExpressionError| -> Error { BadExpression::new(text, e).into() };
+    let parsed = parse(text).map_err(|e| bad(e.into()))?;
+    let target = opened.session.exported_only()?;
+    let modules = opened.modules(&target);
+    let (kernel, debug) = (target.kernel, target.debug);
+    let names = names(kernel, debug, &modules);
+    let types = TypeReader::new(kernel, debug);
+    let memory = |at, buf: &mut [u8]| target.core.read_va(Vaddr(at), buf);
+    let e = Evaluator::new(&memory, &names, &types);
+    let found = || {
+        let value = e.eval(&parsed)?;
+        let of = match (value.address(), types.resolve(&value.of)?) {
+            (None, Resolved::Pointer(to)) => to,
+            _ => value.of.clone(),
+        };
+        let at = match value.address() {
+            Some(at) => at,
+            None => e.load(&value)?,
+        };
+        Ok::<_, ExpressionError>((at, types.size(&of)?))
+    };
+    let (at, size) = match found() {
+        Ok(found) => found,
+        Err(e) if e.is_of_dump() => return Ok(Err(e)),
+        Err(e) => return Err(bad(e)),
+    };
+    let size = size.filter(|&n| n > 0);
+    Ok(Ok(Place {
+        symbol: Some(text.clone()),
+        at,
+        length: args.length.or(size).unwrap_or(DEFAULT_LENGTH),
+    }))
 }
 
 /// Finds it.

@@ -144,6 +144,7 @@ impl Kernel {
                 .map(|(s, _)| Named {
                     name: s.st_name.get(LE),
                     section: s.st_shndx.get(LE),
+                    info: s.st_info,
                     symbol: Symbol {
                         code: matches!(s.st_type(), STT_FUNC | STT_NOTYPE)
                             && s.st_shndx.get(LE) != SHN_ABS,

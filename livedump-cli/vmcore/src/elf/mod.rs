@@ -7,6 +7,7 @@
 
 mod error;
 mod identity;
+mod letter;
 mod load;
 mod place;
 mod relocate;
@@ -19,7 +20,7 @@ use super::source::{Plain, Source};
 use crate::path::escape_path;
 use memdev::addr::Vaddr;
 use memdev::arch::Machine;
-use object::elf::{SHF_COMPRESSED, SHT_NOBITS};
+use object::elf::{SHF_COMPRESSED, SHN_ABS, SHT_NOBITS, STT_OBJECT};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ struct Named {
     name: u32,
     /// C: `st_shndx`.
     section: u16,
+    /// C: `st_info`.
+    info: u8,
     symbol: Symbol,
 }
 
@@ -188,6 +191,16 @@ impl Kernel {
     /// All symbols with their names, in the order of the file.
     pub fn symbols(&self) -> impl Iterator<Item = (&[u8], Symbol)> {
         self.symbols.iter().map(|n| (self.name(n.name), n.symbol))
+    }
+
+    /// Variables with their addresses, in the order in which CTF has their
+    /// types. C: `STT_OBJECT`.
+    pub fn objects(&self) -> impl Iterator<Item = (&[u8], Vaddr)> {
+        let all = self.symbols.iter().filter(|n| {
+            let constant = n.section == SHN_ABS && n.symbol.address.0 == 0;
+            n.info & 0xf == STT_OBJECT && !constant
+        });
+        all.map(|n| (self.name(n.name), n.symbol.address))
     }
 
     /// A section by its name, where the file has bytes for it.
