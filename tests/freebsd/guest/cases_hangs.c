@@ -8,7 +8,6 @@
 
 /* A younger wait is in doubt. */
 #define	STAND_MS	3000
-#define	DUMP		SCRATCH "/dump"
 #define	SLOW		"/slow"		/* UFS, on a disk that may stop */
 #define	MAX_THREADS	8
 
@@ -34,22 +33,30 @@ dump_name(const char *kind, const char *how, int nth)
 	return (name);
 }
 
+/* Whether there is a dump now. */
+static int
+take(const char *how, const char *path, const char *name)
+{
+	struct mem_minidump_arg2 a;
+	i64 fd = open_target(path), r;
+
+	r = streq(how, "frozen") ? patient(name, &a, fd) :
+	    minidump2(&a, fd, 0, 0);
+	sys(SYS_close, fd);
+	return (expect(name, r, 0));
+}
+
 static void
 dump(const char *kind, const char *how, int nth)
 {
-	struct mem_minidump_arg2 a;
 	const char *name = dump_name(kind, how, nth);
-	i64 fd = open_target(DUMP), r;
 
-	r = streq(how, "frozen") ? patient(kind, &a, fd) :
-	    minidump2(&a, fd, 0, 0);
-	sys(SYS_close, fd);
-	if (expect(name, r, 0))
-		bring_out(DUMP, name);
-	sys(SYS_unlink, DUMP);
+	if (take(how, SCRATCH "/dump", name))
+		bring_out(SCRATCH "/dump", name);
+	sys(SYS_unlink, SCRATCH "/dump");
 }
 
-/* From inside after it has stood for a while. */
+/* After it has stood for a while. */
 static void
 dumps(const char *kind)
 {
@@ -60,7 +67,7 @@ dumps(const char *kind)
 	}
 }
 
-/* Of CPUs that run what is planted, and not what dumps. */
+/* From outside, which takes no memory and no CPU of this machine. */
 static void
 dumps_outside(const char *kind)
 {
@@ -79,17 +86,15 @@ plant(const char *kind, int on)
 	return (sysctl_set(name, on));
 }
 
-/* What ldstuck.ko says of it, and how many more threads are behind. */
+/* What ldstuck.ko says of it, of one dump or of all of a kind. */
 static void
-tell(const char *kind, int more)
+tell(const char *name)
 {
 	char root[128];
 
 	if (!sysctl_str("debug.ldstuck.root", root, sizeof(root)))
-		fail(kind, "no root", 0, 1);
-	say("FACT hang-", kind, " ", root, "\n");
-	if (more != 0)
-		say("FACT hang-", kind, "-more ", num(more), "\n");
+		fail(name, "no root", 0, 1);
+	say("FACT ", name, " ", root, "\n");
 }
 
 static void
@@ -97,6 +102,16 @@ child(int (*f)(void *), void *arg)
 {
 	pids[npids++] = spawn(f, arg);
 	sleep_ms(100);
+}
+
+/* hang-KIND */
+static const char *
+all_of(const char *kind)
+{
+	static char name[32] = "hang-";
+
+	copy(name + 5, kind, len(kind) + 1);
+	return (name);
 }
 
 /* Children that end by themselves by now, or that are killed. */
@@ -114,20 +129,36 @@ reap(const char *kind, int kill)
 }
 
 static void
-planted(const char *kind, void (*take)(const char *))
+planted(const char *kind, void (*dump_it)(const char *))
 {
 	if (expect(kind, plant(kind, 1), 0)) {
-		tell(kind, 0);
-		take(kind);
+		tell(all_of(kind));
+		dump_it(kind);
 	}
 	expect(kind, plant(kind, 0), 0);
 }
 
+/* A CPU runs no callouts, and files are not written for want of it. */
 static void
-both(const char *kind)
+planted_each(const char *kind, const char *how)
 {
-	dumps(kind);
-	dumps_outside(kind);
+	for (int i = 0; i < count; i++) {
+		const char *name = dump_name(kind, how, i);
+		int taken = 0;
+
+		if (expect(kind, plant(kind, 1), 0)) {
+			tell(name);
+			sleep_ms(STAND_MS);
+			if (streq(how, "outside"))
+				ask_outside(name);
+			else
+				taken = take(how, MEMFS "/dump", name);
+		}
+		expect(kind, plant(kind, 0), 0);
+		if (taken)
+			bring_out(MEMFS "/dump", name);
+		sys(SYS_unlink, MEMFS "/dump");
+	}
 }
 
 /* The device answers when it is undone, with an error. */
@@ -150,7 +181,7 @@ device(void)
 	child(reads_device, "/dev/ldstuck");
 	while (sysctl_int("debug.ldstuck.bios", -1) != 1 && now_ms() < end)
 		sleep_ms(10);
-	tell("bio", 0);
+	tell("hang-bio");
 	dumps("bio");
 	expect("bio", plant("bio", 0), 0);
 	reap("bio: the read ends", 0);
@@ -225,7 +256,9 @@ chain(void)
 	child(waits_for_sx, 0);
 	child(waits_for_pipe, 0);
 	close_pipes(first);
-	tell("chain", 2);
+	/* The holder's, and these two. */
+	tell("hang-chain");
+	say("FACT hang-chain-more 2\n");
 	dumps("chain");
 	expect("chain", plant("sx", 0), 0);
 	reap("chain: both end", 0);
@@ -377,6 +410,10 @@ cases_hangs(void)
 		return;
 	}
 	planted("rm", dumps);
-	planted("callout", dumps);
-	planted("spin", both);
+	planted_each("callout", "frozen");
+	planted_each("callout", "live");
+	planted_each("spin", "frozen");
+	planted_each("spin", "live");
+	/* Only here does the thread that spins have its CPU. */
+	planted_each("spin", "outside");
 }

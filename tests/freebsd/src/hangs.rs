@@ -9,10 +9,12 @@ use crate::deadlocks::tool;
 use crate::dump_check::Answer;
 use crate::kernel::Kernel;
 use crate::qemu::OUTPUT;
+use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Dumps of a machine that does not hang.
 const HEALTHY: [&str; 2] = ["idle", "load"];
@@ -35,9 +37,10 @@ struct Expected {
 
 impl Expected {
     /// `kind tid count name`; of a cycle its threads instead of a name.
-    fn read(console: &Console, kind: &str) -> Answer<Self> {
+    /// The fact is of one dump, or of all of its kind.
+    fn read(console: &Console, kind: &str, dump: &str) -> Answer<Self> {
         let name = format!("hang-{kind}");
-        let fact = console.facts.get(&name);
+        let fact = console.facts.get(dump).or(console.facts.get(&name));
         let line = fact.ok_or_else(|| format!("no fact {name}"))?;
         let garbled = || format!("{name}: {line}");
         let words: Vec<_> = line.splitn(4, ' ').collect();
@@ -111,6 +114,8 @@ pub(crate) struct Results {
     /// By kind, then by how they were taken.
     kinds: BTreeMap<String, BTreeMap<String, Counted>>,
     signatures: BTreeMap<String, BTreeSet<String>>,
+    /// Names of dumps that are still to be looked at, and their files.
+    dumps: Vec<(String, Answer<PathBuf>)>,
 }
 
 /// `hang-KIND-HOW-NTH`.
@@ -124,31 +129,40 @@ pub(crate) fn is_one(name: &str) -> bool {
 }
 
 impl Results {
-    /// Takes a dump off the output disk and looks at it.
-    pub(crate) fn dump(
-        &mut self,
-        kernel: &Kernel,
-        dir: &Path,
-        console: &Console,
-        at: &DumpAt,
-    ) {
+    /// Takes a dump off the output disk.
+    pub(crate) fn dump(&mut self, dir: &Path, at: &DumpAt) {
         let path = dir.join(&at.name);
-        let shown = extract(&dir.join(OUTPUT), at, &path)
-            .and_then(|()| shown(kernel, console, &at.name, &path));
-        self.add(&at.name, shown, &path);
+        let result = extract(&dir.join(OUTPUT), at, &path).map(|()| path);
+        self.dumps.push((at.name.clone(), result));
     }
 
     /// One that was taken from outside.
-    pub(crate) fn outside(
-        &mut self,
-        kernel: &Kernel,
-        console: &Console,
-        name: &str,
-        crash: &Path,
-    ) {
-        let path = crash.join("livecore.0");
-        let shown = shown(kernel, console, name, &path);
-        self.add(name, shown, &path);
+    pub(crate) fn outside(&mut self, name: &str, crash: &Path) {
+        self.dumps.push((name.into(), Ok(crash.join("livecore.0"))));
+    }
+
+    /// Looks at all of them, some at the same time.
+    pub(crate) fn look(&mut self, kernel: &Kernel, console: &Console) {
+        let dumps = std::mem::take(&mut self.dumps);
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(self);
+        let threads = std::thread::available_parallelism();
+        std::thread::scope(|scope| {
+            for _ in 0..threads.map_or(1, usize::from) {
+                scope.spawn(|| {
+                    while let Some((name, path)) =
+                        dumps.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
+                        let file = path.as_ref().map_err(Clone::clone);
+                        let seen = file.and_then(|file| {
+                            shown(kernel, console, name, file)
+                        });
+                        let file = path.as_deref().unwrap_or(Path::new(""));
+                        results.lock().add(name, seen, file);
+                    }
+                });
+            }
+        });
     }
 
     /// A dump that shows what it is to is not needed any more.
@@ -277,13 +291,12 @@ fn shown(
             None => Shown::Right(String::new()),
         });
     }
-    let expected = Expected::read(console, kind)?;
+    let expected = Expected::read(console, kind, name)?;
     let Some(first) = stuck.next() else {
-        let reasons = &report["reasons"];
-        let release = console.fact("osreldate").unwrap_or(0);
-        if kind == "spin" && release < RECORDED {
+        if kind == "spin" && is_undated(console, how) {
             return Ok(spins(name, how, &report));
         }
+        let reasons = &report["reasons"];
         let why = format!("{name}: nothing is stuck: {reasons}");
         return Ok(Shown::Nothing(why));
     };
@@ -300,8 +313,14 @@ fn shown(
     Ok(Shown::Right(signature.into()))
 }
 
-/// That a thread spins, where it is not recorded for what: of one that has its
-/// CPU, which it has not in dumps from inside.
+/// Whether it cannot be told since when a thread spins, or for what. In dumps
+/// from inside it has lost its CPU where there is no third one.
+fn is_undated(console: &Console, how: &str) -> bool {
+    let fact = |name| console.fact(name).unwrap_or(0);
+    fact("osreldate") < RECORDED || how != "outside" && fact("ncpu") < 3
+}
+
+/// Such a thread is named, where it has its CPU.
 fn spins(name: &str, how: &str, report: &Value) -> Shown {
     let spinners = report["spinners"].as_array();
     match how != "outside" || spinners.is_some_and(|all| !all.is_empty()) {
@@ -326,7 +345,7 @@ mod tests {
         let mut console = Console::default();
         console.line(&format!("FACT hang-it {line}"));
         console.line("FACT hang-it-more 2");
-        Expected::read(&console, "it").unwrap()
+        Expected::read(&console, "it", "hang-it-live-0").unwrap()
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(crate) fn report(
             continue;
         }
         if hangs::is_one(&dump.name) {
-            hangs.dump(kernel, dir, console, dump);
+            hangs.dump(dir, dump);
             continue;
         }
         let found = check::dump(kernel, dir, console, dump);
@@ -123,7 +123,7 @@ pub(crate) fn report(
             }
         };
         if hangs::is_one(name) {
-            hangs.outside(kernel, console, name, crash);
+            hangs.outside(name, crash);
             continue;
         }
         let (found, pause) = outside::check(kernel, console, name, crash);
@@ -136,6 +136,7 @@ pub(crate) fn report(
             }
         }
     }
+    hangs.look(kernel, console);
     for (what, result) in hangs.results() {
         println!("{}: hangs: {what}", kernel.name);
         match result {
