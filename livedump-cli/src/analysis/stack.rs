@@ -432,6 +432,19 @@ impl<'t, 'a> Stacks<'t, 'a> {
         Frame { pc, place, module, how: f.how, calls, arguments }
     }
 
+    /// The name of the function at an address; `foo.ko+0x10` where only the
+    /// module is known.
+    #[must_use]
+    pub fn function(&self, at: Vaddr) -> Option<String> {
+        let SymbolOffset { name, offset } = self.place(at)?;
+        let name = String::from_utf8_lossy(&name).into_owned();
+        let is_module = self.module(at).is_some_and(|(m, _)| m.name == name);
+        Some(match is_module {
+            true => format!("{name}+{offset:#x}"),
+            false => name,
+        })
+    }
+
     /// The function of an address, or its module.
     fn place(&self, at: Vaddr) -> Option<SymbolOffset> {
         if let Some(found) = self.t.symbols.find(at) {

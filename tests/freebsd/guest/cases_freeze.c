@@ -36,8 +36,8 @@ told(const char *kind, const struct mem_minidump_arg2 *a)
 /* For a dump that is wanted soon; 0 is the kernel's own. */
 static i16 level = 1;
 
-static i64
-request(struct mem_minidump_arg2 *a, i64 fd, u32 flags, u64 max_pause_ms)
+i64
+minidump2(struct mem_minidump_arg2 *a, i64 fd, u32 flags, u64 max_pause_ms)
 {
 	zero(a, sizeof(*a));
 	a->mda2_arg.mda_version = MINIDUMP_ARG2_VERSION;
@@ -50,14 +50,14 @@ request(struct mem_minidump_arg2 *a, i64 fd, u32 flags, u64 max_pause_ms)
 }
 
 /* One that is tried again where the machine could not be stopped in time. */
-static i64
+i64
 patient(const char *kind, struct mem_minidump_arg2 *a, i64 fd)
 {
 	struct mem_minidump_status st;
 	i64 r = -1;
 
 	for (int i = 0; i < TRIES; i++) {
-		r = request(a, fd, MINIDUMP_FREEZE, 1000);
+		r = minidump2(a, fd, MINIDUMP_FREEZE, 1000);
 		if (r != -ETIMEDOUT && r != -EAGAIN)
 			break;
 		status(&st);
@@ -94,7 +94,7 @@ running(const char *kind, int nth)
 	struct mem_minidump_arg2 a;
 	i64 fd = open_target(DUMP);
 
-	if (expect(kind, request(&a, fd, 0, 0), 0))
+	if (expect(kind, minidump2(&a, fd, 0, 0), 0))
 		bring_out(DUMP, numbered(kind, nth));
 	sys(SYS_close, fd);
 	sys(SYS_unlink, DUMP);
@@ -196,7 +196,7 @@ registers(void)
 }
 
 /* On the first CPU; 15 has sets of 128 bytes, others of 32. */
-static void
+void
 on_first_cpu(void)
 {
 	u64 set[16] = { 1 };
@@ -228,7 +228,7 @@ refused(const char *what, i64 fd, u64 max_pause_ms,
     struct mem_minidump_status *st)
 {
 	struct mem_minidump_arg2 a;
-	i64 r = request(&a, fd, MINIDUMP_FREEZE, max_pause_ms);
+	i64 r = minidump2(&a, fd, MINIDUMP_FREEZE, max_pause_ms);
 
 	zero(st, sizeof(*st));
 	status(st);
@@ -361,7 +361,7 @@ freezes(void *arg)
 	i64 r, fd = open_target(job->path);
 
 	do
-		r = request(&a, fd, MINIDUMP_FREEZE | job->flags, 1000);
+		r = minidump2(&a, fd, MINIDUMP_FREEZE | job->flags, 1000);
 	while (r == -ETIMEDOUT || r == -EAGAIN);
 	return ((int)-r);
 }
@@ -388,7 +388,7 @@ freezes_once(void *arg)
 	struct mem_minidump_arg2 a;
 	i64 fd = open_target(arg), r;
 
-	r = request(&a, fd, MINIDUMP_FREEZE, 1000);
+	r = minidump2(&a, fd, MINIDUMP_FREEZE, 1000);
 	shared[5] = r == 0 ? a.mda2_freeze.mdf_uptime_ns / 1000 : 0;
 	return ((int)-r);
 }
@@ -434,7 +434,7 @@ stuck_cpu(void)
 	expect("stuck CPU: no other error", other, 0);
 	end = now_ms() + 60000;
 	do
-		r = request(&a, fd, MINIDUMP_FREEZE, 1000);
+		r = minidump2(&a, fd, MINIDUMP_FREEZE, 1000);
 	while ((r == -ETIMEDOUT || r == -EAGAIN) && now_ms() < end);
 	expect("stuck CPU: frozen when it goes on", r, 0);
 	stop(spinner);
@@ -483,7 +483,7 @@ unwritten(void *arg)
 	sys(SYS_sigprocmask, 1L /* SIG_BLOCK */, set, 0L);
 	sys(SYS_setrlimit, 1L /* RLIMIT_FSIZE */, &limit);
 	for (i64 i = 0; i < n; i++) {
-		r = request(&a, fd, MINIDUMP_FREEZE, 1000);
+		r = minidump2(&a, fd, MINIDUMP_FREEZE, 1000);
 		if (r == -EFBIG)
 			shared[1]++;
 		else if (r == -ETIMEDOUT || r == -EAGAIN) {
@@ -655,7 +655,7 @@ cases_pause(void)
 				fail(kinds[k], "result", r, 0);
 		}
 		for (int i = 0; i < (n + 1) / 2; i++) {
-			r = request(&a, fd, 0, 0);
+			r = minidump2(&a, fd, 0, 0);
 			say("FREEZE ", kinds[k], " live_ms ",
 			    num((i64)a.mda2_arg.mda_elapsed_ns / 1000000),
 			    "\n");
@@ -669,7 +669,7 @@ cases_pause(void)
 			say("FREEZE ", kinds[k], " frozen0_ms ",
 			    num((i64)(now_ms() - start)), "\n");
 			start = now_ms();
-			expect("live", request(&a, fd, 0, 0), 0);
+			expect("live", minidump2(&a, fd, 0, 0), 0);
 			say("FREEZE ", kinds[k], " live0_ms ",
 			    num((i64)(now_ms() - start)), "\n");
 			level = 1;

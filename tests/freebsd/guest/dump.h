@@ -27,6 +27,12 @@ i64	kerneldump_flags(i64 fd, i32 flags, u8 compression);
 i64	minidump(struct mem_minidump_arg *arg, i64 fd, u32 flags,
 	    u8 compression);
 i64	status(struct mem_minidump_status *st);
+i64	minidump2(struct mem_minidump_arg2 *arg, i64 fd, u32 flags,
+	    u64 max_pause_ms);
+/* Of one instant, tried again where the machine is not stopped in time. */
+i64	patient(const char *kind, struct mem_minidump_arg2 *arg, i64 fd);
+/* The caller, and who it begets, run on the first CPU. */
+void	on_first_cpu(void);
 
 /*
  * fork storm, file writes, and a module that comes and goes. Each rests a
@@ -69,12 +75,14 @@ void	cases_instant(void);
 void	cases_freeze(void);
 void	case_load(void);
 void	cases_outside(void);
-/* Has the host do something; whether the machine goes on. */
+/* Has the host do something; whether it has, and the machine goes on. */
+int	ask_outside(const char *name);
 int	outside(const char *kind, int nth);
 void	cases_params(void);
 void	cases_pause(void);
 void	cases_row(void);
 void	cases_deadlocks(void);
+void	cases_hangs(void);
 void	cases_limits(void);
 void	cases_writing(void);
 void	cases_streams(void);

@@ -179,6 +179,11 @@ init_main(char **ap)
 		case_load();
 	if (asked_for(wanted, "direct"))
 		userland("direct");
+	if (asked_for(wanted, "hangs")) {
+		needs_module();
+		cases_hangs();
+	}
+	/* These stand until the end. */
 	if (asked_for(wanted, "deadlocks")) {
 		needs_module();
 		cases_deadlocks();

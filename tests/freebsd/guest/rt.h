@@ -11,6 +11,7 @@
  *	INFO name line		a line of the info.N of a dump of that name
  *	FREEZE kind key value...	what a dump of one instant came to
  *	CLOCK when us		the time since boot; the host notes its own
+ *	SLOW on | off		the slow disk is to stop, or to go on
  *	END			all cases ran
  */
 #ifndef RT_H
@@ -46,7 +47,8 @@ enum {
 	SYS_setitimer = 83, SYS_ptrace = 26, SYS_munmap = 73,
 	SYS_pwrite = 476, SYS_kevent = 560, SYS_cpuset_setaffinity = 488,
 	SYS_procctl = 544, SYS_socketpair = 135, SYS_fcntl = 92,
-	SYS_swapon = 85, SYS_swapoff = 582,
+	SYS_swapon = 85, SYS_swapoff = 582, SYS_thr_self = 432,
+	SYS_mlockall = 324, SYS_munlockall = 325,
 };
 
 enum {

@@ -21,13 +21,14 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) root: Option<PathBuf>,
     /// What to run: module, dumps, requests, instant, freeze, outside, row,
-    /// pause, userland, deadlocks, limits, writing, streams, nmi, panic, full; as the
-    /// last of a boot dead, ddb, halted; direct, which is another two guests;
-    /// netdump, which is three; image, of an arm64 kernel, which is a guest of its own.
+    /// pause, userland, hangs, deadlocks, limits, writing, streams, nmi, panic,
+    /// full; as the last of a boot dead, ddb, halted; direct, which is another
+    /// two guests; netdump, which is three; image, of an arm64 kernel, which
+    /// is a guest of its own.
     #[arg(
         long,
         default_value = "module,dumps,requests,instant,freeze,outside,row,\
-                         userland,deadlocks,limits,writing,streams,image"
+                         userland,hangs,deadlocks,limits,writing,streams,image"
     )]
     pub(crate) cases: String,
     /// Dumps taken under load.
@@ -49,6 +50,9 @@ pub(crate) struct Args {
     /// Dumps from outside of each kind, of `outside`.
     #[arg(long, default_value_t = 3)]
     pub(crate) outside: u32,
+    /// Dumps of each kind of `hangs`, live and of one instant.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) hangs: u32,
     /// The guest's memory is in a file, which the host can open.
     #[arg(long)]
     pub(crate) memory_file: bool,

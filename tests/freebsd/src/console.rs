@@ -36,6 +36,8 @@ pub(crate) struct Console {
     pub(crate) served: Vec<(String, Answer<Served>)>,
     /// It waits for an NMI.
     pub(crate) wants_nmi: bool,
+    /// It wants the slow disk to stop, or to go on.
+    pub(crate) wants_slow: Option<bool>,
     /// WITNESS, KASSERT, panics, leaks of the module.
     pub(crate) complaints: Vec<String>,
     pub(crate) ended: bool,
@@ -65,6 +67,7 @@ impl Console {
             "TIME" => self.times.push(rest.into()),
             "END" => self.ended = true,
             "NMI" => self.wants_nmi = true,
+            "SLOW" => self.wants_slow = Some(rest == "on"),
             "OUTSIDE" => self.wants_outside = Some(rest.into()),
             "FREEZE" => self.freezes.push(rest.into()),
             "CLOCK" => self.clocks.extend(clock_at(rest)),

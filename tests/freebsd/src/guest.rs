@@ -30,6 +30,8 @@ pub(crate) struct Boot {
     pub(crate) append: Option<String>,
     /// The name of a fourth disk, which is the root.
     pub(crate) root: Option<&'static str>,
+    /// The name of a disk that may stop.
+    pub(crate) slow: Option<&'static str>,
 }
 
 pub(crate) fn top() -> PathBuf {
@@ -101,7 +103,7 @@ fn test_modules(kernel: &Kernel, dir: &Path) -> Result<Vec<PathBuf>> {
             .map_err(io("linking", &link))?;
     }
     let include = build.join("include");
-    ["ldtest", "ldnop", "ldhang", "ldlock", "ldstep"]
+    ["ldtest", "ldnop", "ldhang", "ldlock", "ldstep", "ldstuck"]
         .into_iter()
         .map(|name| {
             let object = dir.join(format!("{name}.o"));
@@ -248,7 +250,7 @@ pub(crate) fn boot(
 ) -> Result<Boot> {
     let root = dir.join("root");
     let _ = std::fs::remove_dir_all(&root);
-    for sub in ["dev", "tmp", "scratch", "ro", "gone", "null"] {
+    for sub in ["dev", "tmp", "scratch", "ro", "gone", "null", "slow"] {
         let path = root.join(sub);
         std::fs::create_dir_all(&path).map_err(io("making", &path))?;
     }
@@ -285,11 +287,13 @@ pub(crate) fn boot(
         env.push(("vfs.root.mountfrom".into(), DEVICE.into()));
     }
     let root = on_disk.then_some(root_disk);
+    let slow = slow_disk(&mut env, root.is_some(), dir)?;
     if kernel.arch.is_arm64() {
         return Ok(Boot {
             kernel: kernel.bin()?,
             append: Some(append(&env)?),
             root,
+            slow,
         });
     }
     let read = |path: &Path| std::fs::read(path).map_err(io("reading", path));
@@ -305,9 +309,37 @@ pub(crate) fn boot(
     })?;
     let out = dir.join("boot.bin");
     std::fs::write(&out, bytes).map_err(io("writing", &out))?;
-    Ok(Boot { kernel: out, append: None, root })
+    Ok(Boot { kernel: out, append: None, root, slow })
 }
 
+/// The last disk, of `hangs`: two files in a directory. The guest is told its
+/// name.
+fn slow_disk(
+    env: &mut Vec<(String, String)>,
+    is_fifth: bool,
+    dir: &Path,
+) -> Result<Option<&'static str>> {
+    let is_cases = |name: &str| name == "livedump.cases";
+    let cases = env.iter().find(|(name, _)| is_cases(name));
+    if !cases.is_some_and(|(_, all)| all.split(',').any(|c| c == "hangs")) {
+        return Ok(None);
+    }
+    let files = dir.join("slow");
+    let sub = files.join("dir");
+    std::fs::create_dir_all(&sub).map_err(io("making", &sub))?;
+    for name in ["read", "written"] {
+        let path = sub.join(name);
+        std::fs::write(&path, vec![b'x'; 512 << 10])
+            .map_err(io("writing", &path))?;
+    }
+    makefs(&dir.join(SLOW), &files, &["-s", "16m"])?;
+    let name = if is_fifth { "vtbd4" } else { "vtbd3" };
+    env.push(("livedump.slow".into(), name.into()));
+    Ok(Some(SLOW))
+}
+
+/// The disk that may stop.
+const SLOW: &str = "slow.img";
 /// The root of a guest without a userland.
 const ROOT: &str = "root.img";
 /// The fourth disk.

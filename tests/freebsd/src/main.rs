@@ -16,6 +16,7 @@ mod dump_check;
 mod error;
 mod gone;
 mod guest;
+mod hangs;
 mod image;
 mod info;
 mod instant;
@@ -171,6 +172,7 @@ fn cases_of(
         ("livedump.freeze", args.freeze.to_string()),
         ("livedump.running", args.running.to_string()),
         ("livedump.freezes", args.freezes.to_string()),
+        ("livedump.hangs", args.hangs.to_string()),
         ("livedump.outside", args.outside.to_string()),
         ("livedump.expect_announced", u8::from(args.vmcoreinfo).to_string()),
         ("livedump.stock", args.stock.to_string()),

@@ -7,6 +7,7 @@ use crate::error::{Error, Result, io};
 use crate::guest::Boot;
 use crate::kernel::Kernel;
 use crate::outside::Outside;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -45,9 +46,10 @@ pub(crate) fn control(machine: &Machine<'_>) -> PathBuf {
     machine.dir.join("qmp")
 }
 
-/// An NMI on every CPU.
-fn inject_nmi(machine: &Machine<'_>) -> Result<()> {
+/// Has QEMU do something.
+fn command(machine: &Machine<'_>, command: &str, with: Value) -> Result<()> {
     let path = control(machine);
+    let wanted = json!({ "execute": command, "arguments": with });
     let text = io("asking QEMU at", &path);
     let ask = || {
         let mut stream = UnixStream::connect(&path)?;
@@ -55,13 +57,40 @@ fn inject_nmi(machine: &Machine<'_>) -> Result<()> {
         let mut answers = BufReader::new(stream.try_clone()?);
         let mut answer = String::new();
         answers.read_line(&mut answer)?;
-        for command in ["qmp_capabilities", "inject-nmi"] {
-            writeln!(stream, "{{\"execute\": \"{command}\"}}")?;
+        for command in [json!({ "execute": "qmp_capabilities" }), wanted] {
+            writeln!(stream, "{command}")?;
+            answer.clear();
             answers.read_line(&mut answer)?;
         }
-        Ok(())
+        match answer.contains("\"error\"") {
+            true => Err(std::io::Error::other(answer)),
+            false => Ok(()),
+        }
     };
     ask().map_err(text)
+}
+
+/// The last disk answers one more request and then none, or all of them.
+fn slow_disk(machine: &Machine<'_>, on: bool) -> Result<()> {
+    let mut with = json!({ "device": drive(disks(machine).len() - 1) });
+    let limits = ["bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"];
+    for limit in limits {
+        with[limit] = json!(u8::from(on && limit == "bps"));
+    }
+    command(machine, "block_set_io_throttle", with)
+}
+
+/// The disks, the first of them first.
+fn disks(machine: &Machine<'_>) -> Vec<&'static str> {
+    let mut disks = vec![OUTPUT, "scratch.img", DUMPDEV];
+    disks.extend(machine.boot.root);
+    disks.extend(machine.boot.slow);
+    disks
+}
+
+/// QEMU's name of a disk.
+fn drive(n: usize) -> String {
+    format!("d{n}")
 }
 
 /// Ended with its owner.
@@ -95,17 +124,18 @@ pub(crate) fn start(machine: &Machine<'_>) -> Result<Guest> {
         .args(arch.args)
         .args(["-cpu", machine.cpu.unwrap_or(arch.cpu), "-m", machine.mem])
         .args(["-smp", &machine.smp.to_string()]);
-    let mut disks = vec![OUTPUT, "scratch.img", DUMPDEV];
-    disks.extend(machine.boot.root);
+    let mut disks: Vec<_> = disks(machine).into_iter().enumerate().collect();
     if arch.disks_backwards {
         disks.reverse();
     }
-    for (n, name) in disks.into_iter().enumerate() {
-        let file = machine.dir.join(name);
+    for (n, name) in disks {
+        let (file, drive) = (machine.dir.join(name), drive(n));
         let file = file.display();
         qemu.arg("-drive")
-            .arg(format!("file={file},format=raw,if=none,id=d{n},cache=unsafe"))
-            .args(["-device", &format!("{},drive=d{n}", arch.disk)]);
+            .arg(format!(
+                "file={file},format=raw,if=none,id={drive},cache=unsafe"
+            ))
+            .args(["-device", &format!("{},drive={drive}", arch.disk)]);
     }
     let control = control(machine);
     if machine.memory_file {
@@ -154,7 +184,10 @@ fn listen(machine: &Machine<'_>, mut guest: Guest) -> Result<Console> {
     let mut console = Console::default();
     while lines.next(end, &mut console)?.is_some() {
         if std::mem::take(&mut console.wants_nmi) {
-            inject_nmi(machine)?;
+            command(machine, "inject-nmi", json!({}))?;
+        }
+        if let Some(on) = console.wants_slow.take() {
+            slow_disk(machine, on)?;
         }
         if let Some(name) = console.wants_outside.take() {
             let (kernel, dir) = (machine.kernel, machine.dir);

@@ -4,7 +4,9 @@
 use crate::args::Args;
 use crate::console::Console;
 use crate::kernel::Kernel;
-use crate::{check, debuggers, gone, instant, outside, panic, pauses, qemu};
+use crate::{
+    check, debuggers, gone, hangs, instant, outside, panic, pauses, qemu,
+};
 use std::fmt;
 use std::path::Path;
 
@@ -73,6 +75,7 @@ pub(crate) fn report(
         done.skip(kernel, why);
     }
     let mut results = check::Results::default();
+    let mut hangs = hangs::Results::default();
     let mut listed = 0;
     for dump in &console.dumps {
         if dump.name == check::LIST {
@@ -87,6 +90,10 @@ pub(crate) fn report(
                 Ok(()) => listed += 1,
                 Err(e) => done.fail(kernel, &format!("{}: {e}", dump.name)),
             }
+            continue;
+        }
+        if hangs::is_one(&dump.name) {
+            hangs.dump(dir, dump);
             continue;
         }
         let found = check::dump(kernel, dir, console, dump);
@@ -115,6 +122,10 @@ pub(crate) fn report(
                 continue;
             }
         };
+        if hangs::is_one(name) {
+            hangs.outside(name, crash);
+            continue;
+        }
         let (found, pause) = outside::check(kernel, console, name, crash);
         results.add(name, &found);
         pauses.extend(pause.map(|ns| ns / 1_000_000));
@@ -123,6 +134,14 @@ pub(crate) fn report(
             all => {
                 done.fail(kernel, &format!("{name}: {}", all.join("; ")));
             }
+        }
+    }
+    hangs.look(kernel, console);
+    for (what, result) in hangs.results() {
+        println!("{}: hangs: {what}", kernel.name);
+        match result {
+            Ok(()) => done.passed += 1,
+            Err(e) => done.fail(kernel, &e),
         }
     }
     if !pauses.is_empty() {

@@ -6,6 +6,7 @@ use super::fields::{Fields, Pointer};
 use super::hardclock::sbintime_seconds;
 use super::wait::{Next, Object};
 use super::{Asleep, Context, Found};
+use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
 use memdev::addr::Vaddr;
 
@@ -29,7 +30,11 @@ pub(super) struct Running {
 }
 
 /// The callouts that run. Nothing where the kernel's types are not known.
-pub(super) fn running(f: &Fields<'_, '_>, threads: &Threads) -> Vec<Running> {
+pub(super) fn running(
+    f: &Fields<'_, '_>,
+    threads: &Threads,
+    stacks: &Stacks<'_, '_>,
+) -> Vec<Running> {
     let cpus = f.t.int("mp_maxid").map_or(0, |n| n.min(MAX_CPUS));
     let mut found = Vec::new();
     for cpu in 0..=cpus {
@@ -46,10 +51,7 @@ pub(super) fn running(f: &Fields<'_, '_>, threads: &Threads) -> Vec<Running> {
             let waiting = f.address(at, "cc_exec", "cc_waiting");
             let Some(waiting) = waiting else { continue };
             let function = f.pointer(at, "cc_exec", "cc_last_func");
-            let function = function.and_then(|at| {
-                let place = f.t.symbols.find(Vaddr(at))?;
-                Some(String::from_utf8_lossy(&place.name).into_owned())
-            });
+            let function = function.and_then(|at| stacks.function(Vaddr(at)));
             let thread = match direct {
                 0 => softclock(f, threads, cc, cpu),
                 _ => threads.list.iter().position(|td| td.cpu == Some(cpu)),
@@ -97,10 +99,10 @@ pub(super) fn drain(c: &mut Context<'_, '_, '_>, td: &Asleep<'_>) -> Found {
         return None;
     }
     let runs = c.callouts.iter().find(|r| r.waiting == td.wchan)?;
-    let cpu = runs.cpu;
+    // On which CPU is where its thread is.
     let text = match &runs.function {
-        Some(function) => format!("callout {function} on CPU {cpu}"),
-        None => format!("a callout on CPU {cpu}"),
+        Some(function) => format!("callout {function}"),
+        None => "a callout".to_string(),
     };
     Some((Object::Other(text), Next::Thread(runs.thread?)))
 }

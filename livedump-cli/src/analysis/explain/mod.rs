@@ -158,7 +158,7 @@ impl Explanation {
             }
         }
         let mut c = Context {
-            callouts: callouts::running(&fields, threads),
+            callouts: callouts::running(&fields, threads, stacks),
             fields,
             threads,
             waits,
@@ -260,7 +260,7 @@ impl Context<'_, '_, '_> {
         spinners: &mut Vec<(usize, String)>,
     ) -> Option<Wait> {
         let td = self.threads.list.get(n)?;
-        if td.state == State::Running {
+        if matches!(td.state, State::Running | State::RunQueue) {
             return self.spin(n, td, spinners);
         }
         let waits = self.waits;

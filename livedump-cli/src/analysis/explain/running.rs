@@ -58,20 +58,21 @@ pub(super) fn has_run(
     Some(clock?.since(then).max(0.0))
 }
 
-/// Whether a thread that runs spins for a lock.
+/// Whether a thread that runs spins for a lock, or one that would run: it was
+/// preempted.
 pub(super) fn spins(
     f: &Fields<'_, '_>,
     locks: &Locks<'_, '_>,
     stacks: &Stacks<'_, '_>,
     td: &Thread,
 ) -> Option<Spins> {
-    if td.state != State::Running {
-        return None;
-    }
     if f.optional("thread", "td_wantedlock").is_some() {
         let wanted = f.pointer(td.address.0, "thread", "td_wantedlock")?;
         let lock = locks.at(Vaddr(wanted)).ok()??;
         return Some(Spins::For(Box::new(lock)));
+    }
+    if td.state != State::Running {
+        return None;
     }
     let stack = stacks.addresses(td);
     if matches!(stack.source, Source::Stale(_)) {

@@ -7,6 +7,7 @@ use super::roots::{Root, RootOf};
 use super::wait::{Object, Wait};
 use super::{Explanation, Stacks, Threads};
 use crate::analysis::stack_groups::Place;
+use crate::analysis::threads::{State, Thread};
 use sha2::{Digest, Sha256};
 
 /// Frames that count; what is further out is how it came there.
@@ -35,6 +36,13 @@ pub fn of_root(
         RootOf::Thread(n) => {
             let mut lines = vec!["thread".to_string()];
             let td = threads.list.get(*n);
+            if td.is_some_and(runs) {
+                let path = root.behind.first().map(|&n| explanation.path(n));
+                let waits = path.iter().flatten().filter(|at| *at != n);
+                lines.push("runs".into());
+                lines.extend(waits.last().map(|&n| wait(n)));
+                return Signature(digest(&lines));
+            }
             lines.extend(td.map(|td| td.state_word().to_string()));
             let frames = td.map(|td| functions(stacks, td));
             lines.extend(frames.into_iter().flatten());
@@ -54,6 +62,12 @@ pub fn of_root(
     Signature(digest(&lines))
 }
 
+/// Where such a thread is changes from moment to moment, and whether it has a
+/// CPU just now; what others wait for stays.
+fn runs(td: &Thread) -> bool {
+    matches!(td.state, State::Running | State::RunQueue)
+}
+
 /// The class and the name of a lock; what kind of thing it is otherwise.
 fn described(wait: &Wait) -> String {
     match &wait.object {
@@ -65,10 +79,7 @@ fn described(wait: &Wait) -> String {
     }
 }
 
-fn functions(
-    stacks: &Stacks<'_, '_>,
-    td: &crate::analysis::threads::Thread,
-) -> Vec<String> {
+fn functions(stacks: &Stacks<'_, '_>, td: &Thread) -> Vec<String> {
     let stack = stacks.of(td);
     let frames = stack.frames.iter().take(MAX_FRAMES);
     let name = |frame| match Place::of(frame) {

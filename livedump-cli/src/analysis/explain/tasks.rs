@@ -58,7 +58,7 @@ pub(super) fn running(
     let mut found = Vec::new();
     let mut at = from.next_multiple_of(8);
     while at < end {
-        found.extend(record(f, at, thread));
+        found.extend(record(f, stacks, at, thread));
         at = at.saturating_add(8);
     }
     found
@@ -66,7 +66,12 @@ pub(super) fn running(
 
 /// The record at an address, if that is one: what it is linked to has to point
 /// back.
-fn record(f: &Fields<'_, '_>, at: Pointer, thread: usize) -> Option<Running> {
+fn record(
+    f: &Fields<'_, '_>,
+    stacks: &Stacks<'_, '_>,
+    at: Pointer,
+    thread: usize,
+) -> Option<Running> {
     let task = f.pointer(at, "taskqueue_busy", "tb_running")?;
     let link = f.address(at, "taskqueue_busy", "tb_link")?;
     let previous = f.word(link.wrapping_add(8))?;
@@ -74,7 +79,7 @@ fn record(f: &Fields<'_, '_>, at: Pointer, thread: usize) -> Option<Running> {
         return None;
     }
     let function = f.pointer(task, "task", "ta_func");
-    let function = f.t.symbols.find(Vaddr(function?))?;
+    let function = stacks.function(Vaddr(function?))?;
     let queue = f.container(previous, "taskqueue", "tq_active");
     let name = queue.and_then(|q| {
         let name = f.pointer(q, "taskqueue", "tq_name")?;
@@ -83,7 +88,7 @@ fn record(f: &Fields<'_, '_>, at: Pointer, thread: usize) -> Option<Running> {
     let queue = queue.filter(|_| name.is_some());
     Some(Running {
         task,
-        function: Some(String::from_utf8_lossy(&function.name).into_owned()),
+        function: Some(function),
         thread,
         queue,
         name,
