@@ -269,3 +269,27 @@ fn who_wants_no_seal_gets_none() {
     assert!(!dir.names().iter().any(|name| name.starts_with("seal")));
     assert!(dir.text("info.0").ends_with("  Dump Status: good\n"));
 }
+
+#[test]
+fn lines_with_an_uptime_have_a_time() {
+    let dir = CrashDir::new();
+    let recipe = dir.recipe(
+        "size 16M\nmessage \"[12] beastie: slow\"\nmessage \"plain\"\n",
+    );
+    dir.capture(&recipe, &["--keep-kernel", "-q"]).expect(0);
+    let found = on(&dir, "livecore.0", "dmesg", &["-T", "--json"]).expect(0);
+    let found = found.json();
+    let boot = found["boot_time"].as_u64().unwrap();
+    let lines = found["lines"].as_array().unwrap();
+    let time = livedump_cli::report::local_time(boot + 12);
+    let slow = format!("[{time}] beastie: slow");
+    assert!(lines.iter().any(|l| *l == *slow), "{slow}: {found}");
+    assert!(lines.iter().any(|l| l == "plain"));
+    let plain = on(&dir, "livecore.0", "dmesg", &["--json"]).expect(0).json();
+    assert_eq!(plain["boot_time"], serde_json::Value::Null);
+    // Without the kernel it is not known when that was.
+    std::fs::remove_file(dir.file("kernel.0")).unwrap();
+    let run = on(&dir, "livecore.0", "dmesg", &["-T"]).expect(3);
+    assert!(run.text().contains("[12] beastie: slow"));
+    assert!(run.stderr.contains("known only with the kernel"));
+}

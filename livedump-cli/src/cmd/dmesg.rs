@@ -3,10 +3,11 @@
 
 use super::dump_file::KeyArgs;
 use super::inputs::{Inputs, WhichKernel};
+use crate::analysis::times::Times;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::report::build::message_buffer;
-use crate::report::{self, Dmesg, Report};
+use crate::report::{self, Dmesg, Report, timed};
 use clap::ValueHint;
 use livedump_vmcore::chain;
 use livedump_vmcore::path::escape_path;
@@ -26,6 +27,9 @@ pub struct Args {
     /// Include records of syslog(3), and print priorities
     #[arg(short, long)]
     pub all: bool,
+    /// Print the time of lines that have their uptime
+    #[arg(short = 'T', long)]
+    pub time: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -77,12 +81,31 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if core.incomplete().is_some() && outcome == Outcome::Finding {
         outcome = Outcome::Undetermined;
     }
-    let report = Dmesg {
-        file: escape_path(&args.file),
-        source,
-        ordered,
-        lines: report::lines(&ring.unrolled(), args.all),
-    };
+    let mut lines = report::lines(&ring.unrolled(), args.all);
+    let mut boot = None;
+    if args.time {
+        let times = kernel.as_ref().and_then(|k| Times::of(&core, k));
+        boot = times.map(Times::boot);
+        match boot {
+            Some(boot) => {
+                if !timed(&mut lines, boot) {
+                    report::note(
+                        "no line has an uptime: kern.msgbuf_show_timestamp \
+                         was 0",
+                    );
+                }
+            }
+            None => {
+                report::note(
+                    "when the machine was booted is known only with the \
+                     kernel (-k): lines keep their uptime",
+                );
+                outcome = outcome.and(Outcome::Undetermined);
+            }
+        }
+    }
+    let file = escape_path(&args.file);
+    let report = Dmesg { file, source, ordered, boot_time: boot, lines };
     report.print(args.json)?;
     Ok(outcome)
 }

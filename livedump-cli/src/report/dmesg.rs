@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The message buffer's text as dmesg(8) shows it.
 
-use super::{Report, escape};
+use super::{Report, escape, local_time};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -18,6 +18,9 @@ pub struct Dmesg {
     pub source: &'static str,
     /// Whether the oldest byte is known to come first.
     pub ordered: bool,
+    /// When the machine was booted, in seconds since 1970, if that was asked
+    /// for and is known.
+    pub boot_time: Option<u64>,
     /// Its lines, bytes that are not printable as `\xNN`.
     pub lines: Vec<String>,
 }
@@ -39,6 +42,35 @@ pub fn lines(text: &[u8], all: bool) -> Vec<String> {
         })
         .map(one_line)
         .collect()
+}
+
+/// Puts the time in place of the uptime that lines start with; whether any
+/// did. C: `kern.msgbuf_show_timestamp`, subr_prf.c: `[12] ` or
+/// `[12.345678] `, after the priority.
+pub fn timed(lines: &mut [String], boot: u64) -> bool {
+    let mut any = false;
+    for line in lines {
+        let Some((before, seconds, rest)) = uptime(line) else { continue };
+        let Some(time) = boot.checked_add(seconds) else { continue };
+        *line = format!("{before}[{}] {rest}", local_time(time));
+        any = true;
+    }
+    any
+}
+
+/// What is before the uptime of a line, its seconds, and what follows it.
+fn uptime(line: &str) -> Option<(&str, u64, &str)> {
+    let after = match priority(line.as_bytes()) {
+        Some((_, rest)) => line.len().checked_sub(rest.len())?,
+        None => 0,
+    };
+    let (before, stamp) = line.split_at_checked(after)?;
+    let (stamp, rest) = stamp.strip_prefix('[')?.split_once("] ")?;
+    let (seconds, micros) = stamp.split_once('.').unwrap_or((stamp, "0"));
+    let digits =
+        |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    let valid = digits(seconds) && digits(micros);
+    Some((before, seconds.parse().ok().filter(|_| valid)?, rest))
 }
 
 /// A line. Tabs are what drivers write columns with.
@@ -77,6 +109,31 @@ mod tests {
         assert_eq!(lines(TEXT, true)[2], "<38>sshd: hi");
         assert_eq!(lines(TEXT, true).len(), 6);
         assert!(lines(b"", false).is_empty());
+    }
+
+    #[test]
+    fn only_an_uptime_becomes_a_time() {
+        let boot = 1_700_000_000;
+        let mut all: Vec<String> = [
+            "[12] a: b",
+            "<6>[12.345678] c",
+            "[x] d",
+            "[1.] e",
+            "[-1] f",
+            "[99999999999999999999] g",
+            "[18446744073709551615] h",
+            "no [12] i",
+            "[12]",
+        ]
+        .map(String::from)
+        .to_vec();
+        let same = all.clone();
+        assert!(timed(&mut all, boot));
+        let time = local_time(boot + 12);
+        assert_eq!(all[0], format!("[{time}] a: b"));
+        assert_eq!(all[1], format!("<6>[{time}] c"));
+        assert_eq!(all[2..], same[2..]);
+        assert!(!timed(&mut all[2..], boot));
     }
 
     #[test]

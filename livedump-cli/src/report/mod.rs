@@ -29,7 +29,7 @@ mod wrap;
 
 pub use bt::{Bt, BtAll, ThreadStack};
 pub use deadlock::{Chain, Cycle, Deadlock, Holder, Last, Wait};
-pub use dmesg::{Dmesg, lines};
+pub use dmesg::{Dmesg, lines, timed};
 pub use dot::dot;
 pub use explain::Explain;
 pub use image::ImageInfo;
