@@ -231,6 +231,23 @@ fn a_list_is_cut_at_its_limit_and_that_is_said() {
 }
 
 #[test]
+fn types_of_another_build_are_refused_and_unproven_ones_said() {
+    let bare = Case::new(&format!("{TWO}types none\n"));
+    let put = |other: &Case| {
+        let debug = bare.dir.file("kernel.0.debug");
+        std::fs::write(debug, other.dir.read("kernel.0")).unwrap();
+    };
+    put(&Case::new(&format!("{TWO}types dwarf\n")));
+    let run = bare.print(&["hz"]).expect(3);
+    assert!(run.stderr.contains("cannot confirm that "), "{}", run.stderr);
+    assert_eq!(run.text(), "hz = 1000\n");
+    put(&Case::new(&format!("{TWO}types dwarf\noffset td_tid 1300\n")));
+    let run = bare.print(&["hz"]).expect(2);
+    assert!(run.stderr.contains("is from another kernel"), "{}", run.stderr);
+    assert!(run.stderr.contains("thread.td_tid at 1300"), "{}", run.stderr);
+}
+
+#[test]
 fn read_takes_expressions() {
     let case = case("dwarf");
     let comm = case.value("allproc.lh_first->p_comm");
