@@ -18,8 +18,8 @@ use std::ffi::{OsStr, OsString};
     long_version = crate::version::long(),
     about,
     max_term_width = 80,
-    help_template = "{about}\n{usage-heading} {usage}; options -h, --help; \
-                     -V, --version. Commands:\n{subcommands}",
+    help_template = "{about}\n{usage-heading} {usage}; -h, --help; -V, \
+                     --version. Commands:\n{subcommands}",
     disable_help_subcommand = true
 )]
 pub struct Cli {
@@ -116,7 +116,8 @@ pub enum Command {
     /// Print values of a dump, by expressions of C
     #[command(
         help_template = many_options!(
-            "livedump print livecore.0.zst allproc.lh_first->p_comm"
+            "livedump print --list p_list --member p_pid,p_comm livecore.0 \
+             allproc"
         ),
         override_usage = "livedump print [OPTIONS] <FILE> <EXPRESSION>..."
     )]

@@ -295,3 +295,35 @@ fn symbols_are_found_by_part_pattern_and_address() {
     );
     crate::tool::run(["symbols", "hz"]).expect(2);
 }
+
+#[test]
+fn letters_are_those_of_nm() {
+    let case = case("ctf");
+    let kernel = case.path("kernel.0");
+    let Ok(nm) = std::process::Command::new("nm").arg(&kernel).output() else {
+        livedump_skip::skipped("no nm(1)");
+        return;
+    };
+    let nm = String::from_utf8(nm.stdout).unwrap();
+    let mut want: Vec<_> = nm
+        .lines()
+        .map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let at = u64::from_str_radix(words[0], 16).unwrap();
+            (format!("{at:#x}"), words[1].to_string(), words[2].to_string())
+        })
+        .collect();
+    let json = crate::tool::run(["symbols", "-k", &kernel, "--json", "*"]);
+    let json = json.expect(0).json();
+    let word = |s: &Value, key: &str| s[key].as_str().unwrap().to_string();
+    let mut found: Vec<_> = json["symbols"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (word(s, "address"), word(s, "type"), word(s, "name")))
+        .collect();
+    want.sort();
+    found.sort();
+    assert!(want.len() > 50);
+    assert_eq!(found, want);
+}

@@ -554,6 +554,7 @@ fn is_signed(encoding: Encoding) -> bool {
 /// An expression as it was written, more or less, for a message.
 fn text(e: &Expr) -> String {
     match e {
+        Expr::Number(0) => "the address".into(),
         Expr::Number(n) => format!("{n:#x}"),
         Expr::Name(name) => name.clone(),
         Expr::Element => "the element".into(),
