@@ -119,7 +119,8 @@ pub enum Command {
     /// Print values of a dump, by expressions of C
     #[command(
         help_template = many_options!(
-            "livedump print livecore.0.zst allproc.lh_first->p_comm"
+            "livedump print --list p_list --member p_pid,p_comm livecore.0 \
+             allproc"
         ),
         override_usage = "livedump print [OPTIONS] <FILE> <EXPRESSION>..."
     )]

@@ -231,6 +231,23 @@ fn a_list_is_cut_at_its_limit_and_that_is_said() {
 }
 
 #[test]
+fn types_of_another_build_are_refused_and_unproven_ones_said() {
+    let bare = Case::new(&format!("{TWO}types none\n"));
+    let put = |other: &Case| {
+        let debug = bare.dir.file("kernel.0.debug");
+        std::fs::write(debug, other.dir.read("kernel.0")).unwrap();
+    };
+    put(&Case::new(&format!("{TWO}types dwarf\n")));
+    let run = bare.print(&["hz"]).expect(3);
+    assert!(run.stderr.contains("cannot confirm that "), "{}", run.stderr);
+    assert_eq!(run.text(), "hz = 1000\n");
+    put(&Case::new(&format!("{TWO}types dwarf\noffset td_tid 1300\n")));
+    let run = bare.print(&["hz"]).expect(2);
+    assert!(run.stderr.contains("is from another kernel"), "{}", run.stderr);
+    assert!(run.stderr.contains("thread.td_tid at 1300"), "{}", run.stderr);
+}
+
+#[test]
 fn read_takes_expressions() {
     let case = case("dwarf");
     let comm = case.value("allproc.lh_first->p_comm");
@@ -277,4 +294,36 @@ fn symbols_are_found_by_part_pattern_and_address() {
         words.windows(4).any(|w| w[0] == at && w[1] == "4" && w[3] == "hz")
     );
     crate::tool::run(["symbols", "hz"]).expect(2);
+}
+
+#[test]
+fn letters_are_those_of_nm() {
+    let case = case("ctf");
+    let kernel = case.path("kernel.0");
+    let Ok(nm) = std::process::Command::new("nm").arg(&kernel).output() else {
+        livedump_skip::skipped("no nm(1)");
+        return;
+    };
+    let nm = String::from_utf8(nm.stdout).unwrap();
+    let mut want: Vec<_> = nm
+        .lines()
+        .map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let at = u64::from_str_radix(words[0], 16).unwrap();
+            (format!("{at:#x}"), words[1].to_string(), words[2].to_string())
+        })
+        .collect();
+    let json = crate::tool::run(["symbols", "-k", &kernel, "--json", "*"]);
+    let json = json.expect(0).json();
+    let word = |s: &Value, key: &str| s[key].as_str().unwrap().to_string();
+    let mut found: Vec<_> = json["symbols"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (word(s, "address"), word(s, "type"), word(s, "name")))
+        .collect();
+    want.sort();
+    found.sort();
+    assert!(want.len() > 50);
+    assert_eq!(found, want);
 }

@@ -157,7 +157,7 @@ impl<'a> Target<'a> {
         kernel: &'a Kernel,
         debug: Option<&'a Kernel>,
     ) -> Result<Self, TargetError> {
-        Self::with(core, kernel, debug, |exported| {
+        Self::with(core, kernel, debug, false, |exported| {
             Types::load(kernel, debug, exported)
         })
     }
@@ -172,22 +172,17 @@ impl<'a> Target<'a> {
         kernel: &'a Kernel,
         debug: Option<&'a Kernel>,
     ) -> Result<Self, TargetError> {
-        let mut target = Self::with(core, kernel, debug, |exported| {
+        Self::with(core, kernel, debug, true, |exported| {
             Ok(Types::exported_only(exported))
-        })?;
-        // Any type may be of it.
-        if let Some(debug) = debug
-            && let Err(why) = check_debug(kernel, debug)?
-        {
-            target.unproven.push(debug_unproven(kernel, debug, &why));
-        }
-        Ok(target)
+        })
     }
 
+    /// `any`: any type may be the debug file's, so that it has to be proved.
     fn with(
         core: &'a Vmcore,
         kernel: &'a Kernel,
         debug: Option<&'a Kernel>,
+        any: bool,
         types: impl FnOnce(&[(FieldId, u64)]) -> Result<Types, TypesError>,
     ) -> Result<Self, TargetError> {
         let mut unproven = Vec::new();
@@ -214,7 +209,7 @@ impl<'a> Target<'a> {
         }
         let types = types(&exported)?;
         if let (Some(debug), Err(why)) = (debug, debug_proved)
-            && types.are_unproven()
+            && (any || types.are_unproven())
         {
             unproven.push(debug_unproven(kernel, debug, &why));
         }

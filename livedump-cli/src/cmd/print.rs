@@ -8,7 +8,6 @@
 
 use super::changed_pages::ChangedPages;
 use super::session::{KernelArgs, Session};
-use crate::analysis::Target;
 use crate::analysis::expression::list::{self, List};
 use crate::analysis::expression::tree::{Builder, DEFAULT_ELEMENTS, Tree};
 use crate::analysis::expression::{
@@ -18,7 +17,9 @@ use crate::analysis::expression::{
 use crate::analysis::modules::modules;
 use crate::analysis::names::Names;
 use crate::analysis::stack::ModuleFile;
-use crate::analysis::types::reader::TypeReader;
+use crate::analysis::types::TypesError;
+use crate::analysis::types::reader::{Tag, TypeReader};
+use crate::analysis::{Target, TargetError};
 use crate::convert::modules::ModuleFiles;
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -168,6 +169,37 @@ pub(super) fn names<'k>(
     Names::new(kernel, modules)
 }
 
+/// The types of a kernel and its debug file, which must not contradict what
+/// the kernel exports.
+pub(super) fn types<'a>(target: &Target<'a>) -> Result<TypeReader<'a>, Error> {
+    let types = TypeReader::new(target.kernel, target.debug);
+    // Of a file that is proved to be the kernel's there is no doubt.
+    if target.unproven.is_empty() {
+        return Ok(types);
+    }
+    for (of, name) in [("proc", "p_pid"), ("thread", "td_tid")] {
+        let found = types.find(Tag::Struct, of).map_err(TargetError::from)?;
+        let Some(found) = found else { continue };
+        let place = types.member(found, name).map_err(TargetError::from)?;
+        let exported = target.types.field(of, name);
+        if let (Some(place), Some(exported)) = (place, exported)
+            && place.at_bits / 8 != exported.offset
+        {
+            let file = target.debug.unwrap_or(target.kernel);
+            return Err(TargetError::from(TypesError::Other {
+                path: file.path().to_string(),
+                source_name: "type information",
+                field: format!("{of}.{name}"),
+                found: place.at_bits / 8,
+                other: "the kernel exports",
+                expected: exported.offset,
+            })
+            .into());
+        }
+    }
+    Ok(types)
+}
+
 fn module_name(file: &Kernel) -> String {
     let name = file.path().rsplit('/').next().unwrap_or_default();
     name.strip_suffix(".debug").unwrap_or(name).into()
@@ -194,7 +226,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let modules = opened.modules(&target);
     let (kernel, debug) = (target.kernel, target.debug);
     let names = names(kernel, debug, &modules);
-    let types = TypeReader::new(kernel, debug);
+    let types = types(&target)?;
     let memory = |at, buf: &mut [u8]| target.core.read_va(Vaddr(at), buf);
     let e = Evaluator::new(&memory, &names, &types);
     let mut reasons = target.unproven.clone();

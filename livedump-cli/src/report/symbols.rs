@@ -36,6 +36,9 @@ pub struct SymbolRow {
 
 impl Report for Symbols {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.symbols.is_empty() {
+            return Ok(());
+        }
         let mut table =
             Table::new(&["ADDRESS", ">SIZE", "TYPE", "NAME", "MODULE"]);
         for s in &self.symbols {

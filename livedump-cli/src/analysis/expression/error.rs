@@ -99,7 +99,7 @@ pub enum ExpressionError {
     /// A symbol of unknown type.
     #[error(
         "the type of {0} is not known: the kernel and its debug file have \
-         none; cast its address, as in *(struct proc *)&{0}"
+         none; cast its address, as in *(int *)&{0}"
     )]
     Untyped(String),
     /// There are no types at all.

@@ -24,6 +24,8 @@ pub struct Evaluator<'a> {
     types: &'a TypeReader<'a>,
     /// The page that was read last.
     page: RefCell<Option<(u64, Vec<u8>)>>,
+    /// The symbol without a type that was named last, and its address.
+    untyped: RefCell<Option<(u64, String)>>,
 }
 
 type Result<T, E = ExpressionError> = std::result::Result<T, E>;
@@ -36,7 +38,8 @@ impl<'a> Evaluator<'a> {
         names: &'a Names<'a>,
         types: &'a TypeReader<'a>,
     ) -> Self {
-        Self { memory, names, types, page: RefCell::default() }
+        let (page, untyped) = (RefCell::default(), RefCell::default());
+        Self { memory, names, types, page, untyped }
     }
 
     /// The types.
@@ -190,7 +193,12 @@ impl<'a> Evaluator<'a> {
         };
         let of = match variable.and_then(|v| v.of) {
             Some(of) => CType::Known(of),
-            None => CType::Untyped(symbol.map_or(0, |s| s.size)),
+            None => {
+                if let Ok(mut last) = self.untyped.try_borrow_mut() {
+                    *last = Some((address, name.into()));
+                }
+                CType::Untyped(symbol.map_or(0, |s| s.size))
+            }
         };
         Ok(Value::memory(of, address))
     }
@@ -259,7 +267,10 @@ impl<'a> Evaluator<'a> {
     fn untyped<T>(&self, value: &Value, what: &'static str) -> Result<T> {
         match (&value.of, value.address()) {
             (CType::Untyped(_), Some(at)) => {
-                let name = self.names.text(at);
+                let named = self.untyped.try_borrow().ok();
+                let named = named.and_then(|named| named.clone());
+                let named = named.filter(|n| n.0 == at).map(|n| n.1);
+                let name = named.or_else(|| self.names.text(at));
                 let name = name.unwrap_or_else(|| format!("{at:#x}"));
                 Err(ExpressionError::Untyped(name))
             }
@@ -543,6 +554,7 @@ fn is_signed(encoding: Encoding) -> bool {
 /// An expression as it was written, more or less, for a message.
 fn text(e: &Expr) -> String {
     match e {
+        Expr::Number(0) => "the address".into(),
         Expr::Number(n) => format!("{n:#x}"),
         Expr::Name(name) => name.clone(),
         Expr::Element => "the element".into(),

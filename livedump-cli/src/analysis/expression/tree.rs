@@ -5,7 +5,7 @@
 use super::error::ExpressionError;
 use super::evaluate::{Evaluator, part};
 use super::value::{At, Value};
-use crate::analysis::types::reader::{CType, Encoding, Resolved, TypeId};
+use crate::analysis::types::reader::{CType, Encoding, Kind, Resolved, TypeId};
 use livedump_vmcore::chain;
 
 /// Structures in structures.
@@ -121,10 +121,7 @@ impl<'e, 'a> Builder<'e, 'a> {
             }
             Resolved::Pointer(to) => {
                 let n = self.e.load(value);
-                let is_text = matches!(
-                    types.resolve(&to)?,
-                    Resolved::Number(Encoding::Char, 1)
-                );
+                let is_text = types.is_char(&to)?;
                 self.known(n, |b, n| b.pointer(n, is_text))
             }
             Resolved::Function => {
@@ -196,7 +193,11 @@ impl<'e, 'a> Builder<'e, 'a> {
 
     fn pointer(&self, n: u64, is_text: bool) -> Tree {
         let text = match is_text && n != 0 {
-            true => self.text_at(n, MAX_POINTED).ok().map(|(text, _)| text),
+            // Bytes that are no text are passed over: caddr_t is a char *.
+            true => {
+                let text = self.text_at(n, MAX_POINTED).ok();
+                text.map(|(t, _)| t).filter(|t| t.iter().all(is_printable))
+            }
             false => None,
         };
         Tree::Pointer(n, self.e.names().text(n), text)
@@ -269,9 +270,8 @@ impl<'e, 'a> Builder<'e, 'a> {
         let rest = raw.get(end.unwrap_or(bytes)..).unwrap_or_default();
         let is_padded = rest.iter().all(|&b| b == 0);
         raw.truncate(end.unwrap_or(bytes));
-        let printable = |b: &u8| (0x20..0x7f).contains(b) || *b == b'\n';
         let is_text = encoding == Encoding::Char
-            || is_padded && !raw.is_empty() && raw.iter().all(printable);
+            || is_padded && !raw.is_empty() && raw.iter().all(is_printable);
         Ok(is_text.then_some(Tree::Text(raw, cut)))
     }
 
@@ -284,14 +284,17 @@ impl<'e, 'a> Builder<'e, 'a> {
         let Some(at) = value.address() else {
             return Ok(Tree::Cut("no address".into()));
         };
-        let types = self.e.types();
-        let t = types.get(id)?;
+        let t = self.e.types().get(id)?;
+        let Kind::Record { is_union, members: all } = &t.kind else {
+            return Ok(Tree::Cut("unknown type".into()));
+        };
         let mut members = Vec::new();
-        for m in types.members(id)? {
+        for m in all.iter().flatten() {
             let of = m.of.map_or(CType::Void, CType::Known);
             let member = part(at, m.at_bits, m.bits, of);
             // Padding.
             if m.name.is_none() && m.bits.is_some() {
+                self.left = self.left.saturating_sub(1);
                 continue;
             }
             let tree = self.within(&member, depth.saturating_add(1));
@@ -307,18 +310,19 @@ impl<'e, 'a> Builder<'e, 'a> {
                 }
                 other => other?,
             };
-            members.push((m.name, tree));
+            members.push((m.name.clone(), tree));
             if self.left == 0 {
                 members.push((None, Tree::Cut("more members".into())));
                 break;
             }
         }
-        let is_union = matches!(
-            t.kind,
-            crate::analysis::types::reader::Kind::Record { is_union: true, .. }
-        );
+        let is_union = *is_union;
         Ok(Tree::Record { is_union, members })
     }
+}
+
+fn is_printable(byte: &u8) -> bool {
+    (0x20..0x7f).contains(byte) || matches!(byte, b'\n' | b'\t')
 }
 
 fn number(encoding: Encoding, n: u64, bytes: u8) -> Tree {

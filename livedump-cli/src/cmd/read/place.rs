@@ -2,10 +2,10 @@
 //! Where to read, and how much: addresses, symbols, expressions and lengths as
 //! they are written on a command line.
 
-use super::super::print::{BadExpression, Opened, names};
+use super::super::print::{BadExpression, Opened, names, types};
 use super::{Args, MAX_JSON};
 use crate::analysis::expression::{Evaluator, ExpressionError, parse};
-use crate::analysis::types::reader::{Resolved, TypeReader};
+use crate::analysis::types::reader::Resolved;
 use crate::error::Error;
 use livedump_vmcore::elf::Kernel;
 use memdev::addr::Vaddr;
@@ -78,7 +78,7 @@ pub(super) fn evaluate(
     let modules = opened.modules(&target);
     let (kernel, debug) = (target.kernel, target.debug);
     let names = names(kernel, debug, &modules);
-    let types = TypeReader::new(kernel, debug);
+    let types = types(&target)?;
     let memory = |at, buf: &mut [u8]| target.core.read_va(Vaddr(at), buf);
     let e = Evaluator::new(&memory, &names, &types);
     let found = || {

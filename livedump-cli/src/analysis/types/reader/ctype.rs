@@ -152,6 +152,23 @@ impl TypeReader<'_> {
         Ok(Resolved::Unknown)
     }
 
+    /// Whether it is `char`. What is only declared is not looked for.
+    ///
+    /// # Errors
+    /// A source cannot be read.
+    pub fn is_char(&self, of: &CType) -> Result<bool> {
+        let CType::Known(mut id) = *of else { return Ok(false) };
+        for _ in 0..MAX_DEPTH {
+            let t = self.get(id)?;
+            id = match t.kind {
+                Kind::Typedef(Some(of)) | Kind::Qualified(_, Some(of)) => of,
+                Kind::Base(Encoding::Char) => return Ok(t.size == Some(1)),
+                _ => return Ok(false),
+            };
+        }
+        Ok(false)
+    }
+
     fn whole(&self, tag: Tag, name: Option<&str>) -> Result<Option<TypeId>> {
         match name {
             Some(name) => self.find(tag, name),

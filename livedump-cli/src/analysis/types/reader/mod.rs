@@ -90,11 +90,7 @@ impl<'k> TypeReader<'k> {
         let has = |format, name| {
             move |file: &&'k Kernel| {
                 let found = file.section(name).is_some();
-                found.then_some(Source {
-                    format,
-                    file: *file,
-                    open: OnceCell::new(),
-                })
+                found.then_some(Source { format, file, open: OnceCell::new() })
             }
         };
         let files = [Some(kernel), debug];
