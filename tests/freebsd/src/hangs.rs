@@ -277,7 +277,7 @@ fn shown(
     name: &str,
     dump: &Path,
 ) -> Answer<Shown> {
-    let (kind, how) = parts(name).ok_or("its name")?;
+    let (kind, _) = parts(name).ok_or("its name")?;
     let report = explain(kernel, dump)?;
     let roots = report["roots"].as_array().ok_or("no roots")?;
     let mut stuck = roots.iter().filter(|r| r["stuck"] == true);
@@ -293,8 +293,8 @@ fn shown(
     }
     let expected = Expected::read(console, kind, name)?;
     let Some(first) = stuck.next() else {
-        if kind == "spin" && is_undated(console, how) {
-            return Ok(spins(name, how, &report));
+        if kind == "spin" {
+            return Ok(spins(console, name, &expected, &report));
         }
         let reasons = &report["reasons"];
         let why = format!("{name}: nothing is stuck: {reasons}");
@@ -313,19 +313,33 @@ fn shown(
     Ok(Shown::Right(signature.into()))
 }
 
-/// Whether it cannot be told since when a thread spins, or for what. In dumps
-/// from inside it has lost its CPU where there is no third one.
-fn is_undated(console: &Console, how: &str) -> bool {
-    let fact = |name| console.fact(name).unwrap_or(0);
-    fact("osreldate") < RECORDED || how != "outside" && fact("ncpu") < 3
-}
-
-/// Such a thread is named, where it has its CPU.
-fn spins(name: &str, how: &str, report: &Value) -> Shown {
-    let spinners = report["spinners"].as_array();
-    match how != "outside" || spinners.is_some_and(|all| !all.is_empty()) {
-        true => Shown::Right(String::new()),
-        false => Shown::Wrong(format!("{name}: no thread spins")),
+/// That a thread spins, and for what, where that is recorded. Since when is not:
+/// others ran on its CPU meanwhile, so that nothing is called stuck.
+fn spins(
+    console: &Console,
+    name: &str,
+    expected: &Expected,
+    report: &Value,
+) -> Shown {
+    let is_outside = parts(name).is_some_and(|(_, how)| how == "outside");
+    let list = |key: &str| report[key].as_array().into_iter().flatten();
+    if console.fact("osreldate").is_none_or(|release| release < RECORDED) {
+        // It has its CPU where that does not take the dump.
+        return match is_outside && list("spinners").next().is_none() {
+            true => Shown::Wrong(format!("{name}: no thread spins")),
+            false => Shown::Right(String::new()),
+        };
+    }
+    let spins = |root: &&Value| {
+        let path = root["path"].as_array().into_iter().flatten();
+        path.last().is_some_and(|wait| wait["spins"] == true)
+    };
+    let mut roots = list("roots").filter(spins);
+    match roots.find(|root| expected.is(root).is_ok()) {
+        Some(root) => Shown::Right(
+            root["signature"].as_str().unwrap_or_default().to_string(),
+        ),
+        None => Shown::Nothing(format!("{name}: {}", report["roots"])),
     }
 }
 

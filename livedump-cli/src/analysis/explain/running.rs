@@ -7,6 +7,7 @@ use crate::analysis::clock::Clock;
 use crate::analysis::locks::{Lock, Locks};
 use crate::analysis::stack::{Source, Stacks};
 use crate::analysis::threads::{State, Thread};
+use livedump_vmcore::unwind::How;
 use memdev::addr::Vaddr;
 
 /// Functions that spin for a lock before they sleep, if they ever do.
@@ -78,7 +79,11 @@ pub(super) fn spins(
     if matches!(stack.source, Source::Stale(_)) {
         return None;
     }
-    let near = stack.frames.iter().take(NEAR);
+    // What was interrupted counts as well.
+    let frames = &stack.frames;
+    let traps = frames.iter().enumerate().filter(|f| f.1.how == How::Trap);
+    let starts = std::iter::once(0).chain(traps.map(|(n, _)| n));
+    let near = starts.flat_map(|n| frames.iter().skip(n).take(NEAR));
     let mut names = near.filter_map(|frame| f.t.symbols.find(Vaddr(frame.at)));
     let found = names.find(|p| SPINNING.contains(&p.name.as_slice()))?;
     Some(Spins::Unknown(String::from_utf8_lossy(&found.name).into_owned()))

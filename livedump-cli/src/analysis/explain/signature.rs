@@ -90,7 +90,13 @@ fn functions(stacks: &Stacks<'_, '_>, td: &Thread) -> Vec<String> {
         Place::Module { name, .. } => Some(name),
         Place::Address(_) => None,
     };
-    frames.filter_map(name).collect()
+    frames.filter_map(name).skip_while(|name| is_switch(name)).collect()
+}
+
+/// How a thread gives its CPU up, which other releases call otherwise. C:
+/// `sched_switch`, `sched_ule_sswitch`.
+fn is_switch(name: &str) -> bool {
+    name == "mi_switch" || name.starts_with("sched_")
 }
 
 /// A function's name without what a compiler adds: `foo.constprop.0`.
@@ -136,6 +142,12 @@ mod tests {
         assert_eq!(a, b);
         assert_eq!(a, ["a", "b", "b", "a", "c"]);
         rotate_to_least(&mut []);
+    }
+
+    #[test]
+    fn how_a_cpu_is_given_up_does_not_count() {
+        assert!(is_switch("sched_switch") && is_switch("sched_ule_sswitch"));
+        assert!(is_switch("mi_switch") && !is_switch("sleepq_switch"));
     }
 
     #[test]
