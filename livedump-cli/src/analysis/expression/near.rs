@@ -59,7 +59,7 @@ mod tests {
     fn the_nearest_names_are_named_first() {
         let names = ["p_comm", "p_command", "p_com", "p_pid", "td_name"];
         let near = |wanted| near(wanted, names.into_iter());
-        assert_eq!(near("p_conm"), "; similar: p_comm, p_com");
+        assert_eq!(near("p_conm"), "; similar: p_com, p_comm");
         assert_eq!(near("p_pidd"), "; similar: p_pid");
         assert_eq!(near("nothing"), "");
         assert_eq!(near(""), "");
