@@ -486,7 +486,8 @@ fn a_report_is_not_written_where_there_is_no_place_for_one() {
 
 #[test]
 fn a_truncated_dump_is_damaged_and_reported_as_far_as_it_goes() {
-    let case = Case::new(&SYSTEM.replace("wait alpha", "sleep select"));
+    let recipe = SYSTEM.replace("wait alpha", "sleep select");
+    let case = Case::with(&recipe, &["--registers"]);
     let whole = case.report(0);
     assert_eq!(whole["verdict"], "sound", "{}", whole["reason"]);
     let path = case.dir.file("livecore.0");
