@@ -66,8 +66,8 @@ fn each_section_has_what_the_machine_has() {
                  types {types}\n"
             ));
             let json = case.report(1);
-            assert_eq!(json["verdict"], "damaged", "{machine} {release}");
-            assert_eq!(json["reason"], "deadlock: 1 cycle");
+            assert_eq!(json["verdict"], "deadlock", "{machine} {release}");
+            assert_eq!(json["reason"], "1 cycle");
             check(&json["sections"]);
         }
     }
@@ -482,4 +482,20 @@ fn a_report_is_not_written_where_there_is_no_place_for_one() {
     let run = dir.capture(&recipe, &["--report", "-m", "1"]).expect(2);
     assert!(run.stderr.contains("core.txt.0"), "{}", run.stderr);
     assert!(!dir.names().iter().any(|name| name.starts_with("livecore")));
+}
+
+#[test]
+fn a_truncated_dump_is_damaged_and_reported_as_far_as_it_goes() {
+    let recipe = SYSTEM.replace("wait alpha", "sleep select");
+    let case = Case::with(&recipe, &["--registers"]);
+    let whole = case.report(0);
+    assert_eq!(whole["verdict"], "sound", "{}", whole["reason"]);
+    let path = case.dir.file("livecore.0");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 8192).unwrap();
+    let json = case.report(1);
+    assert_eq!(json["verdict"], "damaged");
+    let reason = json["reason"].as_str().unwrap();
+    assert!(reason.starts_with("header: "), "{reason}");
+    assert_eq!(json["sections"]["header"]["facts"]["hostname"], "model");
 }

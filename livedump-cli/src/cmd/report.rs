@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         Some(path) => Output::open_private(path)?,
         None => Output::Stdout,
     };
-    let keep: Vec<_> = to.descriptors().into_iter().collect();
+    let keep: Vec<_> = to.descriptors().collect();
     let (readable, modules) =
         Session::open_readable(&args.file, &args.kernel, &keep, |inputs| {
             Ok(to.check_no_input(inputs)?)

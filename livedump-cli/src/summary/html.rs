@@ -18,8 +18,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
 pub(super) fn write(summary: &Summary) -> String {
     let mut out = String::new();
     let (file, policy) = (escape(&summary.file), escape(POLICY));
-    let verdict = summary.verdict.word();
-    let reason = match summary.verdict.reason() {
+    let (verdict, reason) = summary.conclusion();
+    let reason = match reason {
         Some(why) => format!(": {}", escape(why)),
         None => String::new(),
     };

@@ -17,8 +17,9 @@ impl Serialize for Summary {
         map.serialize_entry("file", &self.file)?;
         map.serialize_entry("kernel", &self.kernel)?;
         map.serialize_entry("debug", &self.debug)?;
-        map.serialize_entry("verdict", &self.verdict)?;
-        map.serialize_entry("reason", &self.verdict.reason())?;
+        let (verdict, reason) = self.conclusion();
+        map.serialize_entry("verdict", verdict)?;
+        map.serialize_entry("reason", &reason)?;
         map.serialize_entry("changed", &self.changed)?;
         map.serialize_entry("sections", &Sections(&self.sections))?;
         map.end()

@@ -54,6 +54,8 @@ pub struct Summary {
     /// Damaged where the dump is, or has a deadlock; undetermined where
     /// something could not be read.
     pub verdict: Verdict,
+    /// The first section that something was found in, and what.
+    pub finding: Option<(&'static str, String)>,
     /// In the order of [`SECTIONS`].
     pub sections: Vec<Section>,
     /// What of it changed, if that was looked at.
@@ -184,6 +186,7 @@ impl Summary {
             verdict = std::mem::replace(&mut verdict, Verdict::Sound).and(more);
         };
         let mut sections = Vec::new();
+        let mut finding: Option<(&str, String)> = None;
         for Kind { id, title, make } in SECTIONS {
             let undetermined =
                 |why: &str| Verdict::Undetermined(format!("{id}: {why}"));
@@ -194,6 +197,7 @@ impl Summary {
             }
             let body = made.unwrap_or_default();
             if let Some(what) = &body.finding {
+                finding.get_or_insert_with(|| (id, what.clone()));
                 add(Verdict::Damaged(format!("{id}: {what}")));
             }
             let first = body.problems.first().or(body.undetermined.as_ref());
@@ -216,8 +220,19 @@ impl Summary {
             kernel: target.map(|t| t.kernel.path().to_string()),
             debug: target.and_then(|t| Some(t.debug?.path().to_string())),
             verdict,
+            finding,
             sections,
             changed: None,
+        }
+    }
+
+    /// The verdict in one word, and why. A dump with a deadlock in it is not
+    /// damaged for that.
+    #[must_use]
+    pub fn conclusion(&self) -> (&'static str, Option<&str>) {
+        match &self.finding {
+            Some(("deadlock", what)) => ("deadlock", Some(what)),
+            _ => (self.verdict.word(), self.verdict.reason()),
         }
     }
 

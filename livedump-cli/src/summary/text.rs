@@ -9,6 +9,11 @@ const RULE: usize = 72;
 
 pub(super) fn write(summary: &Summary) -> String {
     let mut out = format!("livedump report: {}\n", summary.file);
+    let (verdict, reason) = summary.conclusion();
+    let _ = match reason {
+        Some(why) => writeln!(out, "verdict: {verdict}: {why}"),
+        None => writeln!(out, "verdict: {verdict}"),
+    };
     for section in &summary.sections {
         out.push('\n');
         out.push_str(&"-".repeat(RULE));
