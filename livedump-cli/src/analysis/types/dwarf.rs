@@ -345,8 +345,11 @@ struct Entry<'a> {
     bytes: Option<u64>,
     of: Option<UnitOffset>,
     at: Option<Value<'a>>,
-    /// It is a bit field.
-    bits: bool,
+    /// It is a bit field, of so many.
+    bits: Option<u64>,
+    /// Where that is: up to DWARF 3, and since.
+    bit_offset: Option<u64>,
+    data_bit_offset: Option<u64>,
     count: Option<u64>,
     upper_bound: Option<u64>,
     base: Option<Value<'a>>,
@@ -402,8 +405,12 @@ impl<'u, 'a: 'u> Reader<'u, 'a> {
                     }
                 }
                 dw::DW_AT_data_member_location => entry.at = Some(value),
-                dw::DW_AT_data_bit_offset | dw::DW_AT_bit_size => {
-                    entry.bits = true;
+                dw::DW_AT_bit_size => entry.bits = value.udata_value(),
+                dw::DW_AT_bit_offset => {
+                    entry.bit_offset = value.udata_value();
+                }
+                dw::DW_AT_data_bit_offset => {
+                    entry.data_bit_offset = value.udata_value();
                 }
                 dw::DW_AT_count => entry.count = value.udata_value(),
                 dw::DW_AT_upper_bound => {
@@ -479,7 +486,12 @@ impl<'u, 'a: 'u> Reader<'u, 'a> {
         }
         within.push(of);
         self.children(of, dw::DW_TAG_member, |entry| {
-            let at = location(entry, self.header.encoding());
+            let encoding = self.header.encoding();
+            let bits = entry.bits.map(|bits| bit_field(entry, encoding, bits));
+            let at = match &bits {
+                Some(field) => field.map(|field| field.offset),
+                None => location(entry, encoding),
+            };
             let Some(offset) = at.and_then(|at| at.checked_add(base)) else {
                 return Ok(false);
             };
@@ -493,9 +505,10 @@ impl<'u, 'a: 'u> Reader<'u, 'a> {
             let Some(name) = name.and_then(|n| find_field(wanted, n)) else {
                 return Ok(false);
             };
-            let size = match entry.of {
-                Some(of) => self.size(of, 0)?,
-                None => 0,
+            let size = match (bits.flatten(), entry.of) {
+                (Some(field), _) => field.size,
+                (None, Some(of)) => self.size(of, 0)?,
+                (None, None) => 0,
             };
             let known = found.fields.iter().any(|f| f.0 == name);
             if !known && offset.saturating_add(size) <= found.size {
@@ -542,12 +555,30 @@ impl<'u, 'a: 'u> Reader<'u, 'a> {
     }
 }
 
-/// Where a member stands. Up to DWARF 3 that may be an expression; bit fields
-/// stand nowhere.
+/// A bit field that is whole bytes, such as `v_type` of 13; others stand
+/// nowhere. Machines that are read here have the lowest byte first.
+fn bit_field(
+    entry: &Entry<'_>,
+    encoding: gimli::Encoding,
+    bits: u64,
+) -> Option<Field> {
+    let start = match entry.data_bit_offset {
+        Some(start) => start,
+        // From the highest bit of what it is stored in.
+        None => {
+            let stored = entry.bytes?.checked_mul(8)?;
+            let end = entry.bit_offset?.checked_add(bits)?;
+            let first = location(entry, encoding)?.checked_mul(8)?;
+            first.checked_add(stored.checked_sub(end)?)?
+        }
+    };
+    let is_whole = bits != 0 && bits.is_multiple_of(8);
+    let field = Field { offset: start / 8, size: bits / 8 };
+    (is_whole && start.is_multiple_of(8)).then_some(field)
+}
+
+/// Where a member stands. Up to DWARF 3 that may be an expression.
 fn location(entry: &Entry<'_>, encoding: gimli::Encoding) -> Option<u64> {
-    if entry.bits {
-        return None;
-    }
     match entry.at {
         None => Some(0),
         Some(AttributeValue::Exprloc(e)) => {
@@ -564,6 +595,31 @@ fn location(entry: &Entry<'_>, encoding: gimli::Encoding) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bit_fields_of_whole_bytes_stand_somewhere() {
+        let encoding = gimli::Encoding {
+            address_size: 8,
+            format: gimli::Format::Dwarf32,
+            version: 4,
+        };
+        let mut entry = Entry {
+            bytes: Some(4),
+            bit_offset: Some(24),
+            at: Some(AttributeValue::Udata(16)),
+            ..Entry::default()
+        };
+        let of = |entry: &Entry<'_>, bits| bit_field(entry, encoding, bits);
+        assert_eq!(of(&entry, 8), Some(Field { offset: 16, size: 1 }));
+        assert_eq!(of(&entry, 4), None);
+        assert_eq!(of(&entry, 16), None, "it does not fit");
+        entry.bit_offset = Some(8);
+        assert_eq!(of(&entry, 8), Some(Field { offset: 18, size: 1 }));
+        entry.data_bit_offset = Some(136);
+        assert_eq!(of(&entry, 8), Some(Field { offset: 17, size: 1 }));
+        entry.data_bit_offset = Some(137);
+        assert_eq!(of(&entry, 8), None);
+    }
 
     #[test]
     fn a_table_of_abbreviations_ends_at_its_zero() {
