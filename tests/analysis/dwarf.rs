@@ -30,7 +30,9 @@ struct thread {
     short td_sx_slocks;
 };
 struct turnstile { struct mtx ts_lock; entry ts_blocked[2]; };
+struct vnode { void *v_data; enum states v_type : 8; short v_irflag; };
 struct thread keep; struct thread_other other; struct turnstile ts;
+struct vnode vnode;
 const int size = sizeof(struct thread);
 const int slpq = __builtin_offsetof(struct thread, td_slpq);
 const int tid = __builtin_offsetof(struct thread, td_tid);
@@ -96,6 +98,8 @@ fn a_compilers_dwarf_tells_what_the_compiler_did() {
         assert_eq!(mtx, Some(Field { offset: 24, size: 8 }));
         let blocked = types.field("turnstile", "ts_blocked");
         assert_eq!(blocked, Some(Field { offset: 32, size: 32 }));
+        let v_type = types.field("vnode", "v_type");
+        assert_eq!(v_type, Some(Field { offset: 8, size: 1 }), "{options:?}");
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn running(
     let cpus = f.t.int("mp_maxid").map_or(0, |n| n.min(MAX_CPUS));
     let mut found = Vec::new();
     for cpu in 0..=cpus {
-        let Some(cc) = f.per_cpu("pcpu_entry_cc_cpu", cpu) else { continue };
+        let Some(cc) = callout_cpu(f, cpu) else { continue };
         let first = f.address(cc, "callout_cpu", "cc_exec_entity");
         let size = f.t.types.size("cc_exec");
         let Some((first, size)) = first.zip(size) else { break };
@@ -61,6 +61,16 @@ pub(super) fn running(
         }
     }
     found
+}
+
+/// What a CPU has for callouts: 14 and later among its own variables, releases
+/// before in an array. C: `CC_CPU`.
+fn callout_cpu(f: &Fields<'_, '_>, cpu: u32) -> Option<Pointer> {
+    f.per_cpu("pcpu_entry_cc_cpu", cpu).or_else(|| {
+        let array = f.t.address("cc_cpu")?;
+        let size = f.t.types.size("callout_cpu")?;
+        Some(array.0.wrapping_add(size.wrapping_mul(u64::from(cpu))))
+    })
 }
 
 /// How late the first callout is that has expired and has not been run. C:

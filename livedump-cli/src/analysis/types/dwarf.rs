@@ -10,8 +10,8 @@
 use super::limits::Steps;
 use super::section::Section;
 use super::unit::{
-    Entry, Fault, Reader, Sections, Strings, Tables, location, next_unit, open,
-    section_error,
+    Entry, Fault, Reader, Sections, Strings, Tables, byte_location, location,
+    next_unit, open, section_error,
 };
 use super::wanted::{LIKELY_UNITS, Struct, find, find_field};
 use super::{Field, FoundStruct, MAX_STRUCT, Structs, TypesError, has_all};
@@ -148,7 +148,13 @@ fn members(
     }
     within.push(of);
     reader.children(of, &[dw::DW_TAG_member], |entry| {
-        let at = location(entry, reader.header.encoding());
+        let encoding = reader.header.encoding();
+        let is_bits = entry.bits.is_some() || entry.data_bit_offset.is_some();
+        let bits = is_bits.then(|| bit_field(entry, encoding));
+        let at = match &bits {
+            Some(field) => field.map(|field| field.offset),
+            None => location(entry, encoding),
+        };
         let Some(offset) = at.and_then(|at| at.checked_add(base)) else {
             return Ok(false);
         };
@@ -162,9 +168,10 @@ fn members(
         let Some(name) = name.and_then(|n| find_field(wanted, n)) else {
             return Ok(false);
         };
-        let size = match entry.of {
-            Some(of) => size(reader, of, 0)?,
-            None => 0,
+        let size = match (bits.flatten(), entry.of) {
+            (Some(field), _) => field.size,
+            (None, Some(of)) => size(reader, of, 0)?,
+            (None, None) => 0,
         };
         let known = found.fields.iter().any(|f| f.0 == name);
         if !known && offset.saturating_add(size) <= found.size {
@@ -212,4 +219,57 @@ fn count(reader: &Reader<'_>, of: UnitOffset) -> Result<Option<u64>, Fault> {
         Ok(true)
     })?;
     Ok(count)
+}
+
+/// A bit field that is whole bytes, such as `v_type` of 13; others stand
+/// nowhere. Machines that are read here have the lowest byte first.
+fn bit_field(entry: &Entry<'_>, encoding: gimli::Encoding) -> Option<Field> {
+    let bits = entry.bits?;
+    let start = match entry.data_bit_offset {
+        Some(start) => start,
+        // From the highest bit of what it is stored in.
+        None => {
+            let stored = entry.bytes?.checked_mul(8)?;
+            let end = entry.bit_offset?.checked_add(bits)?;
+            let first = byte_location(entry, encoding)?.checked_mul(8)?;
+            first.checked_add(stored.checked_sub(end)?)?
+        }
+    };
+    let is_whole = bits != 0 && bits.is_multiple_of(8);
+    let field = Field { offset: start / 8, size: bits / 8 };
+    (is_whole && start.is_multiple_of(8)).then_some(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gimli::AttributeValue;
+
+    #[test]
+    fn bit_fields_of_whole_bytes_stand_somewhere() {
+        let encoding = gimli::Encoding {
+            address_size: 8,
+            format: gimli::Format::Dwarf32,
+            version: 4,
+        };
+        let mut entry = Entry {
+            bytes: Some(4),
+            bit_offset: Some(24),
+            at: Some(AttributeValue::Udata(16)),
+            ..Entry::default()
+        };
+        let mut of = |bits, data: Option<u64>, high: Option<u64>| {
+            entry.bits = Some(bits);
+            entry.data_bit_offset = data;
+            entry.bit_offset = high;
+            bit_field(&entry, encoding)
+        };
+        let high = Some(24);
+        assert_eq!(of(8, None, high), Some(Field { offset: 16, size: 1 }));
+        assert_eq!(of(4, None, high), None);
+        assert_eq!(of(16, None, high), None, "it does not fit");
+        assert_eq!(of(8, None, Some(8)), Some(Field { offset: 18, size: 1 }));
+        assert_eq!(of(8, Some(136), None), Some(Field { offset: 17, size: 1 }));
+        assert_eq!(of(8, Some(137), None), None);
+    }
 }

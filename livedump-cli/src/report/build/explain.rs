@@ -6,7 +6,7 @@ use crate::analysis::clock::Clock;
 use crate::analysis::explain::{
     self, Explanation, Next, Object, RootOf, of_root,
 };
-use crate::analysis::stack::Stacks;
+use crate::analysis::stack::{Source, Stacks};
 use crate::analysis::threads::{Thread, Threads};
 use crate::analysis::waits::Waits;
 use crate::report::escape;
@@ -180,7 +180,11 @@ impl Explained<'_, '_, '_> {
                 reported.thread = self.who(*n);
                 if let Some(td) = self.threads.list.get(*n) {
                     reported.state = Some(self.doing(td));
-                    reported.stack = calls(&self.stacks.of(td));
+                    let stack = self.stacks.of(td);
+                    // Where one was that has run since says nothing.
+                    if !matches!(stack.source, Source::Stale(_)) {
+                        reported.stack = calls(&stack);
+                    }
                 }
             }
             RootOf::Resource(n) => {
