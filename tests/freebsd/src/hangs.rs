@@ -20,8 +20,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const HEALTHY: [&str; 2] = ["idle", "load"];
 /// Releases before this do not record for which lock a thread spins.
 const RECORDED: u64 = 1_500_000;
-/// A wait of so many seconds is long.
-const LIMIT: &str = "2";
+/// A wait of so many seconds is long: of what is planted, and of a machine
+/// that may be given no CPU by its host for as long as that.
+const LIMITS: [&str; 2] = ["2", "10"];
 
 /// What all wait for, as the guest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,10 +245,12 @@ fn are_alike(kind: &str, other: &str) -> bool {
 }
 
 /// Runs `livedump explain` on a dump.
-fn explain(kernel: &Kernel, dump: &Path) -> Answer<Value> {
+fn explain(kernel: &Kernel, dump: &Path, is_healthy: bool) -> Answer<Value> {
+    let [planted, healthy] = LIMITS;
+    let limit = if is_healthy { healthy } else { planted };
     let debug = kernel.path.with_extension("debug");
     let mut args: Vec<&OsStr> =
-        ["explain", "--limit", LIMIT, "--json", "-k"].map(OsStr::new).into();
+        ["explain", "--limit", limit, "--json", "-k"].map(OsStr::new).into();
     args.push(kernel.path.as_os_str());
     if debug.is_file() {
         args.extend([OsStr::new("--debug"), debug.as_os_str()]);
@@ -278,10 +281,11 @@ fn shown(
     dump: &Path,
 ) -> Answer<Shown> {
     let (kind, _) = parts(name).ok_or("its name")?;
-    let report = explain(kernel, dump)?;
+    let is_healthy = HEALTHY.contains(&kind);
+    let report = explain(kernel, dump, is_healthy)?;
     let roots = report["roots"].as_array().ok_or("no roots")?;
     let mut stuck = roots.iter().filter(|r| r["stuck"] == true);
-    if HEALTHY.contains(&kind) {
+    if is_healthy {
         let cycle = roots.iter().find(|r| r["kind"] == "cycle");
         return Ok(match stuck.next().or(cycle) {
             Some(root) => Shown::Wrong(format!("{name}: {root}")),

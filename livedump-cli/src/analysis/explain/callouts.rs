@@ -83,7 +83,7 @@ fn late(f: &Fields<'_, '_>, cc: Pointer) -> Option<f64> {
     let first = f.pointer(cc, "callout_cpu", "cc_expireq");
     let Some(first) = first else { return Some(0.0) };
     let due = f.get(first, "callout", "c_time")?;
-    let late = now.checked_sub(due).unwrap_or(0);
+    let late = now.saturating_sub(due);
     Some(sbintime_seconds(late))
 }
 

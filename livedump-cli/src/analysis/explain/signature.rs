@@ -38,9 +38,9 @@ pub fn of_root(
             let td = threads.list.get(*n);
             if td.is_some_and(runs) {
                 let path = root.behind.first().map(|&n| explanation.path(n));
-                let waits = path.iter().flatten().filter(|at| *at != n);
+                let mut waits = path.iter().flatten().rev();
                 lines.push("runs".into());
-                lines.extend(waits.last().map(|&n| wait(n)));
+                lines.extend(waits.find(|at| *at != n).map(|&n| wait(n)));
                 return Signature(digest(&lines));
             }
             lines.extend(td.map(|td| td.state_word().to_string()));
