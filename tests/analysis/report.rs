@@ -13,10 +13,11 @@ const SYSTEM: &str = "size 16M\ncpus 2\nsystem\nprocess 843 livedump\n\
     process 300 cc\nthread 100300 three run 1\n\
     message \"line <one> & two\"\n";
 
-const SECTIONS: [&str; 22] = [
+const SECTIONS: [&str; 23] = [
     "header",
     "uptime",
     "panic",
+    "explain",
     "deadlock",
     "messages",
     "cpus",
@@ -486,7 +487,11 @@ fn a_report_is_not_written_where_there_is_no_place_for_one() {
 
 #[test]
 fn a_truncated_dump_is_damaged_and_reported_as_far_as_it_goes() {
-    let recipe = SYSTEM.replace("wait alpha", "sleep select");
+    let stuck = SYSTEM.replace("wait alpha", "sleep select");
+    let json = Case::with(&stuck, &["--registers"]).report(1);
+    assert_eq!(json["verdict"], "stuck");
+    assert_eq!(json["reason"], "1 cause");
+    let recipe = stuck.replace("wait beta", "sleep select");
     let case = Case::with(&recipe, &["--registers"]);
     let whole = case.report(0);
     assert_eq!(whole["verdict"], "sound", "{}", whole["reason"]);

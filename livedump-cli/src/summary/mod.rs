@@ -51,7 +51,7 @@ pub struct Summary {
     pub kernel: Option<String>,
     /// The debug file of that.
     pub debug: Option<String>,
-    /// Damaged where the dump is, or has a deadlock; undetermined where
+    /// Damaged where the dump is, or threads are stuck; undetermined where
     /// something could not be read.
     pub verdict: Verdict,
     /// The first section that something was found in, and what.
@@ -226,12 +226,17 @@ impl Summary {
         }
     }
 
-    /// The verdict in one word, and why. A dump with a deadlock in it is not
-    /// damaged for that.
+    /// The verdict in one word, and why. A dump with a deadlock in it, or with
+    /// threads that are stuck, is not damaged for that.
     #[must_use]
     pub fn conclusion(&self) -> (&'static str, Option<&str>) {
-        match &self.finding {
-            Some(("deadlock", what)) => ("deadlock", Some(what)),
+        let deadlock = self.sections.iter().find(|s| s.id == "deadlock");
+        let deadlock = deadlock.and_then(|s| s.finding.as_deref());
+        match (&self.finding, deadlock) {
+            (Some(("explain" | "deadlock", _)), Some(what)) => {
+                ("deadlock", Some(what))
+            }
+            (Some(("explain", what)), None) => ("stuck", Some(what)),
             _ => (self.verdict.word(), self.verdict.reason()),
         }
     }

@@ -206,6 +206,8 @@ fn add_objects(structs: &mut Vec<Struct>) {
             if s.members.iter().any(|m| m.0 == name) {
                 continue;
             }
+            // An array without a length has one element here.
+            let bytes = bytes.max(1);
             let kind = match bytes {
                 n @ (1 | 2 | 4) => Int(n),
                 8 => Pointer,
