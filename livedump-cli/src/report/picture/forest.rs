@@ -136,7 +136,7 @@ impl Forest {
                 trees.push((self.count(n), Tree::Thread(n)));
             }
         }
-        trees.sort_by(|a, b| b.0.cmp(&a.0));
+        trees.sort_by_key(|tree| std::cmp::Reverse(tree.0));
         for (_, tree) in trees {
             match tree {
                 Tree::Thread(n) => self.tree(n, 0),
