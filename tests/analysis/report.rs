@@ -504,3 +504,13 @@ fn a_truncated_dump_is_damaged_and_reported_as_far_as_it_goes() {
     assert!(reason.starts_with("header: "), "{reason}");
     assert_eq!(json["sections"]["header"]["facts"]["hostname"], "model");
 }
+
+#[test]
+fn a_hang_has_the_same_signature_as_explain_prints() {
+    let case = Case::new(SYSTEM);
+    let found = case.run("explain", &["--json"]).expect(1).json();
+    let report = case.report(1);
+    let explain = &report["sections"]["explain"]["explain"];
+    assert_eq!(explain["signature"], found["signature"]);
+    assert_eq!(explain["roots"], found["roots"]);
+}

@@ -14,6 +14,7 @@ use crate::analysis::explain::{Explanation, LIMIT_SECONDS};
 use crate::analysis::stack::Stacks;
 use crate::analysis::threads::Threads;
 use crate::analysis::waits::Waits;
+use crate::convert::modules::ModuleFiles;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::output::Output;
@@ -62,8 +63,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
             "only one of --json and --svg - can be written to standard output",
         ));
     }
-    let keep: Vec<_> = svg_to.iter().flat_map(Output::descriptors).collect();
     let (file, kernel) = (&args.file, &args.kernel);
+    let files =
+        ModuleFiles::open(kernel.module_directories(), kernel.module_files());
+    let outputs = svg_to.iter().flat_map(Output::descriptors);
+    let keep: Vec<_> = outputs.chain(files.descriptors()).collect();
     let session = Session::open_with(file, kernel, &[], &keep, |inputs| {
         svg_to.iter().try_for_each(|to| to.check_no_input(inputs))?;
         Ok(())
@@ -74,6 +78,8 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     let threads = Threads::walk(&target)?;
     let waits = Waits::new(&target, &threads).map_err(TargetError::from)?;
     let stacks = Stacks::new(&target);
+    let modules = files.load(stacks.modules());
+    let stacks = stacks.with_debug_info(&modules);
     let limit = f64::from(args.limit);
     let explanation =
         Explanation::new(&target, &threads, &waits, &stacks, limit)

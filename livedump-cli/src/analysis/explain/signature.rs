@@ -8,6 +8,7 @@ use super::wait::{Object, Wait};
 use super::{Explanation, Stacks, Threads};
 use crate::analysis::stack_groups::Place;
 use crate::analysis::threads::{State, Thread};
+use livedump_vmcore::unwind::How;
 use sha2::{Digest, Sha256};
 
 /// Frames that count; what is further out is how it came there.
@@ -81,13 +82,17 @@ fn described(wait: &Wait) -> String {
 
 fn functions(stacks: &Stacks<'_, '_>, td: &Thread) -> Vec<String> {
     let stack = stacks.of(td);
-    let frames = stack.frames.iter().take(MAX_FRAMES);
+    // Frames that only debug information tells of do not count.
+    let frames = stack.frames.iter().filter(|f| f.how != How::TailCall);
+    let frames = frames.take(MAX_FRAMES);
     let name = |frame| match Place::of(frame) {
-        Place::Function { name, .. } => {
+        // Nor do functions of modules, whose files may not be there.
+        Place::Function { module: Some(name), .. }
+        | Place::Module { name, .. } => Some(name),
+        Place::Function { name, module: None } => {
             let name = String::from_utf8_lossy(&name).into_owned();
             Some(plain(&name).to_string())
         }
-        Place::Module { name, .. } => Some(name),
         Place::Address(_) => None,
     };
     frames.filter_map(name).skip_while(|name| is_switch(name)).collect()
