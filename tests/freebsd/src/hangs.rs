@@ -310,7 +310,7 @@ fn shown(
     if let Some(other) = stuck.next() {
         return Ok(Shown::Wrong(format!("{name}: another root: {other}")));
     }
-    if kind == "disk" && !names_file(first) {
+    if kind == "disk" && !names_file(&report) {
         return Ok(Shown::Wrong(format!("{name}: no file: {first}")));
     }
     let signature = first["signature"].as_str().ok_or("no signature")?;
@@ -347,10 +347,10 @@ fn spins(
     }
 }
 
-/// The way to the disk is through a file of it.
-fn names_file(root: &Value) -> bool {
-    let path = root["path"].as_array().into_iter().flatten();
-    let mut objects = path.filter_map(|w| w["object"].as_str());
+/// A wait for the disk is for a file of it.
+fn names_file(report: &Value) -> bool {
+    let waits = report["waits"].as_array().into_iter().flatten();
+    let mut objects = waits.filter_map(|w| w["object"].as_str());
     objects.any(|o| o.contains("/slow/dir/") && o.contains("on /slow (ufs)"))
 }
 
