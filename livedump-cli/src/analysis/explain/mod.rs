@@ -52,7 +52,8 @@ use super::types::Missing;
 use super::waits::Waits;
 use fields::Fields;
 use files::Files;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::collections::HashSet;
 use wait::Resources;
 
 /// A wait of so many seconds is long, unless another limit is asked for.
@@ -99,9 +100,46 @@ struct Context<'c, 't, 'a> {
     resources: Resources,
     callouts: Vec<callouts::Running>,
     tasks: OnceCell<Vec<tasks::Running>>,
+    /// Not all stacks were searched for tasks.
+    tasks_cut: Cell<bool>,
+    /// Sleeps that lead on, and could not be followed.
+    unfollowed: Vec<Unfollowed>,
     files: OnceCell<Files>,
     /// The threads of each process.
     of_process: Vec<Vec<usize>>,
+}
+
+/// Wait messages of sleeps that have to end and that lead on.
+const FOLLOWED: [&str; 18] = [
+    "biord",
+    "biowr",
+    "bo_wwait",
+    "codrain",
+    "gread",
+    "gwrite",
+    "physrd",
+    "physwr",
+    "suspfs",
+    "swread",
+    "swwrt",
+    "tq_adrain",
+    "tq_drain",
+    "tq_qdrain",
+    "vnread",
+    "vnsrd",
+    "wdrain",
+    "zonelimit",
+];
+
+/// A sleep that leads on, and whose object could not be read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unfollowed {
+    /// The thread's number in the list.
+    pub thread: usize,
+    /// Its wait message.
+    pub wmesg: String,
+    /// For how long, in seconds.
+    pub seconds: Option<f64>,
 }
 
 /// A callout or a task that others of its kind wait for to end.
@@ -132,6 +170,9 @@ pub struct Explanation {
     pub stalled: Option<Vec<Stalled>>,
     /// Threads that spin for a lock that is not recorded, and where.
     pub spinners: Vec<(usize, String)>,
+    /// Sleeps whose wait message says that they lead on, and that could not be
+    /// followed.
+    pub unfollowed: Vec<Unfollowed>,
     /// Fields that were asked for and that no type information has.
     pub missing: Vec<String>,
     /// What was not right on the way.
@@ -167,6 +208,8 @@ impl Explanation {
             clock: Clock::new(t),
             resources: Resources::default(),
             tasks: OnceCell::new(),
+            tasks_cut: Cell::new(false),
+            unfollowed: Vec::new(),
             files: OnceCell::new(),
             of_process,
         };
@@ -179,6 +222,9 @@ impl Explanation {
         if c.files.get().is_some_and(|files| files.is_incomplete) {
             problems.push("not all descriptors were looked at".to_string());
         }
+        if c.tasks_cut.get() {
+            problems.push("not all stacks were searched for tasks".into());
+        }
         let roots = roots::roots(&all, &c.resources.all, limit);
         Ok(Self {
             waits: all,
@@ -186,6 +232,7 @@ impl Explanation {
             handlers,
             stalled,
             spinners,
+            unfollowed: c.unfollowed,
             missing: c.fields.missing(),
             resources: c.resources.all,
             problems,
@@ -203,9 +250,10 @@ impl Explanation {
     #[must_use]
     pub fn path(&self, start: usize) -> Vec<usize> {
         let mut path = vec![start];
+        let mut seen = HashSet::from([start]);
         let mut at = start;
         while let Some(Next::Thread(next)) = self.of(at).map(|w| w.next) {
-            if path.contains(&next) {
+            if !seen.insert(next) {
                 break;
             }
             path.push(next);
@@ -237,6 +285,7 @@ impl Context<'_, '_, '_> {
     fn tasks(&self) -> &[tasks::Running] {
         self.tasks.get_or_init(|| {
             let mut found = Vec::new();
+            let mut left = tasks::MAX_WORDS;
             if !self.fields.has("proc", "p_flag") {
                 return found;
             }
@@ -247,9 +296,12 @@ impl Context<'_, '_, '_> {
                 });
                 if flags.is_some_and(|flags| flags & P_KPROC != 0) {
                     let (fields, stacks) = (&self.fields, self.stacks);
-                    found.extend(tasks::running(fields, stacks, (n, td)));
+                    let all =
+                        tasks::running(fields, stacks, (n, td), &mut left);
+                    found.extend(all);
                 }
             }
+            self.tasks_cut.set(left == 0);
             found
         })
     }
@@ -259,7 +311,8 @@ impl Context<'_, '_, '_> {
         n: usize,
         spinners: &mut Vec<(usize, String)>,
     ) -> Option<Wait> {
-        let td = self.threads.list.get(n)?;
+        let threads = self.threads;
+        let td = threads.list.get(n)?;
         if matches!(td.state, State::Running | State::RunQueue) {
             return self.spin(n, td, spinners);
         }
@@ -275,8 +328,15 @@ impl Context<'_, '_, '_> {
         let found = SLEEPS.iter().find_map(|(sleep, is_message)| {
             Some((sleep(self, &asleep)?, *is_message))
         });
-        let ((object, next), is_message) = found?;
         let seconds = self.clock.and_then(|clock| clock.waited(td));
+        let Some(((object, next), is_message)) = found else {
+            if FOLLOWED.contains(&wmesg) {
+                let wmesg = wmesg.to_string();
+                let unfollowed = Unfollowed { thread: n, wmesg, seconds };
+                self.unfollowed.push(unfollowed);
+            }
+            return None;
+        };
         Some(Wait {
             waiter: n,
             object,

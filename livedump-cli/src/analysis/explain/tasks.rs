@@ -16,6 +16,8 @@ use memdev::addr::Vaddr;
 const RUNS: &[u8] = b"taskqueue_run_locked";
 /// Tasks of a queue that are looked at.
 const MAX_QUEUED: usize = 4096;
+/// Words of all stacks that are looked at; a kernel's have 2,048 to 3,072 each.
+pub(super) const MAX_WORDS: u64 = 1 << 21;
 /// Of a queue's name. C: `TASKQUEUE_NAMELEN`.
 const MAX_NAME: usize = 64;
 
@@ -41,6 +43,7 @@ pub(super) fn running(
     f: &Fields<'_, '_>,
     stacks: &Stacks<'_, '_>,
     (thread, td): (usize, &Thread),
+    left: &mut u64,
 ) -> Vec<Running> {
     let stack = stacks.addresses(td);
     let runs = |at: u64| {
@@ -58,6 +61,8 @@ pub(super) fn running(
     let mut found = Vec::new();
     let mut at = from.next_multiple_of(8);
     while at < end {
+        let Some(fewer) = left.checked_sub(1) else { break };
+        *left = fewer;
         found.extend(record(f, stacks, at, thread));
         at = at.saturating_add(8);
     }

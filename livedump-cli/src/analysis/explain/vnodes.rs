@@ -3,6 +3,7 @@
 //! `struct namecache` of vfs_cache.c.
 
 use super::fields::{Fields, Pointer};
+use crate::analysis::mounts::Mounts;
 
 /// Directories above a file.
 const MAX_DEPTH: usize = 64;
@@ -13,8 +14,6 @@ const MNAMELEN: usize = 1024;
 const MFSNAMELEN: usize = 16;
 /// C: `VV_ROOT`.
 const VV_ROOT: u64 = 1;
-/// Mounts that are looked at.
-const MAX_MOUNTS: usize = 4096;
 
 /// A mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,16 +44,10 @@ pub(super) fn mount_of(f: &Fields<'_, '_>, vnode: Pointer) -> Option<Mount> {
 
 /// All mounts of a file system type. C: `mountlist`.
 pub(super) fn mounts(f: &Fields<'_, '_>, fstype: &str) -> Vec<Mount> {
-    let mut found = Vec::new();
-    let head = f.t.address("mountlist").and_then(|at| f.word(at.0));
-    let mut next = head.filter(|&at| at != 0);
-    for _ in 0..MAX_MOUNTS {
-        let Some(at) = next else { break };
-        found.extend(mount(f, at).filter(|m| m.fstype == fstype));
-        // The first member of a TAILQ_ENTRY is the next.
-        next = f.pointer(at, "mount", "mnt_list");
-    }
-    found
+    // Where the list is not told, neither is which server it is.
+    let all = Mounts::new(f.t).map_or_else(|_| Vec::new(), |all| all.list);
+    let all = all.iter().filter_map(|m| mount(f, m.address.0));
+    all.filter(|m| m.fstype == fstype).collect()
 }
 
 /// The vnode that a lock is of, if it is one's.

@@ -120,6 +120,18 @@ impl Explained<'_, '_, '_> {
             ));
         }
         reasons.extend(found.problems.iter().cloned());
+        let unfollowed = found.unfollowed.iter();
+        let unfollowed = unfollowed
+            .filter(|u| u.seconds.is_none_or(|s| s >= self.limit))
+            .filter_map(|u| {
+                let tid = self.threads.list.get(u.thread)?.tid;
+                let wmesg = escape(u.wmesg.as_bytes());
+                Some(format!(
+                    "thread {tid} sleeps on \"{wmesg}\": for what could not be \
+                     read"
+                ))
+            });
+        reasons.extend(unfollowed.take(MAX_REASONS));
         let long = found.waits.iter().flatten().filter(|w| {
             !w.inconsistencies.is_empty()
                 && !w.is_message

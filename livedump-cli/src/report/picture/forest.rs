@@ -225,7 +225,7 @@ impl Forest {
             }
             let below = self.children.get(&n).cloned().unwrap_or_default();
             let outside: Vec<_> =
-                below.into_iter().filter(|b| !cycle.contains(b)).collect();
+                below.into_iter().filter(|b| !self.drawn.contains(b)).collect();
             self.below(&outside, 2);
         }
     }
