@@ -3,11 +3,12 @@
 
 use crate::image::{self, Memory};
 use crate::jobs::{self, Entry, Place, What};
+use crate::pareto::Measured;
 use crate::table::{self, Run};
 use crate::timed::{Took, remove};
-use crate::{Result, elfcore, reading, size};
+use crate::{Result, elfcore, pareto, reading, size};
 use nix::sys::statvfs::statvfs;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,12 @@ pub struct Args {
     /// Only rows whose name has one of these in it
     #[arg(long, value_name = "WORD")]
     only: Vec<String>,
+    /// Write speed over size as a picture
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write all that was measured as one JSON object
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Where files are written; in memory (/dev/shm) if there is room
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
@@ -65,6 +72,16 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let runs = measure(args, &mut entries, &memory)?;
     print!("{}", table::table(&entries, &runs, bytes, args.workers));
+    let measured = Measured::of(&entries, &runs, bytes, args.workers);
+    print!("{}", pareto::table(&measured));
+    if let Some(path) = &args.svg {
+        fs::write(path, pareto::svg(&measured))?;
+    }
+    if let Some(path) = &args.json {
+        let mut text = serde_json::to_string_pretty(&measured)?;
+        text.push('\n');
+        fs::write(path, text)?;
+    }
     remove(&core)?;
     if args.only.is_empty() {
         reading::run(&place, args.runs)?;
@@ -88,8 +105,8 @@ fn measure(
             }
             match entry.what {
                 What::Missing(_) => {}
-                What::Codec(threads) => {
-                    runs.push(codec(memory, threads)?);
+                What::Codec(level, threads) => {
+                    runs.push(codec(memory, level, threads)?);
                 }
                 What::Program(ref job) => match job.run() {
                     Ok(took) => {
@@ -123,9 +140,10 @@ fn touch(memory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn codec(memory: &Path, threads: u32) -> Result<Run> {
+fn codec(memory: &Path, level: i32, threads: u32) -> Result<Run> {
     let out = Command::new(std::env::current_exe()?)
-        .args(["libzstd", "--threads", &threads.to_string(), "--image"])
+        .args(["libzstd", "--checksum", &format!("--level={level}")])
+        .args(["--threads", &threads.to_string(), "--image"])
         .arg(memory)
         .output()?;
     let out = String::from_utf8(out.stdout)?;

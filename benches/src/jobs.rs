@@ -26,10 +26,20 @@ pub enum Seal {
     Made,
 }
 
+/// Who does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Livedump,
+    Other,
+    /// A library's calls, and no program: a bound, not a competitor.
+    Codec,
+}
+
 /// One row.
 #[derive(Debug)]
 pub struct Entry {
     pub group: Group,
+    pub who: Who,
     pub name: String,
     pub what: What,
 }
@@ -37,8 +47,8 @@ pub struct Entry {
 #[derive(Debug)]
 pub enum What {
     Program(Job),
-    /// Calls of libzstd, in so many threads.
-    Codec(u32),
+    /// Calls of libzstd at a level, in so many threads.
+    Codec(i32, u32),
     /// Why it cannot be run.
     Missing(&'static str),
 }
@@ -54,6 +64,10 @@ pub struct Place<'a> {
     /// Compressing threads, where one can say.
     pub workers: u32,
 }
+
+/// Levels of zstd that are measured.
+const LEVELS: [i32; 6] = [-7, -5, -3, -1, 1, 3];
+const ONE: &str = "--single-thread";
 
 /// All of them, in the order of the table.
 pub fn all(place: &Place<'_>) -> Result<Vec<Entry>> {
@@ -77,13 +91,22 @@ pub fn all(place: &Place<'_>) -> Result<Vec<Entry>> {
         file(Group::Plain, &["cp"], false),
         ours(place, Group::Zstd, Seal::None)?,
         ours(place, Group::Zstd, Seal::Made)?,
-        codec(1),
-        file(Group::Zstd, &["zstd", "-1", &t, "-qc"], true),
-        file(Group::Zstd, &["zstd", "--single-thread", "-1", "-qc"], true),
     ];
-    if place.workers > 1 {
-        all.push(codec(place.workers));
+    for level in LEVELS {
+        if level != 1 {
+            all.push(at_level(place, Group::Zstd, level, Seal::None)?);
+        }
     }
+    for level in LEVELS {
+        all.push(codec(level, place.workers));
+    }
+    if place.workers > 1 {
+        all.push(codec(1, 1));
+    }
+    all.push(file(Group::Zstd, &["zstd", "-1", &t, "-qc"], true));
+    all.push(file(Group::Zstd, &["zstd", "--fast=5", &t, "-qc"], true));
+    all.push(file(Group::Zstd, &["zstd", "-1", ONE, "-qc"], true));
+    all.push(file(Group::Zstd, &["lz4", "-1", "-qc"], true));
     for option in ["-z", "-l", "-p"] {
         all.push(makedumpfile(place, option, &out));
     }
@@ -111,20 +134,27 @@ fn program(
         true => What::Program(Job { command: words, pipes, output }),
         false => What::Missing("not installed"),
     };
-    Entry { group, name, what }
+    Entry { group, who: Who::Other, name, what }
 }
 
 /// The most that can be had of it.
-fn codec(threads: u32) -> Entry {
-    Entry {
-        group: Group::Zstd,
-        name: format!("libzstd -1, calls of 1 MB, threads: {threads}"),
-        what: What::Codec(threads),
-    }
+fn codec(level: i32, threads: u32) -> Entry {
+    let name = format!("libzstd, level {level}, threads: {threads}");
+    let what = What::Codec(level, threads);
+    Entry { group: Group::Zstd, who: Who::Codec, name, what }
 }
 
 /// `livedump capture --machine raw:IMAGE`, as this program.
 pub fn ours(place: &Place<'_>, group: Group, seal: Seal) -> Result<Entry> {
+    at_level(place, group, 1, seal)
+}
+
+fn at_level(
+    place: &Place<'_>,
+    group: Group,
+    level: i32,
+    seal: Seal,
+) -> Result<Entry> {
     let (format, ending) = match group {
         Group::Plain => (None, ""),
         Group::Zstd => (Some("-Z"), ".zst"),
@@ -139,9 +169,10 @@ pub fn ours(place: &Place<'_>, group: Group, seal: Seal) -> Result<Entry> {
     let mut name = "livedump capture".to_string();
     if let Some(format) = format {
         let workers = place.workers.to_string();
-        let options = [format, "--level", "1", "--workers", &workers];
+        let level = format!("--level={level}");
+        let options = [format, &level, "--workers", &workers];
         words.extend(options.map(Into::into));
-        name = format!("{name} {format} --level 1");
+        name = format!("{name} {format} {level}");
     }
     if seal == Seal::None {
         words.push("--no-seal".into());
@@ -150,7 +181,8 @@ pub fn ours(place: &Place<'_>, group: Group, seal: Seal) -> Result<Entry> {
     words.push(place.directory.into());
     let output = place.directory.join(format!("livecore.0{ending}"));
     let job = Job { command: words, pipes: false, output: Some(output) };
-    Ok(Entry { group, name, what: What::Program(job) })
+    let what = What::Program(job);
+    Ok(Entry { group, who: Who::Livedump, name, what })
 }
 
 /// livedump(8), as this program.

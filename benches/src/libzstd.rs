@@ -19,7 +19,7 @@ pub struct Args {
     pub image: PathBuf,
     #[arg(long, value_parser = size::parse, default_value = "1M")]
     pub chunk: u64,
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1)]
     pub level: i32,
     /// Give each frame a checksum
     #[arg(long)]

@@ -9,6 +9,7 @@
 //!  timed    one of them, in a process of its own: seconds and memory
 //!  libzstd  what the codec alone can do
 //!  table    medians
+//!  pareto   speed over size: who is ahead at which
 //! ```
 //! Every job is a process, ours too (this program, once more), so that peak
 //! memory means the same for all. Jobs take turns, so that a busy moment of
@@ -21,6 +22,7 @@ mod elfcore;
 mod image;
 mod jobs;
 mod libzstd;
+mod pareto;
 mod random;
 mod reading;
 mod size;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Medians, as a Markdown table.
 
-use crate::jobs::{Entry, Group, What};
+use crate::jobs::{Entry, Group, What, Who};
 use crate::size::megabytes;
 use crate::timed::Took;
 use std::fmt::Write;
@@ -30,6 +30,12 @@ fn middle<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
     values.get(values.len() / 2).copied()
 }
 
+/// The shortest and the longest.
+pub fn spread(runs: &[Run]) -> (Duration, Duration) {
+    let walls = || runs.iter().map(|r| r.took.wall);
+    (walls().min().unwrap_or_default(), walls().max().unwrap_or_default())
+}
+
 /// How many times as long as `ours` another took.
 fn times(other: Duration, ours: Duration) -> f64 {
     other.as_secs_f64() / ours.as_secs_f64()
@@ -43,44 +49,48 @@ pub fn table(
     workers: u32,
 ) -> String {
     let mut text = String::from(
-        "\n| | seconds | CPU s | MB/s | livedump is | size | peak MB |\n\
-         |---|---:|---:|---:|---:|---:|---:|\n",
+        "\n| | seconds | from | to | CPU s/GB | MB/s | livedump is | size | \
+         peak MB |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     let medians: Vec<_> = runs.iter().map(|r| median(r)).collect();
     let row = |group: Group| {
-        entries.iter().zip(&medians).filter(move |(e, _)| e.group == group)
+        let rows = entries.iter().zip(runs).zip(&medians);
+        rows.filter(move |((e, _), _)| e.group == group)
     };
     for group in Group::ALL {
-        let ours = row(group).find(|(e, _)| e.name.starts_with("livedump"));
+        let ours = row(group).find(|((e, _), _)| e.who == Who::Livedump);
         let ours = ours.and_then(|(_, m)| *m).map(|m| m.took.wall);
-        for (entry, run) in row(group) {
+        for ((entry, runs), run) in row(group) {
             let _ = match (&entry.what, run) {
                 (What::Missing(why), _) => {
-                    writeln!(text, "| {} | {why} | | | | | |", entry.name)
+                    writeln!(text, "| {} | {why} | | | | | | | |", entry.name)
                 }
                 (_, None) => continue,
                 (what, Some(run)) => {
                     let Took { wall, cpu, memory } = run.took;
+                    let (least, most) = spread(runs);
                     let times = ours.map(|ours| times(wall, ours));
                     let times = match (times, what) {
                         (None, _) => String::new(),
-                        (Some(t), What::Codec(1)) => {
+                        (Some(t), What::Codec(_, 1)) => {
                             let each = t / f64::from(workers);
                             format!("{t:.2} x = {workers} x {each:.2}")
                         }
                         (Some(t), _) => format!("{t:.2} x"),
                     };
                     let memory = match what {
-                        What::Codec(_) => String::new(),
+                        What::Codec(..) => String::new(),
                         _ => format!("{:.1}", megabytes(memory)),
                     };
                     writeln!(
                         text,
-                        "| {} | {:.3} | {:.3} | {:.0} | {times} | {:.1} % | \
-                         {memory} |",
+                        "| {} | {:.3} | {:.3} | {:.3} | {:.2} | {:.0} | \
+                         {times} | {:.1} % | {memory} |",
                         entry.name,
                         wall.as_secs_f64(),
-                        cpu.as_secs_f64(),
+                        least.as_secs_f64(),
+                        most.as_secs_f64(),
+                        cpu.as_secs_f64() * 1e3 / megabytes(bytes),
                         megabytes(bytes) / wall.as_secs_f64(),
                         100.0 * megabytes(run.bytes) / megabytes(bytes),
                     )

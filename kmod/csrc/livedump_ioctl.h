@@ -33,13 +33,16 @@
 #define	MINIDUMP_COMP_GZIP	1
 #define	MINIDUMP_COMP_ZSTD	2
 
+/* mda_level, with zstd: what keeps up with the file it is written to */
+#define	MINIDUMP_LEVEL_AUTO	(-32768)
+
 struct mem_minidump_arg {
 	uint32_t	mda_version;		/* in: MINIDUMP_ARG_VERSION */
 	uint32_t	mda_flags;		/* in */
 	int32_t		mda_fd;			/* in: open for writing */
 	uint8_t		mda_compression;	/* in */
 	uint8_t		mda_pad0;		/* in: zero */
-	int16_t		mda_level;		/* in: 0 is the default */
+	int16_t		mda_level;		/* in: 0: default; out: used */
 	uint32_t	mda_workers;		/* in: threads; 0 is as many as CPUs */
 	uint32_t	mda_pad1;		/* in: zero */
 	uint32_t	mda_stage;		/* out: stage reached */

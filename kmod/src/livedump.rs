@@ -33,7 +33,7 @@
 //! A stream has none of these; while its reader is slow the livedump lock alone
 //! is held, and a signal ends the dump.
 
-use crate::dumper::{Output, Sink};
+use crate::dumper::{Level, Output, Sink};
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::Kpi;
 use crate::minidump::{self, Options, Planned, Written};
@@ -46,8 +46,9 @@ use memdev::freeze::{
 };
 use memdev::ioctl::{
     FLAG_ALL, FLAG_ESTIMATE, FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY,
-    FLAG_STREAM, FLAG_WAIT, MEM_KERNELDUMP, MEM_MINIDUMP, MEM_MINIDUMP_STATUS,
-    MINIDUMP_ARG_VERSION, MemLivedumpArg, MemMinidumpArg, NO_FD,
+    FLAG_STREAM, FLAG_WAIT, GZIP_LEVELS, LEVEL_AUTO, MEM_KERNELDUMP,
+    MEM_MINIDUMP, MEM_MINIDUMP_STATUS, MINIDUMP_ARG_VERSION, MemLivedumpArg,
+    MemMinidumpArg, NO_FD, ZSTD_LEVELS,
 };
 use memdev::kerneldump::Compression;
 
@@ -69,7 +70,7 @@ struct Job {
     fd: i32,
     stream: bool,
     compression: u8,
-    level: i32,
+    level: i16,
     workers: u32,
     wait: bool,
     quiesce: bool,
@@ -81,6 +82,7 @@ struct Job {
 #[derive(Clone, Copy, Debug, Default)]
 struct Outcome {
     planned: Planned,
+    level: i16,
     zero_pages: u64,
     dumplength: u64,
     registers: u32,
@@ -190,7 +192,7 @@ impl Livedump {
             fd: arg.fd,
             stream: arg.flags & FLAG_STREAM != 0,
             compression: arg.compression,
-            level: i32::from(arg.level),
+            level: arg.level,
             workers: arg.workers,
             wait: arg.flags & FLAG_WAIT != 0,
             quiesce: arg.flags & FLAG_QUIESCE != 0,
@@ -214,6 +216,7 @@ impl Livedump {
         } else {
             self.livedump_start(kpi, &job, &mut out)?;
             arg.stage = Stage::Done as u32;
+            arg.level = out.level;
         }
         arg.minidump_version = out.planned.version;
         arg.pages = out.planned.pages;
@@ -320,8 +323,9 @@ impl Livedump {
             sink,
             format,
             level: match job.level {
-                0 => kpi.compressor_level(format),
-                level => level,
+                0 => Level::Fixed(kpi.compressor_level(format)),
+                LEVEL_AUTO => Level::Auto,
+                level => Level::Fixed(level.into()),
             },
             workers: job.workers,
         };
@@ -343,6 +347,7 @@ impl Livedump {
         kpi.livedumper_finish();
         let written = result?;
         out.planned = written.planned;
+        out.level = i16::try_from(written.level).unwrap_or(0);
         out.zero_pages = written.zero_pages;
         out.dumplength = written.dumplength;
         out.registers = written.registers;
@@ -433,8 +438,10 @@ fn freeze_is_known(arg: &MemMinidumpArg, freeze: &MinidumpFreeze) -> bool {
 fn level_is_known(compression: u8, level: i16) -> bool {
     match Compression::from_u8(compression) {
         Some(Compression::None) => level == 0,
-        Some(Compression::Gzip) => (0..=9).contains(&level),
-        Some(Compression::Zstd) => (0..=19).contains(&level),
+        Some(Compression::Gzip) => level == 0 || GZIP_LEVELS.contains(&level),
+        Some(Compression::Zstd) => {
+            level == 0 || level == LEVEL_AUTO || ZSTD_LEVELS.contains(&level)
+        }
         None => true,
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Sizes and durations on the command line: `10G`, `1h30m`.
 
+use memdev::ioctl::{LEVEL_AUTO, ZSTD_LEVELS};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -53,13 +54,20 @@ where
     }
 }
 
-/// A compression level of either format.
+/// A compression level of either format; `auto` is [`LEVEL_AUTO`].
 ///
 /// # Errors
 /// It is a level of neither.
 pub fn level(word: &str) -> Result<i16, String> {
-    let level = word.parse().ok().filter(|level| (1..=19).contains(level));
-    level.ok_or_else(|| "not 1 to 9 for gzip, or 1 to 19 for zstd".into())
+    if word == "auto" {
+        return Ok(LEVEL_AUTO);
+    }
+    let level = word.parse().ok();
+    level
+        .filter(|&level| level != 0 && ZSTD_LEVELS.contains(&level))
+        .ok_or_else(|| {
+            "not 1 to 9 for gzip, or -7 to -1, 1 to 19 or auto for zstd".into()
+        })
 }
 
 /// `256M`: a number of bytes, with an optional suffix for a power of 1024.

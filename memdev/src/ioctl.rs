@@ -64,6 +64,17 @@ pub const FLAG_ALL: u32 = FLAG_ESTIMATE
     | FLAG_STABILITY
     | FLAG_STREAM;
 
+/// Levels of zstd that a request may name, 0 excepted: the negative ones are
+/// faster and compress less; those above 19 have huge windows.
+pub const ZSTD_LEVELS: core::ops::RangeInclusive<i16> = -7..=19;
+
+/// Levels of gzip that a request may name.
+pub const GZIP_LEVELS: core::ops::RangeInclusive<i16> = 1..=9;
+
+/// With zstd: the level at which compression keeps up with what the dump is
+/// written to. C: `MINIDUMP_LEVEL_AUTO`.
+pub const LEVEL_AUTO: i16 = i16::MIN;
+
 /// C: `struct mem_livedump_arg`, <sys/memrange.h>; 32 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -127,7 +138,8 @@ pub struct MemMinidumpArg {
     /// In: zero.
     pub pad0: u8,
     /// In: compression level; 0 is what `kern.livedump.gzip_level` or
-    /// `zstd_level` says.
+    /// `zstd_level` says; [`LEVEL_AUTO`]. Out: the level that the dump has, or
+    /// most of it.
     pub level: i16,
     /// In: threads that copy and compress; 0 is what
     /// `kern.livedump.workers` says.

@@ -3,7 +3,9 @@
 
 use livedump_hosted::raw::RawMachine;
 use livedump_tests::decoder::container;
+use livedump_tests::decoder::judge_raw;
 use livedump_tests::scenario::Scenario;
+use memdev::ioctl::LEVEL_AUTO;
 use nix::unistd::{Whence, lseek};
 use std::fs::File;
 use std::io::Write;
@@ -74,14 +76,41 @@ fn any_number_of_threads_gives_the_same_stream() {
 #[test]
 fn a_level_is_taken_to_heart() {
     let s = Scenario::model("size 16M");
-    for (compression, low, high) in [(GZIP, 1, 9), (ZSTD, 1, 9)] {
+    let steps = [(GZIP, 1, 9), (ZSTD, 1, 9), (ZSTD, -1, 1), (ZSTD, -7, -1)];
+    for (compression, low, high) in steps {
         let [long, short] = [low, high].map(|level| {
             let mut arg = s.request(compression);
             arg.level = level;
-            s.minidump(&arg).unwrap().dumplength
+            let answer = s.minidump(&arg).unwrap();
+            assert_eq!(answer.level, level);
+            answer.dumplength
         });
         assert!(short < long, "level {high}: {short}, {low}: {long}");
     }
+}
+
+#[test]
+fn the_answer_has_the_level_that_was_used() {
+    let s = Scenario::model("size 16M");
+    let level = |compression, level| {
+        let mut arg = s.request(compression);
+        arg.level = level;
+        s.minidump(&arg).unwrap().level
+    };
+    assert_eq!([level(0, 0), level(GZIP, 0), level(ZSTD, 0)], [0, 6, 1]);
+    assert!([-5, -1, 1, 3].contains(&level(ZSTD, LEVEL_AUTO)));
+}
+
+#[test]
+fn a_dump_whose_level_is_left_open_is_the_same_memory() {
+    let s = Scenario::model("size 64M");
+    s.kernel.set_time_second(1);
+    let plain = s.dump(0);
+    let mut arg = s.request(ZSTD);
+    arg.level = LEVEL_AUTO;
+    s.minidump(&arg).unwrap();
+    let packed = judge_raw(&s.contents()).unwrap();
+    assert!(packed.dump.plain() == plain.dump.plain());
 }
 
 #[test]

@@ -217,7 +217,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "a level there is not",
-        spoil: |s| s.arg.level = -1,
+        spoil: |s| s.arg.level = -8,
         ..ARGUMENT
     },
     Row {

@@ -5,6 +5,7 @@
 
 use super::Source;
 use super::block::BlockWriter;
+use super::level::Rungs;
 use crate::error::{Errno, Result};
 use crate::kpi::Kpi;
 use core::ops::Range;
@@ -31,13 +32,14 @@ const HOLE_PAGES: usize = 8;
 /// and so do those levels with many threads.
 pub(super) fn pages_for(
     format: Compression,
-    level: i32,
+    rungs: Rungs,
     workers: usize,
     dumpextent: u64,
 ) -> usize {
+    let deep = matches!(rungs, Rungs::One(level) if level > 1);
     let mut pages = match format {
-        Compression::Zstd if level > 1 && workers <= DEEP_WORKERS => DEEP_PAGES,
-        Compression::Zstd if level > 1 => MAX_PAGES,
+        Compression::Zstd if deep && workers <= DEEP_WORKERS => DEEP_PAGES,
+        Compression::Zstd if deep => MAX_PAGES,
         _ => MIN_PAGES,
     };
     while pages < MAX_PAGES
@@ -228,13 +230,13 @@ mod tests {
     #[test]
     fn what_looks_further_back_gets_more_where_few_share_the_memory() {
         let zstd = |level, workers, bytes| {
-            pages_for(Compression::Zstd, level, workers, bytes)
+            pages_for(Compression::Zstd, Rungs::One(level), workers, bytes)
         };
         assert_eq!(zstd(1, 2, 1 << 30), 64);
         assert_eq!(zstd(1, 16, 2 << 40), 128);
         assert_eq!(zstd(1, 2, 1 << 50), 256);
         assert_eq!(zstd(3, 2, 1 << 30), 1024);
         assert_eq!(zstd(3, 16, 1 << 30), 256);
-        assert_eq!(pages_for(Compression::Gzip, 9, 2, 1 << 30), 64);
+        assert_eq!(pages_for(Compression::Gzip, Rungs::One(9), 2, 1 << 30), 64);
     }
 }

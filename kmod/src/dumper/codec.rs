@@ -4,16 +4,17 @@
 //! its CPU's cache. It remembers what a chunk of zeros becomes: free memory is
 //! a good part of most machines.
 
+use super::Source;
 use super::chunk::Chunk;
-use super::{Output, Source};
+use super::level::Rungs;
 use crate::error::{Errno, Result};
 use crate::kpi::{Compressor, Kpi};
 use memdev::addr::{PAGE_SIZE, Page};
 use memdev::kerneldump::Compression;
 
 pub(super) struct Codec<K: Kpi> {
-    /// None where nothing is compressed.
-    codec: Option<K::Compressor>,
+    /// One for each level that may be used; none where nothing is compressed.
+    streams: K::Array<K::Compressor>,
     /// What is compressed.
     pages: K::Pages,
     /// A full chunk of zeros, compressed; nothing until there was one.
@@ -25,18 +26,21 @@ impl<K: Kpi> Codec<K> {
     /// For chunks of so many pages.
     pub(super) fn new(
         kpi: &K,
-        output: &Output<'_, K>,
+        format: Compression,
+        rungs: Rungs,
         pages: usize,
     ) -> Result<Self> {
         let bytes = pages * PAGE_SIZE;
-        let codec = match output.format {
-            Compression::None => None,
-            format => Some(kpi.compressor_init(format, bytes, output.level)?),
+        let (streams, own) = match format {
+            Compression::None => (0, 0),
+            _ => (rungs.count(), pages),
         };
-        let own = if codec.is_some() { pages } else { 0 };
+        let streams = kpi.malloc_array(streams, |nth| {
+            kpi.compressor_init(format, bytes, rungs.level(nth))
+        })?;
         let pages = kpi.malloc_pages(own)?;
-        let zeros = kpi.malloc_pages(usize::from(codec.is_some()))?;
-        Ok(Self { codec, pages, zeros, zeros_len: 0 })
+        let zeros = kpi.malloc_pages(usize::from(own > 0))?;
+        Ok(Self { streams, pages, zeros, zeros_len: 0 })
     }
 
     /// Takes the front pages of the chunk that is next, and leaves other
@@ -46,28 +50,34 @@ impl<K: Kpi> Codec<K> {
         front: &mut K::Pages,
         out: &mut K::Pages,
     ) {
-        let to = if self.codec.is_some() { &mut self.pages } else { out };
+        let to = if self.streams.is_empty() { out } else { &mut self.pages };
         core::mem::swap(front, to);
     }
 
-    /// Copies a chunk: as it is into `out`, and answers 0, or as one frame,
-    /// and answers its length.
+    /// Copies a chunk: as it is into `out`, and answers 0, or as one frame of
+    /// that rung's level, and answers its length.
     pub(super) fn pack(
         &mut self,
         source: &Source<'_>,
         chunk: &mut Chunk,
+        rung: usize,
         out: &mut [Page],
     ) -> Result<usize> {
-        if self.codec.is_none() {
+        if self.streams.is_empty() {
             chunk.fill(source, out)?;
             return Ok(0);
         }
         chunk.fill(source, &mut self.pages)?;
-        self.compress(chunk, out.as_flattened_mut())
+        self.compress(chunk, rung, out.as_flattened_mut())
     }
 
-    fn compress(&mut self, chunk: &Chunk, frame: &mut [u8]) -> Result<usize> {
-        let codec = self.codec.as_mut().ok_or(Errno::EINTEGRITY)?;
+    fn compress(
+        &mut self,
+        chunk: &Chunk,
+        rung: usize,
+        frame: &mut [u8],
+    ) -> Result<usize> {
+        let codec = self.streams.get_mut(rung).ok_or(Errno::EINTEGRITY)?;
         let plain = self.pages.get(..chunk.len()).ok_or(Errno::E2BIG)?;
         let plain = plain.as_flattened();
         if !chunk.is_full_of_zeros() {

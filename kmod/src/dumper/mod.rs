@@ -14,6 +14,7 @@
 mod block;
 mod chunk;
 mod codec;
+mod level;
 mod pack;
 mod seek;
 mod sink;
@@ -23,11 +24,13 @@ use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
 use block::BlockWriter;
 use chunk::Chunk;
+use level::{Pace, Rungs};
 use memdev::addr::Page;
 use memdev::kerneldump::Compression;
 use pack::{Packer, Queue};
 use sink::header;
 
+pub use level::Level;
 pub use sink::Sink;
 
 /// Where to, and how packed.
@@ -37,7 +40,7 @@ pub struct Output<'a, K: Kpi> {
     /// What to compress with.
     pub format: Compression,
     /// Compression level.
-    pub level: i32,
+    pub level: Level,
     /// Threads that copy and compress, the caller's among them; 0 is as many
     /// as CPUs, up to a limit.
     pub workers: u32,
@@ -62,16 +65,21 @@ pub fn run<K: Kpi, R>(
     body: impl FnOnce(&mut Dumper<'_, K>) -> Result<R>,
 ) -> Result<R> {
     let workers = pack::workers(kpi, output);
-    let mut pages =
-        chunk::pages_for(output.format, output.level, workers, dumpextent);
-    let (front, queue) = match room(kpi, output, workers, pages) {
+    let mut rungs = Rungs::of(output.level);
+    let mut pages = chunk::pages_for(output.format, rungs, workers, dumpextent);
+    let (front, queue) = match room(kpi, output, rungs, workers, pages) {
         // Rather a larger dump of a small machine than none.
         Err(Errno::ENOMEM) if pages > chunk::MAX_PAGES => {
             pages = chunk::MAX_PAGES;
-            room(kpi, output, workers, pages)?
+            room(kpi, output, rungs, workers, pages)?
+        }
+        Err(Errno::ENOMEM) if rungs == Rungs::Ladder => {
+            rungs = Rungs::USUAL;
+            room(kpi, output, rungs, workers, pages)?
         }
         room => room?,
     };
+    let pace = Pace::new(rungs, kpi.nanouptime());
     let mut dumper = Dumper {
         kpi,
         output,
@@ -79,7 +87,14 @@ pub fn run<K: Kpi, R>(
         dumpextent,
         chunk: Chunk::new(pages),
         front,
-        packer: Packer::new(kpi, &queue, output, dumpextent, pages, source)?,
+        packer: Packer::new(
+            kpi,
+            &queue,
+            (output.format, pace),
+            dumpextent,
+            pages,
+            source,
+        )?,
         block: BlockWriter::new(kpi, output.sink, progress)?,
         data_pages: 0,
     };
@@ -100,11 +115,12 @@ pub fn run<K: Kpi, R>(
 fn room<K: Kpi>(
     kpi: &K,
     output: &Output<'_, K>,
+    rungs: Rungs,
     workers: usize,
     pages: usize,
 ) -> Result<(K::Pages, Queue<K>)> {
     let front = kpi.malloc_pages(pages)?;
-    Ok((front, Queue::new(kpi, output, workers, pages)?))
+    Ok((front, Queue::new(kpi, output.format, rungs, workers, pages)?))
 }
 
 /// A dump being written. C: `struct dumperinfo`.
@@ -127,6 +143,14 @@ impl<K: Kpi> Dumper<'_, K> {
     /// Data pages in the file that hold only zeros.
     pub fn zero_pages(&self) -> u64 {
         self.packer.zero_pages()
+    }
+
+    /// The compression level of most of the dump; 0 where nothing is compressed.
+    pub fn level(&self) -> i32 {
+        match self.output.format {
+            Compression::None => 0,
+            _ => self.packer.level(),
+        }
     }
 
     /// Appends one page, which `fill` writes in place. C: `dump_append`.

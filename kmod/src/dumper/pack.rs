@@ -12,6 +12,7 @@
 use super::block::BlockWriter;
 use super::chunk::Chunk;
 use super::codec::Codec;
+use super::level::{Pace, Rungs};
 use super::seek::SeekTable;
 use super::{Output, Source};
 use crate::error::{Errno, Result, Stage};
@@ -52,6 +53,8 @@ struct Slot<K: Kpi> {
     chunk: Chunk,
     /// Its pages, or a frame.
     out: K::Pages,
+    /// Of its level.
+    rung: usize,
     /// The frame's length.
     packed: Result<usize>,
 }
@@ -83,21 +86,23 @@ pub(super) struct Queue<K: Kpi> {
 impl<K: Kpi> Queue<K> {
     pub(super) fn new(
         kpi: &K,
-        output: &Output<'_, K>,
+        format: Compression,
+        rungs: Rungs,
         workers: usize,
         pages: usize,
     ) -> Result<Self> {
-        let out_pages = match output.format {
+        let out_pages = match format {
             Compression::None => pages,
             _ => compress_bound(pages * PAGE_SIZE).div_ceil(PAGE_SIZE),
         };
         let codecs = kpi.malloc_array(workers, |_| {
-            Codec::new(kpi, output, pages).map(Some)
+            Codec::new(kpi, format, rungs, pages).map(Some)
         })?;
         let cells = kpi.malloc_array(slots(workers, pages), |_| {
             Ok(Cell::Empty(Slot {
                 chunk: Chunk::new(pages),
                 out: kpi.malloc_pages(out_pages)?,
+                rung: 0,
                 packed: Ok(0),
             }))
         })?;
@@ -140,8 +145,8 @@ struct Job<K: Kpi> {
 
 impl<K: Kpi> Job<K> {
     fn work(mut self, source: &Source<'_>, codec: &mut Codec<K>) -> Self {
-        let Slot { chunk, out, packed } = &mut self.slot;
-        *packed = codec.pack(source, chunk, out);
+        let Slot { chunk, out, rung, packed } = &mut self.slot;
+        *packed = codec.pack(source, chunk, *rung, out);
         self
     }
 }
@@ -207,27 +212,44 @@ struct IdleSlot<K: Kpi> {
 
 /// The walking thread's side.
 pub(super) struct Packer<'a, K: Kpi> {
+    kpi: &'a K,
     queue: &'a Queue<K>,
     source: &'a Source<'a>,
     codec: Codec<K>,
     table: SeekTable<K>,
+    pace: Pace,
     compresses: bool,
     zero_pages: u64,
 }
 
 impl<'a, K: Kpi> Packer<'a, K> {
     pub(super) fn new(
-        kpi: &K,
+        kpi: &'a K,
         queue: &'a Queue<K>,
-        output: &Output<'_, K>,
+        (format, pace): (Compression, Pace),
         dumpextent: u64,
         pages: usize,
         source: &'a Source<'a>,
     ) -> Result<Self> {
         let codec = queue.ring.lock().codec().ok_or(Errno::EINTEGRITY)?;
-        let table = SeekTable::new(kpi, output.format, dumpextent, pages)?;
-        let compresses = output.format != Compression::None;
-        Ok(Self { queue, source, codec, table, compresses, zero_pages: 0 })
+        let table = SeekTable::new(kpi, format, dumpextent, pages)?;
+        let compresses = format != Compression::None;
+        let zero_pages = 0;
+        Ok(Self {
+            kpi,
+            queue,
+            source,
+            codec,
+            table,
+            pace,
+            compresses,
+            zero_pages,
+        })
+    }
+
+    /// The level of most of what was compressed.
+    pub(super) fn level(&self) -> i32 {
+        self.pace.level()
     }
 
     /// Data pages in the file that hold only zeros.
@@ -251,6 +273,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
         };
         let mut slot = self.reclaim_slot(at, block, progress)?;
         slot.chunk.reset();
+        slot.rung = self.pace.rung();
         core::mem::swap(&mut slot.chunk, chunk);
         let mut job = Job { at, slot };
         let has_front = job.slot.chunk.has_front();
@@ -317,19 +340,33 @@ impl<'a, K: Kpi> Packer<'a, K> {
         drop(ring);
         let IdleSlot { slot, unwritten } = idle;
         if unwritten {
-            let packed = slot.packed?;
-            if self.compresses {
-                let frame = slot.out.as_flattened().get(..packed);
-                let frame = frame.ok_or(Errno::E2BIG)?;
-                self.table.add(frame.len(), slot.chunk.bytes())?;
-                block.append(frame)?;
-            } else {
-                slot.chunk.write_runs(&slot.out, block)?;
-            }
+            self.write(&slot, block)?;
             let data = slot.chunk.data();
             progress.pages_done(data.all);
             self.zero_pages += data.zeros as u64;
         }
         Ok(slot)
+    }
+
+    fn write(
+        &mut self,
+        slot: &Slot<K>,
+        block: &mut BlockWriter<'_, K>,
+    ) -> Result<()> {
+        let packed = slot.packed?;
+        if !self.compresses {
+            return slot.chunk.write_runs(&slot.out, block);
+        }
+        let frame = slot.out.as_flattened().get(..packed);
+        let frame = frame.ok_or(Errno::E2BIG)?;
+        self.table.add(frame.len(), slot.chunk.bytes())?;
+        if !self.pace.is_open() {
+            return block.append(frame);
+        }
+        let start = self.kpi.nanouptime();
+        block.append(frame)?;
+        let end = self.kpi.nanouptime();
+        self.pace.wrote(slot.rung, slot.chunk.len(), start, end);
+        Ok(())
     }
 }

@@ -70,6 +70,8 @@ pub struct Options {
 pub struct Written {
     /// As planned.
     pub planned: Planned,
+    /// The compression level of most of it; 0 where nothing is compressed.
+    pub level: i32,
     /// Data pages that hold only zeros.
     pub zero_pages: u64,
     /// Bytes of the dump in the file.
@@ -197,10 +199,10 @@ pub fn minidumpsys<K: Kpi>(
             begun = true;
             emit::emit(kpi, snapshot, records, dumper, check, progress)?;
             let dumplength = dumper.dump_finish(&target, &at_end)?;
-            Ok((dumplength, dumper.zero_pages()))
+            Ok((dumplength, dumper.zero_pages(), dumper.level()))
         },
     );
-    let result = written.and_then(|(dumplength, zero_pages)| {
+    let result = written.and_then(|(dumplength, zero_pages, level)| {
         let changes = match &mut stability {
             Some(stability) => {
                 let changes =
@@ -217,6 +219,7 @@ pub fn minidumpsys<K: Kpi>(
         let instant = snapshot.instant();
         Ok(Written {
             planned,
+            level,
             zero_pages,
             dumplength,
             registers: instant.map_or(0, |i| i.saved),

@@ -24,6 +24,7 @@ pub(super) mod watch;
 
 pub use check::CheckError;
 
+use super::compression_level::CompressionLevel;
 use super::machine_options::MachineOptions;
 use super::max_pause::MaxPause;
 use super::write_seal::Fault;
@@ -119,13 +120,9 @@ pub struct Args {
     /// Kernel to check dumps with [default: running]
     #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
-    /// 1 to 9 for gzip, 1 to 19 for zstd
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = quantity::level
-    )]
-    pub level: Option<i16>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub level: CompressionLevel,
     /// Threads that copy [default: CPUs, up to 16]
     #[arg(
         long,
@@ -404,7 +401,7 @@ impl Args {
             gzip: false,
             zstd: false,
             maxdumps: None,
-            level: None,
+            level: CompressionLevel::default(),
             workers: None,
             encryption: EncryptArgs::default(),
             quiesce: false,
@@ -547,14 +544,7 @@ pub(super) fn check_usage(args: &Args) -> Result<(), Error> {
     }
     args.encryption.check_usage(args)?;
     report_file::check_usage(args)?;
-    let compressed = args.gzip || args.zstd;
-    if !compressed && args.level.is_some() {
-        return Err(Error::Usage("--level requires -z or -Z"));
-    }
-    if args.gzip && args.level.is_some_and(|level| level > 9) {
-        return Err(Error::Usage("--level: gzip has levels 1 to 9"));
-    }
-    Ok(())
+    args.level.check(args.gzip, args.zstd).map_err(Error::Usage)
 }
 
 #[cfg(test)]

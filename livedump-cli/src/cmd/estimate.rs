@@ -6,6 +6,7 @@
 mod estimated;
 mod sample;
 
+use super::compression_level::CompressionLevel;
 use super::max_pause::MaxPause;
 use crate::cmd::capture::{Error as CaptureError, NOT_RUNNING};
 use crate::cmd::machine_options::MachineOptions;
@@ -68,13 +69,9 @@ pub struct Args {
     /// Kernel of an image or a guest
     #[arg(short, long, value_name = "KERNEL", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
-    /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = quantity::level
-    )]
-    pub level: Option<i16>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub level: CompressionLevel,
     /// Estimate the pause and the memory that --freeze takes
     #[arg(long)]
     pub freeze: bool,
@@ -125,13 +122,7 @@ fn check_usage(args: &Args) -> Result<(), Error> {
     if args.freeze && !args.machine.runs() {
         return Err(Error::Usage(NOT_RUNNING));
     }
-    if args.level.is_some() && !args.gzip && !args.zstd {
-        return Err(Error::Usage("--level requires -z or -Z"));
-    }
-    if args.gzip && args.level.is_some_and(|level| level > 9) {
-        return Err(Error::Usage("--level: gzip has levels 1 to 9"));
-    }
-    Ok(())
+    args.level.check(args.gzip, args.zstd).map_err(Error::Usage)
 }
 
 fn estimate(
@@ -207,7 +198,7 @@ fn estimate(
                 request: MemMinidumpArg {
                     flags: FLAG_WAIT,
                     compression: codec as u8,
-                    level: args.level.unwrap_or(0),
+                    level: args.level.requested(),
                     ..MemMinidumpArg::new()
                 },
             };

@@ -6,6 +6,7 @@ pub mod bt;
 pub mod capture;
 mod changed_pages;
 pub mod completions;
+mod compression_level;
 pub mod convert;
 pub mod deadlock;
 pub mod decrypt;

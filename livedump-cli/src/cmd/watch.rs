@@ -9,6 +9,7 @@ mod exec;
 mod schedule;
 mod watcher;
 
+use super::compression_level::CompressionLevel;
 use super::machine_options::MachineOptions;
 use super::max_pause::MaxPause;
 use crate::cmd::capture::encrypted::EncryptArgs;
@@ -96,13 +97,9 @@ pub struct Args {
     /// Compress with zstd
     #[arg(short = 'Z', long)]
     pub zstd: bool,
-    /// Compression level: 1 to 9 for gzip, 1 to 19 for zstd
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = quantity::level
-    )]
-    pub level: Option<i16>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub level: CompressionLevel,
     /// Threads that copy [default: CPUs, up to 16]
     #[arg(
         long,

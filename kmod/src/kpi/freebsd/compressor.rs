@@ -7,6 +7,7 @@ use crate::error::{Errno, Result};
 use crate::kpi::{Compressor, Compressors};
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
+use memdev::ioctl::ZSTD_LEVELS;
 use memdev::kerneldump::Compression;
 
 unsafe extern "C" {
@@ -69,8 +70,9 @@ impl Compressor for Stream {
     }
 }
 
-/// Megabytes that a zstd stream of each level takes in the kernel
-/// (`ZSTD_estimateCStreamSize` and its buffers), rounded up.
+/// Megabytes that a zstd stream of each level from 1 on takes in the kernel
+/// (`ZSTD_estimateCStreamSize` and its buffers), rounded up. Those below 1
+/// take no more than level 1: their tables are smaller, their window the same.
 const ZSTD_STREAM_MB: [u8; 19] =
     [2, 3, 4, 6, 7, 8, 8, 8, 10, 18, 32, 32, 32, 56, 74, 74, 74, 74, 96];
 
@@ -80,8 +82,12 @@ fn stream_bytes(format: Compression, level: i32) -> Option<u64> {
         Compression::None => None,
         Compression::Gzip => (1..=9).contains(&level).then_some(1 << 19),
         Compression::Zstd => {
-            let level = usize::try_from(level).ok()?.checked_sub(1)?;
-            ZSTD_STREAM_MB.get(level).map(|&mb| u64::from(mb) << 20)
+            let known = i16::try_from(level).ok()?;
+            if known == 0 || !ZSTD_LEVELS.contains(&known) {
+                return None;
+            }
+            let nth = usize::try_from(level.max(1) - 1).ok()?;
+            ZSTD_STREAM_MB.get(nth).map(|&mb| u64::from(mb) << 20)
         }
     }
 }
@@ -97,7 +103,13 @@ impl Compressors for FreeBsd {
         match format {
             Compression::None => 0,
             Compression::Gzip => livedump_gzip_level().clamp(1, 9),
-            Compression::Zstd => livedump_zstd_level().clamp(1, 19),
+            Compression::Zstd => match livedump_zstd_level() {
+                0 => 1,
+                level => level.clamp(
+                    i32::from(*ZSTD_LEVELS.start()),
+                    i32::from(*ZSTD_LEVELS.end()),
+                ),
+            },
         }
     }
 

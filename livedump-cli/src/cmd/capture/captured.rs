@@ -28,6 +28,11 @@ pub(in crate::cmd) struct Captured {
     pub(in crate::cmd) version: String,
     pub(in crate::cmd) dumptime: u64,
     pub(in crate::cmd) compression: &'static str,
+    /// Of compression; unknown where the kernel's own facility dumped.
+    pub(in crate::cmd) level: Option<i16>,
+    /// Whether the dump chose it.
+    #[serde(skip)]
+    pub(in crate::cmd) chose_level: bool,
     /// The cipher; none of a plain dump.
     pub(in crate::cmd) encryption: Option<&'static str>,
     pub(in crate::cmd) dumplength: u64,
@@ -102,7 +107,13 @@ impl Captured {
                     .checked_div(u128::from(self.dumpextent))
                     .unwrap_or(100);
                 let extent = human(self.dumpextent);
-                format!(" of {extent} ({codec}, {percent} %)")
+                let level = match self.level {
+                    Some(level) if self.chose_level => {
+                        format!(" level {level}")
+                    }
+                    _ => String::new(),
+                };
+                format!(" of {extent} ({codec}{level}, {percent} %)")
             }
         };
         let mut line = format!("{}: {size}{of} in {seconds:.2} s", self.file);

@@ -383,6 +383,8 @@ impl Capture<'_> {
             version: field(|h| clean(h.versionstring)),
             dumptime: header.as_ref().map_or(0, |h| h.dumptime),
             compression: checked.compression.name(),
+            level: dumped.level,
+            chose_level: self.args.level.is_auto(),
             encryption: None,
             dumplength: checked.dumplength,
             dumpextent: checked.dumpextent,

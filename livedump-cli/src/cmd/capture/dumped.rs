@@ -8,7 +8,7 @@ use livedump_vmcore::changes;
 use livedump_vmcore::verdict::Verdict;
 use memdev::changes::Header;
 use memdev::freeze::MinidumpFreeze;
-use memdev::ioctl::{FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY};
+use memdev::ioctl::{FLAG_QUIESCE, FLAG_REGISTERS, FLAG_STABILITY, LEVEL_AUTO};
 use std::time::Duration;
 
 /// What the request answered.
@@ -16,6 +16,9 @@ use std::time::Duration;
 pub(super) struct Dumped {
     /// Whether it was ours, and not the kernel's own.
     pub(super) ours: bool,
+    /// Of compression: that of most of the dump; unknown where nothing was
+    /// compressed, or the module does not tell.
+    pub(super) level: Option<i16>,
     pub(super) pages: Option<u64>,
     pub(super) zero_pages: Option<u64>,
     pub(super) quiesced_ns: Option<u64>,
@@ -43,6 +46,7 @@ impl Dumped {
         };
         Self {
             ours: true,
+            level: Some(arg.level).filter(|&n| n != 0 && n != LEVEL_AUTO),
             pages: Some(arg.pages),
             zero_pages: Some(arg.zero_pages),
             // Asked for is not done: only what was answered counts.

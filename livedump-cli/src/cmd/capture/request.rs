@@ -63,7 +63,7 @@ impl Asking<'_> {
         let arg = MemMinidumpArg {
             flags: self.flags(),
             compression: self.compression() as u8,
-            level: self.args.level.unwrap_or(0),
+            level: self.args.level.requested(),
             workers: self.args.workers.unwrap_or(0),
             ..MemMinidumpArg::new()
         };

@@ -539,6 +539,8 @@ fn options_that_contradict_each_other_are_refused() {
     for (words, named) in [
         ("--level 3", "--level requires"),
         ("-z --level 10", "levels 1 to 9"),
+        ("-z --level auto", "levels 1 to 9"),
+        ("-z --fast", "--fast requires"),
         ("--keep-kernel", "--keep-kernel"),
     ] {
         let e = refusal(&machine(), &args(words, tmp.path()));

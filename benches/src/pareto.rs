@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Speed over size. Any program can be faster with a larger file, so that each
+//! is compared with that level of ours which is the fastest among those that
+//! are no larger than its file.
+
+use crate::jobs::{Entry, Group, Who};
+use crate::size::megabytes;
+use crate::table::{Run, median, spread};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    /// Of memory.
+    bytes: u64,
+    workers: u32,
+    rows: Vec<Row>,
+}
+
+/// One program with its options.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    /// "livedump", "other", or "codec": a library's calls alone.
+    who: &'static str,
+    plain: bool,
+    /// Seconds of each run.
+    seconds: Vec<f64>,
+    median: f64,
+    least: f64,
+    most: f64,
+    /// Median, seconds on a CPU for 10^9 bytes.
+    cpu_per_gb: f64,
+    /// Bytes written for 100 of memory.
+    percent: f64,
+    /// Most memory at a time, in bytes.
+    peak: u64,
+    /// How many times as fast the fastest of ours is that is no larger.
+    livedump_is: Option<f64>,
+    /// Which that is.
+    against: Option<String>,
+}
+
+impl Measured {
+    pub fn of(
+        entries: &[Entry],
+        runs: &[Vec<Run>],
+        bytes: u64,
+        workers: u32,
+    ) -> Self {
+        let mut rows: Vec<Row> = entries
+            .iter()
+            .zip(runs)
+            .filter_map(|(entry, runs)| row(entry, runs, bytes))
+            .collect();
+        let ours: Vec<(String, f64, f64, bool)> = rows
+            .iter()
+            .filter(|r| r.who == "livedump")
+            .map(|r| (r.name.clone(), r.median, r.percent, r.plain))
+            .collect();
+        for row in rows.iter_mut().filter(|r| r.who == "other") {
+            let fastest = ours
+                .iter()
+                .filter(|(_, _, percent, plain)| match row.plain {
+                    true => *plain,
+                    false => *percent <= row.percent,
+                })
+                .min_by(|a, b| a.1.total_cmp(&b.1));
+            row.livedump_is = fastest.map(|it| row.median / it.1);
+            row.against = fastest.map(|it| it.0.clone());
+        }
+        Self { bytes, workers, rows }
+    }
+}
+
+fn row(entry: &Entry, runs: &[Run], bytes: u64) -> Option<Row> {
+    let middle = median(runs)?;
+    let (least, most) = spread(runs);
+    let gigabytes = megabytes(bytes) / 1e3;
+    Some(Row {
+        name: entry.name.clone(),
+        who: match entry.who {
+            Who::Livedump => "livedump",
+            Who::Other => "other",
+            Who::Codec => "codec",
+        },
+        plain: entry.group == Group::Plain,
+        seconds: runs.iter().map(|r| r.took.wall.as_secs_f64()).collect(),
+        median: middle.took.wall.as_secs_f64(),
+        least: least.as_secs_f64(),
+        most: most.as_secs_f64(),
+        cpu_per_gb: middle.took.cpu.as_secs_f64() / gigabytes,
+        percent: 100.0 * megabytes(middle.bytes) / megabytes(bytes),
+        peak: middle.took.memory,
+        livedump_is: None,
+        against: None,
+    })
+}
+
+/// Each other program beside the fastest of ours that is no larger.
+pub fn table(measured: &Measured) -> String {
+    let mut text = String::from(
+        "\n| at the size of | size | seconds | livedump is | with |\n\
+         |---|---:|---:|---:|---|\n",
+    );
+    for row in measured.rows.iter().filter(|r| r.who == "other") {
+        let (times, against) = match (row.livedump_is, &row.against) {
+            (Some(times), Some(name)) => (format!("{times:.2} x"), &**name),
+            _ => ("".into(), "none of ours is as small"),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {:.1} % | {:.3} | {times} | {against} |",
+            row.name, row.percent, row.median,
+        );
+    }
+    text
+}
+
+/// Of the picture, in pixels.
+const WIDTH: f64 = 860.0;
+const HEIGHT: f64 = 520.0;
+const LEFT: f64 = 70.0;
+const RIGHT: f64 = 30.0;
+const TOP: f64 = 30.0;
+const BOTTOM: f64 = 50.0;
+
+const STYLE: &str = "text{font:12px sans-serif;fill:#1a1a1a}\
+.page{fill:#fff}.axis{stroke:#80868b;fill:none}.grid{stroke:#e3e5e8}\
+.livedump{fill:#1a56b0;stroke:#1a56b0}.other{fill:#c5221f}\
+.line{fill:none;stroke:#1a56b0;stroke-width:1.5}\
+@media(prefers-color-scheme:dark){text{fill:#e8eaed}.page{fill:#17181a}\
+.grid{stroke:#303338}.livedump{fill:#8ab4f8;stroke:#8ab4f8}\
+.line{stroke:#8ab4f8}.other{fill:#f28b82}}";
+
+/// Where a size and a speed are.
+struct Axes {
+    /// Per cent and MB/s at the far ends.
+    percent: f64,
+    speed: f64,
+}
+
+impl Axes {
+    fn x(&self, percent: f64) -> f64 {
+        LEFT + percent / self.percent * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y(&self, speed: f64) -> f64 {
+        HEIGHT - BOTTOM - speed / self.speed * (HEIGHT - TOP - BOTTOM)
+    }
+}
+
+/// What compresses: small files to the left, fast ones at the top.
+pub fn svg(measured: &Measured) -> String {
+    let speed = |row: &Row| megabytes(measured.bytes) / row.median;
+    let rows: Vec<&Row> = measured
+        .rows
+        .iter()
+        .filter(|r| !r.plain && r.who != "codec" && r.percent > 0.0)
+        .collect();
+    let most = |of: &dyn Fn(&Row) -> f64| {
+        rows.iter().map(|r| of(r)).fold(1.0, f64::max)
+    };
+    let axes = Axes {
+        percent: step(most(&|r| r.percent)) * 10.0,
+        speed: step(most(&speed)) * 10.0,
+    };
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" \
+         height=\"{HEIGHT}\" viewBox=\"0 0 {WIDTH} {HEIGHT}\">\n\
+         <style>{STYLE}</style>\n\
+         <rect class=\"page\" width=\"100%\" height=\"100%\"/>\n"
+    );
+    grid(&mut out, &axes);
+    let mut line: Vec<(f64, f64)> = rows
+        .iter()
+        .filter(|r| r.who == "livedump" && r.name.contains("-Z"))
+        .filter(|r| r.name.ends_with("--no-seal"))
+        .map(|r| (axes.x(r.percent), axes.y(speed(r))))
+        .collect();
+    line.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let points: Vec<String> =
+        line.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    let _ = writeln!(
+        out,
+        "<polyline class=\"line\" points=\"{}\"/>",
+        points.join(" ")
+    );
+    // Names are placed from the top, each below the one before where they
+    // would overlap.
+    let mut placed: Vec<(f64, f64, f64)> = vec![];
+    let mut sorted = rows.clone();
+    sorted.sort_by(|a, b| speed(b).total_cmp(&speed(a)));
+    for row in sorted {
+        let (x, y) = (axes.x(row.percent), axes.y(speed(row)));
+        let name = short(&row.name);
+        // Of a letter, about.
+        let width = name.len() as f64 * 6.4;
+        let at_left = x + 8.0 + width > WIDTH - RIGHT;
+        let start = if at_left { x - 8.0 - width } else { x + 8.0 };
+        let mut below = y + 4.0;
+        while placed.iter().any(|(s, w, b)| {
+            (b - below).abs() < 14.0 && *s < start + width && start < s + w
+        }) {
+            below += 2.0;
+        }
+        placed.push((start, width, below));
+        let _ = writeln!(
+            out,
+            "<circle class=\"{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>\
+             <text x=\"{start:.1}\" y=\"{below:.1}\">{name}</text>",
+            row.who,
+        );
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+/// "livedump capture -Z --level=-5 --no-seal" is "-Z --level=-5".
+fn short(name: &str) -> String {
+    let name = name.strip_prefix("livedump capture ").unwrap_or(name);
+    let name = match name.strip_suffix(" --no-seal") {
+        Some(name) => name.to_owned(),
+        None if name.starts_with('-') => format!("{name}, sealed"),
+        None => name.to_owned(),
+    };
+    name.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+fn grid(out: &mut String, axes: &Axes) {
+    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    for nth in 0..=10 {
+        let share = f64::from(nth) / 10.0;
+        let (percent, speed) = (axes.percent * share, axes.speed * share);
+        let (x, y) = (axes.x(percent), axes.y(speed));
+        let _ = writeln!(
+            out,
+            "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}M{LEFT} \
+             {y:.1}H{right}\"/>\
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{percent}\
+             </text><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{speed}\
+             </text>",
+            bottom + 18.0,
+            LEFT - 8.0,
+            y + 4.0,
+        );
+    }
+    let _ = writeln!(
+        out,
+        "<path class=\"axis\" d=\"M{LEFT} {TOP}V{bottom}H{right}\"/>\
+         <text x=\"{LEFT}\" y=\"18\">MB of memory a second</text>\
+         <text x=\"{right}\" y=\"{:.1}\" text-anchor=\"end\">size of the file, \
+         per cent of the memory</text>",
+        HEIGHT - 10.0,
+    );
+}
+
+/// A tenth of an axis that has room for `most`: 1, 2 or 5, times a power of
+/// ten.
+fn step(most: f64) -> f64 {
+    let mut unit = 0.1;
+    loop {
+        for factor in [1.0, 2.0, 5.0] {
+            if unit * factor * 10.0 >= most {
+                return unit * factor;
+            }
+        }
+        unit *= 10.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::What;
+    use crate::timed::Took;
+    use std::time::Duration;
+
+    fn measured() -> Measured {
+        let rows = [
+            ("livedump capture -Z --level=1 --no-seal", Who::Livedump, 4, 30),
+            ("livedump capture -Z --level=-5 --no-seal", Who::Livedump, 2, 50),
+            ("large", Who::Other, 4, 60),
+            ("small", Who::Other, 6, 31),
+            ("smallest", Who::Other, 9, 10),
+        ];
+        let (mut entries, mut runs) = (vec![], vec![]);
+        for (name, who, seconds, bytes) in rows {
+            entries.push(Entry {
+                group: Group::Zstd,
+                who,
+                name: name.into(),
+                what: What::Missing("a test"),
+            });
+            let wall = Duration::from_secs(seconds);
+            let took = Took { wall, ..Took::default() };
+            runs.push(vec![Run { took, bytes }]);
+        }
+        Measured::of(&entries, &runs, 100, 2)
+    }
+
+    #[test]
+    fn each_is_compared_with_the_fastest_that_is_no_larger() {
+        let text = table(&measured());
+        assert!(text.contains("| large | 60.0 % | 4.000 | 2.00 x |"), "{text}");
+        assert!(text.contains("| small | 31.0 % | 6.000 | 1.50 x |"), "{text}");
+        assert!(text.contains("none of ours is as small"), "{text}");
+    }
+
+    #[test]
+    fn the_picture_has_every_program() {
+        let text = svg(&measured());
+        for name in ["-Z --level=-5<", ">large<", ">small<", ">smallest<"] {
+            assert!(text.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_axis_has_room_and_round_numbers() {
+        assert_eq!(step(48.0), 5.0);
+        assert_eq!(step(1.0), 0.1);
+        assert_eq!(step(2400.0), 500.0);
+    }
+}
