@@ -66,7 +66,9 @@ pub struct Place<'a> {
 }
 
 /// Levels of zstd that are measured.
-const LEVELS: [i32; 6] = [-7, -5, -3, -1, 1, 3];
+const LEVELS: [i32; 9] = [-7, -6, -5, -4, -3, -2, -1, 1, 3];
+/// Of those, with which the codec alone is measured.
+const CODEC_LEVELS: [i32; 4] = [-5, -1, 1, 3];
 const ONE: &str = "--single-thread";
 
 /// All of them, in the order of the table.
@@ -97,7 +99,7 @@ pub fn all(place: &Place<'_>) -> Result<Vec<Entry>> {
             all.push(at_level(place, Group::Zstd, level, Seal::None)?);
         }
     }
-    for level in LEVELS {
+    for level in CODEC_LEVELS {
         all.push(codec(level, place.workers));
     }
     if place.workers > 1 {

@@ -181,13 +181,17 @@ fn frames_cost_less_than_two_percent_of_one_stream() {
     tmp.write_all(&program).unwrap();
     let s = Scenario::on(RawMachine::open(tmp.path()).unwrap());
     let plain = s.dump(0).packed;
-    for level in [1, 2, 3] {
+    for level in [-7, -5, -3, -1, 1, 2, 3, 6] {
+        // Below -1 no short matches are looked for, of which code is full: a
+        // dump of kernel memory is as small as one stream, this is not.
+        let percent = if level < -1 { 10 } else { 2 };
         let mut arg = s.request(ZSTD);
         arg.level = level;
         let framed = s.minidump(&arg).unwrap().dumplength;
         let mut one = zstd::stream::Encoder::new(vec![], level.into()).unwrap();
         one.write_all(&plain).unwrap();
         let one = one.finish().unwrap().len() as u64;
-        assert!(framed <= one + one / 50, "level {level}: {framed}, {one}");
+        let most = one + one * percent / 100;
+        assert!(framed <= most, "level {level}: {framed}, {one}");
     }
 }

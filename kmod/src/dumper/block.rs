@@ -6,10 +6,12 @@ use super::sink::Sink;
 use crate::error::{Errno, Result};
 use crate::kpi::Kpi;
 use crate::progress::Progress;
-use memdev::addr::PAGE_SIZE;
+use memdev::addr::{PAGE_SIZE, Page};
 
 /// Pages gathered before they are written.
 const GATHER_PAGES: usize = 32;
+/// Bytes of a frame that is worth a write of its own: copying it costs more.
+const LARGE: usize = 64 << 10;
 
 pub(super) struct BlockWriter<'a, K: Kpi> {
     kpi: &'a K,
@@ -46,6 +48,37 @@ impl<'a, K: Kpi> BlockWriter<'a, K> {
             }
         }
         Ok(())
+    }
+
+    /// Appends a frame of `len` bytes that begins at the second of `pages`. A
+    /// large one is written from where it is, in whole blocks: the first page
+    /// is room for what was gathered of its first block.
+    pub(super) fn append_frame(
+        &mut self,
+        pages: &mut [Page],
+        len: usize,
+    ) -> Result<()> {
+        let bytes = pages.as_flattened_mut();
+        let end = PAGE_SIZE.checked_add(len).ok_or(Errno::E2BIG)?;
+        let frame = bytes.get(PAGE_SIZE..end).ok_or(Errno::E2BIG)?;
+        if len < LARGE {
+            return self.append(frame);
+        }
+        self.flush_blocks()?;
+        let start = PAGE_SIZE.checked_sub(self.len).ok_or(Errno::E2BIG)?;
+        let before = self.gathered.as_flattened().get(..self.len);
+        bytes
+            .get_mut(start..PAGE_SIZE)
+            .zip(before)
+            .ok_or(Errno::E2BIG)
+            .map(|(to, from)| to.copy_from_slice(from))?;
+        let whole = (self.len + len) / PAGE_SIZE * PAGE_SIZE;
+        let blocks = bytes.get(start..start + whole).ok_or(Errno::E2BIG)?;
+        dump(self.kpi, self.sink, self.dumpoff, blocks)?;
+        self.advance(whole);
+        let rest = bytes.get(start + whole..end).ok_or(Errno::E2BIG)?;
+        self.len = 0;
+        self.append(rest)
     }
 
     /// Writes whole pages from where they are.
@@ -86,6 +119,30 @@ impl<'a, K: Kpi> BlockWriter<'a, K> {
         self.flush()?;
         self.progress.bytes_out(end);
         Ok(end)
+    }
+
+    /// What is gathered, but for less than a block.
+    fn flush_blocks(&mut self) -> Result<()> {
+        let whole = self.len / PAGE_SIZE * PAGE_SIZE;
+        if whole == 0 {
+            return Ok(());
+        }
+        let bytes = self.gathered.as_flattened().get(..whole);
+        dump(self.kpi, self.sink, self.dumpoff, bytes.ok_or(Errno::E2BIG)?)?;
+        self.advance(whole);
+        // Whole pages to whole pages: the rest is less than one of them.
+        let gathered = self.gathered.as_flattened_mut();
+        let rest = gathered.get(whole..self.len).map_or(0, <[u8]>::len);
+        if rest > 0 {
+            let (to, from) =
+                gathered.split_at_mut_checked(whole).ok_or(Errno::E2BIG)?;
+            to.get_mut(..rest)
+                .zip(from.get(..rest))
+                .ok_or(Errno::E2BIG)
+                .map(|(to, from)| to.copy_from_slice(from))?;
+        }
+        self.len = rest;
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -14,7 +14,8 @@ use memdev::kerneldump::Compression;
 
 const MIN_PAGES: usize = 64;
 pub(super) const MAX_PAGES: usize = 256;
-/// For those levels of zstd whose window is of that size.
+/// For the levels of zstd from here on, whose windows are of that size.
+const DEEP_LEVEL: i32 = 6;
 const DEEP_PAGES: usize = 1024;
 /// Threads with which that takes no more memory than any other dump may.
 const DEEP_WORKERS: usize = 3;
@@ -25,21 +26,25 @@ const MANY_CHUNKS: u64 = 1 << 22;
 /// Adjacent zero pages that are worth a write of their own on either side.
 const HOLE_PAGES: usize = 8;
 
-/// Pages of a chunk in a dump of `dumpextent` bytes. 256 KB cost 1 to 2 % of
-/// the size at zstd's level 1 and unpack in well under a millisecond. Higher
-/// levels look further back, and get 4 MB, which cost as little (1 MB would
-/// cost 3 to 7 %) and unpack in a few milliseconds. Dumps above 1 TB get 1 MB,
-/// and so do those levels with many threads.
+/// Pages of a chunk in a dump of `dumpextent` bytes. With zstd up to level 1,
+/// 256 KB make a dump no larger than one stream, and unpack in well under a
+/// millisecond. Higher levels look further back: 1 MB cost 1 % up to level 5,
+/// and 4 MB cost that above (1 MB would cost 2 to 3 %). Dumps above 1 TB get
+/// 1 MB, and so do the high levels with many threads.
 pub(super) fn pages_for(
     format: Compression,
     rungs: Rungs,
     workers: usize,
     dumpextent: u64,
 ) -> usize {
-    let deep = matches!(rungs, Rungs::One(level) if level > 1);
+    let level = match rungs {
+        Rungs::One(level) => level,
+        Rungs::Ladder => 1,
+    };
+    let deep = level >= DEEP_LEVEL && workers <= DEEP_WORKERS;
     let mut pages = match format {
-        Compression::Zstd if deep && workers <= DEEP_WORKERS => DEEP_PAGES,
-        Compression::Zstd if deep => MAX_PAGES,
+        Compression::Zstd if deep => DEEP_PAGES,
+        Compression::Zstd if level > 1 => MAX_PAGES,
         _ => MIN_PAGES,
     };
     while pages < MAX_PAGES
@@ -235,8 +240,10 @@ mod tests {
         assert_eq!(zstd(1, 2, 1 << 30), 64);
         assert_eq!(zstd(1, 16, 2 << 40), 128);
         assert_eq!(zstd(1, 2, 1 << 50), 256);
-        assert_eq!(zstd(3, 2, 1 << 30), 1024);
-        assert_eq!(zstd(3, 16, 1 << 30), 256);
+        assert_eq!(zstd(-5, 2, 1 << 30), 64);
+        assert_eq!(zstd(3, 2, 1 << 30), 256);
+        assert_eq!(zstd(6, 2, 1 << 30), 1024);
+        assert_eq!(zstd(6, 16, 1 << 30), 256);
         assert_eq!(pages_for(Compression::Gzip, Rungs::One(9), 2, 1 << 30), 64);
     }
 }

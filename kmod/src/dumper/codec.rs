@@ -55,7 +55,7 @@ impl<K: Kpi> Codec<K> {
     }
 
     /// Copies a chunk: as it is into `out`, and answers 0, or as one frame of
-    /// that rung's level, and answers its length.
+    /// that rung's level, behind the first page, and answers its length.
     pub(super) fn pack(
         &mut self,
         source: &Source<'_>,
@@ -68,7 +68,8 @@ impl<K: Kpi> Codec<K> {
             return Ok(0);
         }
         chunk.fill(source, &mut self.pages)?;
-        self.compress(chunk, rung, out.as_flattened_mut())
+        let frame = out.get_mut(1..).ok_or(Errno::E2BIG)?;
+        self.compress(chunk, rung, frame.as_flattened_mut())
     }
 
     fn compress(

@@ -51,7 +51,7 @@ fn slots(workers: usize, pages: usize) -> usize {
 /// A chunk, and room for what it becomes.
 struct Slot<K: Kpi> {
     chunk: Chunk,
-    /// Its pages, or a frame.
+    /// Its pages, or a page of room and a frame.
     out: K::Pages,
     /// Of its level.
     rung: usize,
@@ -93,7 +93,8 @@ impl<K: Kpi> Queue<K> {
     ) -> Result<Self> {
         let out_pages = match format {
             Compression::None => pages,
-            _ => compress_bound(pages * PAGE_SIZE).div_ceil(PAGE_SIZE),
+            // A frame begins at the second page.
+            _ => 1 + compress_bound(pages * PAGE_SIZE).div_ceil(PAGE_SIZE),
         };
         let codecs = kpi.malloc_array(workers, |_| {
             Codec::new(kpi, format, rungs, pages).map(Some)
@@ -338,9 +339,9 @@ impl<'a, K: Kpi> Packer<'a, K> {
             }
         };
         drop(ring);
-        let IdleSlot { slot, unwritten } = idle;
+        let IdleSlot { mut slot, unwritten } = idle;
         if unwritten {
-            self.write(&slot, block)?;
+            self.write(&mut slot, block)?;
             let data = slot.chunk.data();
             progress.pages_done(data.all);
             self.zero_pages += data.zeros as u64;
@@ -350,21 +351,19 @@ impl<'a, K: Kpi> Packer<'a, K> {
 
     fn write(
         &mut self,
-        slot: &Slot<K>,
+        slot: &mut Slot<K>,
         block: &mut BlockWriter<'_, K>,
     ) -> Result<()> {
         let packed = slot.packed?;
         if !self.compresses {
             return slot.chunk.write_runs(&slot.out, block);
         }
-        let frame = slot.out.as_flattened().get(..packed);
-        let frame = frame.ok_or(Errno::E2BIG)?;
-        self.table.add(frame.len(), slot.chunk.bytes())?;
+        self.table.add(packed, slot.chunk.bytes())?;
         if !self.pace.is_open() {
-            return block.append(frame);
+            return block.append_frame(&mut slot.out, packed);
         }
         let start = self.kpi.nanouptime();
-        block.append(frame)?;
+        block.append_frame(&mut slot.out, packed)?;
         let end = self.kpi.nanouptime();
         self.pace.wrote(slot.rung, slot.chunk.len(), start, end);
         Ok(())

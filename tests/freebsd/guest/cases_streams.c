@@ -115,8 +115,9 @@ under_load(int n)
 		return;
 	start_load();
 	for (int i = 0; i < n; i++) {
-		enum kind kind = (enum kind)(i % 3);
-		u8 compression = i % 2 == 0 ? 2 : 0;
+		/* Each kind once; then what is used over a network, by turns. */
+		enum kind kind = (enum kind)(i < 6 ? i % 3 : i % 2);
+		u8 compression = (i < 6 ? i : i / 2) % 2 == 0 ? 2 : 0;
 
 		zero(name, sizeof(name));
 		copy(name, "stream-", 7);
