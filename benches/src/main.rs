@@ -25,6 +25,7 @@ mod libzstd;
 mod pareto;
 mod random;
 mod reading;
+mod scaling;
 mod size;
 mod table;
 mod timed;
@@ -54,6 +55,8 @@ struct Bench {
 enum Part {
     /// Make a memory image and do nothing with it
     Image(image::Args),
+    /// What is not done in parallel, by a codec that only takes time
+    Scaling(scaling::Args),
     /// One run of one program
     #[command(hide = true)]
     Timed(timed::Args),
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
     let done = match bench.part {
         None => compare::run(&bench.compare),
         Some(Part::Image(args)) => image::run(&args),
+        Some(Part::Scaling(args)) => scaling::run(&args),
         Some(Part::Timed(args)) => timed::run(&args),
         Some(Part::Libzstd(args)) => libzstd::run(&args),
         Some(Part::Ours { args }) => return ours(args),

@@ -6,13 +6,14 @@
 //! All memory is taken when the stream is made: a dump that has begun must
 //! not wait for memory.
 
-use super::HostedKernel;
 use super::memory::Allocation;
 use super::method::Method;
+use super::{HostedKernel, SimulatedCodec};
 use flate2::{Compress, Crc, FlushCompress, Status};
 use livedump_kmod::error::{Errno, Result};
 use livedump_kmod::kpi::compress_bound;
 use memdev::kerneldump::Compression;
+use std::thread;
 use zstd::zstd_safe::{self, CCtx, CParameter, ResetDirective};
 
 /// C: `kern.livedump.gzip_level`, `kern.livedump.zstd_level`, as they are at
@@ -64,6 +65,15 @@ impl<'a> Compressor<'a> {
 impl livedump_kmod::kpi::Compressor for Compressor<'_> {
     fn compress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<usize> {
         self.kernel.step(Method::Compress)?;
+        let simulated = *self.kernel.simulated.read();
+        if let Some(SimulatedCodec { takes, bytes }) = simulated {
+            thread::sleep(takes);
+            return if bytes <= dst.len() {
+                Ok(bytes)
+            } else {
+                Err(Errno::E2BIG)
+            };
+        }
         match &mut self.codec {
             Codec::Gzip(deflate) => gzip_member(deflate, src, dst),
             Codec::Zstd(ctx) => zstd_frame(ctx, src, dst),

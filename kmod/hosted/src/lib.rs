@@ -55,7 +55,7 @@ use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering,
 };
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What a handler of `livedumper_dump` is given: the block and its offset,
 /// or `None` at the end of the dump.
@@ -77,6 +77,15 @@ pub struct Events {
     pub dump: Option<Arc<OnDump>>,
     /// It is over.
     pub finish: Option<Arc<OnFinish>>,
+}
+
+/// What stands in for compression.
+#[derive(Clone, Copy, Debug)]
+pub struct SimulatedCodec {
+    /// Of each chunk.
+    pub takes: Duration,
+    /// Bytes that it becomes.
+    pub bytes: usize,
 }
 
 /// Locks and references that are out, in the whole kernel.
@@ -104,6 +113,8 @@ pub struct HostedKernel {
     has_gzip: AtomicBool,
     has_zstd: AtomicBool,
     clock: RwLock<Option<i64>>,
+    /// What stands in for compression.
+    simulated: RwLock<Option<SimulatedCodec>>,
     /// Blocks with keys, where the kernel says so.
     dump_keys: RwLock<Option<Vec<Vaddr>>>,
     ncpus: AtomicUsize,
@@ -144,6 +155,7 @@ impl HostedKernel {
             has_gzip: AtomicBool::new(true),
             has_zstd: AtomicBool::new(true),
             clock: RwLock::new(None),
+            simulated: RwLock::new(None),
             dump_keys: RwLock::new(dump_keys),
             ncpus: AtomicUsize::new(ncpus),
             passes: AtomicU64::new(1),
@@ -245,6 +257,12 @@ impl HostedKernel {
     pub fn set_compressors(&self, gzip: bool, zstd: bool) {
         self.has_gzip.store(gzip, Ordering::Relaxed);
         self.has_zstd.store(zstd, Ordering::Relaxed);
+    }
+
+    /// Compression takes a time and no CPU, so that more threads can be
+    /// simulated than the host has CPUs. What is written is no dump.
+    pub fn set_simulated_codec(&self, codec: Option<SimulatedCodec>) {
+        *self.simulated.write() = codec;
     }
 
     /// Stops the clock at `second`, so that two dumps can be compared.

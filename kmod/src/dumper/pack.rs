@@ -10,7 +10,7 @@
 //! codec a thread, and one chunk's front pages.
 
 use super::block::BlockWriter;
-use super::chunk::Chunk;
+use super::chunk::{Chunk, MAX_PAGES};
 use super::codec::Codec;
 use super::level::{Pace, Rungs};
 use super::seek::SeekTable;
@@ -28,7 +28,8 @@ const PLAIN_WORKERS: usize = 2;
 /// Slots for each thread: one in work, and others, since chunks of zeros are
 /// done sooner and a thread is seldom to wait for a place to put the next.
 const SLOTS_PER_WORKER: usize = 3;
-/// Pages of all slots, 16 MB, where that is more than one a thread.
+/// Pages of all slots, 16 MB, where that is more than two a thread (one, of
+/// large chunks).
 const MANY_PAGES: usize = 4096;
 
 /// Threads that copy and compress, the walking one among them.
@@ -45,7 +46,8 @@ pub(super) fn workers<K: Kpi>(kpi: &K, output: &Output<'_, K>) -> usize {
 
 fn slots(workers: usize, pages: usize) -> usize {
     let many = MANY_PAGES.checked_div(pages).unwrap_or(1);
-    (workers * SLOTS_PER_WORKER).min(many.max(workers + 1))
+    let least = if pages > MAX_PAGES { workers + 1 } else { workers * 2 };
+    (workers * SLOTS_PER_WORKER).min(many.max(least))
 }
 
 /// A chunk, and room for what it becomes.
@@ -76,6 +78,10 @@ struct Ring<K: Kpi> {
     /// Chunks taken to be compressed so far.
     taken: usize,
     closed: bool,
+    /// Threads that wait for something to do.
+    idle: usize,
+    /// The cell that the walking thread waits for. Nobody is woken for nothing.
+    awaited: Option<usize>,
 }
 
 /// The ring, and who waits for it.
@@ -107,8 +113,15 @@ impl<K: Kpi> Queue<K> {
                 packed: Ok(0),
             }))
         })?;
-        let ring =
-            Ring { cells, codecs, submitted: 0, taken: 0, closed: false };
+        let ring = Ring {
+            cells,
+            codecs,
+            submitted: 0,
+            taken: 0,
+            closed: false,
+            idle: 0,
+            awaited: None,
+        };
         Ok(Self { ring: kpi.monitor(ring)? })
     }
 
@@ -123,9 +136,15 @@ impl<K: Kpi> Queue<K> {
                     let job = job.work(source, &mut codec);
                     ring = self.ring.lock();
                     ring.put(job.at, Cell::Done(job.slot));
-                    self.ring.notify();
+                    if ring.awaited == Some(job.at) {
+                        self.ring.notify();
+                    }
                 }
-                None => ring = self.ring.wait(ring),
+                None => {
+                    ring.idle += 1;
+                    ring = self.ring.wait(ring);
+                    ring.idle = ring.idle.saturating_sub(1);
+                }
             }
         }
         ring.return_codec(codec);
@@ -290,8 +309,11 @@ impl<'a, K: Kpi> Packer<'a, K> {
         } else {
             ring.put(at, Cell::Ready(job.slot));
         }
+        let wanted = ring.idle > 0;
         drop(ring);
-        monitor.notify();
+        if wanted {
+            monitor.notify();
+        }
         Ok(())
     }
 
@@ -335,7 +357,11 @@ impl<'a, K: Kpi> Packer<'a, K> {
                     ring = monitor.lock();
                     ring.put(job.at, Cell::Done(job.slot));
                 }
-                None => ring = monitor.wait(ring),
+                None => {
+                    ring.awaited = Some(at);
+                    ring = monitor.wait(ring);
+                    ring.awaited = None;
+                }
             }
         };
         drop(ring);

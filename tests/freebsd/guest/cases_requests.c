@@ -67,6 +67,14 @@ arguments(i64 file)
 	expect("wrong level", (zero(&a, sizeof(a)), a.mda_version = 1,
 	    a.mda_fd = (int32_t)file, a.mda_compression = 1, a.mda_level = 10,
 	    sys(SYS_ioctl, mem, (i64)MEM_MINIDUMP, &a)), -EINVAL);
+	a.mda_compression = 2;
+	a.mda_level = -8;
+	expect("wrong level of zstd", sys(SYS_ioctl, mem, (i64)MEM_MINIDUMP,
+	    &a), -EINVAL);
+	a.mda_compression = 1;
+	a.mda_level = MINIDUMP_LEVEL_AUTO;
+	expect("gzip has no level that is left open", sys(SYS_ioctl, mem,
+	    (i64)MEM_MINIDUMP, &a), -EINVAL);
 }
 
 static void
