@@ -2,6 +2,7 @@
 //! Plain, gzip, zstd: the same dump, also for the system's own tools.
 
 use livedump_hosted::raw::RawMachine;
+use livedump_hosted::{Block, Events, OnDump};
 use livedump_tests::decoder::container;
 use livedump_tests::decoder::judge_raw;
 use livedump_tests::scenario::Scenario;
@@ -11,6 +12,8 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 const GZIP: u8 = 1;
 const ZSTD: u8 = 2;
@@ -99,6 +102,20 @@ fn the_answer_has_the_level_that_was_used() {
     };
     assert_eq!([level(0, 0), level(GZIP, 0), level(ZSTD, 0)], [0, 6, 1]);
     assert!([-5, -1, 1, 3].contains(&level(ZSTD, LEVEL_AUTO)));
+}
+
+#[test]
+fn what_is_slow_to_write_to_gets_the_highest_level() {
+    let s = Scenario::model("size 256M");
+    let slow = |_: Block<'_>| {
+        std::thread::sleep(Duration::from_millis(10));
+        Ok(())
+    };
+    let dump: Option<Arc<OnDump>> = Some(Arc::new(slow));
+    s.kernel.set_events(Events { dump, ..Events::default() });
+    let mut arg = s.request(ZSTD);
+    arg.level = LEVEL_AUTO;
+    assert_eq!(s.minidump(&arg).unwrap().level, 3);
 }
 
 #[test]
