@@ -55,7 +55,6 @@ pub enum Command {
         mut_arg("gdb", |arg| arg.hide(true)),
         mut_arg("ranges", |arg| arg.hide(true)),
         mut_arg("cipher", |arg| arg.hide(true)),
-        mut_arg("fast", |arg| arg.hide(true)),
         mut_arg("sector_size", |arg| arg.hide(true)),
         mut_arg("workers", |arg| arg.hide(true))
     )]
@@ -91,7 +90,6 @@ pub enum Command {
         mut_arg("ranges", |arg| arg.hide(true)),
         mut_arg("workers", |arg| arg.hide(true)),
         mut_arg("level", |arg| arg.hide(true)),
-        mut_arg("fast", |arg| arg.hide(true)),
         mut_arg("cipher", |arg| arg.hide(true))
     )]
     Watch(cmd::watch::Args),

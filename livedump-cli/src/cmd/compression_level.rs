@@ -21,6 +21,7 @@ pub struct CompressionLevel {
     #[arg(
         long,
         value_name = "N",
+        hide = true,
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "1",

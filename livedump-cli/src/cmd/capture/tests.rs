@@ -176,6 +176,7 @@ fn the_report_has_its_documented_keys() {
         "version",
         "dumptime",
         "compression",
+        "level",
         "dumplength",
         "dumpextent",
         "pages",
