@@ -49,9 +49,11 @@ pub(super) fn pages_for(
         (Compression::Zstd, 2) => MAX_PAGES,
         _ => MIN_PAGES,
     };
-    while pages < MAX_PAGES
-        && dumpextent / (pages * PAGE_SIZE) as u64 > MANY_CHUNKS
-    {
+    let many = |pages: usize| {
+        let chunks = dumpextent.checked_div((pages * PAGE_SIZE) as u64);
+        chunks.is_some_and(|chunks| chunks > MANY_CHUNKS)
+    };
+    while pages < MAX_PAGES && many(pages) {
         pages *= 2;
     }
     pages

@@ -24,7 +24,7 @@ use crate::kpi::{Kpi, Target};
 use crate::progress::Progress;
 use block::BlockWriter;
 use chunk::Chunk;
-use level::{Pace, Rungs};
+use level::Rungs;
 use memdev::addr::Page;
 use memdev::kerneldump::Compression;
 use pack::{Packer, Queue};
@@ -67,19 +67,8 @@ pub fn run<K: Kpi, R>(
     let workers = pack::workers(kpi, output);
     let mut rungs = Rungs::of(output.level);
     let mut pages = chunk::pages_for(output.format, rungs, workers, dumpextent);
-    let (front, queue) = match room(kpi, output, rungs, workers, pages) {
-        // Rather a larger dump of a small machine than none.
-        Err(Errno::ENOMEM) if pages > chunk::MAX_PAGES => {
-            pages = chunk::MAX_PAGES;
-            room(kpi, output, rungs, workers, pages)?
-        }
-        Err(Errno::ENOMEM) if rungs == Rungs::Ladder => {
-            rungs = Rungs::USUAL;
-            room(kpi, output, rungs, workers, pages)?
-        }
-        room => room?,
-    };
-    let pace = Pace::new(rungs, kpi.nanouptime());
+    let (front, queue) =
+        room_or_less(kpi, output, &mut rungs, workers, &mut pages)?;
     let mut dumper = Dumper {
         kpi,
         output,
@@ -90,7 +79,7 @@ pub fn run<K: Kpi, R>(
         packer: Packer::new(
             kpi,
             &queue,
-            (output.format, pace),
+            (output.format, rungs),
             dumpextent,
             pages,
             source,
@@ -109,8 +98,30 @@ pub fn run<K: Kpi, R>(
     result
 }
 
-/// For front pages, and for what several threads work on. A call of its own:
-/// its frame is gone when the dump is written.
+/// Rather a larger dump of a small machine than none: with smaller chunks, or
+/// one level for all of it. A call of its own: its frame is gone when the dump
+/// is written.
+#[inline(never)]
+fn room_or_less<K: Kpi>(
+    kpi: &K,
+    output: &Output<'_, K>,
+    rungs: &mut Rungs,
+    workers: usize,
+    pages: &mut usize,
+) -> Result<(K::Pages, Queue<K>)> {
+    match room(kpi, output, *rungs, workers, *pages) {
+        Err(Errno::ENOMEM) if *pages > chunk::MAX_PAGES => {
+            *pages = chunk::MAX_PAGES;
+        }
+        Err(Errno::ENOMEM) if *rungs == Rungs::Ladder => {
+            *rungs = Rungs::USUAL;
+        }
+        room => return room,
+    }
+    room(kpi, output, *rungs, workers, *pages)
+}
+
+/// For front pages, and for what several threads work on.
 #[inline(never)]
 fn room<K: Kpi>(
     kpi: &K,

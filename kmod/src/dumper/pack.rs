@@ -237,7 +237,8 @@ pub(super) struct Packer<'a, K: Kpi> {
     source: &'a Source<'a>,
     codec: Codec<K>,
     table: SeekTable<K>,
-    pace: Pace,
+    /// One; not on a kernel's stack.
+    pace: K::Array<Pace>,
     compresses: bool,
     zero_pages: u64,
 }
@@ -246,13 +247,15 @@ impl<'a, K: Kpi> Packer<'a, K> {
     pub(super) fn new(
         kpi: &'a K,
         queue: &'a Queue<K>,
-        (format, pace): (Compression, Pace),
+        (format, rungs): (Compression, Rungs),
         dumpextent: u64,
         pages: usize,
         source: &'a Source<'a>,
     ) -> Result<Self> {
         let codec = queue.ring.lock().codec().ok_or(Errno::EINTEGRITY)?;
         let table = SeekTable::new(kpi, format, dumpextent, pages)?;
+        let now_ns = kpi.nanouptime();
+        let pace = kpi.malloc_array(1, |_| Ok(Pace::new(rungs, now_ns)))?;
         let compresses = format != Compression::None;
         let zero_pages = 0;
         Ok(Self {
@@ -269,7 +272,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
 
     /// The level of most of what was compressed.
     pub(super) fn level(&self) -> i32 {
-        self.pace.level()
+        self.pace.first().map_or(0, Pace::level)
     }
 
     /// Data pages in the file that hold only zeros.
@@ -293,7 +296,7 @@ impl<'a, K: Kpi> Packer<'a, K> {
         };
         let mut slot = self.reclaim_slot(at, block, progress)?;
         slot.chunk.reset();
-        slot.rung = self.pace.rung();
+        slot.rung = self.pace.first().map_or(0, Pace::rung);
         core::mem::swap(&mut slot.chunk, chunk);
         let mut job = Job { at, slot };
         let has_front = job.slot.chunk.has_front();
@@ -385,13 +388,14 @@ impl<'a, K: Kpi> Packer<'a, K> {
             return slot.chunk.write_runs(&slot.out, block);
         }
         self.table.add(packed, slot.chunk.bytes())?;
-        if !self.pace.is_open() {
+        let Some(pace) = self.pace.first_mut().filter(|pace| pace.is_open())
+        else {
             return block.append_frame(&mut slot.out, packed);
-        }
+        };
         let start = self.kpi.nanouptime();
         block.append_frame(&mut slot.out, packed)?;
         let end = self.kpi.nanouptime();
-        self.pace.wrote(slot.rung, slot.chunk.len(), start, end);
+        pace.wrote(slot.rung, slot.chunk.len(), start, end);
         Ok(())
     }
 }

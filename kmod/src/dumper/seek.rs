@@ -28,9 +28,9 @@ impl<K: Kpi> SeekTable<K> {
     ) -> Result<Self> {
         let chunk_bytes = chunk_pages * PAGE_SIZE;
         let wanted = format == Compression::Zstd;
-        let frames = match wanted {
-            true => dumpextent.div_ceil(chunk_bytes as u64),
-            false => 0,
+        let frames = match chunk_bytes as u64 {
+            bytes @ 1.. if wanted => dumpextent.div_ceil(bytes),
+            _ => 0,
         };
         let words = usize::try_from(frames.div_ceil(2));
         let frames = kpi.malloc_words(words.map_err(|_| Errno::ENOMEM)?)?;
