@@ -121,11 +121,11 @@ fn gzip_member(
 const FAST: [(u32, u32, u32); 7] = [
     (14, 6, 1),
     (12, 7, 1),
-    (11, 7, 2),
-    (11, 7, 3),
-    (11, 7, 4),
-    (11, 7, 5),
-    (11, 7, 6),
+    (12, 7, 2),
+    (12, 7, 3),
+    (12, 7, 4),
+    (12, 7, 5),
+    (12, 7, 6),
 ];
 
 /// What the memory of a kernel wants of the levels below 1. Pointers make short
