@@ -118,6 +118,9 @@ pub fn table(measured: &Measured) -> String {
     text
 }
 
+/// Nobody else reads the file again for checksums.
+const NO_SEAL: &str = " --no-seal";
+
 /// Of the picture, in pixels.
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 520.0;
@@ -151,6 +154,21 @@ impl Axes {
     }
 }
 
+/// What a name or a point takes of the picture.
+struct Place {
+    left: f64,
+    right: f64,
+    middle: f64,
+}
+
+impl Place {
+    fn meets(&self, other: &Self) -> bool {
+        (self.middle - other.middle).abs() < 13.0
+            && self.left < other.right
+            && other.left < self.right
+    }
+}
+
 /// What compresses: small files to the left, fast ones at the top.
 pub fn svg(measured: &Measured) -> String {
     let speed = |row: &Row| megabytes(measured.bytes) / row.median;
@@ -158,6 +176,7 @@ pub fn svg(measured: &Measured) -> String {
         .rows
         .iter()
         .filter(|r| !r.plain && r.who != "codec" && r.percent > 0.0)
+        .filter(|r| r.who != "livedump" || r.name.ends_with(NO_SEAL))
         .collect();
     let most = |of: &dyn Fn(&Row) -> f64| {
         rows.iter().map(|r| of(r)).fold(1.0, f64::max)
@@ -176,7 +195,6 @@ pub fn svg(measured: &Measured) -> String {
     let mut line: Vec<(f64, f64)> = rows
         .iter()
         .filter(|r| r.who == "livedump" && r.name.contains("-Z"))
-        .filter(|r| r.name.ends_with("--no-seal"))
         .map(|r| (axes.x(r.percent), axes.y(speed(r))))
         .collect();
     line.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -187,29 +205,36 @@ pub fn svg(measured: &Measured) -> String {
         "<polyline class=\"line\" points=\"{}\"/>",
         points.join(" ")
     );
-    // Names are placed from the top, each below the one before where they
-    // would overlap.
-    let mut placed: Vec<(f64, f64, f64)> = vec![];
+    // Names are placed from the top, on that side of their point and as near
+    // to it as neither points nor other names are in the way.
     let mut sorted = rows.clone();
     sorted.sort_by(|a, b| speed(b).total_cmp(&speed(a)));
+    let mut taken: Vec<Place> = sorted
+        .iter()
+        .map(|r| (axes.x(r.percent), axes.y(speed(r))))
+        .map(|(x, y)| Place { left: x - 5.0, right: x + 5.0, middle: y })
+        .collect();
     for row in sorted {
         let (x, y) = (axes.x(row.percent), axes.y(speed(row)));
         let name = short(&row.name);
         // Of a letter, about.
         let width = name.len() as f64 * 6.4;
-        let at_left = x + 8.0 + width > WIDTH - RIGHT;
-        let start = if at_left { x - 8.0 - width } else { x + 8.0 };
-        let mut below = y + 4.0;
-        while placed.iter().any(|(s, w, b)| {
-            (b - below).abs() < 14.0 && *s < start + width && start < s + w
-        }) {
-            below += 2.0;
-        }
-        placed.push((start, width, below));
+        let place = (0..40)
+            .flat_map(|n| {
+                let middle = y + f64::from(n) * 2.0;
+                let at = |left| Place { left, right: left + width, middle };
+                [at(x + 8.0), at(x - 8.0 - width)]
+            })
+            .find(|place| {
+                place.right < WIDTH && !taken.iter().any(|t| t.meets(place))
+            });
+        let left = place.as_ref().map_or(x + 8.0, |p| p.left);
+        let below = place.as_ref().map_or(y, |p| p.middle) + 4.0;
+        taken.extend(place);
         let _ = writeln!(
             out,
             "<circle class=\"{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>\
-             <text x=\"{start:.1}\" y=\"{below:.1}\">{name}</text>",
+             <text x=\"{left:.1}\" y=\"{below:.1}\">{name}</text>",
             row.who,
         );
     }
@@ -220,11 +245,7 @@ pub fn svg(measured: &Measured) -> String {
 /// "livedump capture -Z --level=-5 --no-seal" is "-Z --level=-5".
 fn short(name: &str) -> String {
     let name = name.strip_prefix("livedump capture ").unwrap_or(name);
-    let name = match name.strip_suffix(" --no-seal") {
-        Some(name) => name.to_owned(),
-        None if name.starts_with('-') => format!("{name}, sealed"),
-        None => name.to_owned(),
-    };
+    let name = name.strip_suffix(NO_SEAL).unwrap_or(name);
     name.replace('&', "&amp;").replace('<', "&lt;")
 }
 
