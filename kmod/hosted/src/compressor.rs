@@ -130,8 +130,8 @@ const FAST: [(u32, u32, u32); 7] = [
 
 /// What the memory of a kernel wants of the levels below 1. Pointers make short
 /// matches, which save little and cost much: libzstd looks for 5 bytes in
-/// chunks of this size. Dumps are as small as with its levels, a fifth sooner;
-/// code of programs is 7 % larger.
+/// chunks of this size. Dumps are as small as with its levels, a tenth sooner;
+/// code of programs is up to a seventh larger.
 fn fast(level: i32) -> Option<[CParameter; 3]> {
     let nth = usize::try_from(level.checked_neg()?.checked_sub(1)?).ok()?;
     let &(hash_log, min_match, acceleration) = FAST.get(nth)?;
