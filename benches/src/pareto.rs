@@ -233,9 +233,12 @@ pub fn svg(measured: &Measured) -> String {
         taken.extend(place);
         let _ = writeln!(
             out,
-            "<circle class=\"{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>\
+            "<rect class=\"{}\" x=\"{:.1}\" y=\"{:.1}\" width=\"8\" \
+             height=\"8\" rx=\"4\"/>\
              <text x=\"{left:.1}\" y=\"{below:.1}\">{name}</text>",
             row.who,
+            x - 4.0,
+            y - 4.0,
         );
     }
     out.push_str("</svg>\n");

@@ -60,6 +60,44 @@ fn gzip_and_zstd_unpack_to_the_plain_dump_of_256_mb() {
 }
 
 #[test]
+fn frames_of_all_sizes_follow_each_other() {
+    // In each 256 KB more pages of noise than before, and then fewer: frames
+    // that are gathered, and those that are written from where they are.
+    let mut x = 1u64;
+    let mut memory = vec![];
+    for chunk in 0..64usize {
+        let noisy = 64 - (chunk * 4 % 128).abs_diff(64);
+        for page in 0..64 {
+            for _ in 0..512 {
+                x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let word =
+                    if page < noisy { x ^ x >> 29 } else { chunk as u64 };
+                memory.extend(word.to_le_bytes());
+            }
+        }
+    }
+    let mut tmp = tempfile::NamedTempFile::new().unwrap();
+    tmp.write_all(&memory).unwrap();
+    let s = Scenario::on(RawMachine::open(tmp.path()).unwrap());
+    s.kernel.set_time_second(1);
+    let plain = s.dump(0).packed;
+    for level in [-5, 1, 3, 6] {
+        for workers in [1, 3] {
+            let mut arg = s.request(ZSTD);
+            (arg.level, arg.workers) = (level, workers);
+            s.minidump(&arg).unwrap();
+            let raw = judge_raw(&s.contents()).unwrap();
+            // All frames in order, by libzstd alone.
+            let out = zstd::stream::decode_all(&raw.packed[..]).unwrap();
+            assert!(out == plain, "level {level}, {workers} threads");
+        }
+    }
+    let large = container::seek_table(&s.dump(ZSTD).packed).unwrap();
+    let large = large.iter().filter(|f| f.0 >= 64 << 10).count();
+    assert!((8..64).contains(&large), "{large} of 64 frames are large");
+}
+
+#[test]
 fn any_number_of_threads_gives_the_same_stream() {
     let s = Scenario::model("size 16M");
     s.kernel.set_time_second(1);

@@ -233,8 +233,8 @@ pub enum Error {
     MayRescue(String),
     /// The kernel's own facility can do no more.
     #[error(
-        "--freeze, --quiesce, --registers and --stability need the module \
-         (kldload livedump)"
+        "--freeze, --quiesce, --registers, --stability and zstd levels below 1 \
+         need the module (kldload livedump)"
     )]
     NeedsModule,
     /// The module that is loaded is from before --freeze.
@@ -243,6 +243,12 @@ pub enum Error {
          livedump, install this version's, kldload livedump"
     )]
     OldModule,
+    /// It knows no level below 1, or its kernel has no zstd.
+    #[error(
+        "{0} was refused: it needs zstd in the kernel, and a module that has \
+         levels below 1 (livedump doctor)"
+    )]
+    OldLevels(CompressionLevel),
     /// There is no memory for the copy.
     #[error(
         "no dump taken, no CPU was stopped: --freeze needs {} of memory for \

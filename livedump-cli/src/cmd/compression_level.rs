@@ -4,6 +4,7 @@
 use crate::quantity;
 use clap::builder::ValueHint;
 use memdev::ioctl::{GZIP_LEVELS, LEVEL_AUTO};
+use std::fmt;
 
 /// How much compression may cost.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -63,6 +64,18 @@ impl CompressionLevel {
     }
 }
 
+/// As it was given.
+impl fmt::Display for CompressionLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.level, self.fast) {
+            (Some(LEVEL_AUTO), _) => f.write_str("--level auto"),
+            (Some(level), _) => write!(f, "--level {level}"),
+            (None, Some(n)) => write!(f, "--fast={n}"),
+            (None, None) => f.write_str("the default level"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,7 +102,8 @@ mod tests {
             ("--fast", -1),
             ("--fast=5", -5),
         ] {
-            assert_eq!(parsed(words).unwrap().requested(), level, "{words}");
+            let parsed = parsed(words).unwrap();
+            assert_eq!(parsed.requested(), level, "{words}");
         }
         for words in
             ["--level 0", "--level -8", "--level 20", "--fast=0", "--fast=8"]

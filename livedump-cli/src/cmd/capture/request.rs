@@ -93,7 +93,10 @@ impl Asking<'_> {
             Err(Errno::ENOTTY | Errno::ENODEV) => {}
             Err(source) => return Err(self.failed(source)),
         }
-        if request.arg.flags != FLAG_WAIT || request.freeze.is_some() {
+        if request.arg.flags != FLAG_WAIT
+            || request.freeze.is_some()
+            || request.arg.level < 0
+        {
             return Err(Error::NeedsModule);
         }
         match self.device.rescue() {
@@ -153,6 +156,11 @@ impl Asking<'_> {
             && let Some(error) = self.not_frozen(&status, source)
         {
             return error;
+        }
+        // Before anything is begun: by what the request asks for.
+        let level = self.args.level.requested();
+        if source == Errno::EINVAL && reached.is_none() && level < 0 {
+            return Error::OldLevels(self.args.level);
         }
         let doing = reached
             .and_then(|status| status.last_stage())

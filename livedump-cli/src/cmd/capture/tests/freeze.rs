@@ -131,6 +131,9 @@ impl Device for Old {
         file: Option<&File>,
     ) -> Result<(), Errno> {
         assert_eq!(arg.version, 1);
+        if arg.level < 0 {
+            return Err(Errno::EINVAL);
+        }
         self.0.minidump(arg, file)
     }
 
@@ -169,9 +172,16 @@ fn an_older_module_dumps_as_ever_and_is_told_from_one_that_is_missing() {
         take(&old, &args("--registers", tmp.path())).unwrap();
         let e = refusal(&old, &args("--freeze", tmp.path()));
         assert!(e.starts_with("--freeze needs a newer module"), "{e}");
+        for words in ["-Z --level -3", "-Z --level auto", "-Z --fast=7"] {
+            let e = refusal(&old, &args(words, tmp.path()));
+            let named = words.strip_prefix("-Z ").unwrap();
+            assert!(e.starts_with(&format!("{named} was refused")), "{e}");
+        }
     }
-    let e = refusal(&stock(|_| {}), &args("--freeze", tmp.path()));
-    assert!(e.contains("need the module (kldload livedump)"), "{e}");
+    for words in ["--freeze", "-Z --fast"] {
+        let e = refusal(&stock(|_| {}), &args(words, tmp.path()));
+        assert!(e.contains("need the module (kldload livedump)"), "{e}");
+    }
     // Another EINVAL is not the module's age.
     let device = model("size 16M");
     device.process().kernel().set_compressors(false, false);
