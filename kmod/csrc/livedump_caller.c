@@ -473,11 +473,15 @@ livedump_vn_write(struct file *fp, uint64_t offset, const void *data,
 	struct vnode *vp = fp->f_vnode;
 	struct ld_written *written = livedump_written_find(vp);
 	struct mount *mp;
+	const char *from = data;
+	size_t left = len;
+	ssize_t resid;
 	int error;
 
 	/* What vn_write() does for a regular file before it locks anything. */
 	bwillwrite();
 	do {
+		resid = 0;
 		error = livedump_start_write(vp, &mp);
 		if (error != 0)
 			return (error);
@@ -489,16 +493,27 @@ livedump_vn_write(struct file *fp, uint64_t offset, const void *data,
 		if (written != NULL)
 			error = livedump_check_unwritten(written, fp->f_cred);
 		if (error == 0) {
-			error = vn_rdwr(UIO_WRITE, vp, __DECONST(void *, data),
-			    (int)len, (off_t)offset, UIO_SYSSPACE,
+			error = vn_rdwr(UIO_WRITE, vp, __DECONST(char *, from),
+			    (int)left, (off_t)offset, UIO_SYSSPACE,
 			    IO_UNIT | IO_NODELOCKED | IO_RANGELOCKED,
-			    td->td_ucred, fp->f_cred, NULL, td);
+			    td->td_ucred, fp->f_cred, &resid, td);
 			/* Also what was written in part. */
 			if (written != NULL)
 				livedump_note_written(written, fp->f_cred);
 		}
 		LD_VOP_UNLOCK(vp);
 		vn_finished_write(mp);
-	} while (error == ERELOOKUP);
+		if (error == 0 && resid > 0) {
+			if ((size_t)resid >= left)
+				return (EIO);
+			/*
+			 * Up to a limit on the size of files, without an
+			 * error (14 and later): the rest says which.
+			 */
+			offset += left - (size_t)resid;
+			from += left - (size_t)resid;
+			left = (size_t)resid;
+		}
+	} while (error == ERELOOKUP || (error == 0 && resid > 0));
 	return (error);
 }

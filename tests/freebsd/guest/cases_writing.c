@@ -169,13 +169,29 @@ one_at_a_time(void)
 	sys(SYS_unlink, SCRATCH "/fourth");
 }
 
+/* Files may have so many bytes. */
+static void
+limited(const char *what, const char *path, i64 bytes, u8 compression)
+{
+	struct { i64 cur, max; } limit = { bytes, bytes };
+	struct mem_minidump_arg a;
+	i64 pid = sys(SYS_fork);
+
+	if (pid == 0) {
+		sys(SYS_setrlimit, 1L /* RLIMIT_FSIZE */, &limit);
+		sys(SYS_exit,
+		    -minidump(&a, open_target(path), 0, compression));
+	}
+	expect(what, wait_for(pid), EFBIG);
+	sys(SYS_unlink, path);
+}
+
 static void
 full_and_limited(void)
 {
 	struct mem_minidump_arg a;
 	u64 start;
 	i64 fd, r;
-	struct { i64 cur, max; } limit = { 1 << 20, 1 << 20 };
 
 	sys(SYS_mkdir, MEMFS "/small", 0700L);
 	r = mount_fs("tmpfs", 0, MEMFS "/small", "size", "8388608", 0);
@@ -195,14 +211,14 @@ full_and_limited(void)
 	fd = sys(SYS_open, "/ro/target", (i64)O_RDWR, 0L);
 	expect("read-only file system", fd, -EROFS);
 	catch(SIGXFSZ);
-	i64 pid = sys(SYS_fork);
-	if (pid == 0) {
-		sys(SYS_setrlimit, 1L /* RLIMIT_FSIZE */, &limit);
-		fd = open_target(MEMFS "/limited");
-		sys(SYS_exit, -minidump(&a, fd, 0, 0));
-	}
-	expect("file size limit", wait_for(pid), EFBIG);
-	sys(SYS_unlink, MEMFS "/limited");
+	limited("file size limit", MEMFS "/limited", 1 << 20, 0);
+	/* Not at the end of a block: written to there, without an error. */
+	limited("file size limit within a block", MEMFS "/limited",
+	    (1 << 20) + 1000, 0);
+	limited("file size limit within a frame", MEMFS "/limited",
+	    (1 << 20) + 1000, MINIDUMP_COMP_ZSTD);
+	limited("file size limit within a frame, UFS", SCRATCH "/limited",
+	    (1 << 20) + 1000, MINIDUMP_COMP_ZSTD);
 }
 
 static void
