@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The network interfaces. C: `V_ifnet`, if.c.
 //!
-//! With VIMAGE, which GENERIC has, each vnet has its own list: the symbol
-//! `vnet_entry_ifnet` is where it would be, and the vnet's `vnet_data_base` is
-//! what is added to that. Without, the list is the variable `ifnet`.
+//! Each vnet has its own list.
 //!
 //! Counts are those of counter(9) in `if_counters`. A driver may count
 //! otherwise, in its hardware: `if_get_counter`, which nothing can call here.
 
 use super::lists::walk;
 use super::per_cpu::PerCpu;
-use super::target::{Target, at, read_error_text};
+use super::target::{Target, at};
 use super::types::{Field, RequiredFields};
 use super::unavailable::Unavailable;
+use super::vnets::Vnets;
 use memdev::addr::Vaddr;
 
-const MAX_VNETS: usize = 4096;
 const MAX_INTERFACES: usize = 65536;
 /// C: IFNAMSIZ.
 const MAX_NAME: usize = 16;
@@ -86,17 +84,19 @@ impl Interfaces {
         f.check()?;
         let of = |name| t.types.field("ifnet", name);
         let (drv_flags, state) = (of("if_drv_flags"), of("if_link_state"));
-        let mut problems = Vec::new();
-        let heads = heads(t, &mut problems)?;
+        let mut all = Vnets::new(t)?;
+        let mut problems = std::mem::take(&mut all.problems);
+        let symbol = all.symbol(t, "ifnet");
+        let symbol = symbol.ok_or(Unavailable::Symbol("ifnet"))?;
         let per_cpu = PerCpu::new(t);
         if let Err(e) = &per_cpu {
             let why = livedump_vmcore::chain(e);
             problems.push(format!("counters are not known: {why}"));
         }
         let per_cpu = per_cpu.ok();
-        let vnets = heads.len();
+        let vnets = all.len();
         let mut list = Vec::new();
-        for (vnet, head) in heads.into_iter().enumerate() {
+        for (vnet, head) in all.each(symbol).enumerate() {
             let left = MAX_INTERFACES.saturating_sub(list.len());
             let found = walk(t, "ifnet", head, link, left);
             problems.extend(found.problem);
@@ -121,39 +121,6 @@ impl Interfaces {
         problems.truncate(16);
         Ok(Self { list, vnets, problems })
     }
-}
-
-/// Where the lists are, the host's first.
-fn heads(
-    t: &Target<'_>,
-    problems: &mut Vec<String>,
-) -> Result<Vec<Vaddr>, Unavailable> {
-    let Some(entry) = t.address("vnet_entry_ifnet") else {
-        return Ok(vec![t.need("ifnet")?]);
-    };
-    let mut f = RequiredFields::new(&t.types);
-    let base = f.field("vnet", "vnet_data_base");
-    let link = f.field("vnet", "vnet_le");
-    f.check()?;
-    let host = t.need_u64("vnet0")?;
-    let mut vnets = vec![Vaddr(host)];
-    if let Some(head) = t.address("vnet_head") {
-        let found = walk(t, "vnet_head", head, link, MAX_VNETS);
-        problems.extend(found.problem);
-        let others = found.elements.into_iter().filter(|vnet| vnet.0 != host);
-        vnets.extend(others);
-    }
-    let mut heads = Vec::new();
-    for vnet in vnets {
-        match t.get(vnet, base) {
-            Ok(base) => heads.push(Vaddr(entry.0.wrapping_add(base))),
-            Err(e) => {
-                let why = read_error_text(&e);
-                problems.push(format!("the vnet at {vnet}: {why}"));
-            }
-        }
-    }
-    Ok(heads)
 }
 
 /// Flags in words.

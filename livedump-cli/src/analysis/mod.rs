@@ -17,9 +17,12 @@
 //!  modules      what the kernel linker has loaded
 //!  lists        lists of the kernel's, walked within bounds
 //!  per_cpu      zpcpu(9) memory, and counter(9)
+//!  vnets        variables of each vnet
+//!  descriptors  file tables
 //!  unavailable  why something is not told
 //!  cpus  times  variables  mounts  memory  zones  malloc_types  interrupts
-//!  interfaces  environment  swap  ddb_capture
+//!  interfaces  environment  swap  ddb_capture  protocols  devices  sockets
+//!  open_files  ipc
 //!               what the system was like, a file for each
 //!  stack        a thread's registers and backtrace
 //!  stack_groups threads with the same stack
@@ -49,6 +52,8 @@
 pub mod clock;
 pub mod cpus;
 pub mod ddb_capture;
+pub mod descriptors;
+pub mod devices;
 pub mod environment;
 pub mod explain;
 mod exported;
@@ -57,6 +62,7 @@ pub mod facts;
 pub mod identity;
 pub mod interfaces;
 pub mod interrupts;
+pub mod ipc;
 mod lists;
 pub mod locks;
 pub mod malloc_types;
@@ -64,10 +70,13 @@ pub mod memory;
 pub mod modules;
 pub mod mounts;
 pub mod names;
+pub mod open_files;
 pub mod pattern;
 pub mod per_cpu;
+pub mod protocols;
 pub mod queues;
 mod rm_readers;
+pub mod sockets;
 pub mod stack;
 pub mod stack_groups;
 pub mod swap;
@@ -80,6 +89,7 @@ pub mod unavailable;
 mod unlinked_queues;
 pub mod variables;
 pub mod verdict;
+mod vnets;
 pub mod wait_chains;
 pub mod waits;
 pub mod zones;

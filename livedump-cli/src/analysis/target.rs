@@ -4,7 +4,8 @@
 use super::exported::EXPORTED;
 use super::identity::{Identity, debug_identity, kernel_identity};
 use super::symbols::Symbols;
-use super::types::{Field, FieldId, Missing, Types, TypesError};
+use super::types::reader::TypeReader;
+use super::types::{AnyFields, Field, FieldId, Missing, Types, TypesError};
 use livedump_vmcore::chain;
 use livedump_vmcore::elf::{Kernel, Symbol};
 use livedump_vmcore::procs::ProcsError;
@@ -216,6 +217,21 @@ impl<'a> Target<'a> {
         // A stripped kernel's debug file has more names.
         let symbols = Symbols::new(debug.unwrap_or(kernel));
         Ok(Self { core, kernel, debug, types, symbols, unproven })
+    }
+
+    /// Any type of the kernel's. A debug file that nothing confirms is not
+    /// asked, unless that is reported already.
+    pub(super) fn type_reader(&self) -> TypeReader<'a> {
+        let proved = |debug: &&Kernel| {
+            self.types.are_unproven()
+                || matches!(check_debug(self.kernel, debug), Ok(Ok(())))
+        };
+        TypeReader::new(self.kernel, self.debug.filter(proved))
+    }
+
+    /// Fields of any structure of the kernel's.
+    pub(super) fn any_fields(&self) -> AnyFields<'a> {
+        AnyFields::new(self.type_reader())
     }
 
     /// The address of a variable.

@@ -134,6 +134,10 @@ impl Body {
         self
     }
 
+    fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
     fn problems(mut self, more: impl IntoIterator<Item = String>) -> Self {
         self.problems.extend(more);
         self

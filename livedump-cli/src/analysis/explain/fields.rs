@@ -10,33 +10,33 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 /// A pointer of C's, which is not NULL.
-pub(super) type Pointer = u64;
+pub(in crate::analysis) type Pointer = u64;
 
 /// Reads fields of a dump.
 #[derive(Debug)]
-pub(super) struct Fields<'t, 'a> {
-    pub(super) t: &'t Target<'a>,
+pub(in crate::analysis) struct Fields<'t, 'a> {
+    pub(in crate::analysis) t: &'t Target<'a>,
     missing: RefCell<BTreeSet<FieldId>>,
 }
 
 impl<'t, 'a> Fields<'t, 'a> {
-    pub(super) fn new(t: &'t Target<'a>) -> Self {
+    pub(in crate::analysis) fn new(t: &'t Target<'a>) -> Self {
         Self { t, missing: RefCell::default() }
     }
 
     /// Whether all of the dump is of one instant.
-    pub(super) fn is_of_one_instant(&self) -> bool {
+    pub(in crate::analysis) fn is_of_one_instant(&self) -> bool {
         self.t.core.is_frozen() || self.t.has_panicked()
     }
 
     /// All that was asked for and is not known: `vnode.v_mount`.
-    pub(super) fn missing(&self) -> Vec<String> {
+    pub(in crate::analysis) fn missing(&self) -> Vec<String> {
         let all = self.missing.borrow();
         all.iter().map(|(of, name)| format!("{of}.{name}")).collect()
     }
 
     /// Where a field is, if its type is known.
-    pub(super) fn field(
+    pub(in crate::analysis) fn field(
         &self,
         of: &'static str,
         name: &'static str,
@@ -49,7 +49,7 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 
     /// The same, where an older or newer release does not have it.
-    pub(super) fn optional(
+    pub(in crate::analysis) fn optional(
         &self,
         of: &'static str,
         name: &'static str,
@@ -59,12 +59,16 @@ impl<'t, 'a> Fields<'t, 'a> {
 
     /// Whether a field is known. Where a wait may or may not be of some kind,
     /// this is asked first: a field that is missing then says nothing.
-    pub(super) fn has(&self, of: &'static str, name: &'static str) -> bool {
+    pub(in crate::analysis) fn has(
+        &self,
+        of: &'static str,
+        name: &'static str,
+    ) -> bool {
         self.optional(of, name).is_some()
     }
 
     /// The value of a field.
-    pub(super) fn get(
+    pub(in crate::analysis) fn get(
         &self,
         at: Pointer,
         of: &'static str,
@@ -75,7 +79,7 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 
     /// A pointer that is not NULL.
-    pub(super) fn pointer(
+    pub(in crate::analysis) fn pointer(
         &self,
         at: Pointer,
         of: &'static str,
@@ -85,7 +89,7 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 
     /// The address of a field.
-    pub(super) fn address(
+    pub(in crate::analysis) fn address(
         &self,
         at: Pointer,
         of: &'static str,
@@ -96,7 +100,7 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 
     /// The structure whose field is at `at`. C: `__containerof`.
-    pub(super) fn container(
+    pub(in crate::analysis) fn container(
         &self,
         at: Pointer,
         of: &'static str,
@@ -107,7 +111,7 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 
     /// An array of characters within a structure.
-    pub(super) fn array(
+    pub(in crate::analysis) fn array(
         &self,
         at: Pointer,
         of: &'static str,
@@ -118,17 +122,25 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 
     /// A string.
-    pub(super) fn text(&self, at: Pointer, limit: usize) -> Option<String> {
+    pub(in crate::analysis) fn text(
+        &self,
+        at: Pointer,
+        limit: usize,
+    ) -> Option<String> {
         self.t.text(Vaddr(at), limit)
     }
 
     /// Eight bytes.
-    pub(super) fn word(&self, at: Pointer) -> Option<u64> {
+    pub(in crate::analysis) fn word(&self, at: Pointer) -> Option<u64> {
         self.t.core.read_u64(Vaddr(at)).ok()
     }
 
     /// The address of a variable of one CPU. C: `DPCPU_ID_PTR`.
-    pub(super) fn per_cpu(&self, symbol: &str, cpu: u32) -> Option<Pointer> {
+    pub(in crate::analysis) fn per_cpu(
+        &self,
+        symbol: &str,
+        cpu: u32,
+    ) -> Option<Pointer> {
         let offsets = self.t.kernel.find("dpcpu_off")?;
         let skip = u64::from(cpu).checked_mul(8)?;
         // A kernel without symbol sizes is bounded by what it maps.

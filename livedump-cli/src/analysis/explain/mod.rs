@@ -24,7 +24,7 @@
 
 mod callouts;
 mod disks;
-mod fields;
+pub(super) mod fields;
 mod files;
 mod hardclock;
 mod locks;
@@ -35,7 +35,7 @@ mod roots;
 mod running;
 mod signature;
 mod tasks;
-mod vnodes;
+pub(super) mod vnodes;
 mod wait;
 
 pub use hardclock::Stalled;

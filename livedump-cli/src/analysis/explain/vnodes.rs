@@ -17,17 +17,20 @@ const VV_ROOT: u64 = 1;
 
 /// A mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(in crate::analysis) struct Mount {
     /// C: `f_mntonname`.
-    pub(super) on: String,
+    pub(in crate::analysis) on: String,
     /// C: `f_mntfromname`.
-    pub(super) from: String,
+    pub(in crate::analysis) from: String,
     /// C: `f_fstypename`.
-    pub(super) fstype: String,
+    pub(in crate::analysis) fstype: String,
 }
 
 /// The mount at an address, if that is one.
-pub(super) fn mount(f: &Fields<'_, '_>, at: Pointer) -> Option<Mount> {
+pub(in crate::analysis) fn mount(
+    f: &Fields<'_, '_>,
+    at: Pointer,
+) -> Option<Mount> {
     let stat = f.address(at, "mount", "mnt_stat")?;
     let text = |name, limit| f.array(stat, "statfs", name, limit);
     Some(Mount {
@@ -38,12 +41,18 @@ pub(super) fn mount(f: &Fields<'_, '_>, at: Pointer) -> Option<Mount> {
 }
 
 /// The mount of a vnode.
-pub(super) fn mount_of(f: &Fields<'_, '_>, vnode: Pointer) -> Option<Mount> {
+pub(in crate::analysis) fn mount_of(
+    f: &Fields<'_, '_>,
+    vnode: Pointer,
+) -> Option<Mount> {
     mount(f, f.pointer(vnode, "vnode", "v_mount")?)
 }
 
 /// All mounts of a file system type. C: `mountlist`.
-pub(super) fn mounts(f: &Fields<'_, '_>, fstype: &str) -> Vec<Mount> {
+pub(in crate::analysis) fn mounts(
+    f: &Fields<'_, '_>,
+    fstype: &str,
+) -> Vec<Mount> {
     // Where the list is not told, neither is which server it is.
     let all = Mounts::new(f.t).map_or_else(|_| Vec::new(), |all| all.list);
     let all = all.iter().filter_map(|m| mount(f, m.address.0));
@@ -51,7 +60,10 @@ pub(super) fn mounts(f: &Fields<'_, '_>, fstype: &str) -> Vec<Mount> {
 }
 
 /// The vnode that a lock is of, if it is one's.
-pub(super) fn of_lock(f: &Fields<'_, '_>, lock: Pointer) -> Option<Pointer> {
+pub(in crate::analysis) fn of_lock(
+    f: &Fields<'_, '_>,
+    lock: Pointer,
+) -> Option<Pointer> {
     if !f.has("vnode", "v_lock") {
         return None;
     }
@@ -60,11 +72,23 @@ pub(super) fn of_lock(f: &Fields<'_, '_>, lock: Pointer) -> Option<Pointer> {
     (own == lock).then_some(vnode)
 }
 
-/// `/var/log/messages on /var (ufs)`; the path where the name cache has it.
-pub(super) fn describe(f: &Fields<'_, '_>, vnode: Pointer) -> Option<String> {
+/// The mount of a vnode, and its path where the name cache has it.
+pub(in crate::analysis) fn place(
+    f: &Fields<'_, '_>,
+    vnode: Pointer,
+) -> Option<(Mount, Option<String>)> {
     let mount = mount_of(f, vnode)?;
-    let Mount { on, fstype, .. } = &mount;
-    Some(match path(f, vnode, on) {
+    let path = path(f, vnode, &mount.on);
+    Some((mount, path))
+}
+
+/// `/var/log/messages on /var (ufs)`; the path where the name cache has it.
+pub(in crate::analysis) fn describe(
+    f: &Fields<'_, '_>,
+    vnode: Pointer,
+) -> Option<String> {
+    let (Mount { on, fstype, .. }, path) = place(f, vnode)?;
+    Some(match path {
         Some(path) => format!("{path} on {on} ({fstype})"),
         None => format!("a file on {on} ({fstype})"),
     })

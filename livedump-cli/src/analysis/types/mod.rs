@@ -10,12 +10,14 @@
 //! dwarf     these from .debug_info of kernel.debug, one unit at a time
 //! ctf       these from .SUNW_ctf of the kernel
 //! reader    any type, when it is asked for, from either
+//! any       fields of structures that a kernel may be built without
 //! unit      the entries of a unit of DWARF
 //! ctf_tables  the tables of CTF
 //! section   the bytes of such a section, unpacked if need be
 //! limits    what all this may cost
 //! ```
 
+mod any;
 mod ctf;
 mod ctf_tables;
 mod dwarf;
@@ -25,6 +27,7 @@ mod section;
 mod unit;
 mod wanted;
 
+pub use any::{AnyFields, Bits};
 pub use wanted::{FieldId, structs};
 
 use livedump_vmcore::elf::{ElfError, Kernel};

@@ -6,11 +6,14 @@ mod config;
 mod cpus;
 mod ddb;
 mod deadlock;
+mod devices;
 mod environment;
 mod explain;
+mod files;
 mod header;
 mod interfaces;
 mod interrupts;
+mod ipc;
 mod locks;
 mod malloc;
 mod memory;
@@ -20,6 +23,8 @@ mod modules;
 mod mounts;
 mod panic;
 mod processes;
+mod protocols;
+mod sockets;
 mod stacks;
 mod swap;
 mod uptime;
@@ -46,7 +51,12 @@ pub const SECTIONS: &[Kind] = &[
     Kind::new("zones", "UMA zones", zones::make),
     Kind::new("interrupts", "Interrupts", interrupts::make),
     Kind::new("swap", "Swap", swap::make),
+    Kind::new("devices", "Device statistics", devices::make),
+    Kind::new("ipc", "System V IPC", ipc::make),
+    Kind::new("protocols", "Protocol statistics", protocols::make),
     Kind::new("interfaces", "Network interfaces", interfaces::make),
+    Kind::new("sockets", "Sockets", sockets::make),
+    Kind::new("files", "Open files", files::make),
     Kind::new("environment", "Kernel environment", environment::make),
     Kind::new("variables", "Kernel variables and limits", variables::make),
     Kind::new("modules", "Modules", modules::make),

@@ -18,7 +18,7 @@ mod dwarf;
 mod filter;
 mod kind;
 
-pub use ctype::{CType, Resolved};
+pub use ctype::{CType, Place, Resolved};
 pub use kind::{Encoding, Kind, Member, Tag, Type, TypeId, Variable};
 
 use super::TypesError;

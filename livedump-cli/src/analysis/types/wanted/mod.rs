@@ -131,6 +131,7 @@ pub(super) const LIKELY_UNITS: &[&str] = &[
     "swap_pager.c",
     "if.c",
     "vnet.c",
+    "subr_devstat.c",
 ];
 
 /// The structure of this tag, if it is wanted.

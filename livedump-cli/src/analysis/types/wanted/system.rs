@@ -2,13 +2,13 @@
 //! What a report of the whole system reads, a table for each analysis. C:
 //! <sys/pcpu.h>, <sys/vmmeter.h>, <vm/vm_pagequeue.h>, vm/uma_int.h,
 //! <sys/malloc.h>, <sys/mount.h>, <net/vnet.h>, <net/if_var.h> and since 15
-//! <net/if_private.h>, <vm/swap_pager.h>, <sys/conf.h>.
+//! <net/if_private.h>, <vm/swap_pager.h>, <sys/conf.h>, <sys/devicestat.h>.
 
 use super::{Struct, of};
 
 /// A table for each.
 pub(super) const SYSTEM: &[&[Struct]] =
-    &[CPUS, MEMORY, ZONES, MALLOC, MOUNTS, INTERFACES, SWAP];
+    &[CPUS, MEMORY, ZONES, MALLOC, MOUNTS, INTERFACES, SWAP, DEVICES];
 
 const CPUS: &[Struct] = &[of(
     "pcpu",
@@ -18,6 +18,7 @@ const CPUS: &[Struct] = &[of(
         "pc_cpuid",
         "pc_zpcpu_offset",
         "pc_switchticks",
+        "pc_cp_time",
     ],
 )];
 
@@ -158,3 +159,20 @@ const INTERFACES: &[Struct] = &[
 
 const SWAP: &[Struct] =
     &[of("swdevt", &["sw_list", "sw_nblks", "sw_used", "sw_vp"])];
+
+const DEVICES: &[Struct] = &[of(
+    "devstat",
+    &[
+        "sequence0",
+        "sequence1",
+        "start_count",
+        "end_count",
+        "dev_links",
+        "device_name",
+        "unit_number",
+        "bytes",
+        "operations",
+        "duration",
+        "busy_time",
+    ],
+)];
