@@ -3,7 +3,12 @@
 //! with its reason, hostile dumps, and the page.
 
 use super::Case;
+use livedump_cli::analysis::Target;
+use livedump_cli::analysis::threads::Threads;
+use livedump_vmcore::Vmcore;
+use livedump_vmcore::elf::Kernel;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const SYSTEM: &str = "size 16M\ncpus 2\nsystem\nprocess 843 livedump\n\
@@ -13,7 +18,7 @@ const SYSTEM: &str = "size 16M\ncpus 2\nsystem\nprocess 843 livedump\n\
     process 300 cc\nthread 100300 three run 1\n\
     message \"line <one> & two\"\n";
 
-const SECTIONS: [&str; 23] = [
+const SECTIONS: [&str; 28] = [
     "header",
     "uptime",
     "panic",
@@ -30,7 +35,12 @@ const SECTIONS: [&str; 23] = [
     "zones",
     "interrupts",
     "swap",
+    "devices",
+    "ipc",
+    "protocols",
     "interfaces",
+    "sockets",
+    "files",
     "environment",
     "variables",
     "modules",
@@ -50,6 +60,16 @@ impl Case {
     fn symbol(&self, name: &str) -> u64 {
         self.machine.symbol(name).unwrap().0
     }
+}
+
+/// Where the process that has files open has its file table.
+fn file_table(case: &Case) -> u64 {
+    let kernel = Kernel::open(Path::new(&case.path("kernel.0"))).unwrap();
+    let core = Vmcore::open(Path::new(&case.path("livecore.0"))).unwrap();
+    let target = Target::new(&core, &kernel, None).unwrap();
+    let threads = Threads::walk(&target).unwrap();
+    let proc = threads.procs.iter().find(|p| p.pid == 843).unwrap();
+    proc.address.0 + target.types.field("proc", "p_fd").unwrap().offset
 }
 
 fn problems(json: &Value, section: &str) -> String {
@@ -162,6 +182,7 @@ fn check(s: &Value) {
     let numbers = numbers.map(|key| em0[key].as_u64().unwrap());
     assert_eq!(numbers, [1500, 10, 2, 3000, 5]);
     assert!(em0["flags"].to_string().contains("RUNNING"), "{em0}");
+    check_programs(s);
     let variables = s["variables"]["variables"].to_string();
     assert!(variables.contains("{\"name\":\"kern.hz\",\"value\":1000}"));
     assert_eq!(s["modules"]["absent"], "no module was loaded");
@@ -169,6 +190,88 @@ fn check(s: &Value) {
     assert_eq!(s["ddb"]["lines"], json!(["db> show <all>"]));
     let missing = s["missing"]["lines"].to_string();
     assert!(missing.contains("unknown structures: prison"), "{missing}");
+}
+
+fn check_programs(s: &Value) {
+    let ada0 = &s["devices"]["devices"][0];
+    assert_eq!(ada0["device"], "ada0");
+    let numbers = ["reads", "read_bytes", "writes", "written_bytes", "pending"];
+    let numbers = numbers.map(|key| ada0[key].as_u64().unwrap());
+    assert_eq!(numbers, [10, 8192, 2, 512, 0]);
+    assert_eq!(ada0["read_seconds"], 3.5);
+    assert_eq!(ada0["busy_seconds"], 4.0);
+    assert_eq!(s["devices"]["devices"][1]["pending"], 1);
+    assert_eq!(
+        s["devices"]["cpu"][4],
+        json!({"state": "idle", "ticks": 60, "percent": 75})
+    );
+    assert_eq!(s["devices"]["problems"], json!([]));
+    assert_eq!(
+        s["protocols"]["counters"],
+        json!([
+            {"vnet": 0, "protocol": "tcp", "counter": "tcps_connattempt", "value": 3},
+            {"vnet": 0, "protocol": "tcp", "counter": "tcps_connects", "value": 1001},
+        ])
+    );
+    let note = "counters that are 0 are left out, of tcp, udp";
+    assert_eq!(s["protocols"]["notes"], json!([note]));
+    let inet = s["sockets"]["inet"].as_array().unwrap();
+    let words = |key: &str| {
+        let all = inet.iter().map(|it| it[key].as_str().unwrap_or("none"));
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(words("protocol"), ["tcp46", "tcp4", "tcp4", "udp6"]);
+    let ends = ["*:22", "127.0.0.1:22", "127.0.0.1:22", "[fe80::1%2]:546"];
+    assert_eq!(words("local"), ends);
+    let ends = ["*:*", "192.0.2.7:49152", "192.0.2.7:49153", "*:*"];
+    assert_eq!(words("foreign"), ends);
+    assert_eq!(words("state"), ["LISTEN", "ESTABLISHED", "TIME_WAIT", "none"]);
+    assert_eq!(words("processes"), ["none", "livedump (843)", "none", "none"]);
+    let queue = ["complete", "incomplete", "limit"];
+    assert_eq!(queue.map(|key| &inet[0][key]), [1, 2, 128]);
+    assert_eq!(inet[0]["receive_bytes"], Value::Null);
+    let buffers = ["receive_bytes", "send_bytes"];
+    assert_eq!(buffers.map(|key| &inet[1][key]), [17, 4]);
+    let local = &s["sockets"]["local"];
+    assert_eq!(local[0]["peer"], local[1]["pcb"]);
+    assert_eq!(local[0]["peer_path"], "/var/run/log");
+    assert_eq!(local[1]["path"], "/var/run/log");
+    assert_eq!(local[0]["processes"], "livedump (843)");
+    assert_eq!(local[0]["receive_bytes"], 5);
+    assert_eq!(s["sockets"]["problems"], json!([]));
+    let files = s["files"]["files"].as_array().unwrap();
+    let numbers: Vec<_> = files.iter().map(|it| &it["descriptor"]).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    let file = &files[0];
+    for (key, value) in [
+        ("command", "livedump"),
+        ("type", "vnode"),
+        ("mode", "rw"),
+        ("vnode", "regular"),
+        ("mount", "/var"),
+        ("path", "/var/notes"),
+    ] {
+        assert_eq!(file[key], value, "{key}");
+    }
+    assert_eq!((&file["pid"], &file["inode"]), (&json!(843), &json!(42)));
+    assert_eq!(files[1]["type"], "socket");
+    assert_eq!(files[1]["data"], inet[1]["socket"]);
+    assert_eq!(files[2]["data"], local[0]["socket"]);
+    for (part, id, more) in [
+        ("queues", 0x5_0001, ("limit_bytes", 2048)),
+        ("semaphores", 0x5_0001, ("semaphores", 17)),
+        ("segments", 0x5_0001, ("bytes", 65536)),
+    ] {
+        let all = s["ipc"][part].as_array().unwrap();
+        assert_eq!(all.len(), 1, "{part}");
+        let it = &all[0];
+        assert_eq!((&it["id"], &it["key"]), (&json!(id), &json!(5432)));
+        assert_eq!((&it["mode"], &it["uid"]), (&json!("640"), &json!(1002)));
+        assert_eq!(it[more.0], more.1, "{part}");
+    }
+    assert_eq!(s["ipc"]["segments"][0]["removed"], true);
+    let limits = s["ipc"]["limits"].to_string();
+    assert!(limits.contains("{\"limit\":\"shmmax\",\"value\":536870912}"));
 }
 
 #[test]
@@ -224,6 +327,11 @@ fn what_cannot_be_had_says_why() {
         ("zones", "uma_keg.uk_link"),
         ("interfaces", "ifnet.if_link"),
         ("swap", "swdevt.sw_list"),
+        ("devices", "devstat.dev_links"),
+        ("ipc", "msqid_kernel"),
+        ("protocols", "pcpu.pc_zpcpu_offset"),
+        ("sockets", "socket.so_options"),
+        ("files", "filedesc"),
     ] {
         let why = json["sections"][id]["absent"].to_string();
         assert!(why.contains(word), "{id}: {why}");
@@ -236,7 +344,19 @@ fn what_cannot_be_had_says_why() {
     // A machine that has none of it.
     let plain = SYSTEM.replace("system\n", "");
     let json = Case::new(&plain).report(1);
-    for id in ["mounts", "memory", "malloc", "zones", "interrupts", "swap"] {
+    for id in [
+        "mounts",
+        "memory",
+        "malloc",
+        "zones",
+        "interrupts",
+        "swap",
+        "devices",
+        "ipc",
+        "protocols",
+        "sockets",
+        "files",
+    ] {
         let section = &json["sections"][id];
         assert!(section["absent"].is_string(), "{id}: {section}");
     }
@@ -308,6 +428,80 @@ fn lists_that_lead_back_or_nowhere_end_and_say_so() {
             case.poke64(at, first);
         }
     }
+}
+
+/// The lists of sockets, of devices, and the tables of files and of IPC.
+#[test]
+fn what_programs_use_may_lead_back_or_nowhere() {
+    let case = Case::new(SYSTEM);
+    let read = |at: u64| case.dir.judge("livecore.0").read64(at).unwrap();
+    let tcb = case.symbol("vnet_entry_tcbinfo");
+    let base = read(read(case.symbol("vnet0")) + 32);
+    let head = tcb.wrapping_add(base) + 8;
+    let first = read(head);
+    let unpcb = case.symbol("unp_shead");
+    let local = read(unpcb) + 184;
+    let devices = case.symbol("device_statq");
+    let device = read(devices) + 16;
+    let proc = file_table(&case);
+    for (at, again, section, word) in [
+        (first, first, "sockets", "tcbinfo"),
+        (head, 0xdead_0000, "sockets", "tcbinfo"),
+        (local, read(unpcb), "sockets", "unp_shead"),
+        (local, u64::MAX, "sockets", "unp_shead"),
+        (device, read(devices), "devices", "device_statq"),
+        (device, 8, "devices", "device_statq"),
+        (case.symbol("msqids"), 0xdead_0000, "ipc", "msqids"),
+        (case.symbol("shmsegs"), u64::MAX, "ipc", "shmsegs"),
+        (proc, 0xdead_0000, "files", "the file table of process 843"),
+    ] {
+        let old = read(at);
+        case.poke64(at, again);
+        let json = case.report(1);
+        let s = &json["sections"][section];
+        let told = format!("{} {}", s["absent"], s["problems"]);
+        assert!(told.contains(word), "{section} {again:#x}: {told}");
+        case.poke64(at, old);
+    }
+    // A table of four billion files, of which few are in memory.
+    let table = read(read(proc));
+    case.poke(table, &u32::MAX.to_le_bytes());
+    let json = case.report(1);
+    let text = problems(&json, "files");
+    assert!(text.contains("of process 843"), "{text}");
+    // Everything in it is something else.
+    let known = json["sections"]["files"]["files"].as_array().unwrap();
+    assert!(known.iter().any(|it| it["path"] == "/var/notes"));
+    case.poke(table, &4u32.to_le_bytes());
+    let at = table + 8 + 48;
+    let file = read(at);
+    for (offset, value) in [(24u64, 1u64), (24, table), (40, 99)] {
+        let old = read(file + offset);
+        case.poke64(file + offset, value);
+        let json = case.report(1);
+        let it = &json["sections"]["files"]["files"][0];
+        assert_eq!(it["descriptor"], 1, "{it}");
+        case.poke64(file + offset, old);
+    }
+    // A counter that is not there, one that was never made.
+    let counters = case.symbol("vnet_entry_tcpstat").wrapping_add(base);
+    for wrong in [0, 0xdead_0000, 1 << 62] {
+        case.poke64(counters, wrong);
+        let json = case.report(1);
+        let text = problems(&json, "protocols");
+        assert!(text.contains("tcp: 1 of 3 counters are unknown"), "{text}");
+        let all = &json["sections"]["protocols"]["counters"];
+        assert_eq!(all[0]["counter"], "tcps_connects");
+    }
+    // More elements than a table can have.
+    let count = case.symbol("shmalloced");
+    case.poke(count, &u32::MAX.to_le_bytes());
+    let text = problems(&case.report(1), "ipc");
+    assert!(text.contains("shmalloced is 4294967295"), "{text}");
+    // A device that counted while it was copied.
+    case.poke(read(devices), &8u32.to_le_bytes());
+    let text = problems(&case.report(1), "devices");
+    assert!(text.contains("counted while they were copied: 1"), "{text}");
 }
 
 #[test]

@@ -162,7 +162,7 @@ impl Builder<'_> {
             None => None,
         };
         if recipe.system {
-            vars.system(&mut image, recipe, &procs)?;
+            vars.system(&mut image, recipe, &procs, offsets.of("p_fd"))?;
         }
         vars.savectx(&mut image, recipe, (&self.mem, &procs))?;
         vars.write(&self.mem).map_err(fault("the kernel's variables"))?;

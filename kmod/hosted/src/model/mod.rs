@@ -38,6 +38,7 @@ mod params;
 mod parse;
 mod populate;
 mod procs;
+mod programs;
 pub mod recipe;
 mod release;
 mod rng;

@@ -19,6 +19,7 @@ pub(super) const OBJECTS: &[Layout] = &[
         440,
         &[
             ("v_type", 0, 1),
+            ("v_data", 24, 8),
             ("v_mount", 32, 8),
             ("v_rdev", 56, 8),
             ("v_cache_dst", 88, 16),
@@ -79,15 +80,54 @@ pub(super) const OBJECTS: &[Layout] = &[
     ("filedesc", 88, &[("fd_files", 0, 8)]),
     ("fdescenttbl", 8, &[("fdt_nfiles", 0, 4), ("fdt_ofiles", 8, 0)]),
     ("filedescent", 48, &[("fde_file", 0, 8)]),
-    ("file", 80, &[("f_data", 8, 8), ("f_type", 40, 2)]),
+    (
+        "file",
+        80,
+        &[
+            ("f_flag", 0, 4),
+            ("f_data", 8, 8),
+            ("f_vnode", 24, 8),
+            ("f_type", 40, 2),
+        ],
+    ),
+    ("inode", 192, &[("i_number", 64, 8)]),
     ("pipe", 344, &[("pipe_peer", 304, 8)]),
     (
         "socket",
         1024,
-        &[("so_rcv", 512, 208), ("so_snd", 720, 208), ("so_pcb", 192, 8)],
+        &[
+            ("so_options", 184, 4),
+            ("so_state", 190, 2),
+            ("so_pcb", 192, 8),
+            ("so_rcv", 512, 208),
+            ("so_snd", 720, 208),
+            ("sol_qlen", 544, 4),
+            ("sol_incqlen", 548, 4),
+            ("sol_qlimit", 552, 4),
+        ],
     ),
-    ("sockbuf", 208, &[("sb_acc", 12, 4)]),
-    ("unpcb", 320, &[("unp_socket", 56, 8), ("unp_conn", 32, 8)]),
+    ("sockbuf", 208, &[("sb_acc", 12, 4), ("sb_ccc", 16, 4)]),
+    (
+        "unpcb",
+        320,
+        &[
+            ("unp_socket", 56, 8),
+            ("unp_conn", 32, 8),
+            ("unp_addr", 48, 8),
+            ("unp_link", 184, 16),
+        ],
+    ),
+    ("in_conninfo", 44, &[("inc_ie", 4, 40)]),
+    (
+        "in_endpoints",
+        40,
+        &[
+            ("ie_fport", 0, 2),
+            ("ie_lport", 2, 2),
+            ("ie_dependfaddr", 4, 16),
+            ("ie_dependladdr", 20, 16),
+        ],
+    ),
     ("uma_zone", 384, &[("uz_max_items", 32, 8), ("uz_name", 168, 8)]),
     (
         "vm_domain",
@@ -120,3 +160,12 @@ pub(super) const OBJECTS: &[Layout] = &[
     ),
     ("pcpu_state", 112, &[("now", 40, 8), ("idle", 108, 4)]),
 ];
+
+/// Where a member is.
+pub(super) fn offset(of: &str, member: &str) -> u64 {
+    let structs = OBJECTS.iter().filter(|s| s.0 == of);
+    let mut spans = structs.flat_map(|s| s.2).filter(|m| m.0 == member);
+    let found = spans.next();
+    debug_assert!(found.is_some(), "{of}.{member}");
+    found.map_or(0, |span| u64::from(span.1))
+}

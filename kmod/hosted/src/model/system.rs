@@ -7,8 +7,10 @@
 //! Memory of each CPU is as the kernel has it: on amd64 since 13 a pointer is
 //! less by the address of CPU 0's pcpu, and `pc_zpcpu_offset` makes up for it.
 
+use super::objects::offset;
 use super::procs::Procs;
 use super::recipe::Recipe;
+use super::release::Release;
 use super::symbols::{Image, Section};
 use super::types::{Kind, Kind::*, Member, Struct};
 use super::variables::Variables;
@@ -17,7 +19,7 @@ use memdev::arch::Machine;
 
 type Done<T> = Result<T, RecipeError>;
 
-const PCPU: u64 = 64;
+const PCPU: u64 = 128;
 /// From one CPU's memory to the next one's.
 const STEP: u64 = 512;
 /// One more for each counter.
@@ -26,15 +28,13 @@ const COUNTER: u64 = 8;
 const NAME: usize = 40;
 const ZONE: u64 = 128;
 const CACHE: u64 = 64;
+/// Bytes of a vnet's variables, and of what is between their symbols.
+const VNET: u64 = 8192;
 
 /// Their types.
-pub(super) fn structs() -> Vec<Struct> {
-    let new = |name, size, members: &[(&'static str, u32, Kind)]| {
-        let members = members.iter();
-        let members = members.map(|&(name, at, kind)| Member(name, at, kind));
-        Struct { name, size, members: members.collect() }
-    };
-    vec![
+pub(super) fn structs(release: &Release) -> Vec<Struct> {
+    let mut all = super::programs::structs(release);
+    all.extend([
         new(
             "pcpu",
             PCPU as u32,
@@ -43,6 +43,7 @@ pub(super) fn structs() -> Vec<Struct> {
                 ("pc_idlethread", 8, Pointer),
                 ("pc_cpuid", 16, Int(4)),
                 ("pc_zpcpu_offset", 24, Int(8)),
+                ("pc_cp_time", 64, Bytes(40)),
             ],
         ),
         new(
@@ -180,44 +181,60 @@ pub(super) fn structs() -> Vec<Struct> {
                 ("sw_list", 24, Bytes(16)),
             ],
         ),
-        new("vnode", 64, &[("v_rdev", 8, Pointer)]),
-        new("cdev", 128, &[("si_name", 64, Bytes(64))]),
-    ]
+    ]);
+    all
+}
+
+pub(super) fn new(
+    name: &'static str,
+    size: u32,
+    members: &[(&'static str, u32, Kind)],
+) -> Struct {
+    let members = members.iter();
+    let members = members.map(|&(name, at, kind)| Member(name, at, kind));
+    Struct { name, size, members: members.collect() }
 }
 
 /// A structure's bytes.
-struct Object(Vec<u8>);
+pub(super) struct Object(pub(super) Vec<u8>);
 
 impl Object {
-    fn new(size: u64) -> Self {
+    pub(super) fn new(size: u64) -> Self {
         Self(vec![0; size as usize])
     }
 
-    fn bytes(mut self, at: u64, bytes: &[u8]) -> Self {
+    pub(super) fn bytes(mut self, at: u64, bytes: &[u8]) -> Self {
         let to = self.0.iter_mut().skip(at as usize);
         to.zip(bytes).for_each(|(to, from)| *to = *from);
         self
     }
 
-    fn int(self, at: u64, n: u32) -> Self {
+    pub(super) fn int(self, at: u64, n: u32) -> Self {
         self.bytes(at, &n.to_le_bytes())
     }
 
-    fn long(self, at: u64, n: u64) -> Self {
+    pub(super) fn long(self, at: u64, n: u64) -> Self {
         self.bytes(at, &n.to_le_bytes())
     }
 }
 
 /// What is being built.
-struct System<'s> {
-    vars: &'s mut Variables,
-    image: &'s mut Image,
+pub(super) struct System<'s> {
+    pub(super) vars: &'s mut Variables,
+    pub(super) image: &'s mut Image,
     cpus: u64,
     /// CPU 0's memory, and how much of it is taken.
     zpcpu: u64,
     taken: u64,
     /// What pointers to it are less by.
     less: u64,
+    /// The vnet's copies of variables, and C: `vnet_data_base`.
+    copies: u64,
+    vnet: u64,
+    /// The mount of a UFS.
+    pub(super) ufs: u64,
+    /// Where a process has its `p_fd`.
+    pub(super) fd: u64,
 }
 
 impl Variables {
@@ -227,10 +244,12 @@ impl Variables {
         image: &mut Image,
         recipe: &Recipe,
         procs: &Procs,
+        fd: u64,
     ) -> Done<()> {
         let cpus = u64::from(recipe.cpus);
         let pcpus = image.room(Section::Data, cpus * PCPU, 64)?;
         let zpcpu = image.room(Section::Data, cpus * STEP, 64)?;
+        let copies = image.room(Section::Data, VNET, 64)?;
         let relative = recipe.machine == Machine::Amd64
             && recipe.release.osreldate >= 1_300_000;
         let less = if relative { pcpus } else { 0 };
@@ -243,18 +262,35 @@ impl Variables {
             let object = Object::new(PCPU)
                 .long(0, thread.unwrap_or(0))
                 .int(16, n as u32)
-                .long(24, less + n * STEP);
+                .long(24, less + n * STEP)
+                .long(64, 10)
+                .long(64 + 32, 30);
             self.set(pcpu, object.0);
             table.extend(pcpu.to_le_bytes());
         }
         self.variable(image, "cpuid_to_pcpu", &table)?;
         let vars = self;
-        let mut s = System { vars, image, cpus, zpcpu, taken: 0, less };
+        let mut s = System {
+            vars,
+            image,
+            cpus,
+            zpcpu,
+            taken: 0,
+            less,
+            copies,
+            vnet: 0,
+            ufs: 0,
+            fd,
+        };
         s.memory()?;
         s.malloc()?;
         s.zones()?;
         s.mounts()?;
         s.interfaces()?;
+        s.protocols()?;
+        s.programs(recipe, procs)?;
+        s.devices()?;
+        s.ipc()?;
         s.interrupts()?;
         s.environment()?;
         s.swap()?;
@@ -268,11 +304,15 @@ impl Variables {
 }
 
 impl System<'_> {
-    fn variable(&mut self, name: &'static str, value: &[u8]) -> Done<()> {
+    pub(super) fn variable(
+        &mut self,
+        name: &'static str,
+        value: &[u8],
+    ) -> Done<()> {
         self.vars.variable(self.image, name, value).map(drop)
     }
 
-    fn long(&mut self, name: &'static str, value: u64) -> Done<()> {
+    pub(super) fn long(&mut self, name: &'static str, value: u64) -> Done<()> {
         self.variable(name, &value.to_le_bytes())
     }
 
@@ -280,7 +320,7 @@ impl System<'_> {
         self.image.room(Section::Data, bytes, 64)
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> Done<u64> {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Done<u64> {
         let at = self.room(bytes.len() as u64)?;
         self.vars.set(at, bytes.to_vec());
         Ok(at)
@@ -301,7 +341,7 @@ impl System<'_> {
     }
 
     /// A counter(9) of a sum, unevenly distributed.
-    fn counter(&mut self, sum: u64) -> u64 {
+    pub(super) fn counter(&mut self, sum: u64) -> u64 {
         let cpus = self.cpus;
         self.per_cpu(COUNTER, |n| {
             let share = sum / (cpus * 2);
@@ -383,6 +423,7 @@ impl System<'_> {
     fn mounts(&mut self) -> Done<()> {
         let mut next = 0;
         for (from, on, kind, flags) in [
+            ("/dev/ada0p2", "/var", "ufs", 0x1000),
             ("/dev/<b>&\"'\u{1b}[2J", "/mnt", "ufs", 0x1001u64),
             ("zroot/ROOT/default", "/", "zfs", 0x1000_1000),
         ] {
@@ -396,6 +437,9 @@ impl System<'_> {
                 .bytes(64 + 40, from.as_bytes())
                 .bytes(64 + 128, on.as_bytes());
             next = self.bytes(&mount.0)?;
+            if on == "/var" {
+                self.ufs = next;
+            }
         }
         let head = [next.to_le_bytes(), [0; 8]].concat();
         self.variable("mountlist", &head)
@@ -414,15 +458,27 @@ impl System<'_> {
             ifp = ifp.long(64 + n * 8, counter);
         }
         let ifp = self.bytes(&ifp.0)?;
-        // The vnet has its own copy of the list, somewhere else.
-        let copy = self.bytes(&ifp.to_le_bytes())?;
-        self.long("vnet_entry_ifnet", 0)?;
-        let entry = self.image.symbol("vnet_entry_ifnet");
-        let entry = entry.map_or(0, |at| at.0);
-        let vnet = Object::new(64).long(32, copy.wrapping_sub(entry));
+        self.vnet_variable("vnet_entry_ifnet", &ifp.to_le_bytes())?;
+        let vnet = Object::new(64).long(32, self.vnet);
         let vnet = self.bytes(&vnet.0)?;
         self.long("vnet_head", vnet)?;
         self.long("vnet0", vnet)
+    }
+
+    /// A variable of which the vnet has its own copy, somewhere else.
+    pub(super) fn vnet_variable(
+        &mut self,
+        name: &'static str,
+        value: &[u8],
+    ) -> Done<()> {
+        self.variable(name, &vec![0; value.len()])?;
+        let entry = self.image.symbol(name).map_or(0, |at| at.0);
+        if self.vnet == 0 {
+            self.vnet = self.copies.wrapping_sub(entry);
+        }
+        debug_assert!(entry - self.copies.wrapping_sub(self.vnet) < VNET);
+        self.vars.set(entry.wrapping_add(self.vnet), value.to_vec());
+        Ok(())
     }
 
     fn interrupts(&mut self) -> Done<()> {
@@ -458,10 +514,10 @@ impl System<'_> {
     }
 
     fn swap(&mut self) -> Done<()> {
-        let cdev = Object::new(128).bytes(64, b"ada0p3");
-        let cdev = self.bytes(&cdev.0)?;
-        let vnode = Object::new(64).long(8, cdev);
-        let vnode = self.bytes(&vnode.0)?;
+        let name = offset("cdev", "si_name");
+        let cdev = self.bytes(&Object::new(480).bytes(name, b"ada0p3").0)?;
+        let device = offset("vnode", "v_rdev");
+        let vnode = self.bytes(&Object::new(440).long(device, cdev).0)?;
         let swap = Object::new(64).int(4, 1024).int(8, 16).long(16, vnode);
         let swap = self.bytes(&swap.0)?;
         let head = [swap.to_le_bytes(), [0; 8]].concat();

@@ -49,7 +49,7 @@ pub(super) type Extra = (&'static str, Vec<u8>);
 pub(super) fn sections(recipe: &Recipe, offsets: &Offsets) -> Vec<Extra> {
     let mut structs = structs(recipe, offsets);
     if recipe.system {
-        structs.extend(super::system::structs());
+        structs.extend(super::system::structs(&recipe.release));
     }
     add_objects(&mut structs);
     match recipe.types {
