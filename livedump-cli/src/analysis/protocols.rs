@@ -223,6 +223,9 @@ fn add_members(
                 }
             }
         }
+        // C: `struct bintime`: a time, of which a part looks like a counter.
+        Resolved::Record(id, _)
+            if types.get(id)?.name.as_deref() == Some("bintime") => {}
         Resolved::Record(id, _) => {
             for m in types.members(id)? {
                 let Some(of) = m.of.map(CType::Known) else { continue };
