@@ -7,10 +7,13 @@
 //! worth having and would turn a file that shrinks into a SIGBUS.
 
 mod cache;
+mod member;
 mod plain;
+mod points;
 mod range;
 mod seekable;
 mod sequential;
+mod shares;
 mod spool;
 mod stored;
 mod unit;
@@ -156,6 +159,18 @@ pub const ALL: u64 = u64::MAX;
 pub(crate) const MAX_BAD: usize = 8;
 
 impl Check {
+    /// What another thread found in another part.
+    fn add(&mut self, other: Self) {
+        self.limited |= other.limited;
+        self.units = self.units.saturating_add(other.units);
+        self.checked = self.checked.saturating_add(other.checked);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.padding = self.padding.saturating_add(other.padding);
+        self.bad_units = self.bad_units.saturating_add(other.bad_units);
+        self.bad.extend(other.bad);
+        self.bad.truncate(MAX_BAD);
+    }
+
     pub(crate) fn add_bad(&mut self, e: SourceError) {
         self.bad_units = self.bad_units.saturating_add(1);
         if self.bad.len() < MAX_BAD {

@@ -313,15 +313,8 @@ impl Source for Seekable {
             workers.into_iter().map(super::joined).collect()
         });
         for part in found {
-            let part = part?;
-            all.limited |= part.limited;
-            all.units = all.units.saturating_add(part.units);
-            all.checked = all.checked.saturating_add(part.checked);
-            all.bytes = all.bytes.saturating_add(part.bytes);
-            all.bad_units = all.bad_units.saturating_add(part.bad_units);
-            all.bad.extend(part.bad);
+            all.add(part?);
         }
-        all.bad.truncate(super::MAX_BAD);
         Ok(all)
     }
 }

@@ -3,16 +3,20 @@
 //! is asked for, once.
 //!
 //! Where it consists of many small frames or members, the offsets found on
-//! the way become an index and nothing else is kept. A unit that is larger
-//! than [`MAX_UNIT`] (the kernel's own compressor makes one of a whole dump)
-//! and everything behind it goes into a [`Spool`].
+//! the way become an index and nothing else is kept. Of a gzip member that is
+//! larger than [`MAX_UNIT`] (the kernel's own compressor makes one of a whole
+//! dump), and of everything behind it, there are [`Points`]. A zstd frame cannot
+//! be entered in its middle: one so large, and everything behind it, goes into a
+//! [`Spool`].
 
 use super::cache::Cache;
+use super::points::{Before, Between, Points};
 use super::spool::Spool;
 use super::unit::{Codec, Step, Units};
-use super::{Check, MAX_UNIT, Source, SourceError, Stored};
+use super::{Check, MAX_UNIT, Source, SourceError, Stored, shares};
 use std::io;
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Small units are indexed together until they unpack to this much, so that
@@ -40,6 +44,7 @@ pub struct Sequential {
     end: u64,
     state: Mutex<State>,
     cache: Cache,
+    between: Between,
 }
 
 #[derive(Debug)]
@@ -60,6 +65,8 @@ enum Tail {
     Memory(Vec<u8>, Result<Spool, Failure>),
     /// Everything from there on: a unit was too large.
     File(Spool),
+    /// A member was.
+    Points(Points),
 }
 
 /// A [`SourceError`] that can be given out again.
@@ -144,7 +151,8 @@ impl Sequential {
             done: None,
         };
         let state = Mutex::new(state);
-        Self { codec, file, end, state, cache: Cache::default() }
+        let (cache, between) = (Cache::default(), Between::default());
+        Self { codec, file, end, state, cache, between }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -182,15 +190,25 @@ impl Sequential {
 
 impl State {
     fn produced(&self) -> u64 {
-        self.tail_at.1.saturating_add(match &self.tail {
+        let behind = match &self.tail {
             Tail::Memory(data, _) => data.len() as u64,
             Tail::File(spool) => spool.len(),
-        })
+            Tail::Points(points) => return points.len(),
+        };
+        self.tail_at.1.saturating_add(behind)
     }
 
-    /// Unpacks until `limit` bytes are there, or the stream ends.
-    fn advance(&mut self, limit: u64, cache: &Cache) {
-        while self.done.is_none() && self.produced() < limit {
+    /// How far to unpack for what is before `end`.
+    fn whole(&self, end: u64) -> u64 {
+        match &self.tail {
+            Tail::Points(points) => points.piece_end(end),
+            _ => end,
+        }
+    }
+
+    /// Unpacks until `end` bytes are there, or the stream ends.
+    fn advance(&mut self, end: u64, cache: &Cache) {
+        while self.done.is_none() && self.produced() < self.whole(end) {
             let step = self.units.step(&mut self.buf);
             match step.and_then(|step| self.take(step, cache)) {
                 Ok(true) => {}
@@ -207,6 +225,17 @@ impl State {
                 let new = self.buf.get(..n).unwrap_or_default();
                 match &mut self.tail {
                     Tail::File(spool) => spool.append(new)?,
+                    Tail::Points(points) => {
+                        points.advance(new, &self.units, cache)?;
+                    }
+                    Tail::Memory(data, _)
+                        if self.units.codec() == Codec::Gzip
+                            && data.len().saturating_add(n) > MAX_UNIT =>
+                    {
+                        // From the start of the group once more.
+                        self.units.restart_with_points(self.tail_at.0);
+                        self.tail = Tail::Points(Points::new(self.tail_at));
+                    }
                     Tail::Memory(data, spool) => {
                         data.extend_from_slice(new);
                         if data.len() > MAX_UNIT {
@@ -254,17 +283,22 @@ impl State {
                 None => Located::Bytes(0),
             });
         }
-        let at = at.saturating_sub(self.tail_at.1);
-        Ok(Located::Bytes(match &self.tail {
-            Tail::File(spool) => spool.read_at(at, buf)?,
-            Tail::Memory(data, _) => copy_from(data, at, buf),
-        }))
+        let behind = at.saturating_sub(self.tail_at.1);
+        Ok(match &self.tail {
+            Tail::File(spool) => Located::Bytes(spool.read_at(behind, buf)?),
+            Tail::Memory(data, _) => {
+                Located::Bytes(copy_from(data, behind, buf))
+            }
+            Tail::Points(points) => Located::Behind(points.before(at)),
+        })
     }
 }
 
 enum Located {
     Group(Group),
     Bytes(usize),
+    /// This point.
+    Behind(Before),
 }
 
 /// As much of `data` from `at` on as fits.
@@ -303,9 +337,17 @@ impl Source for Sequential {
                 Some(Err(f)) if !f.is_truncation() => Some(f.clone()),
                 _ => None,
             };
+            let known = state.produced();
             drop(state);
             let n = match found {
                 Located::Bytes(n) => n,
+                Located::Behind(_) if at >= known => 0,
+                Located::Behind(point) => self.between.read(
+                    (&self.file, self.end),
+                    &point,
+                    (at, rest),
+                    &self.cache,
+                )?,
                 Located::Group(g) => {
                     let data = self.group(g)?;
                     copy_from(&data, at.saturating_sub(g.start), rest)
@@ -322,36 +364,61 @@ impl Source for Sequential {
         Ok(done)
     }
 
-    // One thread: where a unit starts is only known once the one before it
-    // was unpacked.
-    fn check(&self, _: usize, limit: u64) -> Result<Check, SourceError> {
-        let file = Arc::clone(&self.file);
-        let mut units = Units::new(self.codec, file, 0, self.end);
-        let mut buf = vec![0; STEP_BYTES];
-        let mut check = Check::default();
-        loop {
-            if check.bytes > limit {
-                check.limited = true;
+    fn check(&self, threads: usize, limit: u64) -> Result<Check, SourceError> {
+        if self.codec == Codec::Gzip {
+            let found = shares::check(&self.file, self.end, threads, limit)?;
+            if let Some(check) = found {
                 return Ok(check);
             }
-            match units.step(&mut buf) {
-                Ok(Step::Bytes(n)) => {
-                    check.bytes = check.bytes.saturating_add(n as u64);
+        }
+        // One thread: where a unit starts is only known once the one before
+        // it was unpacked.
+        let file = Arc::clone(&self.file);
+        let mut units = Units::new(self.codec, file, 0, self.end);
+        let mut check = Check::default();
+        let bytes = AtomicU64::new(0);
+        check_units(&mut units, &mut check, None, &bytes, limit)?;
+        Ok(check)
+    }
+}
+
+/// Checks units up to the first that ends at `until` or behind it, and says
+/// where that is; `None` where the stream, its good part or what `bytes` of all
+/// threads may come to ends.
+pub(super) fn check_units(
+    units: &mut Units,
+    check: &mut Check,
+    until: Option<u64>,
+    bytes: &AtomicU64,
+    limit: u64,
+) -> Result<Option<u64>, SourceError> {
+    let mut buf = vec![0; STEP_BYTES];
+    loop {
+        if bytes.load(Ordering::Relaxed) > limit {
+            check.limited = true;
+            return Ok(None);
+        }
+        match units.step(&mut buf) {
+            Ok(Step::Bytes(n)) => {
+                bytes.fetch_add(n as u64, Ordering::Relaxed);
+                check.bytes = check.bytes.saturating_add(n as u64);
+            }
+            Ok(Step::UnitEnd(at)) => {
+                check.units = check.units.saturating_add(1);
+                let sums = u64::from(units.has_checksum());
+                check.checked = check.checked.saturating_add(sums);
+                if until.is_some_and(|until| at >= until) {
+                    return Ok(Some(at));
                 }
-                Ok(Step::UnitEnd(_)) => {
-                    check.units = check.units.saturating_add(1);
-                    let sums = u64::from(units.has_checksum());
-                    check.checked = check.checked.saturating_add(sums);
-                }
-                Ok(Step::End) => {
-                    check.padding = units.padding();
-                    return Ok(check);
-                }
-                Err(e) if e.is_environment() => return Err(e),
-                Err(e) => {
-                    check.add_bad(e);
-                    return Ok(check);
-                }
+            }
+            Ok(Step::End) => {
+                check.padding = units.padding();
+                return Ok(None);
+            }
+            Err(e) if e.is_environment() => return Err(e),
+            Err(e) => {
+                check.add_bad(e);
+                return Ok(None);
             }
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! One zstd frame or gzip member at a time.
 
+use super::member::{Member, Point};
 use super::range::Range;
 use super::{SourceError, Stored};
 use flate2::bufread::GzDecoder;
@@ -45,6 +46,7 @@ pub(crate) fn is_zstd(b: &[u8]) -> bool {
 
 enum Decoder {
     Gzip(Box<GzDecoder<Range>>),
+    Member(Box<Member>),
     Zstd(Box<ZstdDecoder<'static, Range>>),
 }
 
@@ -72,6 +74,8 @@ pub(super) struct Units {
     padding: u64,
     /// Whether there was a unit.
     begun: bool,
+    /// Whether there are to be points at which members can be entered.
+    points: bool,
 }
 
 impl std::fmt::Debug for Units {
@@ -98,6 +102,65 @@ impl Units {
             checksum: false,
             padding: 0,
             begun: false,
+            points: false,
+        }
+    }
+
+    /// From the end of a unit on, or from the start.
+    pub(super) fn behind(
+        codec: Codec,
+        file: Arc<dyn Stored>,
+        at: u64,
+        end: u64,
+    ) -> Self {
+        Self { begun: at > 0, ..Self::new(codec, file, at, end) }
+    }
+
+    /// The same of gzip members, with [`Self::point`]; slower.
+    pub(super) fn with_points(
+        file: Arc<dyn Stored>,
+        at: u64,
+        end: u64,
+    ) -> Self {
+        Self { points: true, ..Self::new(Codec::Gzip, file, at, end) }
+    }
+
+    pub(super) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// From this offset on, with [`Self::point`].
+    pub(super) fn restart_with_points(&mut self, at: u64) {
+        let range = match (self.decoder.take(), self.idle.take()) {
+            (Some(Decoder::Gzip(d)), _) => Some(d.into_inner()),
+            (Some(Decoder::Member(d)), _) => Some(d.into_inner()),
+            (_, idle) => idle,
+        };
+        self.idle = range.map(|range| range.clone_at(at));
+        self.points = true;
+        self.begun = at > 0;
+    }
+
+    /// From within a member on.
+    pub(super) fn enter(
+        file: Arc<dyn Stored>,
+        point: &Point,
+        end: u64,
+    ) -> Result<Self, SourceError> {
+        let member = Member::enter(Arc::clone(&file), point, end)?;
+        Ok(Self {
+            idle: None,
+            decoder: Some(Decoder::Member(Box::new(member))),
+            begun: true,
+            ..Self::with_points(file, end, end)
+        })
+    }
+
+    /// Where the member can be entered, if that is here.
+    pub(super) fn point(&self) -> Option<io::Result<Point>> {
+        match &self.decoder {
+            Some(Decoder::Member(member)) => member.point(),
+            _ => None,
         }
     }
 
@@ -119,6 +182,7 @@ impl Units {
         }
         let read = match &mut self.decoder {
             Some(Decoder::Gzip(d)) => retry(|| d.read(buf)),
+            Some(Decoder::Member(d)) => retry(|| d.read(buf)),
             Some(Decoder::Zstd(d)) => retry(|| d.read(buf)),
             None => Ok(0),
         };
@@ -126,6 +190,7 @@ impl Units {
             Ok(0) => {
                 let range = match self.decoder.take() {
                     Some(Decoder::Gzip(d)) => d.into_inner(),
+                    Some(Decoder::Member(d)) => d.into_inner(),
                     Some(Decoder::Zstd(d)) => d.finish(),
                     None => return Ok(Step::End),
                 };
@@ -142,7 +207,7 @@ impl Units {
         }
     }
 
-    fn error(&self, source: io::Error) -> SourceError {
+    pub(super) fn error(&self, source: io::Error) -> SourceError {
         SourceError::unpack(self.codec.unit(), self.start, source)
     }
 
@@ -196,6 +261,10 @@ impl Units {
         self.checksum = self.codec == Codec::Gzip
             || have.get(4).is_some_and(|d| d & 4 != 0);
         self.decoder = Some(match self.codec {
+            Codec::Gzip if self.points => {
+                let member = Member::new(range).map_err(|e| self.error(e))?;
+                Decoder::Member(Box::new(member))
+            }
             Codec::Gzip => Decoder::Gzip(Box::new(GzDecoder::new(range))),
             Codec::Zstd => {
                 let d = ZstdDecoder::with_buffer(range)
