@@ -91,6 +91,7 @@ pub fn all(place: &Place<'_>) -> Result<Vec<Entry>> {
         ours(place, Group::Plain, Seal::None)?,
         ours(place, Group::Plain, Seal::Made)?,
         file(Group::Plain, &["cp"], false),
+        qemu(place, Group::Plain, "elf", &out)?,
         ours(place, Group::Zstd, Seal::None)?,
         ours(place, Group::Zstd, Seal::Made)?,
     ];
@@ -120,6 +121,7 @@ pub fn all(place: &Place<'_>) -> Result<Vec<Entry>> {
     all.push(ours(place, Group::Gzip, Seal::None)?);
     all.push(ours(place, Group::Gzip, Seal::Made)?);
     all.push(file(Group::Gzip, &["pigz", "-1", &p, "-c"], true));
+    all.push(qemu(place, Group::Gzip, "kdump-zlib", &out)?);
     Ok(all)
 }
 
@@ -191,6 +193,28 @@ fn at_level(
 pub fn tool() -> Result<Vec<OsString>> {
     let this = std::env::current_exe()?.into_os_string();
     Ok(vec![this, "ours".into(), "--".into()])
+}
+
+fn qemu(
+    place: &Place<'_>,
+    group: Group,
+    format: &str,
+    out: &Path,
+) -> Result<Entry> {
+    let this = std::env::current_exe()?.into_os_string();
+    let words = vec![
+        this,
+        "qemu".into(),
+        format.into(),
+        place.image.into(),
+        out.into(),
+    ];
+    let name = format!("QEMU dump-guest-memory ({format})");
+    let mut entry = program(group, name, words, out, false);
+    if !installed(&crate::qemu::PROGRAM.into()) {
+        entry.what = What::Missing("not installed");
+    }
+    Ok(entry)
 }
 
 /// Zero pages dropped, as everybody uses it.

@@ -7,6 +7,7 @@
 //!  elfcore  the same as makedumpfile wants it
 //!  jobs     who does what with it
 //!  timed    one of them, in a process of its own: seconds and memory
+//!  qemu     one of them, which is not done when a program ends
 //!  libzstd  what the codec alone can do
 //!  table    medians
 //!  pareto   speed over size: who is ahead at which
@@ -23,6 +24,7 @@ mod image;
 mod jobs;
 mod libzstd;
 mod pareto;
+mod qemu;
 mod random;
 mod reading;
 mod scaling;
@@ -60,6 +62,9 @@ enum Part {
     /// One run of one program
     #[command(hide = true)]
     Timed(timed::Args),
+    /// A dump of QEMU's
+    #[command(hide = true)]
+    Qemu(qemu::Args),
     /// The codec alone
     #[command(hide = true)]
     Libzstd(libzstd::Args),
@@ -78,6 +83,7 @@ fn main() -> ExitCode {
         Some(Part::Image(args)) => image::run(&args),
         Some(Part::Scaling(args)) => scaling::run(&args),
         Some(Part::Timed(args)) => timed::run(&args),
+        Some(Part::Qemu(args)) => qemu::run(&args),
         Some(Part::Libzstd(args)) => libzstd::run(&args),
         Some(Part::Ours { args }) => return ours(args),
     };
