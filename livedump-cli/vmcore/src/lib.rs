@@ -186,6 +186,8 @@ pub struct Vmcore {
     notes: Vec<String>,
     translations: Translations,
     reads: read_log::ReadLog,
+    /// Pages, by where they are in memory.
+    cache: source::Cache,
     /// What it says as an image.
     claims: image::Claims,
     /// The memory that this is a view of, where it is no minidump's file.

@@ -2,12 +2,17 @@
 //! Reading the dumped machine's memory, by physical or by kernel address.
 
 use super::pages::PageState;
-use super::source::SourceError;
+use super::source::{SourceError, copy_from};
 use super::{Vmcore, pages::PagesError};
 use memdev::addr::{PAGE_SIZE, Paddr, Vaddr};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 const PAGE: u64 = PAGE_SIZE as u64;
+
+/// What is kept of pages that were read in part: the fields of the structures
+/// of a busy machine, where its lists lead through the dump in no order.
+pub(crate) const CACHED_PAGES: usize = 64 << 20;
 
 /// Why memory is not there.
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +196,10 @@ impl Vmcore {
         let in_page = pa.0 % PAGE;
         let page = Paddr(pa.0.saturating_sub(in_page));
         let beyond = |offset, end| MemoryError::BeyondEnd { pa, offset, end };
+        let part = buf.len() < PAGE_SIZE;
+        if part && let Some(data) = self.cache.get(page.0) {
+            return Ok((copy_from(&data, in_page, buf), None));
+        }
         let offset = match self.page_state(pa)? {
             PageState::Present(offset) => offset,
             PageState::Lost(offset) => {
@@ -207,6 +216,14 @@ impl Vmcore {
                 return Err(beyond(offset, end));
             }
         };
+        if part {
+            let mut whole = [0; PAGE_SIZE];
+            // Where not all of it can be had, the part may be.
+            if let Ok(PAGE_SIZE) = self.source.read_at(offset, &mut whole) {
+                self.cache.put(page.0, Arc::from(whole));
+                return Ok((copy_from(&whole, in_page, buf), None));
+            }
+        }
         let at = offset.saturating_add(in_page);
         let got = self.source.read_at(at, buf)?;
         if got == buf.len() {

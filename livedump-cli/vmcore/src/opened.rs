@@ -407,6 +407,7 @@ impl ImageFile {
             notes: notes.collect(),
             translations: super::Translations::default(),
             reads: super::read_log::ReadLog::default(),
+            cache: super::source::Cache::new(super::memory::CACHED_PAGES),
             claims: super::image::Claims::default(),
             memory: Some(memory),
         })

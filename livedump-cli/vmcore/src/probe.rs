@@ -460,6 +460,7 @@ impl Opening {
             notes: self.notes,
             translations: super::Translations::default(),
             reads: super::read_log::ReadLog::default(),
+            cache: super::source::Cache::new(super::memory::CACHED_PAGES),
             claims: image::Claims {
                 machine: Some(header.machine),
                 ..image::Claims::default()

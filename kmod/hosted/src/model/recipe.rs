@@ -17,7 +17,7 @@ pub const MAX_RANGES: usize = 62;
 /// Most processes, and most threads of all of them.
 pub const MAX_PROCESSES: usize = 1024;
 /// See [`MAX_PROCESSES`].
-pub const MAX_THREADS: usize = 8192;
+pub const MAX_THREADS: usize = 32768;
 /// CPUs. C: `MAXCPU` up to 14.
 pub const MAX_CPUS: u64 = 256;
 /// Lines of `message`, `kmap`, `device` or `offset`.

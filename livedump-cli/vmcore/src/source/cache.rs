@@ -2,7 +2,7 @@
 //! The last few unpacked frames or pages, by where they start. Bounded by
 //! bytes, not by entries: what the frames hold is the file's choice.
 
-use std::collections::VecDeque;
+use lru::LruCache;
 use std::sync::{Arc, Mutex, PoisonError};
 
 const MAX_BYTES: usize = 16 << 20;
@@ -10,7 +10,13 @@ const MAX_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Cache {
     max_bytes: usize,
-    entries: Mutex<VecDeque<(u64, Arc<[u8]>)>>,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug)]
+struct Entries {
+    by_start: LruCache<u64, Arc<[u8]>>,
+    bytes: usize,
 }
 
 impl Default for Cache {
@@ -22,33 +28,26 @@ impl Default for Cache {
 impl Cache {
     /// One that keeps no more than this, or one entry.
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, entries: Mutex::default() }
+        let entries = Entries { by_start: LruCache::unbounded(), bytes: 0 };
+        Self { max_bytes, entries: Mutex::new(entries) }
     }
 
     pub(crate) fn get(&self, key: u64) -> Option<Arc<[u8]>> {
         let mut entries =
             self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = entries.iter().position(|(k, _)| *k == key)?;
-        let entry = entries.remove(at)?;
-        let data = Arc::clone(&entry.1);
-        entries.push_front(entry);
-        Some(data)
+        entries.by_start.get(&key).map(Arc::clone)
     }
 
     pub(crate) fn put(&self, key: u64, data: Arc<[u8]>) {
         let mut entries =
             self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|(k, _)| *k != key);
-        entries.push_front((key, data));
-        let mut bytes = 0usize;
-        let keep = entries
-            .iter()
-            .take_while(|(_, d)| {
-                bytes = bytes.saturating_add(d.len());
-                bytes <= self.max_bytes
-            })
-            .count();
-        entries.truncate(keep.max(1));
+        let more = data.len();
+        let less = entries.by_start.put(key, data).map_or(0, |d| d.len());
+        entries.bytes = entries.bytes.saturating_add(more).saturating_sub(less);
+        while entries.bytes > self.max_bytes && entries.by_start.len() > 1 {
+            let gone = entries.by_start.pop_lru().map_or(0, |(_, d)| d.len());
+            entries.bytes = entries.bytes.saturating_sub(gone);
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) use cache::Cache;
 pub use plain::Plain;
 pub use seekable::Seekable;
 pub use sequential::Sequential;
+pub(crate) use sequential::copy_from;
 pub use spool::reserve as reserve_spool;
 pub use stored::Stored;
 pub use unit::Codec;

@@ -302,7 +302,7 @@ enum Located {
 }
 
 /// As much of `data` from `at` on as fits.
-pub(super) fn copy_from(data: &[u8], at: u64, buf: &mut [u8]) -> usize {
+pub(crate) fn copy_from(data: &[u8], at: u64, buf: &mut [u8]) -> usize {
     let there = usize::try_from(at).ok().and_then(|at| data.get(at..));
     let there = there.unwrap_or_default();
     let n = there.len().min(buf.len());
