@@ -353,10 +353,17 @@ callout_loops(void *arg __unused)
 {
 	int end = until();
 
+	/* Not where the test runs: softclock(9)'s threads run on any CPU. */
+	thread_lock(curthread);
+	sched_bind(curthread, mp_maxid);
+	thread_unlock(curthread);
 	handler = curthread;
 	there = 1;
 	while (loops_on(end))
 		cpu_spinwait();
+	thread_lock(curthread);
+	sched_unbind(curthread);
+	thread_unlock(curthread);
 }
 
 static void
