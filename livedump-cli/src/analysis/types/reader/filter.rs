@@ -3,18 +3,17 @@
 //! to version 4 a name is in the unit, or is an offset of .debug_str that is.
 //! Most units have neither.
 
+use memchr::memmem::{Finder, find};
+
 /// Places of a name in .debug_str that are looked for. A linker that merges
 /// the ends of strings leaves several.
 const MAX_PLACES: usize = 4;
-/// Bytes that are compared before the result is looked at.
-const STRIDE: usize = 128;
-
 /// What to look for.
 #[derive(Debug)]
 pub(super) struct Filter {
     /// Four bytes, any of which a unit has to have; none: any unit may have
     /// the name.
-    words: Option<Vec<u32>>,
+    words: Option<Vec<Finder<'static>>>,
 }
 
 impl Filter {
@@ -24,13 +23,15 @@ impl Filter {
         let Some(first) = inline.first_chunk::<4>() else {
             return Self { words: None };
         };
-        let mut words = vec![u32::from_le_bytes(*first)];
-        let mut from = 0;
-        while let Some(at) = find(strings, &inline, from) {
+        let mut words = vec![Finder::new(first).into_owned()];
+        let mut from = 0usize;
+        while let Some(at) = find(strings.get(from..).unwrap_or(&[]), &inline) {
             if words.len() > MAX_PLACES {
                 return Self { words: None };
             }
-            words.push(at as u32);
+            let at = from.saturating_add(at);
+            let offset = (at as u32).to_le_bytes();
+            words.push(Finder::new(&offset).into_owned());
             from = at.saturating_add(1);
         }
         Self { words: Some(words) }
@@ -41,46 +42,7 @@ impl Filter {
         let Some(words) = self.words.as_ref().filter(|_| version < 5) else {
             return true;
         };
-        words.iter().any(|&word| has_word(unit, word))
-    }
-}
-
-/// Whether four bytes are anywhere in others.
-fn has_word(bytes: &[u8], word: u32) -> bool {
-    let mut rest = bytes;
-    loop {
-        let n = rest.len().min(STRIDE.saturating_add(3));
-        let part = rest.get(..n).unwrap_or_default();
-        // Without a branch for each byte, so that a compiler can make
-        // vectors of it.
-        let mut found = false;
-        for bytes in part.windows(4) {
-            let here =
-                bytes.first_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b));
-            found |= here == word;
-        }
-        if found {
-            return part.windows(4).any(|b| b == word.to_le_bytes());
-        }
-        match rest.get(STRIDE..) {
-            Some(more) => rest = more,
-            None => return false,
-        }
-    }
-}
-
-/// Where `text` is at or after an offset.
-fn find(bytes: &[u8], text: &[u8], from: usize) -> Option<usize> {
-    let first = *text.first()?;
-    let mut at = from;
-    loop {
-        let rest = bytes.get(at..)?;
-        let next = rest.iter().position(|&b| b == first)?;
-        at = at.checked_add(next)?;
-        if bytes.get(at..)?.starts_with(text) {
-            return Some(at);
-        }
-        at = at.checked_add(1)?;
+        words.iter().any(|word| word.find(unit).is_some())
     }
 }
 
@@ -105,7 +67,7 @@ mod tests {
         assert!(!filter.may_have(&unit, 4));
         assert!(filter.may_have(&unit, 5));
         assert!(!filter.may_have(b"", 4));
-        // At each place of a stride.
+        // At each place.
         for at in 0..296 {
             let mut unit = vec![0xff; 300];
             unit[at..at + 4].copy_from_slice(&7u32.to_le_bytes());
