@@ -75,7 +75,12 @@ fn times(ticks: &[Option<u64>; 5]) -> Vec<Vec<Cell>> {
     let add = |sum: u64, n: &Option<u64>| Some(sum.saturating_add((*n)?));
     let all = ticks.iter().try_fold(0, add);
     let row = |(state, n): (&&str, &Option<u64>)| {
-        let percent = || n.as_ref()?.saturating_mul(100).checked_div(all?);
+        // To the nearest, as iostat(8) rounds.
+        let percent = || {
+            let (n, all) = ((*n)?, all?);
+            let half = all / 2;
+            n.saturating_mul(100).saturating_add(half).checked_div(all)
+        };
         vec![
             Cell::Text((*state).into()),
             Cell::number(*n),
