@@ -6,6 +6,7 @@
 use super::fields::Fields;
 use super::wait::{Kind, Next, Object};
 use super::{Asleep, Context, Found};
+use std::fmt;
 
 /// C: `VM_DOMAINS`; more are not believed.
 const MAX_DOMAINS: u32 = 64;
@@ -28,12 +29,19 @@ pub(super) fn wait(c: &mut Context<'_, '_, '_>, td: &Asleep<'_>) -> Found {
         _ => return None,
     };
     let f = &c.fields;
-    let details = || match kind {
+    let domains = match kind {
         Kind::Memory => domains(f),
+        _ => Vec::new(),
+    };
+    let details = || match kind {
+        Kind::Memory => domains.iter().map(ToString::to_string).collect(),
         Kind::Zone => limits(f, td.wchan),
         _ => Vec::new(),
     };
     let number = c.resources.number(kind, &name, details);
+    if let Some(resource) = c.resources.all.get_mut(number) {
+        resource.is_short |= domains.iter().any(Domain::is_short);
+    }
     Some((Object::Other(text), Next::Resource(number)))
 }
 
@@ -51,21 +59,42 @@ fn limits(f: &Fields<'_, '_>, wchan: u64) -> Vec<String> {
     limit.map(|n| format!("limit: {n} items")).into_iter().collect()
 }
 
-/// What each domain has. C: `vm_dom`.
-fn domains(f: &Fields<'_, '_>) -> Vec<String> {
+/// What a domain has of pages. C: `struct vm_domain`.
+struct Domain {
+    number: u32,
+    free: u64,
+    minimum: u64,
+}
+
+impl Domain {
+    /// C: `vm_paging_min`.
+    fn is_short(&self) -> bool {
+        self.free < self.minimum
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, free, minimum } = self;
+        write!(f, "domain {number}: {free} pages free, minimum {minimum}")
+    }
+}
+
+/// C: `vm_dom`.
+fn domains(f: &Fields<'_, '_>) -> Vec<Domain> {
     let count = f.t.int("vm_ndomains").unwrap_or(1).min(MAX_DOMAINS);
     let size = f.t.types.size("vm_domain");
     let base = f.t.address("vm_dom");
     let Some((size, base)) = size.zip(base) else { return Vec::new() };
-    let domain = |n: u32| {
-        let at = base.0.wrapping_add(u64::from(n).wrapping_mul(size));
+    let domain = |number: u32| {
+        let at = base.0.wrapping_add(u64::from(number).wrapping_mul(size));
         let int = |name| {
             let value = f.get(at, "vm_domain", name);
             value.map(|value| value & 0xffff_ffff)
         };
         let free = int("vmd_free_count")?;
-        let min = int("vmd_free_min")?;
-        Some(format!("domain {n}: {free} pages free, minimum {min}"))
+        let minimum = int("vmd_free_min")?;
+        Some(Domain { number, free, minimum })
     };
     (0..count).filter_map(domain).collect()
 }

@@ -17,6 +17,10 @@ pub enum RootOf {
     Resource(usize),
 }
 
+/// Of what there is too little: so much sooner a wait is long, as it begins
+/// anew whenever it was in vain.
+const ANEW: f64 = 10.0;
+
 /// A root, and the threads behind it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Root {
@@ -104,6 +108,13 @@ pub(super) fn roots(
             }
             RootOf::Thread(_) => of(n).is_some_and(|w| !w.is_message),
         };
+        let is_short = match &root {
+            RootOf::Resource(r) => {
+                resources.get(*r).is_some_and(|r| r.is_short)
+            }
+            _ => false,
+        };
+        let limit = if is_short { limit / ANEW } else { limit };
         let is_long = |n: usize| seconds(n).is_some_and(|s| s >= limit);
         let in_cycle = |n: &usize| match &root {
             RootOf::Cycle(all) => all.contains(n),
@@ -229,7 +240,8 @@ mod tests {
 
     fn disk() -> Vec<Resource> {
         let (kind, name) = (Kind::Device, "da0".to_string());
-        vec![Resource { kind, name, details: Vec::new() }]
+        let (details, is_short) = (Vec::new(), false);
+        vec![Resource { kind, name, details, is_short }]
     }
 
     use Next::{Resource as Res, Thread};
@@ -252,6 +264,16 @@ mod tests {
         assert!(found[0].stuck && found[0].certain);
         assert_eq!(found[1].of, RootOf::Thread(2));
         assert!(!found[1].stuck, "5 s are not long");
+    }
+
+    #[test]
+    fn of_what_is_short_a_wait_is_long_sooner() {
+        let mut memory = disk();
+        let waits = [wait(0, Res(0), 1.5), wait(1, Res(0), 0.2)];
+        assert!(!roots(&waits, &memory, 10.0)[0].stuck);
+        memory[0].is_short = true;
+        assert!(roots(&waits, &memory, 10.0)[0].stuck);
+        assert!(!roots(&waits[1..], &memory, 10.0)[0].stuck);
     }
 
     #[test]

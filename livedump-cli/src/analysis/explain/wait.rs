@@ -99,6 +99,9 @@ pub struct Resource {
     pub name: String,
     /// What is known of it, a line each.
     pub details: Vec<String>,
+    /// There is too little of it, and who is woken for a part of it in vain
+    /// waits anew: no wait is as long as it lasts.
+    pub is_short: bool,
 }
 
 impl fmt::Display for Resource {
@@ -128,7 +131,8 @@ impl Resources {
         let key = (kind, name.to_string());
         *self.known.entry(key).or_insert_with(|| {
             let name = name.to_string();
-            self.all.push(Resource { kind, name, details: details() });
+            let (details, is_short) = (details(), false);
+            self.all.push(Resource { kind, name, details, is_short });
             self.all.len().saturating_sub(1)
         })
     }

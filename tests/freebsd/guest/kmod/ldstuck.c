@@ -549,6 +549,11 @@ undo_bio(void)
 
 /* mem: whatever the pagedaemon frees is taken. */
 
+#if __FreeBSD_version < 1300000
+#define	vm_page_alloc_noobj(req)					\
+	vm_page_alloc(NULL, 0, (req) | VM_ALLOC_NOOBJ)
+#endif
+
 static void
 mem_taker(void)
 {
