@@ -81,10 +81,11 @@ fn dump(mut to: UnixStream, args: &Args) -> Result<()> {
     if args.format != "elf" {
         arguments["format"] = args.format.clone().into();
     }
-    for (command, arguments, answer) in [
-        ("qmp_capabilities", serde_json::json!({}), "return"),
-        ("dump-guest-memory", arguments, "DUMP_COMPLETED"),
-        ("quit", serde_json::json!({}), "return"),
+    // That of the dump returns when it is written.
+    for (command, arguments) in [
+        ("qmp_capabilities", serde_json::json!({})),
+        ("dump-guest-memory", arguments),
+        ("quit", serde_json::json!({})),
     ] {
         let request = serde_json::json!({
             "execute": command, "arguments": arguments,
@@ -101,9 +102,7 @@ fn dump(mut to: UnixStream, args: &Args) -> Result<()> {
             {
                 return Err(format!("{command}: {result}").into());
             }
-            if said.get("return").is_some() && answer == "return"
-                || said.get("event") == Some(&answer.into())
-            {
+            if said.get("return").is_some() {
                 break;
             }
         }
