@@ -140,6 +140,9 @@ impl Member {
 
 impl Read for Member {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
         while !self.ended {
             if self.at >= RING {
                 self.at = 0;

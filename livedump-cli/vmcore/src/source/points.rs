@@ -33,7 +33,7 @@ pub(super) struct Points {
     last: u64,
     span: u64,
     most: usize,
-    points: Vec<(u64, Arc<Point>)>,
+    points: Vec<(u64, Entrance)>,
     /// The piece that is not whole yet: who reads on wants it.
     piece: Vec<u8>,
 }
@@ -55,6 +55,11 @@ impl Points {
 
     pub(super) fn len(&self) -> u64 {
         self.len
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.points.len()
     }
 
     /// Where the piece with the byte at `at` starts.
@@ -97,7 +102,20 @@ impl Points {
         }
         let Some(point) = units.point() else { return Ok(()) };
         let point = point.map_err(|e| units.error(e))?;
-        self.points.push((self.len, Arc::new(point)));
+        self.add(Entrance::Block(Arc::new(point)));
+        Ok(())
+    }
+
+    /// A member ended; the next one starts at `stored` of the file. Small ones
+    /// have nothing between two blocks.
+    pub(super) fn end_unit(&mut self, stored: u64) {
+        if self.len.saturating_sub(self.last) >= self.span {
+            self.add(Entrance::Member(stored));
+        }
+    }
+
+    fn add(&mut self, entrance: Entrance) {
+        self.points.push((self.len, entrance));
         self.last = self.len;
         if self.points.len() >= self.most {
             let mut nth = 0usize;
@@ -107,7 +125,6 @@ impl Points {
             });
             self.span = self.span.saturating_mul(2);
         }
-        Ok(())
     }
 
     /// Where to start for the piece with the byte at `at`.
@@ -115,13 +132,21 @@ impl Points {
         let piece = self.piece(at);
         let want = self.len.saturating_sub(piece).min(PIECE) as usize;
         let after = self.points.partition_point(|(start, _)| *start <= piece);
-        let (start, point) =
-            match after.checked_sub(1).and_then(|i| self.points.get(i)) {
-                Some((start, point)) => (*start, Ok(Arc::clone(point))),
-                None => (self.start.1, Err(self.start.0)),
-            };
-        Before { piece, want, start, point }
+        let known = after.checked_sub(1).and_then(|i| self.points.get(i));
+        let (start, entrance) = known
+            .cloned()
+            .unwrap_or((self.start.1, Entrance::Member(self.start.0)));
+        Before { piece, want, start, entrance }
     }
+}
+
+/// Where unpacking begins.
+#[derive(Clone, Debug)]
+enum Entrance {
+    /// Between two blocks of a member.
+    Block(Arc<Point>),
+    /// At the start of one, which is there in the file.
+    Member(u64),
 }
 
 /// What [`Points::before`] found.
@@ -130,9 +155,9 @@ pub(super) struct Before {
     /// Where the piece starts, and how much of it there is.
     piece: u64,
     want: usize,
-    /// Where the point is, which is one, or the start of a member in the file.
+    /// Where unpacking begins, and how.
     start: u64,
-    point: Result<Arc<Point>, u64>,
+    entrance: Entrance,
 }
 
 /// Unpacks between points. One reader's next read is often the next piece: it
@@ -162,12 +187,12 @@ impl Between {
         let idle =
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let idle = idle.filter(|(at, _)| (before.start..=start).contains(at));
-        let (mut position, mut units) = match (idle, &before.point) {
+        let (mut position, mut units) = match (idle, &before.entrance) {
             (Some(idle), _) => idle,
-            (None, Ok(point)) => {
+            (None, Entrance::Block(point)) => {
                 (before.start, Units::enter(Arc::clone(file), point, end)?)
             }
-            (None, Err(stored)) => {
+            (None, Entrance::Member(stored)) => {
                 let file = Arc::clone(file);
                 (before.start, Units::with_points(file, *stored, end))
             }
@@ -282,6 +307,32 @@ mod tests {
         ends(&source, &data);
     }
 
+    /// A member of one block has no place between two.
+    #[test]
+    fn small_members_behind_a_large_one_are_points() {
+        let data = bytes(9 << 20);
+        let mut packed = member(&data[..5 << 20], 6);
+        for part in data[5 << 20..].chunks(20_000) {
+            packed.extend(member(part, 6));
+        }
+        let source = stream(&packed);
+        ends(&source, &data);
+        let state = source.tail_points().unwrap();
+        assert!(state >= 8, "{state} points in 9 MiB");
+        reads(&source, &data);
+        // And where that is more than a block may be.
+        let zeros = vec![0; 1 << 20];
+        let mut packed = member(&data[..5 << 20], 6);
+        let small = member(&zeros, 9);
+        for _ in 0..260 {
+            packed.extend(&small);
+        }
+        let source = stream(&packed);
+        let end = (265u64) << 20;
+        assert_eq!(source.read_at(end, &mut [0]).unwrap(), 0);
+        assert_eq!(source.known_len(), Some(end));
+    }
+
     #[test]
     fn what_was_before_the_end_or_the_damage_is_there() {
         let data = bytes(21 << 20);
@@ -325,7 +376,7 @@ mod tests {
                 Step::Bytes(n) => {
                     points.advance(&buf[..n], &units, &cache).unwrap();
                 }
-                Step::UnitEnd(_) => {}
+                Step::UnitEnd(stored) => points.end_unit(stored),
                 Step::End => break,
             }
             assert!(points.points.len() < 16);

@@ -159,6 +159,14 @@ impl Sequential {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(test)]
+    pub(super) fn tail_points(&self) -> Option<usize> {
+        match &self.state().tail {
+            Tail::Points(points) => Some(points.count()),
+            _ => None,
+        }
+    }
+
     /// Unpacks a group again.
     fn group(&self, g: Group) -> Result<Arc<[u8]>, SourceError> {
         if let Some(data) = self.cache.get(g.start) {
@@ -264,7 +272,11 @@ impl State {
         let end = self.produced();
         let needed =
             (end / GROUPS).clamp(GROUP_BYTES, MAX_GROUP_BYTES) as usize;
-        let Tail::Memory(data, _) = &mut self.tail else { return };
+        let data = match &mut self.tail {
+            Tail::Memory(data, _) => data,
+            Tail::Points(points) => return points.end_unit(stored_end),
+            Tail::File(_) => return,
+        };
         if data.len() < needed {
             return;
         }

@@ -76,7 +76,7 @@ pub(super) fn check(
         all.extend(found?);
     }
     all.sort_by_key(|found| found.start);
-    join(all, end, walk).map(Some)
+    join(all, end, walk)
 }
 
 /// Puts together what was found. What only looks like a header (memory may
@@ -85,30 +85,38 @@ fn join(
     all: Vec<Found>,
     end: u64,
     walk: impl Fn(u64, Option<u64>) -> Result<Found, SourceError>,
-) -> Result<Check, SourceError> {
+) -> Result<Option<Check>, SourceError> {
     let mut check = Check::default();
-    let mut expected = 0;
+    let (mut expected, mut passed_over) = (0, false);
     for found in all {
         if expected < found.start {
             let missed = walk(expected, Some(found.start))?;
             check.add(missed.check);
             match missed.end {
                 Some(end) => expected = end,
-                None => return Ok(check),
+                None => return Ok(counted(check, passed_over)),
             }
         }
         if expected == found.start {
             check.add(found.check);
             match found.end {
                 Some(end) => expected = end,
-                None => return Ok(check),
+                None => return Ok(counted(check, passed_over)),
             }
+        } else {
+            passed_over = true;
         }
     }
     if expected < end {
         check.add(walk(expected, None)?.check);
     }
-    Ok(check)
+    Ok(counted(check, passed_over))
+}
+
+/// What was passed over was unpacked as well, and may be what there was too
+/// much of: then one thread has to do it.
+fn counted(check: Check, passed_over: bool) -> Option<Check> {
+    Some(check).filter(|check| !check.limited || !passed_over)
 }
 
 /// Where the header first stands in `from..to`.

@@ -122,7 +122,7 @@ impl Units {
         at: u64,
         end: u64,
     ) -> Self {
-        Self { points: true, ..Self::new(Codec::Gzip, file, at, end) }
+        Self { points: true, ..Self::behind(Codec::Gzip, file, at, end) }
     }
 
     pub(super) fn codec(&self) -> Codec {
