@@ -63,7 +63,7 @@ pub trait Files {
     ///
     /// # Errors
     /// The file system's (`ENOSPC`, `EFBIG`, `EDQUOT`, `EROFS`, `EIO` ...);
-    /// a short write is `EIO`; those of [`Files::vn_check`].
+    /// a write that writes nothing is `EIO`; those of [`Files::vn_check`].
     fn vn_write(
         &self,
         file: &Self::File,
