@@ -269,6 +269,7 @@ struct InpcbFields {
     flags: Field,
     ports: [Field; 2],
     addresses: [Field; 2],
+    embedded: bool,
     /// Up to 13.
     ppcb: Option<Field>,
     /// Since 14: where a tcpcb has its inpcb.
@@ -291,8 +292,8 @@ impl InpcbFields {
         let (link, socket) = (of("inp_list"), of("inp_socket"));
         let (version, flags) = (of("inp_vflag"), of("inp_flags"));
         let head = f.need(&[("inpcbinfo", "ipi_listhead")]);
-        f.check()?;
         let embedded = f.find("inpcbinfo", "ipi_smr").is_some();
+        f.check()?;
         let of = |of, name| f.find(of, name);
         Ok(Self {
             head,
@@ -302,6 +303,7 @@ impl InpcbFields {
             flags,
             ports,
             addresses,
+            embedded,
             ppcb: of("inpcb", "inp_ppcb").filter(|_| !embedded),
             in_tcpcb: of("tcpcb", "t_inpcb").filter(|_| embedded),
             state: f.bits("tcpcb", "t_state"),
@@ -309,7 +311,7 @@ impl InpcbFields {
     }
 
     fn is_embedded(&self) -> bool {
-        self.ppcb.is_none()
+        self.embedded
     }
 
     fn read(

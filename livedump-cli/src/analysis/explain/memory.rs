@@ -6,6 +6,7 @@
 use super::fields::Fields;
 use super::wait::{Kind, Next, Object};
 use super::{Asleep, Context, Found};
+use std::cell::Cell;
 use std::fmt;
 
 /// C: `VM_DOMAINS`; more are not believed.
@@ -29,18 +30,19 @@ pub(super) fn wait(c: &mut Context<'_, '_, '_>, td: &Asleep<'_>) -> Found {
         _ => return None,
     };
     let f = &c.fields;
-    let domains = match kind {
-        Kind::Memory => domains(f),
-        _ => Vec::new(),
-    };
+    let is_short = Cell::new(false);
     let details = || match kind {
-        Kind::Memory => domains.iter().map(ToString::to_string).collect(),
+        Kind::Memory => {
+            let domains = domains(f);
+            is_short.set(domains.iter().any(Domain::is_short));
+            domains.iter().map(ToString::to_string).collect()
+        }
         Kind::Zone => limits(f, td.wchan),
         _ => Vec::new(),
     };
     let number = c.resources.number(kind, &name, details);
     if let Some(resource) = c.resources.all.get_mut(number) {
-        resource.is_short |= domains.iter().any(Domain::is_short);
+        resource.is_short |= is_short.get();
     }
     Some((Object::Other(text), Next::Resource(number)))
 }

@@ -15,20 +15,26 @@ pub(super) fn make(s: &Sources<'_>) -> Result<Body, Absent> {
     let Protocols { list, found, nameless, problems } =
         Protocols::new(s.target()?)?;
     let found = found.join(", ");
+    let nameless = (!nameless.is_empty()).then(|| {
+        let nameless = nameless.join(", ");
+        format!("no type information has those of {nameless}")
+    });
     if list.is_empty() {
         return Err(match problems.into_iter().next() {
             Some(why) => Absent::unknown(why),
-            None => Absent::none(format!("all counters are 0: {found}")),
+            None => {
+                let why = format!("all counters are 0: {found}");
+                let unknown = nameless.iter().map(String::as_str);
+                let all = [why.as_str()].into_iter().chain(unknown);
+                Absent::none(all.collect::<Vec<_>>().join("; "))
+            }
         });
     }
     let rows = list.into_iter().map(row).collect();
     let body = Body::of("counters", Content::Table(COLUMNS, rows));
     let mut notes =
         vec![format!("counters that are 0 are left out, of {found}")];
-    if !nameless.is_empty() {
-        let nameless = nameless.join(", ");
-        notes.push(format!("no type information has those of {nameless}"));
-    }
+    notes.extend(nameless);
     Ok(body.notes(notes).problems(problems))
 }
 
