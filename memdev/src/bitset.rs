@@ -199,17 +199,24 @@ impl<R: AsRef<[u64]>> Rank<R> {
         set: &Bitset<W>,
         bit: u64,
     ) -> Option<u64> {
-        if !set.test(bit) {
-            return None;
+        set.test(bit).then(|| self.below(set, bit))
+    }
+
+    /// Bits of `set` below `bit`, set itself or not.
+    pub fn below<W: AsRef<[u64]>>(&self, set: &Bitset<W>, bit: u64) -> u64 {
+        if bit >= set.bits() {
+            return self.total();
         }
         let block = bit / RANK_BLOCK_BITS;
-        let base = *self.totals.as_ref().get(usize::try_from(block).ok()?)?;
+        let base = usize::try_from(block)
+            .ok()
+            .and_then(|block| self.totals.as_ref().get(block));
         let last = bit / WORD_BITS;
         let whole: u64 = (block * RANK_BLOCK_WORDS..last)
             .map(|i| u64::from(set.word(i).count_ones()))
             .sum();
         let below = set.word(last) & ((1u64 << (bit % WORD_BITS)) - 1);
-        Some(base + whole + u64::from(below.count_ones()))
+        base.map_or(0, |base| base + whole + u64::from(below.count_ones()))
     }
 
     /// The bit whose rank is `n`: what [`Rank::rank`] undoes.
@@ -295,6 +302,7 @@ mod tests {
                 .unwrap();
             let mut n = 0;
             for b in 0..bits {
+                assert_eq!(rank.below(&set, b), n);
                 if model[b as usize] {
                     assert_eq!(rank.rank(&set, b), Some(n));
                     assert_eq!(rank.select(&set, n), Some(b));
@@ -304,6 +312,7 @@ mod tests {
                 }
             }
             assert_eq!(rank.total(), n);
+            assert_eq!(rank.below(&set, bits), n);
             assert_eq!(rank.select(&set, n), None);
         }
     }

@@ -142,6 +142,17 @@ impl Vmcore {
         })
     }
 
+    /// Where the unpacked dump has the page of a kernel address, for those who
+    /// read much and choose the order.
+    #[must_use]
+    pub fn offset_of(&self, va: Vaddr) -> Option<u64> {
+        let pa = self.translate(va).ok()?;
+        match self.page_state(pa).ok()? {
+            PageState::Present(at) => Some(at),
+            _ => None,
+        }
+    }
+
     /// Whether the file has a hole where the page that holds `pa` should be:
     /// it reads as zeros, which may be all there ever was.
     ///
@@ -197,7 +208,7 @@ impl Vmcore {
         let page = Paddr(pa.0.saturating_sub(in_page));
         let beyond = |offset, end| MemoryError::BeyondEnd { pa, offset, end };
         let part = buf.len() < PAGE_SIZE;
-        if part && let Some(data) = self.cache.get(page.0) {
+        if let Some(data) = self.cache.get(page.0) {
             return Ok((copy_from(&data, in_page, buf), None));
         }
         let offset = match self.page_state(pa)? {

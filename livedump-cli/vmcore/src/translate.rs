@@ -13,31 +13,39 @@ use std::sync::{Mutex, PoisonError};
 const SLOTS: usize = 256;
 const ENTRY_BYTES: u64 = 8;
 
-/// The last translations, one for each of 256 page numbers.
-#[derive(Debug)]
-pub(super) struct Translations(Mutex<Vec<Option<(u64, Paddr)>>>);
+/// What was found last: the page at a page number, and the entry at an index
+/// of the pmap section.
+#[derive(Debug, Default)]
+pub(super) struct Translations {
+    pages: Slots<Paddr>,
+    entries: Slots<u64>,
+}
 
-impl Default for Translations {
+/// The last values, one for each of 256 numbers.
+#[derive(Debug)]
+struct Slots<T>(Mutex<Vec<Option<(u64, T)>>>);
+
+impl<T: Copy> Default for Slots<T> {
     fn default() -> Self {
         Self(Mutex::new(vec![None; SLOTS]))
     }
 }
 
-impl Translations {
-    fn slot(vpn: u64) -> usize {
-        vpn as usize % SLOTS
+impl<T: Copy> Slots<T> {
+    fn slot(number: u64) -> usize {
+        number as usize % SLOTS
     }
 
-    fn get(&self, vpn: u64) -> Option<Paddr> {
+    fn get(&self, number: u64) -> Option<T> {
         let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (found, pa) = (*slots.get(Self::slot(vpn))?)?;
-        (found == vpn).then_some(pa)
+        let (found, value) = (*slots.get(Self::slot(number))?)?;
+        (found == number).then_some(value)
     }
 
-    fn put(&self, vpn: u64, pa: Paddr) {
+    fn put(&self, number: u64, value: T) {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get_mut(Self::slot(vpn)) {
-            *slot = Some((vpn, pa));
+        if let Some(slot) = slots.get_mut(Self::slot(number)) {
+            *slot = Some((number, value));
         }
     }
 }
@@ -59,11 +67,11 @@ impl Vmcore {
     /// It is not mapped, or not by anything a minidump carries.
     pub fn translate(&self, va: Vaddr) -> Result<Paddr, MemoryError> {
         let (vpn, offset) = (entries(va.0, 0), within(va.0, 0));
-        if let Some(pa) = self.translations.get(vpn) {
+        if let Some(pa) = self.translations.pages.get(vpn) {
             return Ok(Paddr(pa.0 | offset));
         }
         let pa = self.walk(Vaddr(va.0 & !offset))?;
-        self.translations.put(vpn, pa);
+        self.translations.pages.put(vpn, pa);
         Ok(Paddr(pa.0 | offset))
     }
 
@@ -89,6 +97,9 @@ impl Vmcore {
 
     /// One entry of the pmap section.
     fn pmap_entry(&self, index: u64) -> Result<u64, MemoryError> {
+        if let Some(entry) = self.translations.entries.get(index) {
+            return Ok(entry);
+        }
         let at =
             self.layout.pmap.saturating_add(index.saturating_mul(ENTRY_BYTES));
         if self.lost.has(at, ENTRY_BYTES) {
@@ -99,7 +110,9 @@ impl Vmcore {
         if got < bytes.len() {
             return Err(MemoryError::PmapBeyondEnd { offset: at });
         }
-        Ok(u64::from_le_bytes(bytes))
+        let entry = u64::from_le_bytes(bytes);
+        self.translations.entries.put(index, entry);
+        Ok(entry)
     }
 
     /// Follows an entry of a table of `level` down to a page.

@@ -166,10 +166,16 @@ impl Pages {
                 let bit = |page: u64| {
                     below.saturating_add(page.saturating_sub(start))
                 };
-                let (a, _) = self.set.rank(source, bit(from))?;
-                let (b, _) = self.set.rank(source, bit(to))?;
-                present = present.saturating_add(b.saturating_sub(a));
-                memory = memory.saturating_add(to.saturating_sub(from));
+                let pages = to.saturating_sub(from);
+                let (a, first) = self.set.rank(source, bit(from))?;
+                let set = if pages == 1 {
+                    u64::from(first)
+                } else {
+                    let (b, _) = self.set.rank(source, bit(to))?;
+                    b.saturating_sub(a)
+                };
+                present = present.saturating_add(set);
+                memory = memory.saturating_add(pages);
             }
             below = below.saturating_add(end.saturating_sub(start));
         }

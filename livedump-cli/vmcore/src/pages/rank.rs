@@ -4,18 +4,22 @@
 //!
 //! In memory there is one running total for each of its pages (32768 bits),
 //! so that the bits of a terabyte cost 64 KB, and a look-up counts the bits of
-//! one page at most.
+//! one page at most. The pages that were read last are kept: look-ups go back
+//! and forth.
 
 use crate::source::{Source, SourceError};
+use lru::LruCache;
 use memdev::addr::PAGE_SIZE;
-use memdev::bitset::{Bitset, WORD_BITS};
+use memdev::bitset::{Bitset, Rank, rank_entries};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Bits in one page of the bitset.
 const BLOCK_BITS: u64 = PAGE * 8;
+/// Blocks that are kept: the bits of 256 GB of memory.
+const KEPT: usize = 2048;
 
 /// Why bits could not be counted.
 #[derive(Debug)]
@@ -37,6 +41,7 @@ impl From<SourceError> for CountError {
 struct Block {
     index: u64,
     set: Bitset<Vec<u64>>,
+    rank: Rank<Vec<u64>>,
 }
 
 /// The bitset.
@@ -50,7 +55,7 @@ pub(crate) struct RankedBits {
     totals: Vec<u64>,
     /// Bits set in the section behind the last one.
     excess: u64,
-    last: Mutex<Option<Arc<Block>>>,
+    kept: Mutex<LruCache<u64, Arc<Block>>>,
     /// How many blocks were read.
     read: AtomicU64,
 }
@@ -74,7 +79,7 @@ impl RankedBits {
             bits: bits.min(capacity),
             totals: Vec::new(),
             excess: 0,
-            last: Mutex::default(),
+            kept: Mutex::new(LruCache::unbounded()),
             read: AtomicU64::new(0),
         };
         let (mut total, mut excess) = (0u64, 0u64);
@@ -149,17 +154,27 @@ impl RankedBits {
         if bits == 0 {
             return Ok(None);
         }
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(b) = last.as_ref().filter(|b| b.index == index) {
-            return Ok(Some(Arc::clone(b)));
+        if let Some(kept) = self.kept().get(&index) {
+            return Ok(Some(Arc::clone(kept)));
         }
         let mut page = [0; PAGE_SIZE];
         let at = self.at.saturating_add(index.saturating_mul(PAGE));
         source.read_at(at, &mut page)?;
         self.read.fetch_add(1, Ordering::Relaxed);
-        let new = block(&page, bits).map(|set| Arc::new(Block { index, set }));
-        last.clone_from(&new);
-        Ok(new)
+        let Some(set) = block(&page, bits) else { return Ok(None) };
+        let totals = vec![0; rank_entries(set.bits()) as usize];
+        let Some(rank) = Rank::build(totals, &set) else { return Ok(None) };
+        let new = Arc::new(Block { index, set, rank });
+        let mut kept = self.kept();
+        kept.put(index, Arc::clone(&new));
+        if kept.len() > KEPT {
+            kept.pop_lru();
+        }
+        Ok(Some(new))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, LruCache<u64, Arc<Block>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bits set before a block.
@@ -179,13 +194,8 @@ impl RankedBits {
             return Ok((self.total(), false));
         };
         let bit = bit % BLOCK_BITS;
-        let word = bit / WORD_BITS;
-        let part = b.set.word(word) & !(u64::MAX << (bit % WORD_BITS));
-        let whole = (0..word).map(|i| b.set.word(i));
-        let rank = whole
-            .chain([part])
-            .map(|w| u64::from(w.count_ones()))
-            .fold(self.below(index), u64::saturating_add);
+        let below = b.rank.below(&b.set, bit);
+        let rank = self.below(index).saturating_add(below);
         Ok((rank, b.set.test(bit)))
     }
 

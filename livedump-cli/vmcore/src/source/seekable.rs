@@ -3,13 +3,14 @@
 //! frame is unpacked to read one page.
 //!
 //! Of the table, which has an entry for every 256 KB of a dump, only every
-//! 64th running total stays in memory; the 63 entries in between are read
-//! again when they are needed.
+//! 64th running total stays in memory; the entries in between are read again
+//! when they are needed, and the last of them kept.
 
 use super::cache::Cache;
 use super::plain::read_full;
 use super::sequential::copy_from;
 use super::{Check, MAX_UNIT, Source, SourceError, Stored};
+use lru::LruCache;
 use memdev::seekable::{
     ENTRY_SIZE, FOOTER_SIZE, HEADER_SIZE, SKIPPABLE_MAGIC, SeekEntry,
     decode_footer,
@@ -23,6 +24,8 @@ use zstd::bulk::Decompressor;
 const MAX_PADDING: u64 = 64 << 10;
 /// Frames between two totals kept in memory.
 const STRIDE: u64 = 64;
+/// Groups of as many that are kept: the frames of 4 GB.
+const KEPT: usize = 256;
 
 /// One frame, stored and unpacked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +46,7 @@ pub struct Seekable {
     frames: u64,
     /// (stored, unpacked) offset of every [`STRIDE`]th frame.
     totals: Vec<(u64, u64)>,
+    groups: Mutex<LruCache<u64, Arc<[Frame]>>>,
     len: u64,
     cache: Cache,
     idle: Mutex<Vec<Unpacker>>,
@@ -102,6 +106,7 @@ impl Seekable {
             entry_size: footer.entry_size as u64,
             frames: u64::from(footer.frames),
             totals: Vec::new(),
+            groups: Mutex::new(LruCache::unbounded()),
             len: 0,
             cache: Cache::default(),
             idle: Mutex::default(),
@@ -188,8 +193,25 @@ impl Seekable {
     fn find(&self, at: u64) -> Result<Option<Frame>, SourceError> {
         let after = self.totals.partition_point(|&(_, start)| start <= at);
         let Some(group) = after.checked_sub(1) else { return Ok(None) };
-        let mut places = self.places(group as u64)?;
-        Ok(places.find(|f| at < f.start.saturating_add(f.len)))
+        let frames = self.kept_places(group as u64)?;
+        let ends = |f: &Frame| f.start.saturating_add(f.len) <= at;
+        Ok(frames.get(frames.partition_point(ends)).copied())
+    }
+
+    /// The same as [`Self::places`], read once as long as it is kept.
+    fn kept_places(&self, index: u64) -> Result<Arc<[Frame]>, SourceError> {
+        let groups =
+            || self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(frames) = groups().get(&index) {
+            return Ok(Arc::clone(frames));
+        }
+        let frames: Arc<[Frame]> = self.places(index)?.collect();
+        let mut groups = groups();
+        groups.put(index, Arc::clone(&frames));
+        if groups.len() > KEPT {
+            groups.pop_lru();
+        }
+        Ok(frames)
     }
 
     fn unpack(&self, f: Frame) -> Result<Vec<u8>, SourceError> {

@@ -22,10 +22,12 @@ use std::collections::HashSet;
 const PAGE: u64 = PAGE_SIZE as u64;
 
 /// What the walk may cost, and by how much more for each data page: entries,
-/// the tables they lead to, and pages of the bitset that are read for them.
+/// the tables they lead to, look-ups of pages in the bitset, and pages of that
+/// which are read for them.
 const BASE_COST: u64 = 8 << 20;
 const PAGE_COST: u64 = 8;
 const TABLE_COST: u64 = 512;
+const LOOKUP_COST: u64 = 4;
 const BLOCK_COST: u64 = 64;
 
 /// How much of the memory that the kernel has mapped is in the dump.
@@ -263,7 +265,8 @@ impl Walk<'_> {
         let (present, memory) =
             self.pages.count_range(source, Paddr(start), n)?;
         let read = self.pages.blocks_read().saturating_sub(before);
-        self.cost = self.cost.saturating_sub(read.saturating_mul(BLOCK_COST));
+        let cost = read.saturating_mul(BLOCK_COST).saturating_add(LOOKUP_COST);
+        self.cost = self.cost.saturating_sub(cost);
         let c = &mut self.counts;
         c.mapped = c.mapped.saturating_add(n);
         c.memory = c.memory.saturating_add(memory);
