@@ -271,6 +271,14 @@ impl<'t, 'a> Stacks<'t, 'a> {
         }
     }
 
+    /// Where the unpacked dump has the page of its pcb, which is at the base of
+    /// its stack.
+    #[must_use]
+    pub fn place_in_file(&self, thread: &Thread) -> Option<u64> {
+        let (_, pcb) = self.pcb(thread);
+        self.t.core.offset_of(pcb?)
+    }
+
     fn pcb(&self, thread: &Thread) -> (Source, Option<Vaddr>) {
         if self.dumptid == Some(thread.tid) {
             return (Source::Dumppcb, self.t.address("dumppcb"));

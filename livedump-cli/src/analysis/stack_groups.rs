@@ -161,26 +161,28 @@ impl StackGroups {
         };
         let mut found = Grouping::default();
         let mut groups = Self::default();
-        for (n, td) in threads.list.iter().enumerate() {
-            if !filter.has_thread(td) {
-                continue;
-            }
+        let all = threads.list.iter().enumerate();
+        let wanted = all.filter(|(_, td)| filter.has_thread(td));
+        // Where the file has them, so that a compressed one is unpacked once
+        // and not once for each.
+        let mut order: Vec<_> =
+            wanted.map(|(n, td)| (stacks.place_in_file(td), n, td)).collect();
+        order.sort_by_key(|&(at, n, _)| (at, n));
+        let mut first = None;
+        for (_, n, td) in order {
             let (stack, wanted) = frames.read(td);
             let seconds = clock.and_then(|clock| clock.waited(td));
             let member = Member { thread: n, seconds };
-            if let Err(why) = &stack {
+            let broken = stack.as_ref().err().cloned();
+            let kept = !wanted || found.add(td.state_word(), stack, member);
+            let why = broken.or_else(|| (!kept).then(|| TOO_MANY.into()));
+            if let Some(why) = why {
                 groups.incomplete = groups.incomplete.saturating_add(1);
-                groups.reason.get_or_insert_with(|| why.clone());
-            }
-            if wanted {
-                let whole = stack.is_ok();
-                let kept = found.add(td.state_word(), stack, member);
-                if whole && !kept {
-                    groups.incomplete = groups.incomplete.saturating_add(1);
-                    groups.reason.get_or_insert_with(|| TOO_MANY.into());
-                }
+                let earlier = first.as_ref().is_none_or(|&(m, _)| n < m);
+                first = first.filter(|_| !earlier).or(Some((n, why)));
             }
         }
+        groups.reason = first.map(|(_, why)| why);
         groups.groups = found.sorted(&frames.places);
         groups
     }
@@ -291,7 +293,7 @@ fn without_addresses(why: &str) -> String {
 
 type Key = (&'static str, Result<Vec<u32>, String>);
 
-/// Groups while they are being found, in the order of their first thread.
+/// Groups while they are being found.
 #[derive(Debug, Default)]
 struct Grouping {
     by_key: HashMap<Key, usize>,
@@ -333,27 +335,28 @@ impl Grouping {
     }
 
     fn sorted(mut self, places: &Places) -> Vec<Group> {
-        let mut keys: Vec<_> = self.by_key.into_iter().collect();
-        keys.sort_by_key(|k| k.1);
-        let mut all: Vec<Group> = keys
-            .into_iter()
+        let keys = self.by_key.into_iter();
+        let mut all: Vec<(Option<usize>, Group)> = keys
             .map(|((state, stack), n)| {
                 let members = self.members.get_mut(n);
                 let mut members =
                     members.map(std::mem::take).unwrap_or_default();
+                members.sort_unstable_by_key(|m| m.thread);
+                let first = members.first().map(|m| m.thread);
                 members.sort_by(|a, b| longest(a.seconds, b.seconds));
                 let stack = stack.map(|numbers| {
                     let all = numbers.into_iter();
                     all.filter_map(|n| places.get(n)).collect()
                 });
-                Group { state, stack, members }
+                (first, Group { state, stack, members })
             })
             .collect();
-        all.sort_by(|a, b| {
+        all.sort_by(|(first, a), (other, b)| {
             let larger = b.members.len().cmp(&a.members.len());
-            longest(a.seconds(), b.seconds()).then(larger)
+            let longer = longest(a.seconds(), b.seconds());
+            longer.then(larger).then(first.cmp(other))
         });
-        all
+        all.into_iter().map(|(_, group)| group).collect()
     }
 }
 
