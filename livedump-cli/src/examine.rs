@@ -42,7 +42,9 @@ pub fn examine(
         Ok(core) => {
             let plain = core.compression() == Compression::None;
             let layout = plain.then(|| core.layout());
-            let mut found = core.verify(kernel, threads);
+            let sealed = related.seal.as_ref();
+            let was_read = sealed.is_some_and(Comparison::is_match);
+            let mut found = core.verify_file(kernel, threads, was_read);
             name_instant(&mut found, core);
             if related.info.as_ref().is_some_and(InfoText::is_of_no_kernel) {
                 no_page_tables(&mut found);

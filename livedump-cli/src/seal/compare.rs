@@ -160,6 +160,12 @@ impl Comparison {
         self.compared && self.status == Status::Fail
     }
 
+    /// Whether every byte of it is as it was when it was sealed.
+    #[must_use]
+    pub fn is_match(&self) -> bool {
+        self.compared && self.status == Status::Ok
+    }
+
     fn failed(why: String, environment: bool) -> Self {
         let status = match environment {
             true => Status::Undetermined,

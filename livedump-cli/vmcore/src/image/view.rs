@@ -14,10 +14,13 @@ use memdev::bitset::{Bitset, Rank, WORD_BITS, rank_entries, words_for};
 use memdev::dump_avail::{self, DumpAvail};
 use memdev::minidump::{Layout, MinidumpHeader};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// The bits of 16 TiB.
 const MAX_BITS: u64 = 1 << 32;
+/// What a check reads at a time.
+const PIECE: usize = 256 << 10;
 
 /// Why there is no such view.
 #[derive(Debug, thiserror::Error)]
@@ -144,10 +147,15 @@ impl MinidumpView {
 
     /// Bytes of the bitset.
     fn copy_bits(&self, at: u64, out: &mut [u8]) {
-        let into = at.saturating_sub(self.layout.bitmap);
-        for (byte, into) in out.iter_mut().zip(into..) {
+        let (mut into, mut rest) = (at.saturating_sub(self.layout.bitmap), out);
+        while !rest.is_empty() {
             let word = self.set.word(into / 8).to_le_bytes();
-            *byte = word.get((into % 8) as usize).copied().unwrap_or(0);
+            let from = word.get((into % 8) as usize..).unwrap_or_default();
+            let n = from.len().min(rest.len());
+            let (now, after) = rest.split_at_mut(n);
+            now.copy_from_slice(from.get(..n).unwrap_or_default());
+            into = into.saturating_add(n as u64);
+            rest = after;
         }
     }
 
@@ -187,17 +195,61 @@ impl MinidumpView {
         }
     }
 
-    /// Data pages, of which `buf` is a part of one, or many whole ones.
-    fn data(&self, at: u64, buf: &mut [u8]) -> Result<(), SourceError> {
+    /// Data pages: as many bytes as are adjacent in memory, too.
+    fn data(&self, at: u64, buf: &mut [u8]) -> Result<usize, SourceError> {
         let into = at.saturating_sub(self.layout.pages);
-        let Some(avail) = DumpAvail::new(&self.ranges).ok() else {
-            return Ok(());
-        };
+        let avail = DumpAvail::new(&self.ranges).ok();
         let within = into % PAGE;
         let bit = self.rank.select(&self.set, into / PAGE);
-        let pa = bit.and_then(|bit| avail.pa_of(bit)).unwrap_or_default();
-        let pa = Paddr(pa.0.saturating_add(within));
-        self.memory.image().read(pa, buf).map_err(absent)
+        let pa = |bit| avail.and_then(|avail| avail.pa_of(bit));
+        let Some((bit, first)) = bit.and_then(|bit| Some((bit, pa(bit)?)))
+        else {
+            buf.fill(0);
+            return Ok(buf.len());
+        };
+        let want = within.saturating_add(buf.len() as u64).div_ceil(PAGE);
+        let adjacent = |&n: &u64| {
+            let next = bit.saturating_add(n);
+            let at = first.0.saturating_add(n.saturating_mul(PAGE));
+            self.set.test(next) && pa(next) == Some(Paddr(at))
+        };
+        let pages = (1..want).take_while(adjacent).count() as u64;
+        let bytes = pages.saturating_add(1).saturating_mul(PAGE);
+        let bytes = bytes.saturating_sub(within).min(buf.len() as u64);
+        let out = buf.get_mut(..bytes as usize).unwrap_or_default();
+        let from = Paddr(first.0.saturating_add(within));
+        self.memory.image().read(from, out).map_err(absent)?;
+        Ok(out.len())
+    }
+
+    /// Reads pages until none is left, [`PIECE`] bytes at a time.
+    fn check_pieces(
+        &self,
+        next: &AtomicU64,
+        end: u64,
+    ) -> Result<Check, SourceError> {
+        let mut check = Check::default();
+        let mut buf = vec![0; PIECE];
+        loop {
+            let at = next.fetch_add(PIECE as u64, Ordering::Relaxed);
+            if at >= end {
+                return Ok(check);
+            }
+            let piece = end.saturating_sub(at).min(PIECE as u64) as usize;
+            let piece = buf.get_mut(..piece).unwrap_or_default();
+            if self.read_at(at, piece).is_ok() {
+                continue;
+            }
+            // Which of them it is.
+            for (page, n) in piece.chunks_mut(PAGE_SIZE).zip(0..) {
+                let at = at.saturating_add(PAGE.saturating_mul(n));
+                match self.read_at(at, page) {
+                    Err(e) if e.is_environment() => return Err(e),
+                    Err(e) => check.add_bad(e),
+                    Ok(_) => {}
+                }
+            }
+        }
     }
 }
 
@@ -278,10 +330,11 @@ impl Source for MinidumpView {
         let left = self.len.saturating_sub(at);
         let n = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let (mut done, mut at) = (0usize, at);
-        while done < n {
-            let piece = PAGE.saturating_sub(at % PAGE) as usize;
-            let end = done.saturating_add(piece).min(n);
-            let Some(out) = buf.get_mut(done..end) else { break };
+        while let Some(rest) = buf.get_mut(done..n).filter(|r| !r.is_empty()) {
+            let page = PAGE.saturating_sub(at % PAGE) as usize;
+            let piece = page.min(rest.len());
+            let out = rest.get_mut(..piece).unwrap_or_default();
+            let mut got = piece;
             if at < l.msgbuf {
                 Self::copy(self.head.as_slice(), 0, at, out);
             } else if at < l.dump_avail {
@@ -293,28 +346,28 @@ impl Source for MinidumpView {
             } else if at < l.pages {
                 self.pmap(at, out)?;
             } else {
-                self.data(at, out)?;
+                got = self.data(at, rest)?;
             }
-            at = at.saturating_add(out.len() as u64);
-            done = end;
+            at = at.saturating_add(got as u64);
+            done = done.saturating_add(got);
         }
         Ok(done)
     }
 
     // What the formats have of checksums is compared when a page is read.
-    fn check(&self, _: usize, limit: u64) -> Result<Check, SourceError> {
+    fn check(&self, threads: usize, limit: u64) -> Result<Check, SourceError> {
         let limited = self.len > limit;
         let end = self.len.min(limit);
         let mut all = Check { bytes: end, limited, ..Check::default() };
-        let mut page = vec![0; PAGE_SIZE];
-        let mut at = self.layout.pages;
-        while at < end {
-            match self.read_at(at, &mut page) {
-                Err(e) if e.is_environment() => return Err(e),
-                Err(e) => all.add_bad(e),
-                Ok(_) => {}
-            }
-            at = at.saturating_add(PAGE);
+        let next = AtomicU64::new(self.layout.pages);
+        let found: Vec<_> = std::thread::scope(|s| {
+            let workers: Vec<_> = (0..threads.max(1))
+                .map(|_| s.spawn(|| self.check_pieces(&next, end)))
+                .collect();
+            workers.into_iter().map(crate::source::joined).collect()
+        });
+        for part in found {
+            all.add(part?);
         }
         Ok(all)
     }

@@ -161,7 +161,7 @@ pub(crate) const MAX_BAD: usize = 8;
 
 impl Check {
     /// What another thread found in another part.
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.limited |= other.limited;
         self.units = self.units.saturating_add(other.units);
         self.checked = self.checked.saturating_add(other.checked);
@@ -213,7 +213,7 @@ pub trait Source: Send + Sync + std::fmt::Debug {
 }
 
 /// What a thread came to; its panic, if that is what it came to.
-fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+pub(crate) fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
     match thread.join() {
         Ok(value) => value,
         Err(panic) => std::panic::resume_unwind(panic),

@@ -2,7 +2,9 @@
 //! A file as it is, up to where its dump ends.
 
 use super::{Check, Source, SourceError, Stored};
+use memdev::addr::PAGE_SIZE;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +23,34 @@ impl Plain {
     #[must_use]
     pub fn new(file: Arc<dyn Stored>, end: u64) -> Self {
         Self { file, end }
+    }
+
+    /// Reads what is not a hole of the part at `at`, up to the first error.
+    /// `data` is what was found last, from one hole to the next: whoever reads
+    /// on in it need not ask again.
+    fn check_part(
+        &self,
+        at: u64,
+        buf: &mut [u8],
+        data: &mut Range<u64>,
+    ) -> Result<(), SourceError> {
+        let end = at.saturating_add(buf.len() as u64).min(self.end);
+        let mut at = at;
+        while at < end {
+            if at >= data.end {
+                let start = self.next_data(at);
+                // A file that changes meanwhile may have a hole there now.
+                let least = start.saturating_add(PAGE_SIZE as u64);
+                *data = start..self.file.next_hole(start).max(least);
+            }
+            at = at.max(data.start);
+            let stop = data.end.min(end);
+            let n = stop.saturating_sub(at) as usize;
+            let part = buf.get_mut(..n).unwrap_or_default();
+            self.read_at(at, part)?;
+            at = stop;
+        }
+        Ok(())
     }
 }
 
@@ -66,19 +96,16 @@ impl Source for Plain {
     // limit does not matter.
     fn check(&self, threads: usize, _: u64) -> Result<Check, SourceError> {
         let next = AtomicU64::new(0);
-        let step = CHECK_BYTES as u64;
         let one = || {
             let mut bad = Check::default();
             let mut buf = vec![0; CHECK_BYTES];
+            let mut data = 0..0;
             loop {
-                let at = next.fetch_add(step, Ordering::Relaxed);
+                let at = next.fetch_add(CHECK_BYTES as u64, Ordering::Relaxed);
                 if at >= self.end {
                     return bad;
                 }
-                if self.next_data(at) >= at.saturating_add(step) {
-                    continue;
-                }
-                if let Err(e) = self.read_at(at, &mut buf) {
+                if let Err(e) = self.check_part(at, &mut buf, &mut data) {
                     bad.add_bad(e);
                 }
             }
@@ -102,6 +129,7 @@ impl Source for Plain {
 mod tests {
     use super::*;
     use std::io::{Seek, SeekFrom, Write};
+    use std::sync::Mutex;
 
     #[test]
     fn nothing_is_read_behind_the_dump() {
@@ -125,6 +153,57 @@ mod tests {
         let first = p.next_data(0);
         assert!(first == 0 || first == 1 << 20, "{first}");
         assert!(p.next_data(2 << 20) <= 4 << 20);
-        assert_eq!(p.check(2, 0).unwrap().bad_units, 0);
+        let check = p.check(2, 0).unwrap();
+        assert_eq!((check.bytes, check.bad_units), (4 << 20, 0));
+    }
+
+    /// Counts what is read of a file, and fails at one page of it.
+    #[derive(Debug)]
+    struct Counted(std::fs::File, Mutex<Vec<(u64, usize)>>, u64);
+
+    impl Stored for Counted {
+        fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+            if (at..at + buf.len() as u64).contains(&self.2) {
+                return Err(io::ErrorKind::Other.into());
+            }
+            let n = Stored::read_at(&self.0, buf, at)?;
+            self.1.lock().unwrap().push((at, n));
+            Ok(n)
+        }
+
+        fn next_data(&self, at: u64) -> u64 {
+            // Data in the first 64 KB of each 256 KB.
+            let within = at % (256 << 10);
+            let rest = (256 << 10) - within;
+            if within < 64 << 10 { at } else { at + rest }
+        }
+
+        fn next_hole(&self, at: u64) -> u64 {
+            at - at % (256 << 10) + (64 << 10)
+        }
+    }
+
+    #[test]
+    fn a_check_reads_all_data_once_and_no_hole() {
+        let end = (3 << 20) + (32 << 10);
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(end).unwrap();
+        for threads in [1, 3] {
+            let file = file.try_clone().unwrap();
+            let counted = Counted(file, Mutex::default(), u64::MAX);
+            let counted = Arc::new(counted);
+            let p = Plain::new(Arc::clone(&counted) as _, end);
+            assert_eq!(p.check(threads, 0).unwrap().bad_units, 0);
+            let mut read = counted.1.lock().unwrap().clone();
+            read.sort_unstable();
+            let want = (0..13).map(|n| (n << 18, 64 << 10));
+            let mut want: Vec<_> = want.collect();
+            want[12].1 = 32 << 10;
+            assert_eq!(read, want, "{threads} threads");
+        }
+        let counted = Counted(file, Mutex::default(), (1 << 20) + 9);
+        let p = Plain::new(Arc::new(counted), end);
+        let check = p.check(2, 0).unwrap();
+        assert_eq!((check.bad_units, check.bad.len()), (1, 1));
     }
 }

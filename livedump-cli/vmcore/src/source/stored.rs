@@ -21,6 +21,12 @@ pub trait Stored: Send + Sync + std::fmt::Debug {
     fn next_data(&self, at: u64) -> u64 {
         at
     }
+
+    /// The first offset at or after `at` that is in a hole; the largest number
+    /// where that is not known.
+    fn next_hole(&self, _at: u64) -> u64 {
+        u64::MAX
+    }
 }
 
 impl Stored for File {
@@ -29,26 +35,50 @@ impl Stored for File {
     }
 
     fn next_data(&self, at: u64) -> u64 {
-        seek_data(self, at)
+        seek::data(self, at)
+    }
+
+    fn next_hole(&self, at: u64) -> u64 {
+        seek::hole(self, at)
     }
 }
 
-/// SEEK_DATA; a file system that does not know holes has none. The file's
-/// own offset, which this moves, is used by nobody.
+/// SEEK_DATA and SEEK_HOLE; a file system that does not know holes has none.
+/// The file's own offset, which this moves, is used by nobody.
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
-fn seek_data(file: &File, at: u64) -> u64 {
+mod seek {
     use nix::errno::Errno;
     use nix::unistd::{Whence, lseek};
-    let Ok(offset) = i64::try_from(at) else { return at };
-    match lseek(file, offset, Whence::SeekData) {
-        Ok(found) => u64::try_from(found).unwrap_or(at),
-        // Nothing but a hole from here to the end.
-        Err(Errno::ENXIO) => u64::MAX,
-        Err(_) => at,
+    use std::fs::File;
+
+    pub(super) fn data(file: &File, at: u64) -> u64 {
+        seek(file, at, Whence::SeekData).unwrap_or(at)
+    }
+
+    pub(super) fn hole(file: &File, at: u64) -> u64 {
+        seek(file, at, Whence::SeekHole).unwrap_or(u64::MAX)
+    }
+
+    fn seek(file: &File, at: u64, whence: Whence) -> Option<u64> {
+        let offset = i64::try_from(at).ok()?;
+        match lseek(file, offset, whence) {
+            Ok(found) => u64::try_from(found).ok(),
+            // Nothing but a hole from here to the end.
+            Err(Errno::ENXIO) => Some(u64::MAX),
+            Err(_) => None,
+        }
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
-fn seek_data(_: &File, at: u64) -> u64 {
-    at
+mod seek {
+    use std::fs::File;
+
+    pub(super) fn data(_: &File, at: u64) -> u64 {
+        at
+    }
+
+    pub(super) fn hole(_: &File, _: u64) -> u64 {
+        u64::MAX
+    }
 }

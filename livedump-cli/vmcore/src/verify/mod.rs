@@ -170,8 +170,20 @@ impl Vmcore {
         kernel: Option<&Kernel>,
         threads: usize,
     ) -> Verification {
+        self.verify_file(kernel, threads, false)
+    }
+
+    /// The same of a dump of which every stored byte has just been read if
+    /// `was_read`. What has no checksums of its own is not read again.
+    #[must_use]
+    pub fn verify_file(
+        &self,
+        kernel: Option<&Kernel>,
+        threads: usize,
+        was_read: bool,
+    ) -> Verification {
         let mut v = Verification::default();
-        let data = self.verify_structure(&mut v, threads);
+        let data = self.verify_structure(&mut v, threads, was_read);
         let coverage = self.verify_tables(&mut v, data);
         self.verify_image(&mut v);
         match kernel {

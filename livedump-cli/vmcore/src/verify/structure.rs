@@ -23,11 +23,12 @@ impl Vmcore {
         &self,
         v: &mut Verification,
         threads: usize,
+        was_read: bool,
     ) -> Option<u64> {
         self.verify_header(v);
         self.verify_instant(v);
         self.verify_bitset(v);
-        let len = self.verify_data(v, threads);
+        let len = self.verify_data(v, threads, was_read);
         self.verify_length(v, len);
         self.verify_trailer(v);
         self.verify_msgbuf(v);
@@ -144,7 +145,12 @@ impl Vmcore {
 
     /// Reads all of the file. The length of what it unpacks to, where all of
     /// it does.
-    fn verify_data(&self, v: &mut Verification, threads: usize) -> Option<u64> {
+    fn verify_data(
+        &self,
+        v: &mut Verification,
+        threads: usize,
+        was_read: bool,
+    ) -> Option<u64> {
         // Where the bitset cannot be read here, nothing tells how much there
         // should be.
         if self.pages().is_err_and(PagesError::is_environment) {
@@ -154,7 +160,15 @@ impl Vmcore {
         let expected = self.expected_len();
         let want = expected.unwrap_or(self.layout().pages);
         let limit = want.saturating_add(EXCESS);
-        let check = match self.source().check(threads, limit) {
+        let plain = self.compression() == Compression::None;
+        let bytes = self.source().known_len();
+        let bytes =
+            bytes.filter(|_| was_read && plain && self.image().is_none());
+        let check = match bytes {
+            Some(bytes) => Ok(Check { bytes, ..Check::default() }),
+            None => self.source().check(threads, limit),
+        };
+        let check = match check {
             Ok(check) => check,
             Err(e) => {
                 v.error("data", &e, e.is_environment());
@@ -163,7 +177,6 @@ impl Vmcore {
         };
         let Check { units, checked, bytes, padding, bad, bad_units, .. } =
             check;
-        let plain = self.compression() == Compression::None;
         for e in &bad {
             v.error("data", e, e.is_environment());
         }
