@@ -8,7 +8,7 @@ mod flips;
 mod guest;
 mod linux;
 pub mod makedumpfile;
-mod model;
+pub mod model;
 mod params;
 mod parts;
 mod physmem;

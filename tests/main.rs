@@ -15,6 +15,7 @@
 //! | `images` | memory that other programs wrote: every page of it |
 //! | `netdump` | dumps over the network: all of it, or it is said what is missing |
 //! | `race` | machines that run on: bits and pages agree, lists end |
+//! | `reads` | large dumps: no more is read than the answer needs |
 //! | `save` | dump devices and images of them: what comes off, what stays on |
 //! | `vmcore` | real FreeBSD memory, in and out |
 
@@ -30,6 +31,7 @@ mod hostile;
 mod images;
 mod netdump;
 mod race;
+mod reads;
 mod save;
 mod tool;
 mod vmcore;

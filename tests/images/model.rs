@@ -12,23 +12,23 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A deadlock of two threads.
-pub(super) const TWO: &str = "size 16M\nprocess 200 ab\n\
+pub const TWO: &str = "size 16M\nprocess 200 ab\n\
     lock alpha sx owner 100200\nlock beta sx owner 100201\n\
     thread 100200 one wait beta\nthread 100201 two wait alpha\n";
 
 const KERNBASE: u64 = 0xffff_ffff_8000_0000;
 
-pub(super) struct Case {
+pub struct Case {
     dir: tempfile::TempDir,
 }
 
 impl Case {
-    pub(super) fn new(recipe: &str) -> Self {
+    pub fn new(recipe: &str) -> Self {
         Self::with(recipe, u64::MAX, u64::MAX)
     }
 
     /// With its memory from `low` to `high` left out.
-    pub(super) fn with(recipe: &str, low: u64, high: u64) -> Self {
+    pub fn with(recipe: &str, low: u64, high: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let case = Self { dir };
         std::fs::write(case.path("recipe"), recipe).unwrap();
@@ -43,16 +43,16 @@ impl Case {
         case
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(super) fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
     /// A command's standard output, without the file's own name.
-    pub(super) fn says(&self, command: &str, file: &str, exit: i32) -> String {
+    pub fn says(&self, command: &str, file: &str, exit: i32) -> String {
         let (kernel, file) = (self.text("kernel"), self.text(file));
         let run = run([command, "-k", &kernel, &file]).expect(exit);
         run.text().replace(&file, "FILE")

@@ -8,6 +8,7 @@ pub mod decoder;
 pub mod dumpdisk;
 pub mod elf;
 pub mod expected;
+pub mod filled;
 pub mod scenario;
 pub mod vmcores;
 pub mod wrapped;
