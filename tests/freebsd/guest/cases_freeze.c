@@ -195,25 +195,13 @@ registers(void)
 	}
 }
 
-/* On the first CPU; 15 has sets of 128 bytes, others of 32. */
-void
-on_first_cpu(void)
-{
-	u64 set[16] = { 1 };
-
-	for (i64 bytes = sizeof(set); bytes >= 32; bytes /= 4)
-		if (sys(SYS_cpuset_setaffinity, 3L /* CPU_LEVEL_WHICH */,
-		    2L /* CPU_WHICH_PID */, -1L, bytes, set) == 0)
-			return;
-}
-
 static int
 spins(void *arg)
 {
 	u64 last, now;
 
 	(void)arg;
-	on_first_cpu();
+	on_cpu(0);
 	last = now_us();
 	for (;; last = now) {
 		now = now_us();

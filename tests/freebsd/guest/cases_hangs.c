@@ -397,7 +397,7 @@ cases_hangs(void)
 	}
 	healthy();
 	/* Another one is taken away from those that it would run. */
-	on_first_cpu();
+	on_cpu(0);
 	for (u32 i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		planted(kinds[i], dumps);
 	device();

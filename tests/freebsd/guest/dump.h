@@ -31,8 +31,8 @@ i64	minidump2(struct mem_minidump_arg2 *arg, i64 fd, u32 flags,
 	    u64 max_pause_ms);
 /* Of one instant, tried again where the machine is not stopped in time. */
 i64	patient(const char *kind, struct mem_minidump_arg2 *arg, i64 fd);
-/* The caller, and who it begets, run on the first CPU. */
-void	on_first_cpu(void);
+/* The caller, and who it begets, run on this CPU, from 0; below 64. */
+void	on_cpu(i64 cpu);
 
 /*
  * fork storm, file writes, and a module that comes and goes. Each rests a
@@ -84,6 +84,7 @@ void	cases_row(void);
 void	cases_deadlocks(void);
 void	cases_hangs(void);
 void	cases_limits(void);
+void	cases_costs(void);
 void	cases_writing(void);
 void	cases_streams(void);
 void	case_panic(void);

@@ -162,6 +162,10 @@ init_main(char **ap)
 		needs_module();
 		cases_outside();
 	}
+	if (asked_for(wanted, "costs")) {
+		needs_module();
+		cases_costs();
+	}
 	if (asked_for(wanted, "pause")) {
 		needs_module();
 		cases_pause();

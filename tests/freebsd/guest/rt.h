@@ -10,6 +10,7 @@
  *	DUMP name offset length	a file's bytes on the output disk
  *	INFO name line		a line of the info.N of a dump of that name
  *	FREEZE kind key value...	what a dump of one instant came to
+ *	COST kind key value...	what dumps cost
  *	CLOCK when us		the time since boot; the host notes its own
  *	SLOW on | off		the slow disk is to stop, or to go on
  *	END			all cases ran

@@ -21,10 +21,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) root: Option<PathBuf>,
     /// What to run: module, dumps, requests, instant, freeze, outside, row,
-    /// pause, userland, hangs, deadlocks, limits, writing, streams, nmi, panic,
-    /// full; as the last of a boot dead, ddb, halted; direct, which is another
-    /// two guests; netdump, which is three; image, of an arm64 kernel, which
-    /// is a guest of its own.
+    /// pause, costs, userland, hangs, deadlocks, limits, writing, streams, nmi,
+    /// panic, full; as the last of a boot dead, ddb, halted; direct, which is
+    /// another two guests; netdump, which is three; image, of an arm64 kernel,
+    /// which is a guest of its own.
     #[arg(
         long,
         default_value = "module,dumps,requests,instant,freeze,outside,row,\
@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// QEMU has its vmcoreinfo device.
     #[arg(long)]
     pub(crate) vmcoreinfo: bool,
-    /// Dumps the stock facility takes under load, for comparison.
+    /// Dumps the stock facility takes, for comparison.
     #[arg(long, default_value_t = 0)]
     pub(crate) stock: u32,
     /// QEMU's network card, of `netdump`: virtio-net-pci or e1000.

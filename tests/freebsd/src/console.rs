@@ -29,6 +29,8 @@ pub(crate) struct Console {
     pub(crate) times: Vec<String>,
     /// What dumps of one instant came to.
     pub(crate) freezes: Vec<String>,
+    /// What dumps cost.
+    pub(crate) costs: Vec<String>,
     pub(crate) clocks: Vec<Clock>,
     /// It waits for something to be done from outside, by this name.
     pub(crate) wants_outside: Option<String>,
@@ -70,6 +72,7 @@ impl Console {
             "SLOW" => self.wants_slow = Some(rest == "on"),
             "OUTSIDE" => self.wants_outside = Some(rest.into()),
             "FREEZE" => self.freezes.push(rest.into()),
+            "COST" => self.costs.push(rest.into()),
             "CLOCK" => self.clocks.extend(clock_at(rest)),
             "FACT" => {
                 let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));

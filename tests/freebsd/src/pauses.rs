@@ -3,7 +3,7 @@
 //! clocks are right afterwards.
 
 use crate::console::Console;
-use std::collections::BTreeMap;
+use crate::numbers::{Numbers, kinds, median, sorted};
 use std::time::Instant;
 
 /// What the guest's clock may differ from the host's.
@@ -15,34 +15,6 @@ pub(crate) struct Clock {
     pub(crate) when: String,
     pub(crate) guest_us: u64,
     pub(crate) host: Instant,
-}
-
-/// The numbers of one kind of dump, by name.
-type Numbers = BTreeMap<String, Vec<u64>>;
-
-/// FREEZE lines, by kind.
-fn kinds(console: &Console) -> BTreeMap<String, Numbers> {
-    let mut kinds: BTreeMap<String, Numbers> = BTreeMap::new();
-    for line in &console.freezes {
-        let mut words = line.split(' ');
-        let kind = kinds.entry(words.next().unwrap_or("").into()).or_default();
-        while let (Some(name), Some(value)) = (words.next(), words.next()) {
-            if let Ok(value) = value.parse() {
-                kind.entry(name.into()).or_default().push(value);
-            }
-        }
-    }
-    kinds
-}
-
-fn sorted(numbers: &Numbers, name: &str) -> Vec<u64> {
-    let mut values = numbers.get(name).cloned().unwrap_or_default();
-    values.sort_unstable();
-    values
-}
-
-fn median(sorted: &[u64]) -> u64 {
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
 }
 
 /// Machines that were stopped for longer than was allowed.
@@ -58,12 +30,12 @@ pub(crate) fn over_budget(console: &Console) -> Vec<String> {
             })
             .collect::<Vec<_>>()
     };
-    kinds(console).iter().flat_map(|(k, n)| over(k, n)).collect()
+    kinds(&console.freezes).iter().flat_map(|(k, n)| over(k, n)).collect()
 }
 
 /// A line for each kind.
 pub(crate) fn lines(console: &Console) -> Vec<String> {
-    let kinds = kinds(console);
+    let kinds = kinds(&console.freezes);
     let copy_ns = kinds.get("all").map(|all| median(&sorted(all, "copy_ns")));
     let line = |(kind, numbers): (&String, &Numbers)| {
         let pauses = sorted(numbers, "pause_us");

@@ -5,7 +5,7 @@ use crate::args::Args;
 use crate::console::Console;
 use crate::kernel::Kernel;
 use crate::{
-    check, debuggers, gone, hangs, instant, outside, panic, pauses, qemu,
+    check, costs, debuggers, gone, hangs, instant, outside, panic, pauses, qemu,
 };
 use std::fmt;
 use std::path::Path;
@@ -197,7 +197,7 @@ pub(crate) fn report(
             done.fail(kernel, &line);
         }
     }
-    for line in pauses::lines(console) {
+    for line in pauses::lines(console).iter().chain(&costs::lines(console)) {
         println!("{}: {line}", kernel.name);
     }
     for what in &console.skipped {
