@@ -14,7 +14,7 @@
 int livedump_mem_enabled = 1;
 int livedump_kerneldump = 0;
 static int livedump_gzip_default = 6;
-static int livedump_zstd_default = 1;
+static int livedump_zstd_default = 3;
 static int livedump_workers_default = 0;
 
 int

@@ -100,24 +100,17 @@ livedump_worker(void *context, int pending __unused)
 }
 
 /*
- * Lets others run that wait for this CPU: at once those that should preempt
- * this thread, and after a tick any. A thread in the kernel is preempted by
- * none that returns to user mode, and whoever compresses for a second does not
- * sleep. It goes on as any user thread that uses the CPU as much.
+ * Lets others run that wait for this CPU, as often as the kernel's own long
+ * loops do: after two time slices. A thread in the kernel is preempted by none
+ * that returns to user mode, and whoever compresses for a second does not
+ * sleep. To give way to each that wakes up would make dumps of a busy machine
+ * take several times as long: behind all of them, as a thread that uses much of
+ * the CPU.
  */
 void
 livedump_maybe_yield(void)
 {
-	struct thread *td = curthread;
-	bool wanted;
-
-#if __FreeBSD_version >= 1400000
-	wanted = td_ast_pending(td, TDA_SCHED);
-#else
-	wanted = (td->td_flags & TDF_NEEDRESCHED) != 0;
-#endif
-	if (wanted || ticks != td->td_swvoltick)
-		kern_yield(PRI_USER);
+	maybe_yield();
 }
 
 struct livedump_workers *

@@ -739,7 +739,7 @@ livedump_gzip_level(void)
 int
 livedump_zstd_level(void)
 {
-	return (1);
+	return (3);
 }
 
 int64_t

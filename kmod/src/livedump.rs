@@ -323,7 +323,7 @@ impl Livedump {
             sink,
             format,
             level: match job.level {
-                0 => Level::Fixed(kpi.compressor_level(format)),
+                0 => Level::Default(kpi.compressor_level(format)),
                 LEVEL_AUTO => Level::Auto,
                 level => Level::Fixed(level.into()),
             },

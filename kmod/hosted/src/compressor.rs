@@ -22,7 +22,7 @@ pub(super) fn level(format: Compression) -> i32 {
     match format {
         Compression::None => 0,
         Compression::Gzip => 6,
-        Compression::Zstd => 1,
+        Compression::Zstd => 3,
     }
 }
 

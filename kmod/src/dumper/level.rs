@@ -12,6 +12,8 @@
 pub enum Level {
     /// This one.
     Fixed(i32),
+    /// This one, or a lower one where there is no memory for it.
+    Default(i32),
     /// What keeps up. `MINIDUMP_LEVEL_AUTO`, of zstd.
     Auto,
 }
@@ -36,13 +38,23 @@ pub(super) enum Rungs {
 impl Rungs {
     pub(super) fn of(level: Level) -> Self {
         match level {
-            Level::Fixed(level) => Self::One(level),
+            Level::Fixed(level) | Level::Default(level) => Self::One(level),
             Level::Auto => Self::Ladder,
         }
     }
 
-    /// Where there is no memory for more: the level that is usual.
-    pub(super) const USUAL: Self = Self::One(LADDER[FIRST]);
+    /// Where there is no memory for these: one level of them, or of what was
+    /// not asked for the one that takes least.
+    pub(super) fn less(self, asked: Level) -> Option<Self> {
+        let least = Self::One(LADDER[FIRST]);
+        match (self, asked) {
+            (Self::Ladder, _) => Some(least),
+            (Self::One(level), Level::Default(_)) if level > LADDER[FIRST] => {
+                Some(least)
+            }
+            _ => None,
+        }
+    }
 
     pub(super) fn count(self) -> usize {
         match self {
@@ -160,6 +172,22 @@ mod tests {
         assert_eq!(after(2 * CHUNKS, 10), -5);
         assert_eq!(after(9 * CHUNKS, 10), -5);
         assert_eq!(after(9 * CHUNKS, 70), 1);
+    }
+
+    #[test]
+    fn only_what_was_not_asked_for_gets_less() {
+        let least = Some(Rungs::One(1));
+        for (asked, less) in [
+            (Level::Auto, least),
+            (Level::Default(3), least),
+            (Level::Default(1), None),
+            (Level::Default(-5), None),
+            (Level::Fixed(3), None),
+        ] {
+            assert_eq!(Rungs::of(asked).less(asked), less, "{asked:?}");
+        }
+        assert_eq!(Rungs::One(1).less(Level::Auto), None);
+        assert_eq!(Rungs::One(1).less(Level::Default(3)), None);
     }
 
     #[test]

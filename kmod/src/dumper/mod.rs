@@ -68,7 +68,7 @@ pub fn run<K: Kpi, R>(
     let mut rungs = Rungs::of(output.level);
     let mut pages = chunk::pages_for(output.format, rungs, workers, dumpextent);
     let (front, queue) =
-        room_or_less(kpi, output, &mut rungs, workers, &mut pages)?;
+        room_or_less(kpi, output, dumpextent, &mut rungs, workers, &mut pages)?;
     let mut dumper = Dumper {
         kpi,
         output,
@@ -99,26 +99,34 @@ pub fn run<K: Kpi, R>(
 }
 
 /// Rather a larger dump of a small machine than none: with smaller chunks, or
-/// one level for all of it. A call of its own: its frame is gone when the dump
-/// is written.
+/// one level for all of it, or a lower one where none was asked for. A call of
+/// its own: its frame is gone when the dump is written.
 #[inline(never)]
 fn room_or_less<K: Kpi>(
     kpi: &K,
     output: &Output<'_, K>,
+    extent: u64,
     rungs: &mut Rungs,
     workers: usize,
     pages: &mut usize,
 ) -> Result<(K::Pages, Queue<K>)> {
-    match room(kpi, output, *rungs, workers, *pages) {
-        Err(Errno::ENOMEM) if *pages > chunk::MAX_PAGES => {
+    loop {
+        let room = room(kpi, output, *rungs, workers, *pages);
+        if !matches!(room, Err(Errno::ENOMEM)) {
+            return room;
+        }
+        if *pages > chunk::MAX_PAGES {
             *pages = chunk::MAX_PAGES;
+        } else if let Some(less) = rungs.less(output.level)
+            && output.format == Compression::Zstd
+        {
+            *rungs = less;
+            let usual = chunk::pages_for(output.format, less, workers, extent);
+            *pages = usual.min(*pages);
+        } else {
+            return room;
         }
-        Err(Errno::ENOMEM) if *rungs == Rungs::Ladder => {
-            *rungs = Rungs::USUAL;
-        }
-        room => return room,
     }
-    room(kpi, output, *rungs, workers, *pages)
 }
 
 /// For front pages, and for what several threads work on.
