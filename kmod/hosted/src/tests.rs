@@ -113,7 +113,11 @@ fn a_failure_of_any_call_is_clean() {
         kernel.set_ncpus(2);
         let p = root(&kernel);
         let (fd, vnode) = file(&p, "sweep");
-        let dump = || minidump(&p, arg(fd, compression, FLAG_WAIT));
+        // One that was asked for: of others there is a lower one.
+        let level = i16::from(compression != 0);
+        let request =
+            MemMinidumpArg { level, ..arg(fd, compression, FLAG_WAIT) };
+        let dump = || minidump(&p, request);
         dump().unwrap();
         let calls = |m: &Method| (*m, kernel.faults().calls(*m));
         let once: Vec<_> = Method::ALL.iter().map(calls).collect();
@@ -138,6 +142,29 @@ fn a_failure_of_any_call_is_clean() {
         kernel.faults().stop();
         dump().unwrap();
     }
+}
+
+#[test]
+fn where_memory_is_short_only_a_level_that_was_asked_for_fails() {
+    let kernel = kernel();
+    kernel.set_ncpus(2);
+    let p = root(&kernel);
+    let (fd, vnode) = file(&p, "short");
+    let take = |level| {
+        age(&vnode);
+        let result = minidump(&p, MemMinidumpArg { level, ..arg(fd, 2, 0) });
+        assert_quiet(&kernel);
+        result.map(|out| out.level)
+    };
+    assert_eq!(take(1), Ok(1));
+    let usual = kernel.memory().peak();
+    assert_eq!(take(0), Ok(3));
+    let more = kernel.memory().peak();
+    assert!(more > usual, "{more} {usual}");
+    kernel.memory().set_limit(usual);
+    assert_eq!(take(0), Ok(1));
+    assert_eq!(take(3), Err(Errno::ENOMEM));
+    assert_no_dump(&vnode);
 }
 
 #[test]
