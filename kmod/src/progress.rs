@@ -132,7 +132,8 @@ impl Progress {
     }
 
     pub(crate) fn bytes_out(&self, bytes: u64) {
-        self.bytes_out.store(bytes, Relaxed);
+        // Who sees so many finds them in the file.
+        self.bytes_out.store(bytes, Release);
     }
 
     /// Where the dump in progress, or the one that just ended, stands.
@@ -152,7 +153,7 @@ impl Progress {
             stage: self.stage.load(Relaxed),
             pages_done: self.pages_done.load(Relaxed),
             pages_total: self.pages_total.load(Relaxed),
-            bytes_out: self.bytes_out.load(Relaxed),
+            bytes_out: self.bytes_out.load(Acquire),
             dumpextent: self.dumpextent.load(Relaxed),
             start_sec: self.start_sec.load(Relaxed),
             elapsed_ns: match pid {

@@ -113,6 +113,13 @@ pub trait Device: Send + Sync {
     /// The process that asks, as the status request shows it.
     fn pid(&self) -> i32;
 
+    /// How many bytes of its file the request in progress has written that are
+    /// final and can be read, 0 before it begins; from any thread. None where
+    /// who reads waits until it ends: FreeBSD holds the range lock.
+    fn readable_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Ends the request that another thread is waiting for, if the kernel
     /// lets it be ended. Does nothing when there is none.
     fn interrupt(&self);

@@ -16,10 +16,15 @@
 //! cryptographic digest and costs a fiftieth. It is no signature: who may
 //! write the dump may write the seal.
 
+mod begun;
 mod compare;
+mod digester;
+mod growing;
 mod hash;
 
+pub use begun::Begun;
 pub use compare::{Comparison, NoSeal, NotASeal, SealFile, open};
+pub use growing::Growing;
 pub use hash::{Damage, Stopped};
 
 use std::fmt::Write;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A new dump gets its seal before it gets its name: while its bytes are
-//! still in memory, and while they are being synced to disk.
+//! A new dump gets its seal before it gets its name: while it is written,
+//! where that can be, and of the rest while its bytes are still in memory and
+//! being synced to disk.
 
 use crate::crashdir::{self, CrashDir, Temp};
-use crate::seal::{Seal, Stopped};
+use crate::seal::{Begun, Growing, Seal, Stopped};
 use crate::signals::Signals;
 use livedump_vmcore::chain;
 use nix::sys::signal::Signal;
@@ -20,10 +21,12 @@ pub(super) enum Fault<E> {
     Sync(E),
 }
 
-/// Checksums of a file, computed while it is synced. Without them, which is a
-/// pity and no more, there is the reason for it.
+/// Checksums of a file, those that were not begun before computed while it is
+/// synced. Without them, which is a pity and no more, there is the reason for
+/// it.
 pub(super) fn sum<E: Send>(
     file: &File,
+    begun: Option<Begun>,
     sync: impl Fn() -> Result<(), E> + Sync,
     signals: &Signals,
 ) -> Result<Result<Seal, String>, Fault<E>> {
@@ -31,7 +34,7 @@ pub(super) fn sum<E: Send>(
     let mut stop = None;
     let (sealed, synced) = scope(|scope| {
         let sync = scope.spawn(&sync);
-        let sealed = Seal::of(file, threads, &mut || {
+        let sealed = Seal::completed(begun, file, threads, &mut || {
             stop = stop.or_else(|| signals.stopped());
             stop.is_some()
         });
@@ -49,6 +52,12 @@ pub(super) fn sum<E: Send>(
     }))
 }
 
+/// A dump that is about to be written, for checksums of its first parts.
+pub(super) fn growing(dump: &Temp<'_>) -> Option<Growing> {
+    let file = dump.file().try_clone().ok()?;
+    Some(Growing::new(file, dump.open_again()?))
+}
+
 /// That there are no checksums.
 pub(super) fn unsealed(why: &dyn Error) -> String {
     format!("no checksums written: {}", chain(why))
@@ -58,9 +67,10 @@ pub(super) fn unsealed(why: &dyn Error) -> String {
 pub(super) fn seal<'d>(
     directory: &'d CrashDir,
     dump: &Temp<'_>,
+    begun: Option<Begun>,
     signals: &Signals,
 ) -> Result<Result<Temp<'d>, String>, Fault<crashdir::Error>> {
-    let text = match sum(dump.file(), || dump.sync(), signals)? {
+    let text = match sum(dump.file(), begun, || dump.sync(), signals)? {
         Ok(seal) => seal.text(),
         Err(why) => return Ok(Err(why)),
     };

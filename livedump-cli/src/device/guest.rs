@@ -379,6 +379,10 @@ impl Device for GuestDevice {
         self.held().map_or(1, |held| held.machine.pid())
     }
 
+    fn readable_bytes(&self) -> Option<u64> {
+        self.held()?.machine.readable_bytes()
+    }
+
     fn interrupt(&self) {
         self.interrupted.store(true, Ordering::SeqCst);
         if let Some(held) = self.held() {

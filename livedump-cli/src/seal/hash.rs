@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Digests of a file's parts, made by several threads, each a part at a time.
 
-use super::{Seal, Sum, part_size};
-use livedump_vmcore::source::{Plain, Source, SourceError};
+use super::digester::Digester;
+use super::{Begun, Seal, Sum, part_size};
+use livedump_vmcore::source::{Plain, SourceError};
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
-use xxhash_rust::xxh3::Xxh3Default;
 
-/// What is read at a time.
-const PIECE: usize = 256 << 10;
 /// How often is asked whether to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -55,10 +53,26 @@ impl Seal {
         threads: usize,
         stop: &mut dyn FnMut() -> bool,
     ) -> Result<Self, Stopped> {
+        Self::completed(None, file, threads, stop)
+    }
+
+    /// The same of a file that is finished, and of which digests were made
+    /// while it was written.
+    ///
+    /// # Errors
+    /// As [`Seal::of`].
+    pub fn completed(
+        begun: Option<Begun>,
+        file: &File,
+        threads: usize,
+        stop: &mut dyn FnMut() -> bool,
+    ) -> Result<Self, Stopped> {
         let size = length(file)?;
-        let part = part_size(size);
-        let sums = sums(file, size, part, threads, stop)?;
-        Ok(Self { size, part, sums })
+        let begun = begun.and_then(|begun| begun.of_size(size));
+        let (part, mut all) = begun.unwrap_or((part_size(size), Vec::new()));
+        let first = all.len() as u64;
+        all.extend(sums(file, size, part, first, threads, stop)?);
+        Ok(Self { size, part, sums: all })
     }
 
     /// Holds a file against its seal.
@@ -77,7 +91,7 @@ impl Seal {
         }
         // Missing parts were already reported.
         let there = size.min(self.size);
-        let now = sums(file, there, self.part, threads, &mut || false)?;
+        let now = sums(file, there, self.part, 0, threads, &mut || false)?;
         for (nth, (then, now)) in (0u64..).zip(self.sums.iter().zip(&now)) {
             let start = nth.saturating_mul(self.part);
             let end = start.saturating_add(self.part).min(self.size);
@@ -99,11 +113,12 @@ fn length(file: &File) -> Result<u64, SourceError> {
     meta.map(|meta| meta.len()).map_err(failed)
 }
 
-/// The digests of the parts of the first `size` bytes.
+/// The digests of the parts of the first `size` bytes, from the `first` on.
 fn sums(
     file: &File,
     size: u64,
     part: u64,
+    first: u64,
     threads: usize,
     stop: &mut dyn FnMut() -> bool,
 ) -> Result<Vec<Sum>, Stopped> {
@@ -112,31 +127,33 @@ fn sums(
         .try_clone()
         .map_err(|source| SourceError::Io { offset: 0, source })?;
     let file = Plain::new(Arc::new(file), size);
-    let (next, quit) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (next, quit) = (AtomicU64::new(first), AtomicBool::new(false));
     let (done, results) = channel();
     let worker = |done: Sender<(u64, Result<Sum, SourceError>)>| {
-        let mut hole = None;
+        let mut digester = Digester::new(part);
         loop {
             let nth = next.fetch_add(1, Ordering::Relaxed);
             if nth >= count || quit.load(Ordering::Relaxed) {
                 return;
             }
             let range = nth * part..((nth + 1) * part).min(size);
-            let sum = one(&file, range, part, &mut hole, &quit);
+            let quit = || quit.load(Ordering::Relaxed);
+            let sum = digester.sum(&file, range, &quit);
             // Nobody listens any more where another part has failed.
+            let Some(sum) = sum.transpose() else { return };
             let _ = done.send((nth, sum));
         }
     };
     let worker = &worker;
     std::thread::scope(|scope| {
-        let threads = threads.clamp(1, 16).min(count.max(1) as usize);
+        let mut left = count.saturating_sub(first);
+        let threads = threads.clamp(1, 16).min(left.max(1) as usize);
         for _ in 0..threads {
             let done = done.clone();
             scope.spawn(move || worker(done));
         }
         drop(done);
-        let mut sums = vec![Sum::default(); count as usize];
-        let mut left = count;
+        let mut sums = vec![Sum::default(); left as usize];
         while left > 0 {
             if stop() {
                 quit.store(true, Ordering::Relaxed);
@@ -144,7 +161,7 @@ fn sums(
             }
             match results.recv_timeout(LOOK_EVERY) {
                 Ok((nth, Ok(sum))) => {
-                    if let Some(place) = sums.get_mut(nth as usize) {
+                    if let Some(place) = sums.get_mut((nth - first) as usize) {
                         *place = sum;
                     }
                     left -= 1;
@@ -159,41 +176,6 @@ fn sums(
         }
         Ok(sums)
     })
-}
-
-/// The digest of one part. That of a whole part of nothing but a hole is
-/// computed once.
-fn one(
-    file: &Plain,
-    range: Range<u64>,
-    part: u64,
-    hole: &mut Option<Sum>,
-    quit: &AtomicBool,
-) -> Result<Sum, SourceError> {
-    let whole = range.end - range.start == part;
-    let empty = whole && file.next_data(range.start) >= range.end;
-    if let Some(sum) = hole.filter(|_| empty) {
-        return Ok(sum);
-    }
-    let mut hash = Xxh3Default::new();
-    let mut buf = vec![0; PIECE];
-    let mut at = range.start;
-    while at < range.end && !quit.load(Ordering::Relaxed) {
-        let n = (range.end - at).min(PIECE as u64) as usize;
-        let piece = buf.get_mut(..n).unwrap_or_default();
-        let got = if empty { n } else { file.read_at(at, piece)? };
-        if got < n {
-            let source = std::io::ErrorKind::UnexpectedEof.into();
-            return Err(SourceError::Io { offset: at, source });
-        }
-        hash.update(&*piece);
-        at += n as u64;
-    }
-    let sum = hash.digest128();
-    if empty {
-        *hole = Some(sum);
-    }
-    Ok(sum)
 }
 
 #[cfg(test)]

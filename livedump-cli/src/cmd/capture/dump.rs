@@ -117,7 +117,7 @@ impl Capture<'_> {
             let file = temp.file().try_clone().map_err(|e| e.to_string());
             (temp.path(), file)
         });
-        let (dumped, checked, lists) = match encryption {
+        let (mut dumped, checked, lists) = match encryption {
             Some(encryption) => {
                 self.checked_encrypted(&dump, encryption, own.as_ref(), signals)
             }
@@ -155,7 +155,8 @@ impl Capture<'_> {
             companions.push((Companion::Key, key));
         }
         if !self.args.no_seal {
-            match write_seal::seal(self.directory, &dump, signals)? {
+            let begun = dumped.begun.take();
+            match write_seal::seal(self.directory, &dump, begun, signals)? {
                 Ok(temp) => companions.push((Companion::Seal, temp)),
                 Err(why) => beside.push(why),
             }

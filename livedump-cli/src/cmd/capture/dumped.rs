@@ -4,6 +4,7 @@
 use super::captured;
 use crate::device::{Outside, Request};
 use crate::report;
+use crate::seal::Begun;
 use livedump_vmcore::changes;
 use livedump_vmcore::verdict::Verdict;
 use memdev::changes::Header;
@@ -29,6 +30,8 @@ pub(super) struct Dumped {
     pub(super) outside: Option<Outside>,
     /// What of the machine's memory it lacks.
     pub(super) missing: Option<Verdict>,
+    /// Checksums that were made while it was written.
+    pub(super) begun: Option<Begun>,
 }
 
 impl Dumped {
@@ -59,6 +62,7 @@ impl Dumped {
             freeze: *freeze,
             outside: None,
             missing: None,
+            begun: None,
         }
     }
 

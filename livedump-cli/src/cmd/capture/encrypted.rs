@@ -12,6 +12,7 @@ use crate::crashdir::{self, Temp};
 use crate::ekcd::{
     self, Cipher, Decryptor, Encrypting, Encryption, Plaintext, Recipient,
 };
+use crate::seal::Begun;
 use crate::signals::Signals;
 use clap::ValueHint;
 use livedump_vmcore::{OpenError, Opened, Vmcore};
@@ -19,6 +20,7 @@ use memdev::kerneldump::{HEADER_SIZE, KernelDumpHeader};
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Arguments about encryption.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -110,8 +112,17 @@ impl Capture<'_> {
             Ok(budget)
         };
         let encryptor = encryption.encryptor();
+        let busy = self.busy();
+        let growing = self.growing(dump);
         let streamed = asking.streamed(signals, room, |from, flow| {
-            write(Encrypting::new(from, encryptor), dump, flow)
+            let from = Encrypting::new(from, encryptor);
+            let done = AtomicU64::new(0);
+            let written = || done.load(Ordering::Acquire);
+            let work = || write(from, dump, flow, &done);
+            let extent = flow.dumpextent;
+            let (length, begun) =
+                Begun::during(growing, extent, busy, &written, work);
+            Ok((length?, begun))
         });
         self.device.release();
         let streamed = match streamed {
@@ -126,8 +137,9 @@ impl Capture<'_> {
             }
             streamed => streamed?,
         };
-        let (dumped, mut checked) = (streamed.dumped, streamed.checked);
-        let length = streamed.taken;
+        let (length, begun) = streamed.taken;
+        let dumped = Dumped { begun, ..streamed.dumped };
+        let mut checked = streamed.checked;
         if length != checked.dumplength {
             let (dumplength, file) = (checked.dumplength, length);
             return Err(CheckError::Length { dumplength, file }.into());
@@ -141,11 +153,12 @@ impl Capture<'_> {
     }
 }
 
-/// Writes a dump as it comes.
+/// Writes a dump as it comes; `done` is how much of it is written.
 fn write(
     mut from: impl BufRead,
     dump: &Temp<'_>,
     flow: Flow<'_>,
+    done: &AtomicU64,
 ) -> Result<u64, Error> {
     let mut file = dump.file();
     let mut written = 0u64;
@@ -158,6 +171,7 @@ fn write(
         file.write_all(piece).map_err(Error::Stream)?;
         from.consume(n);
         written = written.saturating_add(n as u64);
+        done.store(written, Ordering::Release);
         flow.go_on().map_err(Error::Taking)?;
     }
 }

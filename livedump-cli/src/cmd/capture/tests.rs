@@ -3,6 +3,7 @@
 //! has a dump already: what fails must leave that directory as it was.
 
 mod freeze;
+mod sealed;
 
 use super::captured::Captured;
 use super::progress::Progress;

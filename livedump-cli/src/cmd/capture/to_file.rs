@@ -8,12 +8,33 @@ use super::dumped::Dumped;
 use super::limit::{FileSizeLimit, is_reached};
 use super::progress::Progress;
 use super::watch::watched;
+use crate::cmd::write_seal;
 use crate::crashdir::Temp;
+use crate::seal::{Begun, Growing};
 use crate::signals::Signals;
 use memdev::errno::Errno;
 use memdev::ioctl::MemLivedumpArg;
+use memdev::kerneldump::Compression;
+
+/// Threads that compress, where nobody says how many: no more than this.
+const DEFAULT_WORKERS: u32 = 16;
 
 impl Capture<'_> {
+    /// What checksums are begun of, if any.
+    pub(super) fn growing(&self, dump: &Temp<'_>) -> Option<Growing> {
+        if self.args.no_seal { None } else { write_seal::growing(dump) }
+    }
+
+    /// How many threads a dump keeps busy. Those that only copy memory, or
+    /// encrypt it, wait for each other.
+    pub(super) fn busy(&self) -> usize {
+        let busy = match self.asking().compression() {
+            Compression::None => 1,
+            _ => self.args.workers.unwrap_or(DEFAULT_WORKERS),
+        };
+        usize::try_from(busy).unwrap_or(usize::MAX)
+    }
+
     /// Estimates, checks the room and dumps.
     pub(super) fn dump(
         &self,
@@ -34,19 +55,24 @@ impl Capture<'_> {
             compression: request.arg.compression,
             ..MemLivedumpArg::default()
         };
-        let (answer, stop) =
-            watched(self.device, signals, &mut progress, bytes, &|| {}, || {
-                let (device, file) = (self.device, temp.file());
-                match changes {
-                    _ if !ours => device.kerneldump(&mut stock, file),
-                    Some(list) => device.minidump_listing(
-                        &mut request.arg,
-                        file,
-                        list.file(),
-                    ),
-                    None => request.send(device, Some(file)),
-                }
-            });
+        let (device, file) = (self.device, temp.file());
+        let ask = || match changes {
+            _ if !ours => device.kerneldump(&mut stock, file),
+            Some(list) => {
+                device.minidump_listing(&mut request.arg, file, list.file())
+            }
+            None => request.send(device, Some(file)),
+        };
+        let written = || device.readable_bytes().unwrap_or(0);
+        let extent = estimated.dumpextent.unwrap_or(0);
+        let growing = match device.readable_bytes() {
+            Some(_) => self.growing(temp),
+            None => None,
+        };
+        let busy = self.busy();
+        let work = || Begun::during(growing, extent, busy, &written, ask);
+        let ((answer, begun), stop) =
+            watched(device, signals, &mut progress, bytes, &|| {}, work);
         asking.stopped(stop)?;
         let answer = match answer {
             Err(Errno::EIO) if !ours && is_reached(temp.file()) => {
@@ -63,7 +89,10 @@ impl Capture<'_> {
             }
         }
         match answer {
-            Ok(()) if ours => Ok(asking.dumped(&request)),
+            Ok(()) if ours => {
+                let dumped = asking.dumped(&request);
+                Ok(Dumped { begun, ..dumped })
+            }
             Ok(()) => Ok(Dumped::default()),
             Err(Errno::ENOTTY | Errno::ENODEV) if !ours => {
                 Err(Error::NoFacility)

@@ -154,7 +154,7 @@ impl Sealed {
         if let Some(file) = out.file()
             && seal.as_ref().is_some_and(|seal| seal.wanted)
         {
-            match sum(file, || out.sync(), &signals) {
+            match sum(file, None, || out.sync(), &signals) {
                 Ok(Ok(sums)) => text = Some(sums.text()),
                 Ok(Err(e)) => why = Some(e),
                 Err(Fault::Sync(e)) => return Err(e.into()),

@@ -9,12 +9,14 @@ use crate::crashdir::{
 };
 use crate::dumpdev::{self, DumpDev, LocatedDump};
 use crate::report::{human, note};
+use crate::seal::Begun;
 use crate::signals::Signals;
 use indicatif::{ProgressBar, ProgressStyle};
 use livedump_vmcore::chain;
 use livedump_vmcore::path::escape_path;
 use memdev::kerneldump::Compression;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where zeros become holes: in units of what file systems have as blocks.
 const HOLE: usize = 4096;
@@ -50,7 +52,7 @@ impl Save<'_> {
             (self.directory.temp()?, key)
         };
         self.room()?;
-        self.copy(&mut dump, signals)?;
+        let begun = self.copy(&mut dump, signals)?;
         let mut companions = Vec::new();
         if let (Some(mut temp), Some(key)) = (key, found.key()) {
             temp.write_all(key)?;
@@ -58,7 +60,7 @@ impl Save<'_> {
         }
         let mut unsealed = None;
         if seal_companion.is_some() {
-            match write_seal::seal(self.directory, &dump, signals)? {
+            match write_seal::seal(self.directory, &dump, begun, signals)? {
                 Ok(temp) => companions.push((Companion::Seal, temp)),
                 Err(why) => unsealed = Some(why),
             }
@@ -160,33 +162,46 @@ impl Save<'_> {
         Ok(())
     }
 
+    /// Copies it, and begins its checksums.
     fn copy(
         &self,
         dump: &mut Temp<'_>,
         signals: &Signals,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Begun>, Error> {
         let length = self.found.dumplength();
         let bar = self.bar(length);
         // What is compressed, encrypted or text has no holes worth it.
         let plain = self.found.compression() == Compression::None
             && self.found.key().is_none()
             && !self.found.is_text();
-        let done = self.device.contents(self.found, |piece| {
-            if let Some(signal) = signals.stopped() {
-                return Err(Error::Stopped(signal));
-            }
-            if plain {
-                sparse(dump, piece)?;
-            } else {
-                dump.write_all(piece)?;
-            }
-            bar.inc(piece.len() as u64);
-            Ok(())
-        });
+        let growing = match self.args.no_seal {
+            true => None,
+            false => write_seal::growing(dump),
+        };
+        let done = AtomicU64::new(0);
+        let written = || done.load(Ordering::Acquire);
+        let copy = || {
+            self.device.contents(self.found, |piece| {
+                if let Some(signal) = signals.stopped() {
+                    return Err(Error::Stopped(signal));
+                }
+                if plain {
+                    sparse(dump, piece)?;
+                } else {
+                    dump.write_all(piece)?;
+                }
+                let n = piece.len() as u64;
+                done.fetch_add(n, Ordering::Release);
+                bar.inc(n);
+                Ok(())
+            })
+        };
+        let (copied, begun) = Begun::during(growing, length, 1, &written, copy);
         bar.finish_and_clear();
-        done?;
+        copied?;
         // A hole at the end has to be part of the file, too.
-        Ok(dump.truncate(length)?)
+        dump.truncate(length)?;
+        Ok(begun)
     }
 
     fn bar(&self, length: u64) -> ProgressBar {
