@@ -31,9 +31,9 @@ pub struct Begun {
 impl Begun {
     /// Does `work`, which writes a file: no more than `at_most` bytes, as far
     /// as is known, and `busy` threads are busy with it. `written` answers how
-    /// many bytes from the start are final. There
-    /// are no digests without `file`, nor where no CPU is left: reading all of
-    /// it afterwards takes as long, by all CPUs.
+    /// many bytes from the start are final. There are no digests without
+    /// `file`, nor where no CPU is left: reading all of it afterwards takes as
+    /// long, by all CPUs.
     pub fn during<T>(
         file: Option<Growing>,
         at_most: u64,
