@@ -112,6 +112,7 @@ pub struct HostedKernel {
     kmem_read_granted: AtomicBool,
     has_gzip: AtomicBool,
     has_zstd: AtomicBool,
+    zstd_level: AtomicI32,
     clock: RwLock<Option<i64>>,
     /// What stands in for compression.
     simulated: RwLock<Option<SimulatedCodec>>,
@@ -154,6 +155,7 @@ impl HostedKernel {
             kmem_read_granted: AtomicBool::new(true),
             has_gzip: AtomicBool::new(true),
             has_zstd: AtomicBool::new(true),
+            zstd_level: AtomicI32::new(compressor::ZSTD_LEVEL),
             clock: RwLock::new(None),
             simulated: RwLock::new(None),
             dump_keys: RwLock::new(dump_keys),
@@ -257,6 +259,12 @@ impl HostedKernel {
     pub fn set_compressors(&self, gzip: bool, zstd: bool) {
         self.has_gzip.store(gzip, Ordering::Relaxed);
         self.has_zstd.store(zstd, Ordering::Relaxed);
+    }
+
+    /// The level of zstd of requests that name none. C:
+    /// `kern.livedump.zstd_level`.
+    pub fn set_zstd_level(&self, level: i32) {
+        self.zstd_level.store(level, Ordering::Relaxed);
     }
 
     /// Compression takes a time and no CPU, so that more threads can be

@@ -2,7 +2,7 @@
 //! The kernel's compressors.
 
 use super::Caller;
-use crate::compressor::{self, Compressor};
+use crate::compressor::{Compressor, GZIP_LEVEL};
 use crate::method::Method;
 use livedump_kmod::error::Result;
 use livedump_kmod::kpi::Compressors;
@@ -23,7 +23,11 @@ impl<'a> Compressors for Caller<'a> {
 
     fn compressor_level(&self, format: Compression) -> i32 {
         self.pass(Method::CompressorLevel);
-        compressor::level(format)
+        match format {
+            Compression::None => 0,
+            Compression::Gzip => GZIP_LEVEL,
+            Compression::Zstd => self.kernel.zstd_level.load(Ordering::Relaxed),
+        }
     }
 
     fn compressor_init(
