@@ -30,6 +30,8 @@ pub enum Seal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     Livedump,
+    /// It with one thread: what the others add.
+    Alone,
     Other,
     /// A library's calls, and no program: a bound, not a competitor.
     Codec,
@@ -104,6 +106,7 @@ pub fn all(place: &Place<'_>) -> Result<Vec<Entry>> {
         all.push(codec(level, place.workers));
     }
     if place.workers > 1 {
+        all.push(alone(place)?);
         all.push(codec(1, 1));
     }
     all.push(file(Group::Zstd, &["zstd", "-1", &t, "-qc"], true));
@@ -151,6 +154,13 @@ fn codec(level: i32, threads: u32) -> Entry {
 /// `livedump capture --machine raw:IMAGE`, as this program.
 pub fn ours(place: &Place<'_>, group: Group, seal: Seal) -> Result<Entry> {
     at_level(place, group, 1, seal)
+}
+
+fn alone(place: &Place<'_>) -> Result<Entry> {
+    let one = Place { workers: 1, ..*place };
+    let entry = ours(&one, Group::Zstd, Seal::None)?;
+    let name = format!("{} --workers=1", entry.name);
+    Ok(Entry { who: Who::Alone, name, ..entry })
 }
 
 fn at_level(

@@ -22,7 +22,8 @@ pub struct Measured {
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
-    /// "livedump", "other", or "codec": a library's calls alone.
+    /// "livedump", "livedump alone": with one thread, "other", or "codec": a
+    /// library's calls.
     who: &'static str,
     plain: bool,
     /// Seconds of each run.
@@ -82,6 +83,7 @@ fn row(entry: &Entry, runs: &[Run], bytes: u64) -> Option<Row> {
         name: entry.name.clone(),
         who: match entry.who {
             Who::Livedump => "livedump",
+            Who::Alone => "livedump alone",
             Who::Other => "other",
             Who::Codec => "codec",
         },
@@ -175,7 +177,8 @@ pub fn svg(measured: &Measured) -> String {
     let rows: Vec<&Row> = measured
         .rows
         .iter()
-        .filter(|r| !r.plain && r.who != "codec" && r.percent > 0.0)
+        .filter(|r| matches!(r.who, "livedump" | "other"))
+        .filter(|r| !r.plain && r.percent > 0.0)
         .filter(|r| r.who != "livedump" || r.name.ends_with(NO_SEAL))
         .collect();
     let most = |of: &dyn Fn(&Row) -> f64| {

@@ -70,9 +70,11 @@ pub fn table(
                     let Took { wall, cpu, memory } = run.took;
                     let (least, most) = spread(runs);
                     let times = ours.map(|ours| times(wall, ours));
-                    let times = match (times, what) {
+                    let one = entry.who == Who::Alone
+                        || matches!(what, What::Codec(_, 1));
+                    let times = match (times, one) {
                         (None, _) => String::new(),
-                        (Some(t), What::Codec(_, 1)) => {
+                        (Some(t), true) => {
                             let each = t / f64::from(workers);
                             format!("{t:.2} x = {workers} x {each:.2}")
                         }

@@ -6,15 +6,14 @@
 //! All memory is taken when the stream is made: a dump that has begun must
 //! not wait for memory.
 
+use super::frames::Frames;
 use super::memory::Allocation;
 use super::method::Method;
 use super::{HostedKernel, SimulatedCodec};
 use libdeflater::{CompressionError, CompressionLvl, Compressor as Deflate};
 use livedump_kmod::error::{Errno, Result};
-use livedump_kmod::kpi::compress_bound;
 use memdev::kerneldump::Compression;
 use std::thread;
-use zstd::zstd_safe::{self, CCtx, CParameter, ResetDirective};
 
 /// C: `kern.livedump.gzip_level`, as it is at first.
 pub(super) const GZIP_LEVEL: i32 = 6;
@@ -32,7 +31,7 @@ const DEFLATE_BYTES: usize = 700 * 1024;
 
 enum Codec {
     Gzip(Deflate),
-    Zstd(Box<CCtx<'static>>),
+    Zstd(Box<Frames>),
 }
 
 /// One stream.
@@ -52,7 +51,11 @@ impl<'a> Compressor<'a> {
         let (codec, bytes) = match format {
             Compression::None => return Err(Errno::EINVAL),
             Compression::Gzip => (gzip(level)?, DEFLATE_BYTES),
-            Compression::Zstd => zstd(level, chunk)?,
+            Compression::Zstd => {
+                let frames = Frames::new(level, chunk)?;
+                let bytes = frames.sizeof();
+                (Codec::Zstd(Box::new(frames)), bytes)
+            }
         };
         let allocation = kernel.memory().allocate(bytes)?;
         Ok(Self { codec, kernel, _allocation: allocation })
@@ -73,7 +76,7 @@ impl livedump_kmod::kpi::Compressor for Compressor<'_> {
         }
         match &mut self.codec {
             Codec::Gzip(deflate) => gzip_member(deflate, src, dst),
-            Codec::Zstd(ctx) => zstd_frame(ctx, src, dst),
+            Codec::Zstd(frames) => frames.compress(src, dst),
         }
     }
 }
@@ -112,83 +115,12 @@ fn gzip_member(
         .copy_from_slice(&trailer.to_le_bytes());
     Ok(GZIP_HEADER.len() + len + GZIP_TRAILER)
 }
-/// For levels -1 to -7: base two logarithm of hash entries, bytes of the
-/// shortest match, acceleration.
-const FAST: [(u32, u32, u32); 7] = [
-    (14, 6, 1),
-    (12, 7, 1),
-    (12, 7, 2),
-    (12, 7, 3),
-    (12, 7, 4),
-    (12, 7, 5),
-    (12, 7, 6),
-];
-
-/// What the memory of a kernel wants of the levels below 1. Pointers make short
-/// matches, which save little and cost much: libzstd looks for 5 bytes in
-/// chunks of this size. Dumps are as small as with its levels, a tenth sooner;
-/// code of programs is up to a seventh larger.
-fn fast(level: i32) -> Option<[CParameter; 3]> {
-    let nth = usize::try_from(level.checked_neg()?.checked_sub(1)?).ok()?;
-    let &(hash_log, min_match, acceleration) = FAST.get(nth)?;
-    Some([
-        CParameter::HashLog(hash_log),
-        CParameter::MinMatch(min_match),
-        CParameter::TargetLength(acceleration),
-    ])
-}
-
-fn zstd(level: i32, chunk: usize) -> Result<(Codec, usize)> {
-    if level == 0 || !zstd::compression_level_range().contains(&level) {
-        return Err(Errno::EINVAL);
-    }
-    let mut ctx = Box::new(CCtx::try_create().ok_or(Errno::ENOMEM)?);
-    for parameter in
-        [CParameter::CompressionLevel(level), CParameter::ChecksumFlag(true)]
-    {
-        ctx.set_parameter(parameter).or(Err(Errno::EINVAL))?;
-    }
-    for parameter in fast(level).into_iter().flatten() {
-        ctx.set_parameter(parameter).or(Err(Errno::EINVAL))?;
-    }
-    // The context grows to what a chunk needs when it first sees one. zstd
-    // shrinks a context that has been too large for a while, but never below
-    // what the chunks of this stream need.
-    let zeros = vec![0; chunk];
-    let mut out = vec![0; compress_bound(chunk)];
-    zstd_frame(&mut ctx, &zeros, &mut out).or(Err(Errno::ENOMEM))?;
-    let bytes = ctx.sizeof();
-    Ok((Codec::Zstd(ctx), bytes))
-}
-
-fn zstd_frame(
-    ctx: &mut CCtx<'static>,
-    src: &[u8],
-    dst: &mut [u8],
-) -> Result<usize> {
-    ctx.compress2(dst, src).map_err(|code| {
-        // The frame was begun: forget it, keep the parameters.
-        let _ = ctx.reset(ResetDirective::SessionOnly);
-        errno_of(code)
-    })
-}
-
-/// zstd's errors are the negated numbers of `ZSTD_ErrorCode`.
-fn errno_of(code: zstd_safe::ErrorCode) -> Errno {
-    const DST_SIZE_TOO_SMALL: usize = 70;
-    const MEMORY_ALLOCATION: usize = 64;
-    match code.wrapping_neg() {
-        DST_SIZE_TOO_SMALL => Errno::E2BIG,
-        MEMORY_ALLOCATION => Errno::ENOMEM,
-        _ => Errno::EIO,
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::super::raw::RawMachine;
     use super::*;
-    use livedump_kmod::kpi::Compressor as _;
+    use livedump_kmod::kpi::{Compressor as _, compress_bound};
     use std::io::Read;
     use std::sync::Arc;
 
@@ -309,7 +241,7 @@ mod tests {
         let kernel = kernel();
         let chunk = 128 * 1024;
         // zstd looks at 128 frames before it gives memory back.
-        for (level, frames) in [(1, 200), (3, 200), (19, 3)] {
+        for (level, frames) in [(-5, 200), (1, 200), (3, 200), (19, 3)] {
             let mut c =
                 Compressor::new(&kernel, Compression::Zstd, chunk, level)
                     .unwrap();
@@ -320,8 +252,8 @@ mod tests {
             for _ in 0..frames {
                 c.compress(&noise, &mut dst).unwrap();
             }
-            let Codec::Zstd(ctx) = &c.codec else { unreachable!() };
-            assert!(ctx.sizeof() <= before, "level {level}");
+            let Codec::Zstd(frames) = &c.codec else { unreachable!() };
+            assert!(frames.sizeof() <= before, "level {level}");
         }
     }
 }

@@ -18,9 +18,11 @@
 
 mod caller;
 pub mod compressor;
+mod contents;
 mod copies;
 pub mod errno;
 pub mod fault;
+mod frames;
 pub mod lock;
 pub mod machine;
 pub mod memory;
