@@ -30,11 +30,20 @@ MALLOC_DEFINE(M_LIVEDUMP, "livedump", "live dumps");
 
 /* Ticks that are left; of the thread that has the livedump lock. */
 static int livedump_patience;
+/* False while less memory will do if there is not enough at once. */
+static bool livedump_waits;
 
 void
 livedump_memory_begin(void)
 {
 	livedump_patience = LD_PATIENCE_SECONDS * hz;
+	livedump_waits = true;
+}
+
+void
+livedump_memory_waits(bool waits)
+{
+	livedump_waits = waits;
 }
 
 /*
@@ -55,7 +64,8 @@ livedump_memory_is_there(size_t size)
 bool
 livedump_memory_wait(void)
 {
-	if (livedump_patience <= 0 || livedump_sig_intr() != 0)
+	if (!livedump_waits || livedump_patience <= 0 ||
+	    livedump_sig_intr() != 0)
 		return (false);
 	livedump_patience--;
 	pause("ldmemory", 1);

@@ -151,6 +151,7 @@ int	livedump_freeze(struct livedump_cpu *cpus, size_t n,
 	    struct livedump_stopped *stopped);
 
 /* Memory. NULL when it is not to be had within a bounded time. */
+void	livedump_memory_waits(bool waits);
 void	*livedump_malloc(size_t size);
 void	livedump_free(void *p);
 uint64_t livedump_physmem(void);

@@ -9,6 +9,7 @@
 #include <sys/lock.h>
 #include <sys/malloc.h>
 #include <sys/mutex.h>
+#include <sys/priority.h>
 #include <sys/proc.h>
 #include <sys/smp.h>
 #include <sys/sx.h>
@@ -78,6 +79,13 @@ livedump_ncpus(void)
 }
 
 /*
+ * A thread in the kernel keeps the priority that it begins with until it
+ * yields, which one that often waits for the disk never does: behind all that
+ * sched_ule(4) takes for interactive, before what uses much of the CPU.
+ */
+#define	LD_THREAD_PRIORITY	((PRI_MIN_TIMESHARE + PRI_MAX_TIMESHARE) / 2)
+
+/*
  * A taskqueue, because its threads begin and end in the kernel's own text:
  * when a task has been drained, no thread of ours has anything left to run in
  * the module, and it may be unloaded.
@@ -101,11 +109,9 @@ livedump_worker(void *context, int pending __unused)
 
 /*
  * Lets others run that wait for this CPU, as often as the kernel's own long
- * loops do: after two time slices. A thread in the kernel is preempted by none
- * that returns to user mode, and whoever compresses for a second does not
- * sleep. To give way to each that wakes up would make dumps of a busy machine
- * take several times as long: behind all of them, as a thread that uses much of
- * the CPU.
+ * loops do: after two time slices without sleep, and from then on with the
+ * priority of a thread that uses much of the CPU. To give way at once to each
+ * that wakes up would make dumps of a busy machine take several times as long.
  */
 void
 livedump_maybe_yield(void)
@@ -138,8 +144,8 @@ livedump_workers_start(size_t n, void (*run)(void *), void *arg)
 	PHOLD(workers->caller);
 	/* Fewer threads than asked for, or none, will do. */
 	if (livedump_memory_for(n * LD_THREAD_BYTES))
-		(void)taskqueue_start_threads(&workers->queue, (int)n, PUSER,
-		    "livedump");
+		(void)taskqueue_start_threads(&workers->queue, (int)n,
+		    LD_THREAD_PRIORITY, "livedump");
 	for (i = 0; i < n; i++) {
 		TASK_INIT(&workers->task[i], 0, livedump_worker, workers);
 		taskqueue_enqueue(workers->queue, &workers->task[i]);

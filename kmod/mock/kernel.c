@@ -533,6 +533,12 @@ livedump_free(void *p)
 	RELEASE();
 }
 
+void
+livedump_memory_waits(bool waits)
+{
+	(void)waits;
+}
+
 uint64_t
 livedump_physmem(void)
 {

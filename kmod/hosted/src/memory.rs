@@ -7,7 +7,7 @@ use core::ops::{Deref, DerefMut};
 use livedump_kmod::error::{Errno, Result};
 use memdev::addr::{PAGE_SIZE, Page};
 use memmap2::MmapMut;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// How much is out, was out at most, and may be out.
 #[derive(Debug)]
@@ -15,6 +15,9 @@ pub struct Memory {
     current: AtomicUsize,
     peak: AtomicUsize,
     limit: AtomicUsize,
+    waits: AtomicBool,
+    /// Refusals that a kernel would have waited before.
+    waited: AtomicUsize,
 }
 
 impl Memory {
@@ -23,6 +26,8 @@ impl Memory {
             current: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             limit: AtomicUsize::new(usize::MAX),
+            waits: AtomicBool::new(true),
+            waited: AtomicUsize::new(0),
         }
     }
 
@@ -46,6 +51,15 @@ impl Memory {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
+    pub(super) fn set_waits(&self, waits: bool) {
+        self.waits.store(waits, Ordering::Relaxed);
+    }
+
+    /// How often memory was waited for in vain.
+    pub fn waited(&self) -> usize {
+        self.waited.load(Ordering::Relaxed)
+    }
+
     pub(super) fn allocate(&self, bytes: usize) -> Result<Allocation<'_>> {
         let limit = self.limit.load(Ordering::Relaxed);
         let before = self
@@ -53,7 +67,11 @@ impl Memory {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
                 now.checked_add(bytes).filter(|&n| n <= limit)
             })
-            .map_err(|_| Errno::ENOMEM)?;
+            .map_err(|_| {
+                let waits = self.waits.load(Ordering::Relaxed);
+                self.waited.fetch_add(usize::from(waits), Ordering::Relaxed);
+                Errno::ENOMEM
+            })?;
         self.peak.fetch_max(before + bytes, Ordering::Relaxed);
         Ok(Allocation { memory: self, bytes })
     }

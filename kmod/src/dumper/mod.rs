@@ -50,6 +50,42 @@ pub struct Output<'a, K: Kpi> {
 /// thread.
 pub type Source<'a> = dyn Fn(usize, u64, &mut [Page]) -> Result<()> + Sync + 'a;
 
+/// How a dump is packed, and what memory that takes.
+struct Plan {
+    rungs: Rungs,
+    workers: usize,
+    /// Of a chunk.
+    pages: usize,
+}
+
+impl Plan {
+    fn new<K: Kpi>(kpi: &K, output: &Output<'_, K>, extent: u64) -> Self {
+        let workers = pack::workers(kpi, output);
+        let rungs = Rungs::of(output.level);
+        let pages = chunk::pages_for(output.format, rungs, workers, extent);
+        Self { rungs, workers, pages }
+    }
+
+    /// Rather a larger dump of a small machine than none: with smaller chunks,
+    /// or one level for all of it, or a lower one where none was asked for.
+    fn less<K: Kpi>(
+        &self,
+        output: &Output<'_, K>,
+        extent: u64,
+    ) -> Option<Self> {
+        let Self { rungs, workers, pages } = *self;
+        if pages > chunk::MAX_PAGES {
+            return Some(Self { rungs, workers, pages: chunk::MAX_PAGES });
+        }
+        if output.format != Compression::Zstd {
+            return None;
+        }
+        let rungs = rungs.less(output.level)?;
+        let usual = chunk::pages_for(output.format, rungs, workers, extent);
+        Some(Self { rungs, workers, pages: usual.min(pages) })
+    }
+}
+
 /// Takes all the memory that writing `dumpextent` bytes needs, starts the
 /// threads that copy and compress, and lets `body` write the dump. They are
 /// gone when this returns, whatever `body` answered. C: `dumper_create`.
@@ -64,11 +100,37 @@ pub fn run<K: Kpi, R>(
     source: &Source<'_>,
     body: impl FnOnce(&mut Dumper<'_, K>) -> Result<R>,
 ) -> Result<R> {
-    let workers = pack::workers(kpi, output);
-    let mut rungs = Rungs::of(output.level);
-    let mut pages = chunk::pages_for(output.format, rungs, workers, dumpextent);
-    let (front, queue) =
-        room_or_less(kpi, output, dumpextent, &mut rungs, workers, &mut pages)?;
+    let mut plan = Plan::new(kpi, output, dumpextent);
+    let mut body = Some(body);
+    loop {
+        let less = plan.less(output, dumpextent);
+        // Memory is waited for where nothing else is left to try.
+        kpi.set_waits(less.is_none());
+        let result = attempt(
+            kpi, output, dumpextent, progress, source, &plan, &mut body,
+        );
+        kpi.set_waits(true);
+        match (result, less) {
+            (Err(Errno::ENOMEM), Some(less)) if body.is_some() => plan = less,
+            (result, _) => return result,
+        }
+    }
+}
+
+/// `body` is taken once there is memory for it.
+#[inline(never)]
+fn attempt<K: Kpi, R>(
+    kpi: &K,
+    output: &Output<'_, K>,
+    dumpextent: u64,
+    progress: &Progress,
+    source: &Source<'_>,
+    plan: &Plan,
+    body: &mut Option<impl FnOnce(&mut Dumper<'_, K>) -> Result<R>>,
+) -> Result<R> {
+    let &Plan { rungs, workers, pages } = plan;
+    let front = kpi.malloc_pages(pages)?;
+    let queue = Queue::new(kpi, output.format, rungs, workers, pages)?;
     let mut dumper = Dumper {
         kpi,
         output,
@@ -87,7 +149,7 @@ pub fn run<K: Kpi, R>(
         block: BlockWriter::new(kpi, output.sink, progress)?,
         data_pages: 0,
     };
-    let mut body = Some(body);
+    kpi.set_waits(true);
     let mut result = Err(Errno::EINTEGRITY);
     kpi.with_workers(workers - 1, &|| queue.work(source), &mut || {
         if let Some(body) = body.take() {
@@ -96,50 +158,6 @@ pub fn run<K: Kpi, R>(
         queue.close();
     });
     result
-}
-
-/// Rather a larger dump of a small machine than none: with smaller chunks, or
-/// one level for all of it, or a lower one where none was asked for. A call of
-/// its own: its frame is gone when the dump is written.
-#[inline(never)]
-fn room_or_less<K: Kpi>(
-    kpi: &K,
-    output: &Output<'_, K>,
-    extent: u64,
-    rungs: &mut Rungs,
-    workers: usize,
-    pages: &mut usize,
-) -> Result<(K::Pages, Queue<K>)> {
-    loop {
-        let room = room(kpi, output, *rungs, workers, *pages);
-        if !matches!(room, Err(Errno::ENOMEM)) {
-            return room;
-        }
-        if *pages > chunk::MAX_PAGES {
-            *pages = chunk::MAX_PAGES;
-        } else if let Some(less) = rungs.less(output.level)
-            && output.format == Compression::Zstd
-        {
-            *rungs = less;
-            let usual = chunk::pages_for(output.format, less, workers, extent);
-            *pages = usual.min(*pages);
-        } else {
-            return room;
-        }
-    }
-}
-
-/// For front pages, and for what several threads work on.
-#[inline(never)]
-fn room<K: Kpi>(
-    kpi: &K,
-    output: &Output<'_, K>,
-    rungs: Rungs,
-    workers: usize,
-    pages: usize,
-) -> Result<(K::Pages, Queue<K>)> {
-    let front = kpi.malloc_pages(pages)?;
-    Ok((front, Queue::new(kpi, output.format, rungs, workers, pages)?))
 }
 
 /// A dump being written. C: `struct dumperinfo`.

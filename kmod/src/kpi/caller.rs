@@ -30,6 +30,6 @@ pub trait Caller {
     fn pid(&self) -> i32;
 
     /// Lets others run; the walk of a large machine takes seconds.
-    /// C: `kern_yield(PRI_USER)`.
+    /// C: `maybe_yield`.
     fn maybe_yield(&self);
 }

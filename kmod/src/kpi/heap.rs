@@ -64,6 +64,9 @@ pub trait Heap {
     /// Copies of pages, freed on drop.
     type Copies: Copies;
 
+    /// Whether the calls below wait for memory; they do when a request begins.
+    fn set_waits(&self, waits: bool);
+
     /// Zeroed words. Waits for memory no longer than all of a request may
     /// together (2 s); only before the first byte is out.
     /// C: `malloc(M_NOWAIT | M_ZERO | M_NODUMP)`.

@@ -10,6 +10,8 @@ use livedump_vmcore::chain;
 use nix::sys::signal::Signal;
 use std::error::Error;
 use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{available_parallelism, scope};
 
 /// Why the dump does not get its name.
@@ -32,12 +34,18 @@ pub(super) fn sum<E: Send>(
 ) -> Result<Result<Seal, String>, Fault<E>> {
     let threads = available_parallelism().map_or(1, |n| n.get().min(16));
     let mut stop = None;
+    let on_disk = Arc::new(AtomicBool::new(false));
     let (sealed, synced) = scope(|scope| {
-        let sync = scope.spawn(&sync);
-        let sealed = Seal::completed(begun, file, threads, &mut || {
-            stop = stop.or_else(|| signals.stopped());
-            stop.is_some()
+        let sync = scope.spawn(|| {
+            sync()?;
+            on_disk.store(true, Ordering::Release);
+            Ok(())
         });
+        let sealed =
+            Seal::completed(begun, file, &on_disk, threads, &mut || {
+                stop = stop.or_else(|| signals.stopped());
+                stop.is_some()
+            });
         // It does not panic; if it did, the file is synced once more.
         (sealed, sync.join().unwrap_or(Ok(())))
     });
@@ -55,7 +63,7 @@ pub(super) fn sum<E: Send>(
 /// A dump that is about to be written, for checksums of its first parts.
 pub(super) fn growing(dump: &Temp<'_>) -> Option<Growing> {
     let file = dump.file().try_clone().ok()?;
-    Some(Growing::new(file, dump.open_again()?))
+    Some(Growing::new(file))
 }
 
 /// That there are no checksums.

@@ -359,15 +359,6 @@ impl Temp<'_> {
             .map_err(|e| self.failed("measuring", e))
     }
 
-    /// Opens it again, to be read with an offset of its own. None where that
-    /// cannot be.
-    pub fn open_again(&self) -> Option<File> {
-        let file = self.dir.open_plain(&self.name).ok().flatten()?;
-        let (meta, own) = (file.metadata().ok()?, self.file.metadata().ok()?);
-        let same = meta.dev() == own.dev() && meta.ino() == own.ino();
-        same.then_some(file)
-    }
-
     /// Appends.
     ///
     /// # Errors

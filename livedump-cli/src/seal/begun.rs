@@ -165,8 +165,7 @@ mod tests {
     ) -> (File, Begun) {
         let named = NamedTempFile::new().unwrap();
         let mut file = named.reopen().unwrap();
-        let growing =
-            Growing::new(file.try_clone().unwrap(), named.reopen().unwrap());
+        let growing = Growing::new(file.try_clone().unwrap());
         let writer = Writer::default();
         let written = || writer.answer();
         let work = || write(&mut file, &writer);
@@ -180,7 +179,9 @@ mod tests {
 
     /// Whether the seal is what it is without digests of first parts.
     fn is_right(file: &File, begun: Begun) -> bool {
-        let seal = Seal::completed(Some(begun), file, 2, &mut || false);
+        let mut never = || false;
+        let synced = Arc::default();
+        let seal = Seal::completed(Some(begun), file, &synced, 2, &mut never);
         seal.unwrap() == Seal::of(file, 2, &mut || false).unwrap()
     }
 
@@ -286,7 +287,8 @@ mod tests {
             writer.announce(size + 1000);
             writer.wait(1);
         });
-        let seal = Seal::completed(Some(begun), &file, 2, &mut || false);
+        let (synced, mut never) = (Arc::default(), || false);
+        let seal = Seal::completed(Some(begun), &file, &synced, 2, &mut never);
         let seal = seal.unwrap();
         assert_eq!((seal.part, seal.sums.len()), (size, 2));
         assert!(seal.check(&file, 2).unwrap().is_none());
@@ -295,8 +297,7 @@ mod tests {
     #[test]
     fn without_a_cpu_for_it_the_work_is_done_all_the_same() {
         let named = NamedTempFile::new().unwrap();
-        let open = || named.reopen().unwrap();
-        let growing = || Growing::new(open(), open());
+        let growing = || Growing::new(named.reopen().unwrap());
         let none = |file, busy| {
             let never = || unreachable!();
             Begun::during(file, 1, busy, &never, || 7)

@@ -1,39 +1,39 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A file that is read while it is written.
+//! A file that is read while it is written, or before it is on disk.
 
 use livedump_vmcore::source::Stored;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-/// ZFS syncs what was written before it answers where the holes are. It is not
-/// to be made to again and again.
-const SLOW: Duration = Duration::from_millis(20);
 
 /// A file that is read while it is written: as the writer has it open, so that
-/// every file system returns what was written. Holes are looked for as opened a
-/// second time: lseek(2) moves an offset, which must not be the writer's.
+/// every file system returns what was written.
+///
+/// Where its holes are is not asked before it was synced: ZFS would sync it for
+/// the answer, and has told data that was on its way to disk for a hole
+/// (OpenZFS 2.2.2's dnode_is_dirty).
 #[derive(Debug)]
 pub struct Growing {
     file: File,
-    again: File,
-    asks_for_holes: AtomicBool,
+    synced: Arc<AtomicBool>,
 }
 
 impl Growing {
-    /// Of a duplicate of the writer's descriptor, and one of the same file with
-    /// an offset of its own.
+    /// Of a duplicate of the writer's descriptor.
     #[must_use]
-    pub fn new(file: File, again: File) -> Self {
-        Self { file, again, asks_for_holes: AtomicBool::new(true) }
+    pub fn new(file: File) -> Self {
+        Self::until(file, Arc::default())
     }
 
-    /// The file's length: both have to agree.
+    /// One that may be asked for holes once `synced` is true.
+    pub(super) fn until(file: File, synced: Arc<AtomicBool>) -> Self {
+        Self { file, synced }
+    }
+
     pub(super) fn len(&self) -> u64 {
-        let len = |file: &File| file.metadata().map_or(0, |meta| meta.len());
-        len(&self.file).min(len(&self.again))
+        self.file.metadata().map_or(0, |meta| meta.len())
     }
 }
 
@@ -43,14 +43,9 @@ impl Stored for Growing {
     }
 
     fn next_data(&self, at: u64) -> u64 {
-        if !self.asks_for_holes.load(Ordering::Relaxed) {
-            return at;
+        match self.synced.load(Ordering::Acquire) {
+            true => Stored::next_data(&self.file, at),
+            false => at,
         }
-        let asked = Instant::now();
-        let next = Stored::next_data(&self.again, at);
-        if asked.elapsed() > SLOW {
-            self.asks_for_holes.store(false, Ordering::Relaxed);
-        }
-        next
     }
 }

@@ -2,8 +2,8 @@
 //! Digests of a file's parts, made by several threads, each a part at a time.
 
 use super::digester::Digester;
-use super::{Begun, Seal, Sum, part_size};
-use livedump_vmcore::source::{Plain, SourceError};
+use super::{Begun, Growing, Seal, Sum, part_size};
+use livedump_vmcore::source::{Plain, SourceError, Stored};
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,8 +43,8 @@ impl Damage {
 }
 
 impl Seal {
-    /// Seals a file, with up to `threads` threads; `stop` is asked now and
-    /// then whether to give up.
+    /// Seals a file that was just written, with up to `threads` threads; `stop`
+    /// is asked now and then whether to give up.
     ///
     /// # Errors
     /// Why there are no checksums.
@@ -53,17 +53,18 @@ impl Seal {
         threads: usize,
         stop: &mut dyn FnMut() -> bool,
     ) -> Result<Self, Stopped> {
-        Self::completed(None, file, threads, stop)
+        Self::completed(None, file, &Arc::default(), threads, stop)
     }
 
-    /// The same of a file that is finished, and of which digests were made
-    /// while it was written.
+    /// The same of a file of which digests were made while it was written, and
+    /// which is on disk once `synced` is true.
     ///
     /// # Errors
     /// As [`Seal::of`].
     pub fn completed(
         begun: Option<Begun>,
         file: &File,
+        synced: &Arc<AtomicBool>,
         threads: usize,
         stop: &mut dyn FnMut() -> bool,
     ) -> Result<Self, Stopped> {
@@ -71,6 +72,7 @@ impl Seal {
         let begun = begun.and_then(|begun| begun.of_size(size));
         let (part, mut all) = begun.unwrap_or((part_size(size), Vec::new()));
         let first = all.len() as u64;
+        let file = Growing::until(duplicate(file)?, Arc::clone(synced));
         all.extend(sums(file, size, part, first, threads, stop)?);
         Ok(Self { size, part, sums: all })
     }
@@ -91,6 +93,7 @@ impl Seal {
         }
         // Missing parts were already reported.
         let there = size.min(self.size);
+        let file = duplicate(file)?;
         let now = sums(file, there, self.part, 0, threads, &mut || false)?;
         for (nth, (then, now)) in (0u64..).zip(self.sums.iter().zip(&now)) {
             let start = nth.saturating_mul(self.part);
@@ -113,9 +116,14 @@ fn length(file: &File) -> Result<u64, SourceError> {
     meta.map(|meta| meta.len()).map_err(failed)
 }
 
+fn duplicate(file: &File) -> Result<File, SourceError> {
+    let failed = |source| SourceError::Io { offset: 0, source };
+    file.try_clone().map_err(failed)
+}
+
 /// The digests of the parts of the first `size` bytes, from the `first` on.
 fn sums(
-    file: &File,
+    file: impl Stored + 'static,
     size: u64,
     part: u64,
     first: u64,
@@ -123,9 +131,6 @@ fn sums(
     stop: &mut dyn FnMut() -> bool,
 ) -> Result<Vec<Sum>, Stopped> {
     let count = size.div_ceil(part);
-    let file = file
-        .try_clone()
-        .map_err(|source| SourceError::Io { offset: 0, source })?;
     let file = Plain::new(Arc::new(file), size);
     let (next, quit) = (AtomicU64::new(first), AtomicBool::new(false));
     let (done, results) = channel();

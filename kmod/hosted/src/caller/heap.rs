@@ -17,6 +17,10 @@ impl<'a> Heap for Caller<'a> {
     type Monitor<T: Send> = HostedMonitor<T>;
     type Copies = HostedCopies<'a>;
 
+    fn set_waits(&self, waits: bool) {
+        self.kernel.memory.set_waits(waits);
+    }
+
     fn malloc_words(&self, words: usize) -> Result<Words<'a>> {
         self.step(Method::MallocWords)?;
         self.kernel.memory.words(words)

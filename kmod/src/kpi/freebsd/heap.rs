@@ -17,6 +17,7 @@ use memdev::addr::Page;
 unsafe extern "C" {
     safe fn livedump_malloc(size: usize) -> *mut c_void;
     fn livedump_free(p: *mut c_void);
+    safe fn livedump_memory_waits(waits: bool);
     safe fn livedump_physmem() -> u64;
 }
 
@@ -152,6 +153,10 @@ impl Heap for FreeBsd {
     type Array<T: Send + Sync> = Array<T>;
     type Monitor<T: Send> = FreeBsdMonitor<T>;
     type Copies = FreeBsdCopies;
+
+    fn set_waits(&self, waits: bool) {
+        livedump_memory_waits(waits);
+    }
 
     fn malloc_words(&self, words: usize) -> Result<Array<u64>> {
         Array::zeroed(words)

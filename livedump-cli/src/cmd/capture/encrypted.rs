@@ -119,9 +119,9 @@ impl Capture<'_> {
             let done = AtomicU64::new(0);
             let written = || done.load(Ordering::Acquire);
             let work = || write(from, dump, flow, &done);
-            let extent = flow.dumpextent;
+            let size = self.expected(flow.dumpextent);
             let (length, begun) =
-                Begun::during(growing, extent, busy, &written, work);
+                Begun::during(growing, size, busy, &written, work);
             Ok((length?, begun))
         });
         self.device.release();

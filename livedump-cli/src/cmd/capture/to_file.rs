@@ -35,6 +35,15 @@ impl Capture<'_> {
         usize::try_from(busy).unwrap_or(usize::MAX)
     }
 
+    /// About how large a file becomes. The parts of its seal are as large as
+    /// that asks for; where it is larger by far, they are made anew.
+    pub(super) fn expected(&self, dumpextent: u64) -> u64 {
+        match self.asking().compression() {
+            Compression::None => dumpextent,
+            _ => dumpextent / 4,
+        }
+    }
+
     /// Estimates, checks the room and dumps.
     pub(super) fn dump(
         &self,
@@ -64,13 +73,13 @@ impl Capture<'_> {
             None => request.send(device, Some(file)),
         };
         let written = || device.readable_bytes().unwrap_or(0);
-        let extent = estimated.dumpextent.unwrap_or(0);
+        let size = self.expected(estimated.dumpextent.unwrap_or(0));
         let growing = match device.readable_bytes() {
             Some(_) => self.growing(temp),
             None => None,
         };
         let busy = self.busy();
-        let work = || Begun::during(growing, extent, busy, &written, ask);
+        let work = || Begun::during(growing, size, busy, &written, ask);
         let ((answer, begun), stop) =
             watched(device, signals, &mut progress, bytes, &|| {}, work);
         asking.stopped(stop)?;

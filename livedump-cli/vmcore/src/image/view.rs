@@ -222,12 +222,13 @@ impl MinidumpView {
         Ok(out.len())
     }
 
-    /// Reads pages until none is left, [`PIECE`] bytes at a time.
+    /// Reads pages until none is left, [`PIECE`] bytes at a time. What is no
+    /// damage ends it, for all threads: where that was, and what.
     fn check_pieces(
         &self,
         next: &AtomicU64,
         end: u64,
-    ) -> Result<Check, SourceError> {
+    ) -> Result<Check, (u64, SourceError)> {
         let mut check = Check::default();
         let mut buf = vec![0; PIECE];
         loop {
@@ -244,7 +245,10 @@ impl MinidumpView {
             for (page, n) in piece.chunks_mut(PAGE_SIZE).zip(0..) {
                 let at = at.saturating_add(PAGE.saturating_mul(n));
                 match self.read_at(at, page) {
-                    Err(e) if e.is_environment() => return Err(e),
+                    Err(e) if e.is_environment() => {
+                        next.store(end, Ordering::Relaxed);
+                        return Err((at, e));
+                    }
                     Err(e) => check.add_bad(e),
                     Ok(_) => {}
                 }
@@ -366,9 +370,14 @@ impl Source for MinidumpView {
                 .collect();
             workers.into_iter().map(crate::source::joined).collect()
         });
+        let mut first: Option<(u64, SourceError)> = None;
         for part in found {
-            all.add(part?);
+            match (part, &first) {
+                (Ok(part), _) => all.add(part),
+                (Err(e), Some(least)) if least.0 <= e.0 => {}
+                (Err(e), _) => first = Some(e),
+            }
         }
-        Ok(all)
+        first.map_or(Ok(all), |(_, e)| Err(e))
     }
 }

@@ -2,7 +2,6 @@
 //! A file as it is, up to where its dump ends.
 
 use super::{Check, Source, SourceError, Stored};
-use memdev::addr::PAGE_SIZE;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +16,8 @@ pub struct Plain {
 
 /// One read of [`Source::check`].
 const CHECK_BYTES: usize = 1 << 20;
+/// Smaller holes behind data are read: a read costs less than to ask for each.
+const SMALL_HOLE: u64 = 64 << 10;
 
 impl Plain {
     /// The first `end` bytes of `file`.
@@ -40,7 +41,7 @@ impl Plain {
             if at >= data.end {
                 let start = self.next_data(at);
                 // A file that changes meanwhile may have a hole there now.
-                let least = start.saturating_add(PAGE_SIZE as u64);
+                let least = start.saturating_add(SMALL_HOLE);
                 *data = start..self.file.next_hole(start).max(least);
             }
             at = at.max(data.start);
