@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What the status request reads while a dump runs: counters that one thread
 //! writes and any number read, without a lock. A reader may see one counter a
-//! moment older than another; each by itself only grows during a dump.
+//! moment older than another; each by itself only grows while pages are written.
 
 use crate::error::{Errno, Result, Stage};
 use core::sync::atomic::{
@@ -132,7 +132,8 @@ impl Progress {
     }
 
     pub(crate) fn bytes_out(&self, bytes: u64) {
-        // Who sees so many finds them in the file.
+        // Who sees so many finds them in the file, if it is that long: there
+        // may be a hole at its end.
         self.bytes_out.store(bytes, Release);
     }
 
