@@ -209,7 +209,7 @@ pub fn svg(measured: &Measured) -> String {
         points.join(" ")
     );
     // Names are placed from the top, on that side of their point and as near
-    // to it as neither points nor other names are in the way.
+    // to its height as neither points nor other names are in the way.
     let mut sorted = rows.clone();
     sorted.sort_by(|a, b| speed(b).total_cmp(&speed(a)));
     let mut taken: Vec<Place> = sorted
@@ -224,12 +224,18 @@ pub fn svg(measured: &Measured) -> String {
         let width = name.len() as f64 * 6.4;
         let place = (0..40)
             .flat_map(|n| {
-                let middle = y + f64::from(n) * 2.0;
-                let at = |left| Place { left, right: left + width, middle };
-                [at(x + 8.0), at(x - 8.0 - width)]
+                let off = f64::from(n) * 2.0;
+                let at =
+                    |left, middle| Place { left, right: left + width, middle };
+                let (right, left) = (x + 8.0, x - 8.0 - width);
+                [y + off, y - off]
+                    .into_iter()
+                    .flat_map(move |y| [at(right, y), at(left, y)])
             })
             .find(|place| {
-                place.right < WIDTH && !taken.iter().any(|t| t.meets(place))
+                place.right < WIDTH
+                    && (TOP..HEIGHT - BOTTOM - 6.0).contains(&place.middle)
+                    && !taken.iter().any(|t| t.meets(place))
             });
         let left = place.as_ref().map_or(x + 8.0, |p| p.left);
         let below = place.as_ref().map_or(y, |p| p.middle) + 4.0;
@@ -283,12 +289,12 @@ fn grid(out: &mut String, axes: &Axes) {
     );
 }
 
-/// A tenth of an axis that has room for `most`: 1, 2 or 5, times a power of
-/// ten.
+/// A tenth of an axis that has room for `most`: 1, 2, 2.5, 4 or 5, times a power
+/// of ten.
 fn step(most: f64) -> f64 {
     let mut unit = 0.1;
     loop {
-        for factor in [1.0, 2.0, 5.0] {
+        for factor in [1.0, 2.0, 2.5, 4.0, 5.0] {
             if unit * factor * 10.0 >= most {
                 return unit * factor;
             }
@@ -347,6 +353,7 @@ mod tests {
     fn an_axis_has_room_and_round_numbers() {
         assert_eq!(step(48.0), 5.0);
         assert_eq!(step(1.0), 0.1);
-        assert_eq!(step(2400.0), 500.0);
+        assert_eq!(step(2400.0), 250.0);
+        assert_eq!(step(31.0), 4.0);
     }
 }

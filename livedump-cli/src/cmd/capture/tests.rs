@@ -444,6 +444,17 @@ fn without_the_module_the_kernels_own_facility_dumps() {
 }
 
 #[test]
+fn a_level_that_the_kernels_own_facility_does_not_use_is_told() {
+    let tmp = directory();
+    let told = |words| super::to_file::unused_level(&args(words, tmp.path()));
+    let text = told("-Z --level 5").unwrap();
+    assert!(text.starts_with("--level 5 was not used"), "{text}");
+    assert_eq!(told("-Z --level 5 -q"), None);
+    assert_eq!(told("-Z"), None);
+    assert_eq!(told(""), None);
+}
+
+#[test]
 fn a_dump_whose_lists_do_not_walk_is_called_bad() {
     let tmp = directory();
     let machine = crate::device::open(

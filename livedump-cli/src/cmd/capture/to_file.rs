@@ -2,14 +2,15 @@
 //! A dump into a file, of our request or, where there is no module, of the
 //! kernel's own facility.
 
-use super::Error;
 use super::dump::Capture;
 use super::dumped::Dumped;
 use super::limit::{FileSizeLimit, is_reached};
 use super::progress::Progress;
 use super::watch::watched;
+use super::{Args, Error};
 use crate::cmd::write_seal;
 use crate::crashdir::Temp;
+use crate::report::note;
 use crate::seal::{Begun, Growing};
 use crate::signals::Signals;
 use memdev::errno::Errno;
@@ -18,6 +19,14 @@ use memdev::kerneldump::Compression;
 
 /// Threads that compress, where nobody says how many: no more than this.
 const DEFAULT_WORKERS: u32 = 16;
+
+/// What the kernel's own facility did not do: its levels cannot be asked for.
+pub(super) fn unused_level(args: &Args) -> Option<String> {
+    let level = args.level;
+    let is_told = level.requested() > 0 && !args.quiet;
+    let why = "the kernel's own facility has a level of its own";
+    is_told.then(|| format!("{level} was not used: {why}"))
+}
 
 impl Capture<'_> {
     /// What checksums are begun of, if any.
@@ -102,7 +111,12 @@ impl Capture<'_> {
                 let dumped = asking.dumped(&request);
                 Ok(Dumped { begun, ..dumped })
             }
-            Ok(()) => Ok(Dumped::default()),
+            Ok(()) => {
+                if let Some(text) = unused_level(self.args) {
+                    note(text);
+                }
+                Ok(Dumped::default())
+            }
             Err(Errno::ENOTTY | Errno::ENODEV) if !ours => {
                 Err(Error::NoFacility)
             }
