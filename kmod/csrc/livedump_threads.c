@@ -79,13 +79,6 @@ livedump_ncpus(void)
 }
 
 /*
- * A thread in the kernel keeps the priority that it begins with until it
- * yields, which one that often waits for the disk never does: behind all that
- * sched_ule(4) takes for interactive, before what uses much of the CPU.
- */
-#define	LD_THREAD_PRIORITY	((PRI_MIN_TIMESHARE + PRI_MAX_TIMESHARE) / 2)
-
-/*
  * A taskqueue, because its threads begin and end in the kernel's own text:
  * when a task has been drained, no thread of ours has anything left to run in
  * the module, and it may be unloaded.
@@ -108,15 +101,30 @@ livedump_worker(void *context, int pending __unused)
 }
 
 /*
+ * About what sched_ule(4) gives a thread that computes. A thread in the kernel
+ * keeps the priority that it begins with until it yields, which one that often
+ * waits for the disk never does.
+ */
+#define	LD_THREAD_PRIORITY	((PRI_MIN_TIMESHARE + 3 * PRI_MAX_TIMESHARE) / 4)
+
+/*
  * Lets others run that wait for this CPU, as often as the kernel's own long
- * loops do: after two time slices without sleep, and from then on with the
- * priority of a thread that uses much of the CPU. To give way at once to each
+ * loops do: after two time slices without sleep. To give way at once to each
  * that wakes up would make dumps of a busy machine take several times as long.
+ * From then on not as an interactive thread, which a caller that has slept much
+ * remains for a second: a process that computes would stand so long.
  */
 void
 livedump_maybe_yield(void)
 {
-	maybe_yield();
+	int prio;
+
+	if (!should_yield())
+		return;
+	prio = curthread->td_user_pri;
+	if (PRI_BASE(curthread->td_pri_class) == PRI_TIMESHARE)
+		prio = MAX(prio, LD_THREAD_PRIORITY);
+	kern_yield(prio);
 }
 
 struct livedump_workers *

@@ -30,6 +30,6 @@ pub trait Caller {
     fn pid(&self) -> i32;
 
     /// Lets others run; the walk of a large machine takes seconds.
-    /// C: `maybe_yield`.
+    /// C: `should_yield`, `kern_yield`.
     fn maybe_yield(&self);
 }

@@ -187,6 +187,10 @@ init_main(char **ap)
 		needs_module();
 		cases_hangs();
 	}
+	if (asked_for(wanted, "streams")) {
+		needs_module();
+		cases_streams();
+	}
 	/* These stand until the end. */
 	if (asked_for(wanted, "deadlocks")) {
 		needs_module();
@@ -199,10 +203,6 @@ init_main(char **ap)
 	if (asked_for(wanted, "writing")) {
 		needs_module();
 		cases_writing();
-	}
-	if (asked_for(wanted, "streams")) {
-		needs_module();
-		cases_streams();
 	}
 	/* Like the last of "writing": securelevels only go up. */
 	if (asked_for(wanted, "userland"))
