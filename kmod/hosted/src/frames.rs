@@ -25,7 +25,8 @@ struct Search {
     literals: ParamSwitch,
 }
 
-/// The table is in the first level's cache; pointers are no matches.
+/// The table fits into the CPU's first cache, and what two pointers have in
+/// common is no match.
 const fn bare(acceleration: u32) -> Search {
     let literals = ParamSwitch::Disable;
     Search { hash_log: 12, min_match: 7, acceleration, literals }

@@ -235,7 +235,6 @@ mod tests {
             file.seek(SeekFrom::Current(2 * PART as i64)).unwrap();
             writer.announce(3 * PART);
             writer.wait(4);
-            // It may look for holes from now on.
             file.write_all(&bytes(2, 1000)).unwrap();
             writer.announce(3 * PART + 1000);
             writer.wait(4);

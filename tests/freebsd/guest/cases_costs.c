@@ -51,8 +51,9 @@ all_used(void)
 	return (sum);
 }
 
-/* One dump; without a file, only time that passes. */
 #define	NO_FILE	(-1)
+
+/* One dump; without a file, only time that passes. */
 static void
 cost(const char *when, const char *who, const char *what, i64 fd, int stock,
     u8 compression)

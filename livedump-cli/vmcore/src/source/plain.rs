@@ -184,6 +184,33 @@ mod tests {
         }
     }
 
+    /// Each second page is a hole; counts how often that was asked.
+    #[derive(Debug, Default)]
+    struct Torn(AtomicU64);
+
+    impl Stored for Torn {
+        fn read_at(&self, buf: &mut [u8], _: u64) -> io::Result<usize> {
+            Ok(buf.len())
+        }
+
+        fn next_data(&self, at: u64) -> u64 {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            if at % 8192 < 4096 { at } else { at.next_multiple_of(8192) }
+        }
+
+        fn next_hole(&self, at: u64) -> u64 {
+            at - at % 8192 + 4096
+        }
+    }
+
+    #[test]
+    fn a_check_does_not_ask_for_each_small_hole() {
+        let torn = Arc::new(Torn::default());
+        let p = Plain::new(Arc::clone(&torn) as _, 16 << 20);
+        assert_eq!(p.check(1, 0).unwrap().bad_units, 0);
+        assert_eq!(torn.0.load(Ordering::Relaxed), (16 << 20) / SMALL_HOLE);
+    }
+
     #[test]
     fn a_check_reads_all_data_once_and_no_hole() {
         let end = (3 << 20) + (32 << 10);
