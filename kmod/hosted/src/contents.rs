@@ -9,9 +9,10 @@ use memdev::addr::PAGE_SIZE;
 /// How much of it was seen before, and what the rest is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Contents {
-    /// Few words repeat, few byte values are frequent: text, tables of small
-    /// numbers.
-    Narrow,
+    /// Few words repeat, few byte values are frequent, 0 not among them: text.
+    Text,
+    /// Few words repeat, and many bytes are 0: tables of small numbers.
+    Numbers,
     /// Few words repeat, all byte values are about as frequent: what is
     /// compressed or encrypted, code.
     Wide,
@@ -23,10 +24,12 @@ pub(super) enum Contents {
 }
 
 /// Words that were seen before, of all: above it, many repeat.
-const MANY: f64 = 0.5;
+const MANY: f64 = 0.64;
 /// Bits of entropy of a byte that is in no repeated word.
-const NARROW: f64 = 6.75;
+const WIDE: f64 = 6.8;
 const FLAT: f64 = 4.0;
+/// Zeros among those bytes.
+const ZEROS: f64 = 0.17;
 
 /// Pages that are looked at, and how many are tried for them: those of zeros
 /// are passed over.
@@ -53,8 +56,9 @@ impl Contents {
             words.iter().step_by(WORDS).for_each(|word| seen.add(*word));
         }
         match (seen.repeated() > MANY, seen.entropy()) {
-            (false, bits) if bits <= NARROW => Self::Narrow,
-            (false, _) => Self::Wide,
+            (false, bits) if bits > WIDE => Self::Wide,
+            (false, _) if seen.zeros() > ZEROS => Self::Numbers,
+            (false, _) => Self::Text,
             (true, bits) if bits <= FLAT => Self::Flat,
             (true, _) => Self::Structures,
         }
@@ -105,10 +109,19 @@ impl Seen {
 
     /// Bits a byte, from 0 to 8 (Shannon).
     fn entropy(&self) -> f64 {
-        let all = f64::from(self.bytes.iter().sum::<u32>());
         let counts = self.bytes.iter().filter(|count| **count > 0);
-        let share = counts.map(|count| f64::from(*count) / all);
+        let share = counts.map(|count| self.share(*count));
         -share.map(|share| share * share.log2()).sum::<f64>()
+    }
+
+    fn zeros(&self) -> f64 {
+        let [zeros, ..] = self.bytes;
+        if zeros == 0 { 0.0 } else { self.share(zeros) }
+    }
+
+    /// Of all bytes that are in no repeated word.
+    fn share(&self, count: u32) -> f64 {
+        f64::from(count) / (f64::from(self.words - self.again) * 4.0)
     }
 }
 
@@ -137,6 +150,11 @@ pub(super) mod tests {
         noise().iter().map(|byte| b'a' + byte % 26).collect()
     }
 
+    /// All different.
+    pub(in super::super) fn numbers() -> Vec<u8> {
+        (1..=CHUNK as u32 / 4).map(|n| n * 7).flat_map(u32::to_le_bytes).collect()
+    }
+
     /// Pointers and counters.
     pub(in super::super) fn structures() -> Vec<u8> {
         (0..CHUNK as u64 / 32)
@@ -151,7 +169,8 @@ pub(super) mod tests {
     #[test]
     fn each_kind_is_told() {
         assert_eq!(Contents::of(&noise()), Contents::Wide);
-        assert_eq!(Contents::of(&letters()), Contents::Narrow);
+        assert_eq!(Contents::of(&letters()), Contents::Text);
+        assert_eq!(Contents::of(&numbers()), Contents::Numbers);
         assert_eq!(Contents::of(&structures()), Contents::Structures);
         let counters = (0..CHUNK as u32 / 16).flat_map(|n| [0, n % 7, 0, 1]);
         let counters: Vec<u8> = counters.flat_map(u32::to_le_bytes).collect();
