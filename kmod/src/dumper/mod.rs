@@ -212,10 +212,24 @@ impl<K: Kpi> Dumper<'_, K> {
     /// # Errors
     /// Those of copying and writing chunks that are full.
     pub fn append_data(&mut self, bit: u64) -> Result<()> {
+        if self.data_pages == 0 {
+            self.end_front()?;
+        }
         self.make_room()?;
         self.chunk.push_data(self.data_pages, bit)?;
         self.data_pages += 1;
         Ok(())
+    }
+
+    /// What comes before the data pages is compressed by itself: the chunks of
+    /// data then begin where the memory does, which is given to files and
+    /// programs in pieces of such sizes, and few chunks hold some of each.
+    fn end_front(&mut self) -> Result<()> {
+        let plain = self.output.format == Compression::None;
+        if plain || self.chunk.len() == 0 {
+            return Ok(());
+        }
+        self.flush_chunk()
     }
 
     fn make_room(&mut self) -> Result<()> {

@@ -9,13 +9,22 @@ use memdev::addr::PAGE_SIZE;
 use memdev::kerneldump::Compression;
 use memdev::seekable::{SeekEntry, encode_footer, encode_header};
 
+/// Short frames: the one before the data pages, and the last.
+const SHORT: usize = 2;
+
+#[derive(Clone, Copy)]
+struct Short {
+    nth: usize,
+    bytes: usize,
+}
+
 pub(super) struct SeekTable<K: Kpi> {
     /// The compressed sizes, two to a word; empty where there is no table.
     frames: K::Words,
     used: usize,
-    /// What every frame unpacks to, but for the last one.
+    /// What every frame unpacks to but for the short ones.
     chunk_bytes: usize,
-    last_bytes: usize,
+    short: [Option<Short>; SHORT],
     wanted: bool,
 }
 
@@ -29,13 +38,14 @@ impl<K: Kpi> SeekTable<K> {
         let chunk_bytes = chunk_pages * PAGE_SIZE;
         let wanted = format == Compression::Zstd;
         let frames = match chunk_bytes as u64 {
-            bytes @ 1.. if wanted => dumpextent.div_ceil(bytes),
+            // A short one before the last is one more.
+            bytes @ 1.. if wanted => dumpextent.div_ceil(bytes) + 1,
             _ => 0,
         };
         let words = usize::try_from(frames.div_ceil(2));
         let frames = kpi.malloc_words(words.map_err(|_| Errno::ENOMEM)?)?;
-        let last_bytes = chunk_bytes;
-        Ok(Self { frames, used: 0, chunk_bytes, last_bytes, wanted })
+        let short = [None; SHORT];
+        Ok(Self { frames, used: 0, chunk_bytes, short, wanted })
     }
 
     /// The next frame's sizes.
@@ -43,14 +53,15 @@ impl<K: Kpi> SeekTable<K> {
         if !self.wanted {
             return Ok(());
         }
-        if self.last_bytes != self.chunk_bytes {
-            return Err(Errno::EINTEGRITY);
+        if plain != self.chunk_bytes {
+            let free = self.short.iter_mut().find(|short| short.is_none());
+            let short = Short { nth: self.used, bytes: plain };
+            *free.ok_or(Errno::EINTEGRITY)? = Some(short);
         }
         let word = self.frames.get_mut(self.used / 2);
         let packed = u32::try_from(packed).map_err(|_| Errno::E2BIG)?;
         *word.ok_or(Errno::EINTEGRITY)? |=
             u64::from(packed) << (self.used % 2 * 32);
-        self.last_bytes = plain;
         self.used += 1;
         Ok(())
     }
@@ -66,9 +77,8 @@ impl<K: Kpi> SeekTable<K> {
         let sizes =
             self.frames.iter().flat_map(|&w| [w as u32, (w >> 32) as u32]);
         for (nth, compressed) in sizes.take(self.used).enumerate() {
-            let is_last = nth + 1 == self.used;
-            let plain =
-                if is_last { self.last_bytes } else { self.chunk_bytes };
+            let short = self.short.iter().flatten().find(|s| s.nth == nth);
+            let plain = short.map_or(self.chunk_bytes, |short| short.bytes);
             let entry = SeekEntry { compressed, decompressed: size(plain)? };
             block.append(&entry.encode())?;
         }
