@@ -9,12 +9,15 @@ use memdev::addr::PAGE_SIZE;
 /// How much of it was seen before, and what the rest is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Contents {
-    /// Few words repeat, few byte values are frequent, 0 not among them: text.
+    /// Hardly a word repeats, few byte values are frequent, 0 not among them:
+    /// text.
     Text,
-    /// Few words repeat, and many bytes are 0: tables of small numbers.
+    /// Hardly a word repeats, and many bytes are 0: tables of small numbers.
     Numbers,
+    /// Some words repeat, few byte values are frequent: code, symbols.
+    Mixed,
     /// Few words repeat, all byte values are about as frequent: what is
-    /// compressed or encrypted, code.
+    /// compressed or encrypted.
     Wide,
     /// Many words repeat, and the rest has few byte values: zeros, counters.
     Flat,
@@ -23,13 +26,14 @@ pub(super) enum Contents {
     Structures,
 }
 
-/// Words that were seen before, of all: above it, many repeat.
-const MANY: f64 = 0.64;
+/// Words that were seen before, of all: above it, some or many repeat.
+const SOME: f64 = 0.26;
+const MANY: f64 = 0.58;
 /// Bits of entropy of a byte that is in no repeated word.
-const WIDE: f64 = 6.8;
-const FLAT: f64 = 4.0;
+const WIDE: f64 = 6.46;
+const FLAT: f64 = 2.94;
 /// Zeros among those bytes.
-const ZEROS: f64 = 0.17;
+const ZEROS: f64 = 0.144;
 
 /// Pages that are looked at, and how many are tried for them: those of zeros
 /// are passed over.
@@ -55,12 +59,14 @@ impl Contents {
             let (words, _) = page.as_chunks::<4>();
             words.iter().step_by(WORDS).for_each(|word| seen.add(*word));
         }
-        match (seen.repeated() > MANY, seen.entropy()) {
-            (false, bits) if bits > WIDE => Self::Wide,
-            (false, _) if seen.zeros() > ZEROS => Self::Numbers,
-            (false, _) => Self::Text,
-            (true, bits) if bits <= FLAT => Self::Flat,
-            (true, _) => Self::Structures,
+        let (repeated, bits) = (seen.repeated(), seen.entropy());
+        match repeated {
+            MANY.. if bits < FLAT => Self::Flat,
+            MANY.. => Self::Structures,
+            _ if bits >= WIDE => Self::Wide,
+            SOME.. => Self::Mixed,
+            _ if seen.zeros() >= ZEROS => Self::Numbers,
+            _ => Self::Text,
         }
     }
 }
@@ -152,7 +158,19 @@ pub(super) mod tests {
 
     /// All different.
     pub(in super::super) fn numbers() -> Vec<u8> {
-        (1..=CHUNK as u32 / 4).map(|n| n * 7).flat_map(u32::to_le_bytes).collect()
+        (1..=CHUNK as u32 / 4)
+            .map(|n| n * 7)
+            .flat_map(u32::to_le_bytes)
+            .collect()
+    }
+
+    /// Some words again and again, others between them.
+    pub(in super::super) fn code() -> Vec<u8> {
+        let words = letters();
+        let (words, _) = words.as_chunks::<4>();
+        let each = words.iter().enumerate();
+        each.flat_map(|(n, w)| if n / 3 % 5 < 2 { *b"call" } else { *w })
+            .collect()
     }
 
     /// Pointers and counters.
@@ -171,6 +189,7 @@ pub(super) mod tests {
         assert_eq!(Contents::of(&noise()), Contents::Wide);
         assert_eq!(Contents::of(&letters()), Contents::Text);
         assert_eq!(Contents::of(&numbers()), Contents::Numbers);
+        assert_eq!(Contents::of(&code()), Contents::Mixed);
         assert_eq!(Contents::of(&structures()), Contents::Structures);
         let counters = (0..CHUNK as u32 / 16).flat_map(|n| [0, n % 7, 0, 1]);
         let counters: Vec<u8> = counters.flat_map(u32::to_le_bytes).collect();
