@@ -6,6 +6,8 @@
 //! most of its time on code and text, for little. So matches are looked for as
 //! the [`Contents`] of a chunk want it. For dumps of the same size that takes a
 //! tenth (level -1) to a quarter (-5) less time than libzstd's own parameters.
+//! Dumps of kernel memory are smaller than one stream of libzstd's at the same
+//! level, programs' code below level -1 up to 10 % larger.
 
 use super::contents::Contents;
 use livedump_kmod::error::{Errno, Result};

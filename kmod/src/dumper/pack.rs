@@ -26,8 +26,9 @@ const DEFAULT_WORKERS: usize = 16;
 /// Threads where there is nothing to compress: one copies while one writes.
 const PLAIN_WORKERS: usize = 2;
 /// Slots for each thread: one in work, and others, since chunks of zeros are
-/// done sooner and a thread is seldom to wait for a place to put the next.
-const SLOTS_PER_WORKER: usize = 3;
+/// done sooner and no thread is to wait for the walking one, which may be at
+/// work on a chunk itself. With 3 a dump of mostly zeros takes 5 % longer.
+const SLOTS_PER_WORKER: usize = 8;
 /// Pages of all slots, 16 MB, where that is more than two a thread (one, of
 /// large chunks).
 const MANY_PAGES: usize = 4096;
