@@ -69,7 +69,7 @@ impl Row {
 static ROWS: [Row; 8] = [
     Row([
         closely(14, packed(1)),
-        closely(14, packed(1)),
+        closely(14, packed(2)),
         closely(13, packed(1)),
         closely(13, packed(1)),
         packed(32),
