@@ -227,6 +227,22 @@ fn frames_and_members_are_small_enough_to_seek_in() {
 }
 
 #[test]
+fn data_pages_begin_a_frame_and_all_frames_but_two_are_of_one_size() {
+    let s = Scenario::model("size 32M");
+    let raw = s.dump(ZSTD);
+    let frames = container::seek_table(&raw.packed).unwrap();
+    let starts: Vec<usize> = frames
+        .iter()
+        .scan(0, |end, frame| Some(std::mem::replace(end, *end + frame.1)))
+        .collect();
+    let first = raw.dump.offset_of(raw.dump.pas()[0]).unwrap();
+    assert!(!first.is_multiple_of(256 << 10), "an ordinary frame");
+    assert!(starts.contains(&first), "{first} {starts:?}");
+    let short = frames.iter().filter(|frame| frame.1 != 256 << 10);
+    assert!(short.count() <= 2);
+}
+
+#[test]
 fn frames_cost_less_than_two_percent_of_one_stream() {
     // What is in memory: code, strings, tables. This program's will do.
     let mut tmp = tempfile::NamedTempFile::new().unwrap();
