@@ -84,18 +84,18 @@ static ROWS: [Row; 8] = [
         closely(12, bare(1)),
     ]),
     Row([packed(8), packed(8), packed(2), bare(2), packed(32), bare(1)]),
-    Row([packed(16), packed(64), packed(8), bare(8), packed(32), bare(1)]),
+    Row([packed(16), packed(32), packed(2), bare(16), packed(32), bare(1)]),
     Row([
-        packed(32),
+        packed(16),
         packed(NO_MATCH),
         packed(8),
         bare(32),
         packed(32),
         bare(1),
     ]),
-    Row([packed(NO_MATCH), bare(16), packed(8), bare(32), packed(32), bare(1)]),
-    Row([packed(64), bare(16), packed(16), bare(64), bare(32), bare(1)]),
-    Row([packed(32), bare(32), packed(32), bare(64), bare(64), bare(2)]),
+    Row([packed(32), bare(16), packed(8), bare(32), packed(32), bare(1)]),
+    Row([packed(16), bare(32), packed(16), bare(64), bare(32), bare(1)]),
+    Row([packed(16), bare(32), packed(32), bare(64), bare(64), bare(2)]),
 ];
 
 fn row(level: i32) -> Option<&'static Row> {
