@@ -34,6 +34,7 @@ bool mock_no_workers;
 uint64_t mock_physmem_now = 1UL << 30;
 long mock_fail_at = -1, mock_signal_at = -1, mock_held, mock_calls;
 int mock_fail_with = 5;
+bool mock_no_memory;
 
 static pthread_mutex_t livedump_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool range_locked, finish_due;
@@ -50,6 +51,16 @@ fails(void)
 	    __atomic_sub_fetch(&mock_fail_at, 1, __ATOMIC_SEQ_CST) == -1)
 		return (mock_fail_with);
 	return (0);
+}
+
+/* One that takes memory. */
+static bool
+no_memory(void)
+{
+	if (fails() == 0)
+		return (false);
+	mock_no_memory = true;
+	return (true);
 }
 
 int
@@ -445,7 +456,7 @@ livedump_copies_alloc(size_t n)
 {
 	struct livedump_copies *copies;
 
-	if (fails() != 0)
+	if (no_memory())
 		return (NULL);
 	copies = calloc(1, sizeof(*copies));
 	copies->n = n;
@@ -510,7 +521,7 @@ livedump_malloc(size_t size)
 {
 	struct chunk *c;
 
-	if (fails() != 0)
+	if (no_memory())
 		return (NULL);
 	c = calloc(1, sizeof(*c) + size + 8);
 	c->size = size;
@@ -555,7 +566,7 @@ livedump_monitor_init(void)
 {
 	struct livedump_monitor *m;
 
-	if (fails() != 0)
+	if (no_memory())
 		return (NULL);
 	m = calloc(1, sizeof(*m));
 	pthread_mutex_init(&m->lock, NULL);
@@ -673,7 +684,7 @@ livedump_compressor_init(int format, int level, size_t bytes)
 {
 	if (format != 1 || level < 1 || level > 9 || bytes < 1 << 18)
 		abort();
-	if (fails() != 0)
+	if (no_memory())
 		return (NULL);
 	HOLD();
 	return (calloc(1, sizeof(struct livedump_stream)));

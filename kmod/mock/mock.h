@@ -62,6 +62,7 @@ extern uint64_t mock_physmem_now;
 /* The nth call from now that can fail does, with this errno. */
 extern long mock_fail_at;
 extern int mock_fail_with;
+extern bool mock_no_memory;		/* it was one that takes memory */
 /* The nth look at signals from now finds one. */
 extern long mock_signal_at;
 

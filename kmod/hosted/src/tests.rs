@@ -127,13 +127,24 @@ fn a_failure_of_any_call_is_clean() {
                 age(&vnode);
                 let script = Script::new().fail_call(method, nth, errno);
                 kernel.faults().install_script(script);
-                let result = dump();
+                let mut result = dump();
                 assert_quiet(&kernel);
                 assert!(!vnode.is_range_locked());
                 assert!(!kernel.livedump_lock.is_locked());
                 if method == Method::WithWorkers {
                     assert!(result.is_ok(), "threads are a luxury");
                     continue;
+                }
+                if errno == Errno::ENOMEM && compression != 0 && result.is_ok()
+                {
+                    // With fewer slots, unless they have no memory either.
+                    let from = (nth..=2 * calls).fold(Script::new(), |s, n| {
+                        s.fail_call(method, n, errno)
+                    });
+                    age(&vnode);
+                    kernel.faults().install_script(from);
+                    result = dump();
+                    assert_quiet(&kernel);
                 }
                 assert_eq!(result, Err(errno), "{method} {nth}");
                 assert_no_dump(&vnode);
@@ -159,8 +170,8 @@ fn where_memory_is_short_only_a_level_that_was_asked_for_fails() {
     assert_eq!(take(1), Ok(1));
     let usual = kernel.memory().peak();
     assert_eq!(take(0), Ok(1));
-    kernel.set_zstd_level(6);
-    assert_eq!(take(0), Ok(6));
+    kernel.set_zstd_level(3);
+    assert_eq!(take(0), Ok(3));
     let more = kernel.memory().peak();
     assert!(more > usual, "{more} {usual}");
     // Whatever it is that the higher level has no room for; with smaller chunks
@@ -171,15 +182,15 @@ fn where_memory_is_short_only_a_level_that_was_asked_for_fails() {
         take(0).unwrap()
     });
     let levels: Vec<_> = levels.collect();
-    assert!(levels.is_sorted() && levels.contains(&6), "{levels:?}");
+    assert!(levels.is_sorted() && levels.contains(&3), "{levels:?}");
     kernel.memory().set_limit(usual);
     assert_eq!(take(0), Ok(1));
     assert_eq!(kernel.memory().waited(), 0, "a level that is not needed");
-    assert_eq!(take(6), Err(Errno::ENOMEM));
+    assert_eq!(take(3), Err(Errno::ENOMEM));
     assert_no_dump(&vnode);
     assert!(kernel.memory().waited() > 0);
     kernel.memory().set_limit(more);
-    assert_eq!(take(0), Ok(6));
+    assert_eq!(take(0), Ok(3));
 }
 
 #[test]

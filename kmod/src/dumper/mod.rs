@@ -56,6 +56,8 @@ struct Plan {
     workers: usize,
     /// Of a chunk.
     pages: usize,
+    /// Chunks under way, for each thread.
+    slots: usize,
 }
 
 impl Plan {
@@ -63,26 +65,34 @@ impl Plan {
         let workers = pack::workers(kpi, output);
         let rungs = Rungs::of(output.level);
         let pages = chunk::pages_for(output.format, rungs, workers, extent);
-        Self { rungs, workers, pages }
+        let slots = match output.format {
+            Compression::None => pack::FEW_SLOTS,
+            _ => pack::SLOTS,
+        };
+        Self { rungs, workers, pages, slots }
     }
 
-    /// Rather a larger dump of a small machine than none: with smaller chunks,
-    /// or one level for all of it, or a lower one where none was asked for.
+    /// Rather a slower or larger dump of a small machine than none: with fewer
+    /// slots, with smaller chunks, or one level for all of it, or a lower one
+    /// where none was asked for.
     fn less<K: Kpi>(
         &self,
         output: &Output<'_, K>,
         extent: u64,
     ) -> Option<Self> {
-        let Self { rungs, workers, pages } = *self;
+        let Self { rungs, workers, pages, slots } = *self;
+        if slots > pack::FEW_SLOTS {
+            return Some(Self { slots: pack::FEW_SLOTS, ..*self });
+        }
         if pages > chunk::MAX_PAGES {
-            return Some(Self { rungs, workers, pages: chunk::MAX_PAGES });
+            return Some(Self { pages: chunk::MAX_PAGES, ..*self });
         }
         if output.format != Compression::Zstd {
             return None;
         }
         let rungs = rungs.less(output.level)?;
         let usual = chunk::pages_for(output.format, rungs, workers, extent);
-        Some(Self { rungs, workers, pages: usual.min(pages) })
+        Some(Self { rungs, pages: usual.min(pages), ..*self })
     }
 }
 
@@ -128,9 +138,9 @@ fn attempt<K: Kpi, R>(
     plan: &Plan,
     body: &mut Option<impl FnOnce(&mut Dumper<'_, K>) -> Result<R>>,
 ) -> Result<R> {
-    let &Plan { rungs, workers, pages } = plan;
+    let &Plan { rungs, workers, pages, .. } = plan;
     let front = kpi.malloc_pages(pages)?;
-    let queue = Queue::new(kpi, output.format, rungs, workers, pages)?;
+    let queue = Queue::new(kpi, output.format, plan)?;
     let mut dumper = Dumper {
         kpi,
         output,

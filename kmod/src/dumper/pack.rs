@@ -14,7 +14,7 @@ use super::chunk::{Chunk, MAX_PAGES};
 use super::codec::Codec;
 use super::level::{Pace, Rungs};
 use super::seek::SeekTable;
-use super::{Output, Source};
+use super::{Output, Plan, Source};
 use crate::error::{Errno, Result, Stage};
 use crate::kpi::{Kpi, Monitor, compress_bound};
 use crate::progress::Progress;
@@ -26,9 +26,11 @@ const DEFAULT_WORKERS: usize = 16;
 /// Threads where there is nothing to compress: one copies while one writes.
 const PLAIN_WORKERS: usize = 2;
 /// Slots for each thread: one in work, and others, since chunks of zeros are
-/// done sooner and no thread is to wait for the walking one, which may be at
-/// work on a chunk itself. With 3 a dump of mostly zeros takes 5 % longer.
-const SLOTS_PER_WORKER: usize = 8;
+/// done sooner and a thread is seldom to wait for a place to put the next.
+pub(super) const FEW_SLOTS: usize = 3;
+/// With so many no thread waits for the walking one, which may be at work on a
+/// chunk itself: 5 % of the time of a dump of mostly zeros.
+pub(super) const SLOTS: usize = 8;
 /// Pages of all slots, 16 MB, where that is more than two a thread (one, of
 /// large chunks).
 const MANY_PAGES: usize = 4096;
@@ -45,10 +47,10 @@ pub(super) fn workers<K: Kpi>(kpi: &K, output: &Output<'_, K>) -> usize {
     }
 }
 
-fn slots(workers: usize, pages: usize) -> usize {
+fn slots(each: usize, workers: usize, pages: usize) -> usize {
     let many = MANY_PAGES.checked_div(pages).unwrap_or(1);
     let least = if pages > MAX_PAGES { workers + 1 } else { workers * 2 };
-    (workers * SLOTS_PER_WORKER).min(many.max(least))
+    (workers * each).min(many.max(least))
 }
 
 /// A chunk, and room for what it becomes.
@@ -94,10 +96,9 @@ impl<K: Kpi> Queue<K> {
     pub(super) fn new(
         kpi: &K,
         format: Compression,
-        rungs: Rungs,
-        workers: usize,
-        pages: usize,
+        plan: &Plan,
     ) -> Result<Self> {
+        let &Plan { rungs, workers, pages, slots: each } = plan;
         let out_pages = match format {
             Compression::None => pages,
             // A frame begins at the second page.
@@ -106,7 +107,7 @@ impl<K: Kpi> Queue<K> {
         let codecs = kpi.malloc_array(workers, |_| {
             Codec::new(kpi, format, rungs, pages).map(Some)
         })?;
-        let cells = kpi.malloc_array(slots(workers, pages), |_| {
+        let cells = kpi.malloc_array(slots(each, workers, pages), |_| {
             Ok(Cell::Empty(Slot {
                 chunk: Chunk::new(pages),
                 out: kpi.malloc_pages(out_pages)?,
